@@ -1,0 +1,61 @@
+// ConsistencyPolicy: when a pushed gradient is applied and when a reader may go on. The only code that knows the mode.
+//
+// Vocabulary. The *clock* of replica v on a slice is the number of steps whose gradients v has pushed there, so a replica with clock c
+// computes step c next. The *version* of a slice counts its applies. They are different things. Policies are immutable: thread-safe.
+//
+//   mode   OnPush(v, step)                                            a replica with clock c may read when min clock >=
+//   BSP    hold until all lower replicas of the step are in, then     c
+//          fold; the last one applies the sum, scaled 1/V
+//   SSP    apply at once, scaled 1/V                                   c - staleness
+//   ASYNC  apply at once, scaled 1/V                                   0 (never waits)
+//
+// A new mode is one class, one line in the table in consistency.cc, and its truth table in tests/ps/consistency_test.cc.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "telemetry/status.h"
+
+namespace muster::ps {
+
+using ReplicaId = int32_t;
+
+enum class Verdict {
+  kDrop,   // already counted (a repeated push): answer again, change nothing
+  kHold,   // keep the gradient until its turn
+  kFold,   // add it to the sum of this step now
+  kApply,  // add it, and apply the sum: version + 1
+};
+
+// What a shard knows about one slice, as far as consistency needs it.
+struct SliceState {
+  int64_t version = 0;          // applies so far
+  std::vector<int64_t> clocks;  // by replica: steps pushed (held ones included)
+  int next_replica = 0;         // BSP: the replica whose gradient is added next
+
+  int64_t min_clock() const;
+};
+
+class ConsistencyPolicy {
+ public:
+  virtual ~ConsistencyPolicy() = default;
+  virtual const char* name() const = 0;
+  // What to do with replica v's gradient of `step`, given the state before it. A step in the past is kDrop. (A step in the future of
+  // v's own clock is a protocol error which the shard refuses before it asks.)
+  virtual Verdict OnPush(const SliceState& state, ReplicaId v, int64_t step) const = 0;
+  // The least clock that all replicas must have reached before one with `clock` may read.
+  virtual int64_t MinClockToRead(int64_t clock) const = 0;
+  // Factor of a gradient that is `staleness` steps old among `replicas`.
+  virtual float Scale(int64_t staleness, int replicas) const = 0;
+  // True when every reader of clock c gets exactly version c, and the result is a function of the job alone.
+  virtual bool exact() const = 0;
+};
+
+// Mode "BSP", "SSP" (bound `staleness` >= 0) or "ASYNC"; any other name fails with the valid ones.
+absl::StatusOr<std::unique_ptr<const ConsistencyPolicy>> MakeConsistencyPolicy(
+    const std::string& mode, int64_t staleness);
+
+}  // namespace muster::ps

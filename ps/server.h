@@ -1,0 +1,64 @@
+// Server: one parameter-server role. Owns T shards, each with one owner thread; decodes messages to views and hands them to the shard
+// that owns the slice. Knows nothing of the master: it takes values (the partition, the cut to save) and reports through callbacks.
+//
+// Thread-safe. Lifetime: the server outlives the streams of its acceptor (destroy the Listener first).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ps/consistency.h"
+#include "ps/optimizer.h"
+#include "ps/param.h"
+#include "rpc/transport.h"
+#include "telemetry/log.h"
+#include "telemetry/status.h"
+
+namespace muster::ps {
+
+// Learning rate of a global step: a function, so that restarts change nothing.
+using Schedule = std::function<float(int64_t step)>;
+
+struct ServerOptions {
+  int index = 0;              // among the partition's servers
+  int num_shards = 1;         // owner threads
+  int num_replicas = 1;       // V
+  uint64_t seed = 0;          // of the initial values
+  float weight_decay = 0;
+  int64_t held_bytes_budget = int64_t{1} << 30;  // gradients held for their turn; beyond it pushes wait for credit
+};
+
+struct ServerEvents {
+  // A cut at `clock` is complete for all slices of this server and lies in `file` (tensors of CheckpointPartName, safetensors,
+  // committed by rename), or failed. Called on the checkpoint writer's thread.
+  std::function<void(int64_t clock, const std::string& file, const absl::Status& status)> on_cut;
+  // A push was refused because of what it holds (non-finite values …): names slice, step and replica. Called on an owner thread.
+  std::function<void(const absl::Status& status)> on_bad_push;
+};
+
+class Server {
+ public:
+  // All references are borrowed and outlive the server.
+  static std::unique_ptr<Server> Make(const ParamTable& table, const Partition& partition,
+                                      const ConsistencyPolicy& policy, const Optimizer& optimizer,
+                                      Schedule schedule, ServerOptions options, ServerEvents events,
+                                      Log& log);
+  virtual ~Server() = default;
+
+  // Sets this server's slices to their first values (clock 0), or to those of the checkpoint parts `files` of clock `clock` (written by
+  // any number of servers). Call once, before the first stream. Fails when a part is damaged, of another model, or lacks a slice or slot.
+  virtual absl::Status Initialize() = 0;
+  virtual absl::Status Restore(const std::vector<std::string>& files, int64_t clock) = 0;
+
+  // For Transport::Listen: accepts streams of service "params".
+  virtual rpc::Acceptor acceptor() = 0;
+
+  // Saves all slices and slots at the cut `clock` into `directory`/ps-<index>.safetensors, when each slice first reaches that clock
+  // (BSP: exactly version `clock`). Several may be pending. A clock that is already passed reports an error through on_cut.
+  virtual void CutAt(int64_t clock, const std::string& directory) = 0;
+};
+
+}  // namespace muster::ps

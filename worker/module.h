@@ -1,0 +1,67 @@
+// Module: what a user names in `pythonModule` / --module-name: a model, its data, its flags and its metrics.
+//
+// Immutable after Make: thread-safe. A new module is one folder worker/modules/<name>/, one line in worker/modules/modules.cc, and its test.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "telemetry/log.h"
+#include "telemetry/status.h"
+#include "worker/dataset.h"
+#include "worker/model.h"
+
+namespace muster::worker {
+
+// One of the module's own flags (after `--` or in trainingInput.args). `alias` names the `training:` knob that it means, if any, by its
+// path in the job file, e.g. "training.batchSize"; the launcher then moves the value there and the module never sees the flag.
+struct Flag {
+  enum class Type { kString, kInt, kDouble, kBool };
+  std::string name;           // without dashes: "batch_size"
+  Type type = Type::kString;
+  std::string default_value;
+  std::string help;
+  std::string alias;
+};
+
+// The parsed flags: every flag of the module, defaults filled in.
+using FlagValues = std::map<std::string, std::string>;
+
+enum class Split { kTraining, kValidation, kTesting };
+
+// Classification counts of an evaluation: confusion[true * classes + predicted], and the summed loss in float64 is not kept: integer
+// counts are summed over replicas, so the result does not depend on how the work was shared.
+using Confusion = std::vector<int64_t>;
+
+class Module {
+ public:
+  virtual ~Module() = default;
+  virtual std::unique_ptr<Model> MakeModel() const = 0;
+  // Scans the data once per split and keeps the result; `seed` is the job's. Fails with what is wrong with the data and what to do.
+  virtual absl::StatusOr<std::shared_ptr<const Dataset>> MakeDataset(Split split, uint64_t seed,
+                                                                     Log& log) const = 0;
+  virtual std::vector<std::string> labels() const = 0;  // by class index
+};
+
+struct ModuleType {
+  std::string name;                      // "speech_commands"; "speech_commands.train" names it too (Python's habit)
+  std::vector<Flag> flags;
+  // Values of knobs that this module wants where neither file nor flags say anything, by path: {"training.batchSize", "100"} …: taken
+  // from the defaults of the aliased flags.
+  absl::StatusOr<std::unique_ptr<Module>> (*make)(const FlagValues& flags);
+};
+
+// Finds a module by the name before the first '.'; an unknown one fails with the valid names.
+absl::StatusOr<const ModuleType*> FindModule(const std::string& name);
+
+// Parses `args` ("--name=value", "--name value", "--bool_flag") over the module's flags. Unknown, repeated or ill-typed ones fail, all in
+// one message. The result holds every flag; `given`, if not null, gets the names that args set.
+absl::StatusOr<FlagValues> ParseFlags(const ModuleType& module, std::span<const std::string> args,
+                                      std::vector<std::string>* given);
+
+}  // namespace muster::worker
