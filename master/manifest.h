@@ -1,0 +1,76 @@
+// Manifest: what <job-dir>/checkpoints/step-N/manifest.json holds. It is written last, by rename,
+// and is the commit of the checkpoint.
+//
+// Value types, thread-compatible.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "telemetry/status.h"
+
+namespace muster::master {
+
+inline constexpr int kManifestSchemaVersion = 1;
+
+// Everything that the weights at a step are a function of. Each field is named in messages as the
+// job file names it.
+struct RunIdentity {
+  int replicas = 0;  // V
+  uint64_t seed = 0;
+  std::string module;                               // "speech_commands"
+  std::map<std::string, std::string> module_flags;  // those that no `training:` knob stands for
+  std::string model_fingerprint;                    // of names, shapes and kinds of the parameters
+  std::string data_fingerprint;  // of the list of samples; empty: not known, not compared
+  int64_t batch_size = 0;
+  std::string consistency;  // "BSP", "SSP" …
+  int64_t staleness = 0;
+  std::string optimizer;
+  std::map<std::string, double> optimizer_params;
+  double weight_decay = 0;
+  struct Stage {
+    int64_t steps = 0;
+    double learning_rate = 0;
+    bool operator==(const Stage&) const = default;
+  };
+  std::vector<Stage> schedule;
+
+  // These change rounding, not the mathematics.
+  std::string build_id;
+  std::string isa;     // "AVX2"
+  int threads = 0;     // per trainer
+  std::string device;  // model of the trainers' device: "cpu", "NVIDIA H200"
+};
+
+struct ManifestPart {
+  std::string file;  // within the checkpoint's folder
+  int64_t bytes = 0;
+};
+
+struct Manifest {
+  int64_t step = 0;  // the clock of the cut
+  int64_t created_ms = 0;
+  std::vector<ManifestPart> parts;
+  std::map<std::string, double>
+      metrics;        // at that step, as far as measured: train_loss, validation_accuracy
+  bool exact = true;  // false: pushes may be applied twice on resume (SSP, ASYNC)
+  RunIdentity identity;
+};
+
+std::string EncodeManifest(const Manifest& manifest);
+// Takes unknown fields; fails on text that is not JSON (truncated …), a missing or ill-typed field,
+// or a newer schemaVersion.
+absl::StatusOr<Manifest> DecodeManifest(std::string_view text);
+
+// May a run with identity `now` go on from `manifest`? Fails with FailedPrecondition that names
+// every changed field with both values, all at once. The schedule is compared up to the
+// checkpoint's step only: a longer or different future is allowed, another past is not. Changes
+// that alter rounding alone (build, ISA, threads, device) do not fail: one text each in `warnings`;
+// the run is then not bit-identical.
+absl::Status CheckResume(const Manifest& manifest, const RunIdentity& now,
+                         std::vector<std::string>* warnings);
+
+}  // namespace muster::master
