@@ -42,6 +42,9 @@ class Client {
                     int priority, bool want_params) = 0;
   // Asks for all parameters as a reader with `clock` (exact version `version`, or -1: whatever the policy allows).
   virtual void Pull(int32_t replica, int64_t clock, int64_t version) = 0;
+  // Asks for all parameters as soon as every replica has pushed `clock` steps, whatever the policy allows earlier: how a run under SSP or
+  // ASYNC reads its final parameters.
+  virtual void PullAtClock(int32_t replica, int64_t clock) = 0;
   // Blocks until all parameters of `clock` that were asked for (by Push or Pull) lie in the arena given to SetArena, or until an error,
   // which stays: every later call returns it.
   virtual absl::Status Wait(int64_t clock) = 0;

@@ -26,6 +26,8 @@ enum class MessageType : uint8_t {
 
 // Flags of a kPush.
 inline constexpr uint8_t kWantParams = 1;  // answer with PARAMS when the next clock may be read (PushPull)
+// Flags of a kPull.
+inline constexpr uint8_t kAllAtClock = 1;  // answer when the least clock over all replicas has reached `step`, whatever the policy
 
 // 64 bytes on the wire, in this order.
 struct Header {

@@ -16,6 +16,10 @@
 #include "worker/dataset.h"
 #include "worker/model.h"
 
+namespace muster {
+class Device;  // kernels/device.h
+}
+
 namespace muster::worker {
 
 // One of the module's own flags (after `--` or in trainingInput.args). `alias` names the `training:` knob that it means, if any, by its
@@ -41,7 +45,8 @@ using Confusion = std::vector<int64_t>;
 class Module {
  public:
   virtual ~Module() = default;
-  virtual std::unique_ptr<Model> MakeModel() const = 0;
+  // The model, computing on `device` (borrowed).
+  virtual std::unique_ptr<Model> MakeModel(Device& device) const = 0;
   // Scans the data once per split and keeps the result; `seed` is the job's. Fails with what is wrong with the data and what to do.
   virtual absl::StatusOr<std::shared_ptr<const Dataset>> MakeDataset(Split split, uint64_t seed,
                                                                      Log& log) const = 0;
