@@ -61,11 +61,30 @@ struct ModuleType {
   absl::StatusOr<std::unique_ptr<Module>> (*make)(const FlagValues& flags);
 };
 
+// All modules, in the order of the table in worker/modules/modules.cc.
+std::span<const ModuleType* const> Modules();
+
 // Finds a module by the name before the first '.'; an unknown one fails with the valid names.
 absl::StatusOr<const ModuleType*> FindModule(const std::string& name);
 
-// Parses `args` ("--name=value", "--name value", "--bool_flag") over the module's flags. Unknown, repeated or ill-typed ones fail, all in
-// one message. The result holds every flag; `given`, if not null, gets the names that args set.
+// What is wrong with one of the arguments.
+struct FlagProblem {
+  size_t arg = 0;     // index into args
+  std::string what;   // "unknown flag --batch_sise"
+  std::string write;  // "write --batch_size"
+};
+
+struct ParsedFlags {
+  FlagValues values;                    // every flag of the module
+  std::map<std::string, size_t> given;  // name -> index into args, for those that args set
+  std::vector<FlagProblem> problems;
+};
+
+// Parses `args` ("--name=value", "--name value", "--bool_flag") over the module's flags. A wrong argument is reported and its flag keeps
+// the default.
+ParsedFlags ParseModuleFlags(const ModuleType& module, std::span<const std::string> args);
+
+// The same for callers without places to report: all problems in one message. `given`, if not null, gets the names that args set.
 absl::StatusOr<FlagValues> ParseFlags(const ModuleType& module, std::span<const std::string> args,
                                       std::vector<std::string>* given);
 
