@@ -6,6 +6,7 @@
 // stand. Pure functions: thread-safe.
 #pragma once
 
+#include <yaml-cpp/depthguard.h>
 #include <yaml-cpp/yaml.h>
 
 #include <optional>
