@@ -77,7 +77,7 @@ class HistoryWriter {
 
  private:
   explicit HistoryWriter(int fd) : fd_(fd) {}
-  absl::Status Line(std::string text);
+  absl::Status Line(const std::string& text);
   const int fd_;
   bool torn_ = false;  // the last write left a part of a line
 };

@@ -1,0 +1,219 @@
+#include "master/manifest.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "master/json_fields.h"
+#include "telemetry/time.h"
+
+namespace muster::master {
+namespace {
+
+Json EncodeIdentity(const RunIdentity& id) {
+  Json schedule = Json::array();
+  for (const RunIdentity::Stage& stage : id.schedule) {
+    schedule.push_back({{"steps", stage.steps}, {"learningRate", stage.learning_rate}});
+  }
+  return {{"replicas", id.replicas},
+          {"seed", id.seed},
+          {"module", id.module},
+          {"moduleFlags", id.module_flags},
+          {"modelFingerprint", id.model_fingerprint},
+          {"dataFingerprint", id.data_fingerprint},
+          {"batchSize", id.batch_size},
+          {"consistency", id.consistency},
+          {"staleness", id.staleness},
+          {"optimizer", id.optimizer},
+          {"optimizerParams", id.optimizer_params},
+          {"weightDecay", id.weight_decay},
+          {"schedule", std::move(schedule)},
+          {"build", id.build_id},
+          {"isa", id.isa},
+          {"threads", id.threads},
+          {"device", id.device}};
+}
+
+absl::Status DecodeIdentity(const Json& json, RunIdentity* id) {
+  Fields fields(json, "identity.");
+  for (const char* name : {"replicas", "seed", "module", "modelFingerprint", "batchSize",
+                           "consistency", "optimizer", "schedule"}) {
+    fields.Require(name);
+  }
+  fields.Read("replicas", &id->replicas);
+  fields.Read("seed", &id->seed);
+  fields.Read("module", &id->module);
+  fields.Read("moduleFlags", &id->module_flags);
+  fields.Read("modelFingerprint", &id->model_fingerprint);
+  fields.Read("dataFingerprint", &id->data_fingerprint);
+  fields.Read("batchSize", &id->batch_size);
+  fields.Read("consistency", &id->consistency);
+  fields.Read("staleness", &id->staleness);
+  fields.Read("optimizer", &id->optimizer);
+  fields.Read("optimizerParams", &id->optimizer_params);
+  fields.Read("weightDecay", &id->weight_decay);
+  fields.Read("build", &id->build_id);
+  fields.Read("isa", &id->isa);
+  fields.Read("threads", &id->threads);
+  fields.Read("device", &id->device);
+  if (const Json* schedule = fields.Objects("schedule")) {
+    for (const Json& item : *schedule) {
+      RunIdentity::Stage stage;
+      Fields inner(item, "identity.schedule.");
+      inner.Read("steps", &stage.steps);
+      inner.Read("learningRate", &stage.learning_rate);
+      fields.Merge(inner.status());
+      id->schedule.push_back(stage);
+    }
+  }
+  return fields.status();
+}
+
+// The part of `schedule` that steps [0, step) used, with neighbours of one learning rate joined:
+// two schedules that mean the same for these steps give the same text.
+std::string ScheduleUpTo(const std::vector<RunIdentity::Stage>& schedule, int64_t step) {
+  std::vector<RunIdentity::Stage> used;
+  int64_t left = step;
+  for (const RunIdentity::Stage& stage : schedule) {
+    const int64_t steps = std::min(left, stage.steps);
+    if (steps <= 0) continue;
+    left -= steps;
+    if (!used.empty() && used.back().learning_rate == stage.learning_rate) {
+      used.back().steps += steps;
+    } else {
+      used.push_back({steps, stage.learning_rate});
+    }
+  }
+  std::string text;
+  for (const RunIdentity::Stage& stage : used) {
+    text +=
+        fmt::format("{}{} steps at {}", text.empty() ? "" : ", ", stage.steps, stage.learning_rate);
+  }
+  return text;
+}
+
+// Collects the fields in which two identities differ.
+class Differences {
+ public:
+  template <typename T>
+  void Compare(std::string_view name, const T& then, const T& now) {
+    if (then != now) texts_.push_back(fmt::format("{} was {}, is {}", name, then, now));
+  }
+  template <typename T>
+  void CompareMaps(std::string_view prefix, const std::map<std::string, T>& then,
+                   const std::map<std::string, T>& now) {
+    std::set<std::string> names;
+    for (const auto& entry : then) names.insert(entry.first);
+    for (const auto& entry : now) names.insert(entry.first);
+    for (const std::string& name : names) {
+      Compare(fmt::format("{}{}", prefix, name), Show(then, name), Show(now, name));
+    }
+  }
+  const std::vector<std::string>& texts() const { return texts_; }
+
+ private:
+  template <typename T>
+  static std::string Show(const std::map<std::string, T>& map, const std::string& name) {
+    const auto it = map.find(name);
+    return it == map.end() ? "not set" : fmt::format("{}", it->second);
+  }
+  std::vector<std::string> texts_;
+};
+
+}  // namespace
+
+std::string EncodeManifest(const Manifest& manifest) {
+  Json parts = Json::array();
+  for (const ManifestPart& part : manifest.parts) {
+    parts.push_back({{"file", part.file}, {"bytes", part.bytes}});
+  }
+  return DumpJsonForPeople({{"schemaVersion", kManifestSchemaVersion},
+                            {"step", manifest.step},
+                            {"createTime", FormatTime(manifest.created_ms)},
+                            {"exact", manifest.exact},
+                            {"metrics", manifest.metrics},
+                            {"identity", EncodeIdentity(manifest.identity)},
+                            {"parts", std::move(parts)}});
+}
+
+absl::StatusOr<Manifest> DecodeManifest(std::string_view text) {
+  ASSIGN_OR_RETURN(const Json json, ParseJsonObject(text));
+  Fields fields(json);
+  int version = 0;
+  for (const char* name : {"schemaVersion", "step", "identity", "parts"}) fields.Require(name);
+  fields.Read("schemaVersion", &version);
+  if (version > kManifestSchemaVersion) {
+    return absl::FailedPreconditionError(
+        fmt::format("schemaVersion is {}, written by a newer Muster; this one reads up to {}",
+                    version, kManifestSchemaVersion));
+  }
+  Manifest manifest;
+  fields.Read("step", &manifest.step);
+  fields.ReadTime("createTime", &manifest.created_ms);
+  fields.Read("exact", &manifest.exact);
+  fields.Read("metrics", &manifest.metrics);
+  if (const Json* identity = fields.Object("identity")) {
+    fields.Merge(DecodeIdentity(*identity, &manifest.identity));
+  }
+  if (const Json* parts = fields.Objects("parts")) {
+    for (const Json& item : *parts) {
+      ManifestPart part;
+      Fields inner(item, "parts.");
+      inner.Require("file");
+      inner.Require("bytes");
+      inner.Read("file", &part.file);
+      inner.Read("bytes", &part.bytes);
+      fields.Merge(inner.status());
+      if (part.file.find('/') != std::string::npos) {
+        fields.Merge(absl::InvalidArgumentError(
+            fmt::format("parts.file is \"{}\"; it must be a name without a folder", part.file)));
+      }
+      manifest.parts.push_back(std::move(part));
+    }
+  }
+  RETURN_IF_ERROR(fields.status());
+  return manifest;
+}
+
+absl::Status CheckResume(const Manifest& manifest, const RunIdentity& now,
+                         std::vector<std::string>* warnings) {
+  const RunIdentity& then = manifest.identity;
+  Differences result;
+  result.Compare("the number of trainers", then.replicas, now.replicas);
+  result.Compare("training.seed", then.seed, now.seed);
+  result.Compare("trainingInput.pythonModule", then.module, now.module);
+  result.CompareMaps("the module's flag --", then.module_flags, now.module_flags);
+  result.Compare("the model (names and shapes of its parameters)", then.model_fingerprint,
+                 now.model_fingerprint);
+  if (!then.data_fingerprint.empty() && !now.data_fingerprint.empty()) {
+    result.Compare("the data (list of samples)", then.data_fingerprint, now.data_fingerprint);
+  }
+  result.Compare("training.batchSize", then.batch_size, now.batch_size);
+  result.Compare("training.consistency.mode", then.consistency, now.consistency);
+  result.Compare("training.consistency.staleness", then.staleness, now.staleness);
+  result.Compare("training.optimizer.name", then.optimizer, now.optimizer);
+  result.CompareMaps("training.optimizer.params.", then.optimizer_params, now.optimizer_params);
+  result.Compare("training.optimizer.weightDecay", then.weight_decay, now.weight_decay);
+  result.Compare(fmt::format("training.schedule up to step {}", manifest.step),
+                 ScheduleUpTo(then.schedule, manifest.step),
+                 ScheduleUpTo(now.schedule, manifest.step));
+
+  Differences rounding;
+  rounding.Compare("the build", then.build_id, now.build_id);
+  rounding.Compare("the instruction set", then.isa, now.isa);
+  rounding.Compare("training.threads", then.threads, now.threads);
+  rounding.Compare("the device", then.device, now.device);
+  for (const std::string& text : rounding.texts()) {
+    warnings->push_back(
+        fmt::format("{}: the result will not be bit-identical to an uninterrupted run", text));
+  }
+  if (result.texts().empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format(
+      "cannot resume from the checkpoint of step {}: {}. Set {} back, or train anew with another "
+      "--job-dir",
+      manifest.step, fmt::join(result.texts(), "; "), result.texts().size() == 1 ? "it" : "them"));
+}
+
+}  // namespace muster::master

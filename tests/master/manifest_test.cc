@@ -1,0 +1,138 @@
+#include "master/manifest.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace muster::master {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+Manifest Example() {
+  Manifest manifest;
+  manifest.step = 400;
+  manifest.created_ms = 1'795'242'600'000;
+  manifest.parts = {{"ps-0.safetensors", 4096}, {"ps-1.safetensors", 8192}};
+  manifest.metrics = {{"train_loss", 0.5}, {"validation_accuracy", 0.875}};
+  RunIdentity& id = manifest.identity;
+  id.replicas = 10;
+  id.seed = 18'446'744'073'709'551'615u;
+  id.module = "speech_commands";
+  id.module_flags = {{"model_architecture", "conv"}, {"time_shift_ms", "100"}};
+  id.model_fingerprint = "0123abcd";
+  id.batch_size = 100;
+  id.consistency = "BSP";
+  id.optimizer = "adam";
+  id.optimizer_params = {{"beta1", 0.9}};
+  id.schedule = {{15'000, 0.001}, {3'000, 0.0001}};
+  id.build_id = "b1";
+  id.isa = "AVX2";
+  id.threads = 2;
+  id.device = "cpu";
+  return manifest;
+}
+
+std::string Refusal(const RunIdentity& now) {
+  std::vector<std::string> warnings;
+  return std::string(CheckResume(Example(), now, &warnings).message());
+}
+
+TEST(ManifestTest, EveryFieldComesBack) {
+  const Manifest manifest = Example();
+  const auto read = DecodeManifest(EncodeManifest(manifest));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(EncodeManifest(*read), EncodeManifest(manifest));
+  EXPECT_EQ(read->identity.seed, manifest.identity.seed);
+  EXPECT_EQ(read->parts[1].bytes, 8192);
+  std::vector<std::string> warnings;
+  EXPECT_TRUE(CheckResume(*read, manifest.identity, &warnings).ok());
+  EXPECT_THAT(warnings, IsEmpty());
+}
+
+TEST(ManifestTest, EveryPrefixOfTheTextIsRefused) {
+  const std::string text = EncodeManifest(Example());
+  for (size_t size = 0; size + 2 < text.size(); ++size) {
+    EXPECT_FALSE(DecodeManifest(text.substr(0, size)).ok()) << size;
+  }
+}
+
+TEST(ManifestTest, APartOutsideOfTheFolderIsRefused) {
+  Manifest manifest = Example();
+  manifest.parts[0].file = "../ps-0.safetensors";
+  EXPECT_THAT(std::string(DecodeManifest(EncodeManifest(manifest)).status().message()),
+              HasSubstr("a name without a folder"));
+}
+
+TEST(CheckResumeTest, EachChangedFieldIsNamedWithBothValues) {
+  const auto changed = [](auto change) {
+    RunIdentity id = Example().identity;
+    change(id);
+    return Refusal(id);
+  };
+  EXPECT_THAT(changed([](auto& id) { id.replicas = 5; }), HasSubstr("trainers was 10, is 5"));
+  EXPECT_THAT(changed([](auto& id) { id.seed = 7; }),
+              HasSubstr("training.seed was 18446744073709551615, is 7"));
+  EXPECT_THAT(changed([](auto& id) { id.module = "mnist"; }),
+              HasSubstr("trainingInput.pythonModule was speech_commands, is mnist"));
+  EXPECT_THAT(changed([](auto& id) { id.module_flags["time_shift_ms"] = "50"; }),
+              HasSubstr("flag --time_shift_ms was 100, is 50"));
+  EXPECT_THAT(changed([](auto& id) { id.module_flags.erase("time_shift_ms"); }),
+              HasSubstr("flag --time_shift_ms was 100, is not set"));
+  EXPECT_THAT(changed([](auto& id) { id.model_fingerprint = "x"; }), HasSubstr("the model"));
+  EXPECT_THAT(changed([](auto& id) { id.batch_size = 50; }),
+              HasSubstr("training.batchSize was 100, is 50"));
+  EXPECT_THAT(changed([](auto& id) { id.consistency = "SSP"; }),
+              HasSubstr("training.consistency.mode was BSP, is SSP"));
+  EXPECT_THAT(changed([](auto& id) { id.staleness = 2; }), HasSubstr("consistency.staleness"));
+  EXPECT_THAT(changed([](auto& id) { id.optimizer = "sgd"; }),
+              HasSubstr("training.optimizer.name was adam, is sgd"));
+  EXPECT_THAT(changed([](auto& id) { id.optimizer_params["beta2"] = 0.99; }),
+              HasSubstr("training.optimizer.params.beta2 was not set, is 0.99"));
+  EXPECT_THAT(changed([](auto& id) { id.weight_decay = 0.1; }), HasSubstr("weightDecay"));
+}
+
+TEST(CheckResumeTest, AllChangesAreToldAtOnce) {
+  RunIdentity id = Example().identity;
+  id.seed = 7;
+  id.batch_size = 50;
+  EXPECT_THAT(Refusal(id), HasSubstr("training.seed"));
+  EXPECT_THAT(Refusal(id), HasSubstr("training.batchSize"));
+  EXPECT_THAT(Refusal(id), HasSubstr("Set them back"));
+}
+
+TEST(CheckResumeTest, AnotherFutureIsAllowedAnotherPastIsNot) {
+  RunIdentity id = Example().identity;
+  id.schedule = {{400, 0.001}, {20'000, 0.01}};
+  EXPECT_EQ(Refusal(id), "");
+  id.schedule = {{200, 0.001}, {100'000, 0.001}};
+  EXPECT_EQ(Refusal(id), "");
+  id.schedule = {{399, 0.001}, {20'000, 0.01}};
+  EXPECT_THAT(Refusal(id), HasSubstr("training.schedule up to step 400 was 400 steps at 0.001, is "
+                                     "399 steps at 0.001, 1 steps at 0.01"));
+}
+
+TEST(CheckResumeTest, RoundingOnlyIsAWarning) {
+  RunIdentity id = Example().identity;
+  id.threads = 4;
+  id.isa = "AVX3";
+  std::vector<std::string> warnings;
+  EXPECT_TRUE(CheckResume(Example(), id, &warnings).ok());
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("instruction set was AVX2, is AVX3"),
+                                    HasSubstr("training.threads was 2, is 4")));
+}
+
+TEST(CheckResumeTest, DataIsComparedOnlyWhenBothAreKnown) {
+  Manifest manifest = Example();
+  RunIdentity id = manifest.identity;
+  id.data_fingerprint = "d1";
+  std::vector<std::string> warnings;
+  EXPECT_TRUE(CheckResume(manifest, id, &warnings).ok());
+  manifest.identity.data_fingerprint = "d2";
+  EXPECT_THAT(std::string(CheckResume(manifest, id, &warnings).message()), HasSubstr("the data"));
+}
+
+}  // namespace
+}  // namespace muster::master
