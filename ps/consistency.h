@@ -34,7 +34,7 @@ enum class Verdict {
 struct SliceState {
   int64_t version = 0;          // applies so far
   std::vector<int64_t> clocks;  // by replica: steps pushed (held ones included)
-  int next_replica = 0;         // BSP: the replica whose gradient is added next
+  int next_replica = 0;         // gradients folded since the last apply: the replica whose turn it is
 
   int64_t min_clock() const;
 };
@@ -46,6 +46,9 @@ class ConsistencyPolicy {
   // What to do with replica v's gradient of `step`, given the state before it. A step in the past is kDrop. (A step in the future of
   // v's own clock is a protocol error which the shard refuses before it asks.)
   virtual Verdict OnPush(const SliceState& state, ReplicaId v, int64_t step) const = 0;
+  // The same for a gradient that is held (its clock is counted already), now that the state has
+  // changed: kHold, kFold or kApply.
+  virtual Verdict OnHeld(const SliceState& state, ReplicaId v, int64_t step) const = 0;
   // The least clock that all replicas must have reached before one with `clock` may read.
   virtual int64_t MinClockToRead(int64_t clock) const = 0;
   // Factor of a gradient that is `staleness` steps old among `replicas`.

@@ -17,6 +17,7 @@ namespace muster::ps {
 
 struct StepInfo {
   int64_t step = 0;          // global step whose gradient is applied, from 0
+  int64_t applies = 1;       // applies of this slice, this one included (Adam's t)
   float learning_rate = 0;   // of this step, times the parameter's lr_scale
   float scale = 1;           // factor of the summed gradient (1/V)
   float weight_decay = 0;    // 0 for parameters without decay

@@ -44,7 +44,7 @@ struct ParamSpec {
 // The parameters of a model in ParamSpec order, laid out in one arena: each starts at a multiple of 16 elements (64 bytes).
 class ParamTable {
  public:
-  // Fails on an empty or repeated name, or a dimension < 1.
+  // Fails on an empty or repeated name, one with '[' or ']' (they mark slices in checkpoints), or a dimension < 1.
   static absl::StatusOr<ParamTable> Make(std::vector<ParamSpec> specs);
 
   const std::vector<ParamSpec>& specs() const { return specs_; }
@@ -77,5 +77,9 @@ struct Partition {
 // Cuts every parameter into slices of at most min(4 MiB, total / (8 * servers)) bytes (at least 4 KiB), and gives them to servers so that
 // bytes are balanced: largest first, to the least loaded server. PRECONDITION: num_servers >= 1.
 Partition MakePartition(const ParamTable& table, int num_servers);
+
+// A bin in [0, bins) for each weight, heaviest first to the least loaded bin; the lower index where
+// equal. PRECONDITION: bins >= 1.
+std::vector<int> BalanceByWeight(const std::vector<int64_t>& weights, int bins);
 
 }  // namespace muster::ps

@@ -1,0 +1,216 @@
+#include "kernels/optimizer_math.h"
+
+#include <cstring>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/optimizer_math.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace muster::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+
+using DI = hn::RebindToSigned<D>;
+using VI = hn::Vec<DI>;
+
+// The larger of `max` and x's magnitudes, as bits: not finite from 0x7f800000 up.
+HWY_INLINE VI MaxMagnitude(VI max, V x) {
+  const DI di;
+  return hn::Max(max, hn::And(hn::BitCast(di, x), hn::Set(di, 0x7fffffff)));
+}
+
+HWY_INLINE bool AllFinite(VI max) {
+  const DI di;
+  return hn::GetLane(hn::MaxOfLanes(di, max)) < 0x7f800000;
+}
+
+// dst[i] = op(dst[i], src[i]); the last, partial vector goes through a padded copy, so that every
+// element sees the same instructions.
+template <bool kReadsDst, class Op>
+HWY_INLINE bool Combine(float* dst, const void* src_any, int64_t n, Op op) {
+  const D d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const float* src = static_cast<const float*>(src_any);  // only for LoadU, which may be unaligned
+  VI max = hn::Zero(DI());
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const V x = op(kReadsDst ? hn::LoadU(d, dst + i) : hn::Zero(d), hn::LoadU(d, src + i));
+    max = MaxMagnitude(max, x);
+    hn::StoreU(x, d, dst + i);
+  }
+  if (const size_t rest = static_cast<size_t>(n - i) * sizeof(float); rest > 0) {
+    HWY_ALIGN float a[hn::MaxLanes(D())] = {};
+    HWY_ALIGN float b[hn::MaxLanes(D())] = {};
+    if (kReadsDst) std::memcpy(a, dst + i, rest);
+    std::memcpy(b, static_cast<const char*>(src_any) + i * static_cast<int64_t>(sizeof(float)),
+                rest);
+    const V x = op(hn::Load(d, a), hn::Load(d, b));
+    max = MaxMagnitude(max, x);
+    hn::Store(x, d, a);
+    std::memcpy(dst + i, a, rest);
+  }
+  return AllFinite(max);
+}
+
+bool CopyInto(float* dst, const void* src, int64_t n) {
+  return Combine<false>(dst, src, n, [](V, V s) HWY_ATTR { return s; });
+}
+
+bool AddInto(float* dst, const void* src, int64_t n) {
+  return Combine<true>(dst, src, n, [](V a, V s) HWY_ATTR { return hn::Add(a, s); });
+}
+
+// One position in all the arrays of an update; slots that an optimizer has not are null.
+struct Cursor {
+  const float* grad;
+  const float* w;
+  float* w_next;
+  float* slot[2];
+};
+
+// Calls step(d, cursor) for each full vector, and once on padded copies for what remains.
+template <class Step>
+HWY_INLINE void Run(const Cursor& all, int64_t n, Step step) {
+  const D d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  Cursor at = all;
+  for (; i + lanes <= n; i += lanes) {
+    step(d, at);
+    at.grad += lanes;
+    at.w += lanes;
+    at.w_next += lanes;
+    if (at.slot[0] != nullptr) at.slot[0] += lanes;
+    if (at.slot[1] != nullptr) at.slot[1] += lanes;
+  }
+  const size_t rest = static_cast<size_t>(n - i) * sizeof(float);
+  if (rest == 0) return;
+  HWY_ALIGN float copy[5][hn::MaxLanes(D())] = {};
+  std::memcpy(copy[0], at.grad, rest);
+  std::memcpy(copy[1], at.w, rest);
+  Cursor padded = {copy[0], copy[1], copy[2], {nullptr, nullptr}};
+  for (int s = 0; s < 2; ++s) {
+    if (at.slot[s] == nullptr) continue;
+    std::memcpy(copy[3 + s], at.slot[s], rest);
+    padded.slot[s] = copy[3 + s];
+  }
+  step(d, padded);
+  std::memcpy(at.w_next, copy[2], rest);
+  for (int s = 0; s < 2; ++s) {
+    if (at.slot[s] != nullptr) std::memcpy(at.slot[s], copy[3 + s], rest);
+  }
+}
+
+// g = scale * grad + decay * w
+HWY_INLINE V Gradient(D d, const Cursor& at, V w, V scale, V decay) {
+  return hn::MulAdd(decay, w, hn::Mul(scale, hn::LoadU(d, at.grad)));
+}
+
+void SgdUpdate(const UpdateInput& in) {
+  const D d0;
+  const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
+  const V lr = hn::Set(d0, in.learning_rate);
+  Run({in.grad, in.w, in.w_next, {}}, in.n, [&](D d, const Cursor& at) HWY_ATTR {
+    const V w = hn::LoadU(d, at.w);
+    hn::StoreU(hn::NegMulAdd(lr, Gradient(d, at, w, scale, decay), w), d, at.w_next);
+  });
+}
+
+void MomentumUpdate(const UpdateInput& in, float mu, float* momentum) {
+  const D d0;
+  const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
+  const V lr = hn::Set(d0, in.learning_rate), factor = hn::Set(d0, mu);
+  Run({in.grad, in.w, in.w_next, {momentum}}, in.n, [&](D d, const Cursor& at) HWY_ATTR {
+    const V w = hn::LoadU(d, at.w);
+    const V g = Gradient(d, at, w, scale, decay);
+    const V m = hn::MulAdd(factor, hn::LoadU(d, at.slot[0]), g);
+    hn::StoreU(m, d, at.slot[0]);
+    hn::StoreU(hn::NegMulAdd(lr, m, w), d, at.w_next);
+  });
+}
+
+void AdagradUpdate(const UpdateInput& in, float epsilon, float* accumulator) {
+  const D d0;
+  const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
+  const V lr = hn::Set(d0, in.learning_rate), eps = hn::Set(d0, epsilon);
+  Run({in.grad, in.w, in.w_next, {accumulator}}, in.n, [&](D d, const Cursor& at) HWY_ATTR {
+    const V w = hn::LoadU(d, at.w);
+    const V g = Gradient(d, at, w, scale, decay);
+    const V a = hn::MulAdd(g, g, hn::LoadU(d, at.slot[0]));
+    hn::StoreU(a, d, at.slot[0]);
+    const V step = hn::Div(hn::Mul(lr, g), hn::Add(hn::Sqrt(a), eps));
+    hn::StoreU(hn::Sub(w, step), d, at.w_next);
+  });
+}
+
+void AdamUpdate(const UpdateInput& in, const AdamFactors& factors, float* m_array, float* v_array) {
+  const D d0;
+  const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
+  const V b1 = hn::Set(d0, factors.beta1), c1 = hn::Set(d0, factors.one_minus_beta1);
+  const V b2 = hn::Set(d0, factors.beta2), c2 = hn::Set(d0, factors.one_minus_beta2);
+  const V size = hn::Set(d0, factors.step_size), unbias = hn::Set(d0, factors.v_unbias);
+  const V eps = hn::Set(d0, factors.epsilon);
+  Run({in.grad, in.w, in.w_next, {m_array, v_array}}, in.n, [&](D d, const Cursor& at) HWY_ATTR {
+    const V w = hn::LoadU(d, at.w);
+    const V g = Gradient(d, at, w, scale, decay);
+    const V m = hn::MulAdd(b1, hn::LoadU(d, at.slot[0]), hn::Mul(c1, g));
+    const V v = hn::MulAdd(b2, hn::LoadU(d, at.slot[1]), hn::Mul(c2, hn::Mul(g, g)));
+    hn::StoreU(m, d, at.slot[0]);
+    hn::StoreU(v, d, at.slot[1]);
+    const V denominator = hn::MulAdd(hn::Sqrt(v), unbias, eps);
+    hn::StoreU(hn::Sub(w, hn::Div(hn::Mul(size, m), denominator)), d, at.w_next);
+  });
+}
+
+void EmaUpdate(const float* sum, const float* w_array, float* w_next, int64_t n, float mean_scale,
+               float rate) {
+  const D d0;
+  const V scale = hn::Set(d0, mean_scale), r = hn::Set(d0, rate);
+  Run({sum, w_array, w_next, {}}, n, [&](D d, const Cursor& at) HWY_ATTR {
+    const V w = hn::LoadU(d, at.w);
+    const V difference = hn::Sub(hn::Mul(scale, hn::LoadU(d, at.grad)), w);
+    hn::StoreU(hn::MulAdd(r, difference, w), d, at.w_next);
+  });
+}
+
+}  // namespace muster::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace muster {
+
+HWY_EXPORT(CopyInto);
+HWY_EXPORT(AddInto);
+HWY_EXPORT(SgdUpdate);
+HWY_EXPORT(MomentumUpdate);
+HWY_EXPORT(AdagradUpdate);
+HWY_EXPORT(AdamUpdate);
+HWY_EXPORT(EmaUpdate);
+
+bool CopyInto(float* dst, const void* src, int64_t n) {
+  return HWY_DYNAMIC_DISPATCH(CopyInto)(dst, src, n);
+}
+bool AddInto(float* dst, const void* src, int64_t n) {
+  return HWY_DYNAMIC_DISPATCH(AddInto)(dst, src, n);
+}
+void SgdUpdate(const UpdateInput& in) { HWY_DYNAMIC_DISPATCH(SgdUpdate)(in); }
+void MomentumUpdate(const UpdateInput& in, float mu, float* momentum) {
+  HWY_DYNAMIC_DISPATCH(MomentumUpdate)(in, mu, momentum);
+}
+void AdagradUpdate(const UpdateInput& in, float epsilon, float* accumulator) {
+  HWY_DYNAMIC_DISPATCH(AdagradUpdate)(in, epsilon, accumulator);
+}
+void AdamUpdate(const UpdateInput& in, const AdamFactors& factors, float* m, float* v) {
+  HWY_DYNAMIC_DISPATCH(AdamUpdate)(in, factors, m, v);
+}
+void EmaUpdate(const float* sum, const float* w, float* w_next, int64_t n, float mean_scale,
+               float rate) {
+  HWY_DYNAMIC_DISPATCH(EmaUpdate)(sum, w, w_next, n, mean_scale, rate);
+}
+
+}  // namespace muster
+#endif  // HWY_ONCE

@@ -1,0 +1,32 @@
+// The server optimizers' factories, one per file of this folder; ps/optimizer.cc tables them.
+//
+// Pure functions: thread-safe. `params` holds hyper-parameters by name, known ones only; a value
+// out of its range fails with the range.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "kernels/optimizer_math.h"
+#include "ps/optimizer.h"
+
+namespace muster::ps {
+
+using OptimizerParams = std::map<std::string, double>;
+using OptimizerOr = absl::StatusOr<std::unique_ptr<const Optimizer>>;
+
+OptimizerOr MakeSgd(const OptimizerParams& params);
+OptimizerOr MakeMomentum(const OptimizerParams& params);
+OptimizerOr MakeAdagrad(const OptimizerParams& params);
+OptimizerOr MakeAdam(const OptimizerParams& params);
+
+// The hyper-parameter `name`, or `fallback` where absent. Fails when it lies outside [low, high).
+absl::StatusOr<float> ReadParam(const OptimizerParams& params, const std::string& name,
+                                double fallback, double low, double high);
+
+// What Optimizer::Apply got, as kernels/optimizer_math.h takes it.
+UpdateInput MakeUpdateInput(const StepInfo& info, std::span<const float> grad,
+                            std::span<const float> w, std::span<float> w_next);
+
+}  // namespace muster::ps

@@ -1,0 +1,104 @@
+#include "ps/param.h"
+
+#include <absl/container/flat_hash_set.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "telemetry/check.h"
+
+namespace muster::ps {
+namespace {
+
+constexpr int64_t kAlignment = 16;                 // elements: one cache line
+constexpr int64_t kMaxSlice = (4 << 20) / 4;       // elements: 4 MiB
+constexpr int64_t kMinSlice = (4 << 10) / 4;       // elements: 4 KiB
+constexpr int64_t kMaxElements = int64_t{1} << 48;  // of a model; keeps products and bytes in range
+
+int64_t RoundUp(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+absl::Status CheckSpec(const ParamSpec& spec) {
+  if (spec.name.empty()) return absl::InvalidArgumentError("a parameter has no name");
+  if (spec.name.find_first_of("[]") != std::string::npos) {
+    return absl::InvalidArgumentError(fmt::format(
+        "parameter '{}': '[' and ']' mark slices in checkpoints; use another name", spec.name));
+  }
+  int64_t size = 1;
+  for (const int64_t dim : spec.shape) {
+    if (dim < 1) {
+      return absl::InvalidArgumentError(
+          fmt::format("parameter '{}': dimension {} is below 1", spec.name, dim));
+    }
+    if (__builtin_mul_overflow(size, dim, &size) || size > kMaxElements) {
+      return absl::InvalidArgumentError(
+          fmt::format("parameter '{}' has more than 2^48 elements", spec.name));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Cuts [0, size) into the fewest pieces of at most `limit`, as equal as whole cache lines allow.
+void CutParam(ParamId param, int64_t size, int64_t limit, Partition& out) {
+  const int64_t pieces = (size + limit - 1) / limit;
+  const int64_t step = RoundUp((size + pieces - 1) / pieces, kAlignment);
+  for (int64_t begin = 0; begin < size; begin += step) {
+    out.of_param.back().push_back(static_cast<int32_t>(out.slices.size()));
+    out.slices.push_back({param, begin, std::min(step, size - begin)});
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<ParamTable> ParamTable::Make(std::vector<ParamSpec> specs) {
+  ParamTable table;
+  absl::flat_hash_set<std::string> names;
+  for (const ParamSpec& spec : specs) {
+    RETURN_IF_ERROR(CheckSpec(spec));
+    if (!names.insert(spec.name).second) {
+      return absl::InvalidArgumentError(
+          fmt::format("two parameters are named '{}'; give one another name", spec.name));
+    }
+    table.offsets_.push_back(table.arena_size_);
+    table.arena_size_ += RoundUp(spec.size(), kAlignment);
+    table.total_size_ += spec.size();
+  }
+  table.specs_ = std::move(specs);
+  return table;
+}
+
+std::vector<int> BalanceByWeight(const std::vector<int64_t>& weights, int bins) {
+  CHECK_GE(bins, 1);
+  std::vector<size_t> order(weights.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return weights[a] > weights[b]; });
+  std::vector<int64_t> load(static_cast<size_t>(bins), 0);
+  std::vector<int> bin(weights.size());
+  for (const size_t i : order) {
+    const auto least = std::min_element(load.begin(), load.end());
+    *least += weights[i];
+    bin[i] = static_cast<int>(least - load.begin());
+  }
+  return bin;
+}
+
+Partition MakePartition(const ParamTable& table, int num_servers) {
+  CHECK_GE(num_servers, 1);
+  Partition out;
+  out.num_servers = num_servers;
+  // A limit of whole cache lines keeps every slice but a parameter's last one aligned.
+  const int64_t limit =
+      std::clamp(table.total_size() / (8 * num_servers), kMinSlice, kMaxSlice) / kAlignment *
+      kAlignment;
+  for (size_t param = 0; param < table.specs().size(); ++param) {
+    out.of_param.emplace_back();
+    CutParam(static_cast<ParamId>(param), table.specs()[param].size(), limit, out);
+  }
+  std::vector<int64_t> sizes;
+  for (const ParamSlice& slice : out.slices) sizes.push_back(slice.size);
+  out.server = BalanceByWeight(sizes, num_servers);
+  return out;
+}
+
+}  // namespace muster::ps
