@@ -92,11 +92,10 @@ absl::StatusOr<PolicyPtr> MakeConsistencyPolicy(const std::string& mode, int64_t
   for (const Mode& known : kModes) {
     if (mode == known.name) return known.make(staleness);
   }
-  return absl::InvalidArgumentError(
-      fmt::format("unknown consistency mode '{}'; write one of {}", mode,
-                  absl::StrJoin(kModes, ", ", [](std::string* out, const Mode& known) {
-                    out->append(known.name);
-                  })));
+  return absl::InvalidArgumentError(fmt::format(
+      "unknown consistency mode '{}'; write one of {}", mode,
+      absl::StrJoin(kModes, ", ",
+                    [](std::string* out, const Mode& known) { out->append(known.name); })));
 }
 
 }  // namespace muster::ps

@@ -30,8 +30,8 @@ const std::vector<Entry>& Table() {
 }  // namespace
 
 OptimizerOr MakeOptimizer(const std::string& name, const std::map<std::string, double>& params) {
-  const auto entry = std::find_if(Table().begin(), Table().end(),
-                                  [&](const Entry& e) { return name == e.name; });
+  const auto entry =
+      std::find_if(Table().begin(), Table().end(), [&](const Entry& e) { return name == e.name; });
   if (entry == Table().end()) {
     return absl::InvalidArgumentError(fmt::format("unknown optimizer '{}'; write one of {}", name,
                                                   absl::StrJoin(OptimizerNames(), ", ")));
@@ -40,9 +40,9 @@ OptimizerOr MakeOptimizer(const std::string& name, const std::map<std::string, d
     if (std::find(entry->params.begin(), entry->params.end(), param) != entry->params.end()) {
       continue;
     }
-    const std::string valid =
-        entry->params.empty() ? "it has none"
-                              : "write one of " + absl::StrJoin(entry->params, ", ");
+    const std::string valid = entry->params.empty()
+                                  ? "it has none"
+                                  : "write one of " + absl::StrJoin(entry->params, ", ");
     return absl::InvalidArgumentError(
         fmt::format("optimizer '{}' has no hyper-parameter '{}'; {}", name, param, valid));
   }
@@ -77,13 +77,8 @@ UpdateInput MakeUpdateInput(const StepInfo& info, std::span<const float> grad,
                             std::span<const float> w, std::span<float> w_next) {
   CHECK_EQ(grad.size(), w.size());
   CHECK_EQ(grad.size(), w_next.size());
-  return {grad.data(),
-          w.data(),
-          w_next.data(),
-          static_cast<int64_t>(grad.size()),
-          info.scale,
-          info.weight_decay,
-          info.learning_rate};
+  return {grad.data(), w.data(),          w_next.data(),     static_cast<int64_t>(grad.size()),
+          info.scale,  info.weight_decay, info.learning_rate};
 }
 
 }  // namespace muster::ps

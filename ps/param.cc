@@ -11,9 +11,9 @@
 namespace muster::ps {
 namespace {
 
-constexpr int64_t kAlignment = 16;                 // elements: one cache line
-constexpr int64_t kMaxSlice = (4 << 20) / 4;       // elements: 4 MiB
-constexpr int64_t kMinSlice = (4 << 10) / 4;       // elements: 4 KiB
+constexpr int64_t kAlignment = 16;                  // elements: one cache line
+constexpr int64_t kMaxSlice = (4 << 20) / 4;        // elements: 4 MiB
+constexpr int64_t kMinSlice = (4 << 10) / 4;        // elements: 4 KiB
 constexpr int64_t kMaxElements = int64_t{1} << 48;  // of a model; keeps products and bytes in range
 
 int64_t RoundUp(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
@@ -88,9 +88,8 @@ Partition MakePartition(const ParamTable& table, int num_servers) {
   Partition out;
   out.num_servers = num_servers;
   // A limit of whole cache lines keeps every slice but a parameter's last one aligned.
-  const int64_t limit =
-      std::clamp(table.total_size() / (8 * num_servers), kMinSlice, kMaxSlice) / kAlignment *
-      kAlignment;
+  const int64_t limit = std::clamp(table.total_size() / (8 * num_servers), kMinSlice, kMaxSlice) /
+                        kAlignment * kAlignment;
   for (size_t param = 0; param < table.specs().size(); ++param) {
     out.of_param.emplace_back();
     CutParam(static_cast<ParamId>(param), table.specs()[param].size(), limit, out);

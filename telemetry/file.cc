@@ -34,6 +34,12 @@ absl::Status WriteAll(int fd, std::string_view text, const std::string& path) {
     if (n < 0) return ErrnoStatus(errno, fmt::format("cannot write {}", path));
     text.remove_prefix(static_cast<size_t>(n));
   }
+  return absl::OkStatus();
+}
+
+// Writes the parts one after the other and makes them durable.
+absl::Status WriteParts(int fd, std::span<const std::string_view> parts, const std::string& path) {
+  for (const std::string_view part : parts) RETURN_IF_ERROR(WriteAll(fd, part, path));
   if (fsync(fd) != 0) return ErrnoStatus(errno, fmt::format("cannot write {}", path));
   return absl::OkStatus();
 }
@@ -96,12 +102,16 @@ absl::Status ErrnoStatus(int error, std::string_view what) {
 }
 
 absl::Status WriteFileAtomically(const std::string& path, std::string_view text) {
+  return WriteFileAtomically(path, std::span(&text, 1));
+}
+
+absl::Status WriteFileAtomically(const std::string& path, std::span<const std::string_view> parts) {
   const std::string temporary = fmt::format("{}.tmp.{}.{}", path, getpid(), gettid());
   absl::Status written;
   {
     const Fd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
     if (fd.get() < 0) return ErrnoStatus(errno, fmt::format("cannot write {}", path));
-    written = WriteAll(fd.get(), text, path);
+    written = WriteParts(fd.get(), parts, path);
   }
   if (written.ok() && rename(temporary.c_str(), path.c_str()) != 0) {
     written = ErrnoStatus(errno, fmt::format("cannot replace {}", path));

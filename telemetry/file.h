@@ -4,6 +4,7 @@
 // caller's; nothing is expanded.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -16,6 +17,8 @@ namespace muster {
 // with the path and the cause (no space, no permission …); the old file then stays and the
 // temporary one is removed.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view text);
+// The same with a text in parts, one after the other, so that big data need not be put together.
+absl::Status WriteFileAtomically(const std::string& path, std::span<const std::string_view> parts);
 
 // The whole file. NotFound when there is none, else with the path and the cause.
 absl::StatusOr<std::string> ReadFile(const std::string& path);

@@ -15,8 +15,7 @@ namespace {
 
 class Adam final : public Optimizer {
  public:
-  Adam(float beta1, float beta2, float epsilon)
-      : beta1_(beta1), beta2_(beta2), epsilon_(epsilon) {}
+  Adam(float beta1, float beta2, float epsilon) : beta1_(beta1), beta2_(beta2), epsilon_(epsilon) {}
   const char* name() const override { return "adam"; }
   std::vector<std::string> slot_names() const override { return {"adam_m", "adam_v"}; }
   float slot_init(int /*i*/) const override { return 0; }

@@ -1,0 +1,418 @@
+#include "ps/client.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <list>
+#include <map>
+#include <queue>
+#include <tuple>
+#include <utility>
+
+#include "ps/wire.h"
+#include "telemetry/check.h"
+#include "telemetry/mutex.h"
+
+namespace muster::ps {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A push that waits for credit. Earlier steps first, then what the next forward uses first.
+struct Queued {
+  int64_t step;
+  int priority;
+  uint64_t sequence;
+  int32_t slice;
+  rpc::Message message;
+  bool operator<(const Queued& other) const {  // std::priority_queue pops the greatest
+    return std::tie(step, priority, sequence) >
+           std::tie(other.step, other.priority, other.sequence);
+  }
+};
+
+// Pushes of one replica to one server. The credit is the replica's own, so that one replica's held
+// gradients never keep back another's whose turn it is (both may be leases of this process).
+struct Lane {
+  std::priority_queue<Queued> queue;
+  int64_t in_flight = 0;  // bytes sent and not acknowledged
+};
+
+struct PushKey {
+  uint32_t slice;
+  uint32_t replica;
+  int64_t step;
+  bool operator==(const PushKey&) const = default;
+};
+
+struct Unacked {
+  PushKey key;
+  int64_t bytes;
+  Clock::time_point deadline;
+};
+
+struct Link {
+  std::map<int32_t, Lane> lanes;  // by replica
+  std::list<Unacked> unacked;     // oldest first, which is about the order of the ACKs
+  bool pumping = false;           // a thread is sending; it also sends what others queue meanwhile
+  bool closed = false;
+};
+
+// Parameters of one clock that were asked for.
+struct Pending {
+  std::span<float> arena;
+  std::vector<int32_t> missing;  // by slice: answers still to come
+  int64_t total_missing = 0;
+};
+
+// What the client and its stream handlers share. Thread-safe.
+class ClientState {
+ public:
+  ClientState(const ParamTable& table, const Partition& partition, ClientOptions options,
+              std::vector<std::string> addresses, Log& log)
+      : table_(table),
+        partition_(partition),
+        options_(options),
+        addresses_(std::move(addresses)),
+        log_(log),
+        links_(addresses_.size()) {}
+
+  void AddStream(std::shared_ptr<rpc::Stream> stream) { streams_.push_back(std::move(stream)); }
+
+  void SetArena(std::span<float> arena) {
+    CHECK_EQ(static_cast<int64_t>(arena.size()), table_.arena_size());
+    MutexLock lock(mu_);
+    arena_ = arena;
+  }
+
+  void Push(int32_t replica, int64_t step, ParamId param, std::span<const float> grad, int priority,
+            bool want_params) {
+    CHECK_EQ(static_cast<int64_t>(grad.size()), table_.specs()[static_cast<size_t>(param)].size());
+    {
+      MutexLock lock(mu_);
+      if (!error_.ok()) return;
+      for (const int32_t id : partition_.of_param[static_cast<size_t>(param)]) {
+        const ParamSlice& slice = partition_.slices[static_cast<size_t>(id)];
+        const auto bytes = std::as_bytes(
+            grad.subspan(static_cast<size_t>(slice.begin), static_cast<size_t>(slice.size)));
+        LinkOf(id).lanes[replica].queue.push(
+            {step, priority, sequence_++, id,
+             PushMessage(id, replica, step, want_params, rpc::Payload::Borrow(bytes))});
+        ++unfinished_pushes_[step];
+        if (want_params) Expect(step + 1, id);
+      }
+    }
+    for (const int32_t id : partition_.of_param[static_cast<size_t>(param)]) {
+      Pump(partition_.server[static_cast<size_t>(id)]);
+    }
+  }
+
+  void Pull(int32_t replica, int64_t clock, int64_t version, bool all_at_clock) {
+    const int32_t slices = static_cast<int32_t>(partition_.slices.size());
+    {
+      MutexLock lock(mu_);
+      if (!error_.ok()) return;
+      for (int32_t id = 0; id < slices; ++id) Expect(clock, id);
+    }
+    for (int32_t id = 0; id < slices; ++id) {
+      const int server = partition_.server[static_cast<size_t>(id)];
+      Send(server, PullMessage(id, replica, clock, version, all_at_clock));
+    }
+  }
+
+  absl::Status Wait(int64_t clock) {
+    MutexLock lock(mu_);
+    while (error_.ok() && !Complete(clock)) {
+      const Clock::time_point* deadline = FirstDeadline();
+      if (deadline == nullptr) {
+        changed_.Wait(mu_);
+      } else if (const auto until = *deadline; !changed_.WaitUntil(mu_, until)) {
+        CheckDeadlines(Clock::now());
+      }
+    }
+    if (!error_.ok()) return error_;
+    pending_.erase(pending_.begin(), pending_.upper_bound(clock));
+    return absl::OkStatus();
+  }
+
+  void Fail(absl::Status status) {
+    MutexLock lock(mu_);
+    FailLocked(std::move(status));
+  }
+
+  // Lets the servers finish with the gradients that are on their way (they are borrowed memory),
+  // closes all streams and returns after their last handler call.
+  void Shutdown() {
+    {
+      MutexLock lock(mu_);
+      while (error_.ok() && FirstDeadline() != nullptr) {
+        const Clock::time_point until = *FirstDeadline();
+        if (!changed_.WaitUntil(mu_, until)) CheckDeadlines(Clock::now());
+      }
+      FailLocked(absl::CancelledError("the client is closed"));
+    }
+    for (const auto& stream : streams_) stream->Close();
+    MutexLock lock(mu_);
+    const auto open = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+      int n = 0;
+      for (size_t i = 0; i < streams_.size(); ++i) n += links_[i].closed ? 0 : 1;
+      return n;
+    };
+    while (open() > 0) changed_.Wait(mu_);
+  }
+
+  void OnMessage(int server, rpc::Message message) {
+    if (message.header.type == rpc::MessageType::kError) {
+      Fail(Named(server, StatusOf(message)));
+      return;
+    }
+    if (absl::Status checked = CheckAnswer(message, partition_, server); !checked.ok()) {
+      Fail(Named(server, checked));
+      return;
+    }
+    if (message.header.type == rpc::MessageType::kAck) {
+      OnAck(server, message.header);
+    } else {
+      OnParams(message);
+    }
+  }
+
+  void OnClosed(int server, const absl::Status& status) {
+    MutexLock lock(mu_);
+    links_[static_cast<size_t>(server)].closed = true;
+    const std::string text = status.ok() ? "it closed the stream" : std::string(status.message());
+    FailLocked(Named(server, absl::UnavailableError(text)));
+    changed_.NotifyAll();
+  }
+
+  // `status` with the server's index and address in front.
+  absl::Status Named(int server, const absl::Status& status) const {
+    return absl::Status(status.code(), fmt::format("parameter server {} at {}: {}", server,
+                                                   addresses_[static_cast<size_t>(server)],
+                                                   std::string(status.message())));
+  }
+
+ private:
+  Link& LinkOf(int32_t slice) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return links_[static_cast<size_t>(partition_.server[static_cast<size_t>(slice)])];
+  }
+
+  void Expect(int64_t clock, int32_t slice) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    Pending& pending = pending_[clock];
+    if (pending.missing.empty()) {
+      CHECK_EQ(static_cast<int64_t>(arena_.size()), table_.arena_size());
+      pending.arena = arena_;
+      pending.missing.resize(partition_.slices.size(), 0);
+    }
+    ++pending.missing[static_cast<size_t>(slice)];
+    ++pending.total_missing;
+  }
+
+  // All parameters of `clock` are here, and no earlier push borrows its gradient any more.
+  bool Complete(int64_t clock) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    const auto pending = pending_.find(clock);
+    if (pending != pending_.end() && pending->second.total_missing > 0) return false;
+    return unfinished_pushes_.empty() || unfinished_pushes_.begin()->first >= clock;
+  }
+
+  const Clock::time_point* FirstDeadline() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    const Clock::time_point* first = nullptr;
+    for (const Link& link : links_) {
+      if (link.unacked.empty()) continue;
+      const Clock::time_point* candidate = &link.unacked.front().deadline;
+      if (first == nullptr || *candidate < *first) first = candidate;
+    }
+    return first;
+  }
+
+  void CheckDeadlines(Clock::time_point now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    for (size_t server = 0; server < links_.size(); ++server) {
+      const std::list<Unacked>& unacked = links_[server].unacked;
+      if (unacked.empty() || unacked.front().deadline > now) continue;
+      const PushKey& key = unacked.front().key;
+      FailLocked(Named(static_cast<int>(server),
+                       absl::DeadlineExceededError(fmt::format(
+                           "no answer for {} ms to the push of slice {}, step {}, replica {}",
+                           options_.ack_timeout_ms, key.slice, key.step, key.replica))));
+    }
+  }
+
+  void FailLocked(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (!error_.ok()) return;
+    error_ = std::move(status);
+    for (Link& link : links_) link.lanes.clear();
+    changed_.NotifyAll();
+  }
+
+  // Sends what the credit allows. One thread at a time sends to a server, so the order of the queue
+  // is the order on the wire; no lock is held inside Send.
+  void Pump(int server) {
+    Link* link = nullptr;
+    {
+      MutexLock lock(mu_);
+      link = &links_[static_cast<size_t>(server)];
+      if (link->pumping) return;
+      link->pumping = true;
+    }
+    while (true) {
+      rpc::Message next;
+      {
+        MutexLock lock(mu_);
+        if (!TakeNext(*link, next)) {
+          link->pumping = false;
+          return;
+        }
+      }
+      Send(server, std::move(next));
+    }
+  }
+
+  // The most urgent push among the replicas that have credit, booked as in flight.
+  bool TakeNext(Link& link, rpc::Message& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    Lane* best = nullptr;
+    for (auto& [replica, lane] : link.lanes) {
+      if (lane.queue.empty()) continue;
+      const int64_t bytes = static_cast<int64_t>(lane.queue.top().message.payload.size());
+      if (lane.in_flight > 0 && lane.in_flight + bytes > options_.credit_bytes) continue;
+      if (best == nullptr || best->queue.top() < lane.queue.top()) best = &lane;
+    }
+    if (best == nullptr) return false;
+    // top() is const only to protect the order, and the element leaves the queue here.
+    out = std::move(const_cast<Queued&>(best->queue.top()).message);
+    best->queue.pop();
+    const int64_t bytes = static_cast<int64_t>(out.payload.size());
+    best->in_flight += bytes;
+    const PushKey key = {out.header.slice, out.header.replica, out.header.step};
+    const auto deadline = Clock::now() + std::chrono::milliseconds(options_.ack_timeout_ms);
+    link.unacked.push_back({key, bytes, deadline});
+    return true;
+  }
+
+  void Send(int server, rpc::Message message) {
+    const absl::Status sent = streams_[static_cast<size_t>(server)]->Send(std::move(message));
+    if (!sent.ok()) Fail(Named(server, absl::UnavailableError(std::string(sent.message()))));
+  }
+
+  void OnAck(int server, const rpc::Header& header) {
+    {
+      MutexLock lock(mu_);
+      Link& link = links_[static_cast<size_t>(server)];
+      const PushKey key = {header.slice, header.replica, header.step};
+      const auto found = std::find_if(link.unacked.begin(), link.unacked.end(),
+                                      [&](const Unacked& push) { return push.key == key; });
+      if (found == link.unacked.end()) {
+        log_.Warning("parameter server {}: ACK of a push that was not sent (slice {}, step {})",
+                     server, header.slice, header.step);
+        return;
+      }
+      const auto lane = link.lanes.find(static_cast<int32_t>(header.replica));
+      if (lane != link.lanes.end()) lane->second.in_flight -= found->bytes;
+      link.unacked.erase(found);
+      const auto left = unfinished_pushes_.find(header.step);
+      const bool step_done = --left->second == 0;
+      if (step_done) unfinished_pushes_.erase(left);
+      if (step_done || link.unacked.empty()) changed_.NotifyAll();
+    }
+    Pump(server);
+  }
+
+  void OnParams(const rpc::Message& message) {
+    const size_t id = message.header.slice;
+    const ParamSlice& slice = partition_.slices[id];
+    std::span<float> out;
+    {
+      MutexLock lock(mu_);
+      const auto pending = pending_.find(message.header.step);
+      if (pending == pending_.end() || pending->second.missing[id] == 0) {
+        log_.Warning("parameters that nobody asked for (slice {}, clock {})", id,
+                     message.header.step);
+        return;
+      }
+      out = pending->second.arena.subspan(
+          static_cast<size_t>(table_.offset(slice.param) + slice.begin),
+          static_cast<size_t>(slice.size));
+    }
+    // Outside the lock: answers of one stream never overlap, and a slice comes from one stream
+    // only.
+    CopyFloats(message.payload, out);
+    MutexLock lock(mu_);
+    const auto pending = pending_.find(message.header.step);
+    --pending->second.missing[id];
+    if (--pending->second.total_missing == 0) changed_.NotifyAll();
+  }
+
+  // Constant after Connect.
+  const ParamTable& table_;
+  const Partition& partition_;
+  const ClientOptions options_;
+  const std::vector<std::string> addresses_;
+  Log& log_;
+  std::vector<std::shared_ptr<rpc::Stream>> streams_;  // by server
+
+  Mutex mu_;
+  CondVar changed_;  // pending, unfinished_pushes, error or closed changed
+  std::vector<Link> links_ ABSL_GUARDED_BY(mu_);                       // by server
+  std::map<int64_t, Pending> pending_ ABSL_GUARDED_BY(mu_);            // by clock
+  std::map<int64_t, int64_t> unfinished_pushes_ ABSL_GUARDED_BY(mu_);  // by step: not acknowledged
+  std::span<float> arena_ ABSL_GUARDED_BY(mu_);
+  uint64_t sequence_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::Status error_ ABSL_GUARDED_BY(mu_);
+};
+
+class Handler final : public rpc::StreamHandler {
+ public:
+  Handler(std::shared_ptr<ClientState> state, int server)
+      : state_(std::move(state)), server_(server) {}
+  void OnMessage(rpc::Message message) override { state_->OnMessage(server_, std::move(message)); }
+  void OnClosed(absl::Status status) override { state_->OnClosed(server_, status); }
+
+ private:
+  const std::shared_ptr<ClientState> state_;
+  const int server_;
+};
+
+class ClientImpl final : public Client {
+ public:
+  explicit ClientImpl(std::shared_ptr<ClientState> state) : state_(std::move(state)) {}
+  ~ClientImpl() override { state_->Shutdown(); }
+
+  void Push(int32_t replica, int64_t step, ParamId param, std::span<const float> grad, int priority,
+            bool want_params) override {
+    state_->Push(replica, step, param, grad, priority, want_params);
+  }
+  void Pull(int32_t replica, int64_t clock, int64_t version) override {
+    state_->Pull(replica, clock, version, /*all_at_clock=*/false);
+  }
+  void PullAtClock(int32_t replica, int64_t clock) override {
+    state_->Pull(replica, clock, /*version=*/-1, /*all_at_clock=*/true);
+  }
+  absl::Status Wait(int64_t clock) override { return state_->Wait(clock); }
+  void SetArena(std::span<float> arena) override { state_->SetArena(arena); }
+  void Cancel(absl::Status status) override { state_->Fail(std::move(status)); }
+
+ private:
+  const std::shared_ptr<ClientState> state_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Connect(
+    rpc::Transport& transport, const std::vector<std::string>& servers, const rpc::Hello& self,
+    const ParamTable& table, const Partition& partition, ClientOptions options, Log& log) {
+  CHECK_EQ(static_cast<int>(servers.size()), partition.num_servers);
+  rpc::Hello hello = self;
+  hello.service = "params";
+  auto state = std::make_shared<ClientState>(table, partition, options, servers, log);
+  auto client = std::make_unique<ClientImpl>(state);
+  for (size_t i = 0; i < servers.size(); ++i) {
+    const int server = static_cast<int>(i);
+    auto stream = transport.Connect(servers[i], hello, std::make_unique<Handler>(state, server),
+                                    options.connect_timeout_ms);
+    if (!stream.ok()) return state->Named(server, stream.status());
+    state->AddStream(*std::move(stream));
+  }
+  return client;
+}
+
+}  // namespace muster::ps

@@ -1,0 +1,187 @@
+#include "ps/wire.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "telemetry/check.h"
+
+namespace muster::ps {
+namespace {
+
+constexpr int64_t kMaxStep = int64_t{1} << 53;  // far beyond any job; keeps step + 1 in range
+constexpr size_t kMaxErrorText = 4096;          // bytes of a peer's text that are repeated
+
+absl::Status CheckCommon(const rpc::Message& message, const Partition& partition, int server) {
+  const rpc::Header& h = message.header;
+  if (h.magic != rpc::Header::kMagic) {
+    return absl::InvalidArgumentError(fmt::format("message with magic {:#x}", h.magic));
+  }
+  if (h.slice >= partition.slices.size()) {
+    return absl::InvalidArgumentError(
+        fmt::format("slice {} of a job with {} slices", h.slice, partition.slices.size()));
+  }
+  if (partition.server[h.slice] != server) {
+    return absl::InvalidArgumentError(
+        fmt::format("slice {} lives on parameter server {}, this is {}", h.slice,
+                    partition.server[h.slice], server));
+  }
+  if (h.step < 0 || h.step > kMaxStep) {
+    return absl::InvalidArgumentError(fmt::format("step {} is out of range", h.step));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPayload(const rpc::Message& message, size_t expected) {
+  if (message.payload.size() == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format("slice {} has a payload of {} bytes, not {}",
+                                                message.header.slice, message.payload.size(),
+                                                expected));
+}
+
+size_t SliceBytes(const Partition& partition, uint32_t slice) {
+  return static_cast<size_t>(partition.slices[slice].size) * sizeof(float);
+}
+
+}  // namespace
+
+rpc::Message PushMessage(int32_t slice, int32_t replica, int64_t step, bool want_params,
+                         rpc::Payload gradient) {
+  rpc::Message out;
+  out.header.type = rpc::MessageType::kPush;
+  out.header.flags = want_params ? rpc::kWantParams : 0;
+  out.header.slice = static_cast<uint32_t>(slice);
+  out.header.replica = static_cast<uint32_t>(replica);
+  out.header.step = step;
+  out.payload = std::move(gradient);
+  return out;
+}
+
+rpc::Message AckMessage(const rpc::Header& push, AckCode code) {
+  rpc::Message out;
+  out.header = push;
+  out.header.type = rpc::MessageType::kAck;
+  out.header.code = static_cast<uint16_t>(code);
+  out.header.payload_bytes = 0;
+  return out;
+}
+
+rpc::Message PullMessage(int32_t slice, int32_t replica, int64_t clock, int64_t version,
+                         bool all_at_clock) {
+  rpc::Message out;
+  out.header.type = rpc::MessageType::kPull;
+  out.header.flags = all_at_clock ? rpc::kAllAtClock : 0;
+  out.header.slice = static_cast<uint32_t>(slice);
+  out.header.replica = static_cast<uint32_t>(replica);
+  out.header.step = clock;
+  out.header.version = version;
+  return out;
+}
+
+rpc::Message ParamsMessage(int32_t slice, int32_t replica, int64_t clock, int64_t version,
+                           rpc::Payload params) {
+  rpc::Message out;
+  out.header.type = rpc::MessageType::kParams;
+  out.header.slice = static_cast<uint32_t>(slice);
+  out.header.replica = static_cast<uint32_t>(replica);
+  out.header.step = clock;
+  out.header.version = version;
+  out.payload = std::move(params);
+  return out;
+}
+
+rpc::Message ErrorMessage(const rpc::Header& request, const absl::Status& status) {
+  rpc::Message out;
+  out.header = request;
+  out.header.magic = rpc::Header::kMagic;
+  out.header.type = rpc::MessageType::kError;
+  out.header.code = static_cast<uint16_t>(status.code());
+  out.payload = rpc::Payload::Own(std::string(status.message()));
+  return out;
+}
+
+absl::Status CheckRequest(const rpc::Message& message, const WireLimits& limits) {
+  const rpc::Header& h = message.header;
+  if (h.type != rpc::MessageType::kPush && h.type != rpc::MessageType::kPull) {
+    return absl::InvalidArgumentError(
+        fmt::format("a parameter server takes PUSH and PULL, not type {}", int{uint8_t(h.type)}));
+  }
+  RETURN_IF_ERROR(CheckCommon(message, *limits.partition, limits.server));
+  if (h.replica >= static_cast<uint32_t>(limits.num_replicas)) {
+    return absl::InvalidArgumentError(
+        fmt::format("replica {} of a job with {} replicas", h.replica, limits.num_replicas));
+  }
+  if (h.type == rpc::MessageType::kPush) {
+    return CheckPayload(message, SliceBytes(*limits.partition, h.slice));
+  }
+  if (h.version < -1 || h.version > kMaxStep) {
+    return absl::InvalidArgumentError(fmt::format("version {} is out of range", h.version));
+  }
+  return CheckPayload(message, 0);
+}
+
+absl::Status CheckAnswer(const rpc::Message& message, const Partition& partition, int server) {
+  RETURN_IF_ERROR(CheckCommon(message, partition, server));
+  switch (message.header.type) {
+    case rpc::MessageType::kAck:
+      return CheckPayload(message, 0);
+    case rpc::MessageType::kParams:
+      return CheckPayload(message, SliceBytes(partition, message.header.slice));
+    default:
+      return absl::InvalidArgumentError(fmt::format("a worker takes ACK and PARAMS, not type {}",
+                                                    int{uint8_t(message.header.type)}));
+  }
+}
+
+absl::Status StatusOf(const rpc::Message& error) {
+  std::string text;
+  for (const rpc::Payload::Slice& slice : error.payload.slices()) {
+    const size_t n = std::min(slice.bytes.size(), kMaxErrorText - text.size());
+    text.append(reinterpret_cast<const char*>(slice.bytes.data()), n);
+  }
+  const auto code = static_cast<absl::StatusCode>(error.header.code);
+  const bool known = code > absl::StatusCode::kOk && code <= absl::StatusCode::kUnauthenticated;
+  return absl::Status(known ? code : absl::StatusCode::kUnknown, text);
+}
+
+bool ForEachRun(const rpc::Payload& payload, int64_t max_run,
+                absl::FunctionRef<bool(int64_t begin, const std::byte* src, int64_t n)> visit) {
+  CHECK_EQ(payload.size() % sizeof(float), 0u);
+  std::array<std::byte, sizeof(float)> split;  // a float whose bytes two ranges share
+  size_t have = 0;                             // bytes of it so far
+  int64_t begin = 0;
+  for (const rpc::Payload::Slice& slice : payload.slices()) {
+    std::span<const std::byte> bytes = slice.bytes;
+    if (have > 0) {
+      const size_t take = std::min(bytes.size(), split.size() - have);
+      if (take > 0) std::memcpy(split.data() + have, bytes.data(), take);
+      have += take;
+      bytes = bytes.subspan(take);
+      if (have < split.size()) continue;
+      if (!visit(begin++, split.data(), 1)) return false;
+      have = 0;
+    }
+    while (bytes.size() >= sizeof(float)) {
+      const int64_t n = std::min(max_run, static_cast<int64_t>(bytes.size() / sizeof(float)));
+      if (!visit(begin, bytes.data(), n)) return false;
+      begin += n;
+      bytes = bytes.subspan(static_cast<size_t>(n) * sizeof(float));
+    }
+    have = bytes.size();
+    if (have > 0) std::memcpy(split.data(), bytes.data(), have);
+  }
+  return true;
+}
+
+void CopyFloats(const rpc::Payload& payload, std::span<float> out) {
+  CHECK_EQ(payload.size(), out.size_bytes());
+  auto* to = reinterpret_cast<std::byte*>(out.data());
+  for (const rpc::Payload::Slice& slice : payload.slices()) {
+    if (!slice.bytes.empty()) std::memcpy(to, slice.bytes.data(), slice.bytes.size());
+    to += slice.bytes.size();
+  }
+}
+
+}  // namespace muster::ps

@@ -1,0 +1,65 @@
+// The parameter-server messages: PUSH, ACK, PULL, PARAMS and ERROR as rpc::Message, and the checks that one must pass before
+// anything believes it.
+//
+// Pure functions over messages: thread-safe. Gradients and parameters travel as little-endian float32; a payload may come in any
+// number of byte ranges, which may split a float. Nothing here copies a payload.
+//
+//   PUSH    worker → server  slice, replica, step; flags kWantParams; payload: the gradient
+//   ACK     server → worker  echoes the push; code: an AckCode
+//   PULL    worker → server  slice, replica, step = the clock that reads, version = the exact version or -1; flags kAllAtClock
+//   PARAMS  server → worker  slice, replica, step = that clock, version = applies behind the payload: the parameters
+//   ERROR   server → worker  echoes what it answers; code: an absl::StatusCode; payload: the text
+#pragma once
+
+#include <absl/functional/function_ref.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "ps/param.h"
+#include "rpc/message.h"
+#include "telemetry/status.h"
+
+namespace muster::ps {
+
+// What became of a push: Header::code of its ACK.
+enum class AckCode : uint16_t {
+  kConsumed = 0,  // added to the sum or applied
+  kHeld = 1,      // kept until its turn
+  kRepeated = 2,  // had been counted before; nothing changed
+};
+
+rpc::Message PushMessage(int32_t slice, int32_t replica, int64_t step, bool want_params,
+                         rpc::Payload gradient);
+rpc::Message AckMessage(const rpc::Header& push, AckCode code);
+rpc::Message PullMessage(int32_t slice, int32_t replica, int64_t clock, int64_t version,
+                         bool all_at_clock);
+rpc::Message ParamsMessage(int32_t slice, int32_t replica, int64_t clock, int64_t version,
+                           rpc::Payload params);
+rpc::Message ErrorMessage(const rpc::Header& request, const absl::Status& status);
+
+// What a server checks against: its own place and the job's size.
+struct WireLimits {
+  const Partition* partition = nullptr;
+  int server = 0;
+  int num_replicas = 0;
+};
+
+// A PUSH or PULL that names a slice of this server, a replica of the job and sensible counters, and whose payload has exactly the size
+// that it must have. Anything else is InvalidArgument with what is wrong.
+absl::Status CheckRequest(const rpc::Message& message, const WireLimits& limits);
+// An ACK or PARAMS from server `server` for a slice that lives there, payload sizes included.
+absl::Status CheckAnswer(const rpc::Message& message, const Partition& partition, int server);
+// The status that an ERROR carries; never OK.
+absl::Status StatusOf(const rpc::Message& error);
+
+// Calls `visit(begin, src, n)` for runs that together are the payload's floats in order: n <= max_run elements from element `begin`
+// on lie at `src` (any alignment, valid during the call). A float that two byte ranges share is put together first. Stops early and
+// returns false when `visit` does. PRECONDITION: the payload's size is a multiple of 4.
+bool ForEachRun(const rpc::Payload& payload, int64_t max_run,
+                absl::FunctionRef<bool(int64_t begin, const std::byte* src, int64_t n)> visit);
+// Copies the payload's floats into `out`. PRECONDITION: out is as long as the payload.
+void CopyFloats(const rpc::Payload& payload, std::span<float> out);
+
+}  // namespace muster::ps
