@@ -1,0 +1,102 @@
+// SpeechDataset: one split of the corpus as MFCC features, with noise mixed in.
+//
+// Training, sample (index, draw): the clip, moved in time by up to ±time_shift, and with
+// probability background_frequency a piece of noise at a volume uniform in [0, background_volume);
+// all of it drawn by Philox over (seed, draw). Evaluation, sample index: no shift, and noise in
+// every clip (where background_frequency and background_volume are not 0), drawn over (seed, split,
+// index). Silence is noise alone, at a volume uniform in [0, 1).
+//
+// A clip that cannot be read is replaced by the next one that can: a rule of the files alone, so
+// every replica does the same. Bad clips are counted and warned of up to 1 % of the split; one
+// more, and Get fails and names the first of them. Each Get also checks the headers of a few
+// further clips, so that the count is complete after an eighth of an epoch.
+//
+// Thread-safe. Owns the work space of its callers; clips are not cached (the page cache does that).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "telemetry/log.h"
+#include "telemetry/mutex.h"
+#include "telemetry/status.h"
+#include "worker/dataset.h"
+#include "worker/modules/speech_commands/corpus.h"
+#include "worker/modules/speech_commands/features.h"
+#include "worker/modules/speech_commands/noise.h"
+
+namespace muster::worker {
+
+struct AugmentSettings {
+  int time_shift = 1600;              // samples
+  double background_volume = 0.1;     // of full scale
+  double background_frequency = 0.8;  // share of the training clips with noise
+};
+
+// Clips that cannot be read. Thread-safe.
+class BadClips {
+ public:
+  BadClips(std::string where, int64_t clips, Log& log);
+
+  // Notes that clip `index` is bad because of `why`; warns at the 1st, 2nd, 4th, 8th … Fails when
+  // there are more than 1 %.
+  absl::Status Note(int64_t index, const absl::Status& why);
+  int64_t count() const;
+
+ private:
+  const std::string where_;  // "the testing split of DIR"
+  const int64_t clips_;
+  Log& log_;
+  mutable Mutex mu_;
+  std::set<int64_t> seen_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> first_ ABSL_GUARDED_BY(mu_);
+};
+
+class SpeechDataset : public Dataset {
+ public:
+  // `log` outlives the data set; `corpus`, `noise` and `front_end` are shared between splits.
+  SpeechDataset(std::string data_dir, Split split, uint64_t seed, AugmentSettings augment,
+                std::shared_ptr<const Corpus> corpus, std::shared_ptr<const Noise> noise,
+                std::shared_ptr<const MfccFrontEnd> front_end, Log& log);
+  ~SpeechDataset() override;
+
+  int64_t size() const override { return static_cast<int64_t>(clips_.size()); }
+  int64_t input_size() const override { return front_end_->output_size(); }
+  absl::Status Get(int64_t index, int64_t draw, std::span<float> input,
+                   int32_t* label) const override;
+
+  // The sample before the front end, `pcm` [clip_samples].
+  absl::Status GetPcm(int64_t index, int64_t draw, std::span<float> pcm, int32_t* label) const;
+
+  int64_t bad_clips() const { return bad_.count(); }
+
+ private:
+  struct Workspace;
+  class Lease;
+
+  std::string Path(int64_t index) const { return data_dir_ + "/" + clips_[index].path; }
+  absl::Status CheckAhead() const;
+  absl::Status ReadGood(int64_t index, std::vector<int16_t>& samples, int32_t* label) const;
+  absl::Status MakePcm(int64_t index, int64_t draw, std::vector<int16_t>& samples,
+                       std::span<float> pcm, int32_t* label) const;
+
+  const std::string data_dir_;
+  const Split split_;
+  const uint64_t seed_;
+  const AugmentSettings augment_;
+  const std::shared_ptr<const Corpus> corpus_;
+  const std::shared_ptr<const Noise> noise_;
+  const std::shared_ptr<const MfccFrontEnd> front_end_;
+  const std::vector<Corpus::Clip>& clips_;
+  mutable BadClips bad_;
+  mutable std::atomic<int64_t> checked_{0};  // clips whose header was looked at
+  mutable Mutex mu_;
+  mutable std::vector<std::unique_ptr<Workspace>> idle_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace muster::worker

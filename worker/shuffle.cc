@@ -1,0 +1,39 @@
+#include "worker/shuffle.h"
+
+#include <algorithm>
+
+#include "kernels/philox.h"
+#include "telemetry/check.h"
+
+namespace muster::worker {
+
+int64_t ShuffledIndex(int64_t n, uint64_t seed, int64_t position) {
+  const PhiloxKey key = DeriveKey(seed, HashName("shuffle"), static_cast<uint64_t>(position / n));
+  return Permute(n, key, position % n);
+}
+
+Order TrainingOrder(int64_t size, uint64_t seed, int32_t replicas, int64_t batch) {
+  CHECK_GE(size, 1);
+  return [=](int64_t step, int32_t replica) {
+    std::vector<Pick> picks(batch);
+    int64_t position = (step * replicas + replica) * batch;
+    for (Pick& pick : picks) {
+      pick = {ShuffledIndex(size, seed, position), position};
+      ++position;
+    }
+    return picks;
+  };
+}
+
+Order EvaluationOrder(int64_t begin, int64_t end, int64_t batch) {
+  return [=](int64_t step, int32_t) {
+    std::vector<Pick> picks;
+    const int64_t first = begin + step * batch;
+    for (int64_t index = first; index < std::min(end, first + batch); ++index) {
+      picks.push_back({index, 0});
+    }
+    return picks;
+  };
+}
+
+}  // namespace muster::worker
