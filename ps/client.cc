@@ -141,15 +141,11 @@ class ClientState {
     FailLocked(std::move(status));
   }
 
-  // Lets the servers finish with the gradients that are on their way (they are borrowed memory),
-  // closes all streams and returns after their last handler call.
+  // Closes all streams and returns after their last handler call, when no server borrows a gradient
+  // any more.
   void Shutdown() {
     {
       MutexLock lock(mu_);
-      while (error_.ok() && FirstDeadline() != nullptr) {
-        const Clock::time_point until = *FirstDeadline();
-        if (!changed_.WaitUntil(mu_, until)) CheckDeadlines(Clock::now());
-      }
       FailLocked(absl::CancelledError("the client is closed"));
     }
     for (const auto& stream : streams_) stream->Close();
@@ -310,9 +306,10 @@ class ClientState {
       if (lane != link.lanes.end()) lane->second.in_flight -= found->bytes;
       link.unacked.erase(found);
       const auto left = unfinished_pushes_.find(header.step);
-      const bool step_done = --left->second == 0;
-      if (step_done) unfinished_pushes_.erase(left);
-      if (step_done || link.unacked.empty()) changed_.NotifyAll();
+      if (--left->second == 0) {
+        unfinished_pushes_.erase(left);
+        changed_.NotifyAll();
+      }
     }
     Pump(server);
   }

@@ -38,13 +38,12 @@ absl::Status CheckSpec(const ParamSpec& spec) {
   return absl::OkStatus();
 }
 
-// Cuts [0, size) into the fewest pieces of at most `limit`, as equal as whole cache lines allow.
+// Cuts [0, size) into pieces of `limit` and a rest. Full pieces, at most eight a server, share out
+// evenly; the rests fill the gaps.
 void CutParam(ParamId param, int64_t size, int64_t limit, Partition& out) {
-  const int64_t pieces = (size + limit - 1) / limit;
-  const int64_t step = RoundUp((size + pieces - 1) / pieces, kAlignment);
-  for (int64_t begin = 0; begin < size; begin += step) {
+  for (int64_t begin = 0; begin < size; begin += limit) {
     out.of_param.back().push_back(static_cast<int32_t>(out.slices.size()));
-    out.slices.push_back({param, begin, std::min(step, size - begin)});
+    out.slices.push_back({param, begin, std::min(limit, size - begin)});
   }
 }
 

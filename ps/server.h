@@ -29,6 +29,19 @@ struct ServerOptions {
   uint64_t seed = 0;          // of the initial values
   float weight_decay = 0;
   int64_t held_bytes_budget = int64_t{1} << 30;  // gradients held for their turn; beyond it pushes wait for credit
+  int64_t client_credit_bytes = int64_t{64} << 20;  // the most a replica has in flight; a worker that exceeds it is refused
+};
+
+// Totals since the server was made, over its slices.
+struct ServerStats {
+  int64_t pushes = 0;    // gradients taken in, held ones included, repeated ones not
+  int64_t held = 0;      // of these, held for their turn
+  int64_t repeated = 0;  // pushes that had been counted before
+  int64_t refused = 0;   // messages answered by an error
+  int64_t applies = 0;   // optimizer steps
+  int64_t answers = 0;   // PARAMS sent
+  int64_t bytes_in = 0;  // of gradients
+  int64_t bytes_out = 0;  // of parameters
 };
 
 struct ServerEvents {
@@ -59,6 +72,8 @@ class Server {
   // Saves all slices and slots at the cut `clock` into `directory`/ps-<index>.safetensors, when each slice first reaches that clock
   // (BSP: exactly version `clock`). Several may be pending. A clock that is already passed reports an error through on_cut.
   virtual void CutAt(int64_t clock, const std::string& directory) = 0;
+
+  virtual ServerStats stats() const = 0;
 };
 
 }  // namespace muster::ps

@@ -1,0 +1,158 @@
+#include "ps/server.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "ps/shard.h"
+#include "ps/wire.h"
+#include "telemetry/check.h"
+
+namespace muster::ps {
+namespace {
+
+class ServerImpl final : public Server {
+ public:
+  ServerImpl(const ParamTable& table, const Partition& partition, const ConsistencyPolicy& policy,
+             const Optimizer& optimizer, Schedule schedule, ServerOptions options,
+             ServerEvents events, Log& log)
+      : table_(table),
+        partition_(partition),
+        schedule_(std::move(schedule)),
+        options_(options),
+        events_(std::move(events)),
+        log_(log),
+        cuts_(table, partition, optimizer.slot_names(), options.index, events_) {
+    SliceContext context;
+    context.table = &table;
+    context.partition = &partition;
+    context.policy = &policy;
+    context.optimizer = &optimizer;
+    context.schedule = &schedule_;
+    context.options = &options_;
+    context.events = &events_;
+    context.counters = &counters_;
+    context.cuts = &cuts_;
+    MakeShards(context);
+  }
+
+  absl::Status Initialize() override {
+    for (const auto& shard : shards_) shard->Initialize();
+    Start();
+    return absl::OkStatus();
+  }
+
+  absl::Status Restore(const std::vector<std::string>& files, int64_t clock) override {
+    ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(files, table_));
+    if (checkpoint.clock() != clock) {
+      return absl::FailedPreconditionError(fmt::format("{}: the part is of clock {}, not {}",
+                                                       files.front(), checkpoint.clock(), clock));
+    }
+    for (const auto& shard : shards_) RETURN_IF_ERROR(shard->Restore(checkpoint));
+    Start();
+    return absl::OkStatus();
+  }
+
+  rpc::Acceptor acceptor() override {
+    return [this](const rpc::Hello& peer, std::shared_ptr<rpc::Stream> stream)
+               -> absl::StatusOr<std::unique_ptr<rpc::StreamHandler>> {
+      if (peer.service != "params") {
+        return absl::InvalidArgumentError(fmt::format(
+            "parameter server {} serves 'params', not '{}'", options_.index, peer.service));
+      }
+      return std::make_unique<Handler>(*this, std::make_shared<Peer>(std::move(stream)));
+    };
+  }
+
+  void CutAt(int64_t clock, const std::string& directory) override {
+    const std::shared_ptr<Cut> cut = cuts_.Begin(clock, directory, num_slices_);
+    for (const auto& shard : shards_) shard->PostCut(cut);
+  }
+
+  ServerStats stats() const override { return counters_.Read(); }
+
+ private:
+  // One worker's stream. Called by one thread at a time.
+  class Handler final : public rpc::StreamHandler {
+   public:
+    Handler(ServerImpl& server, std::shared_ptr<Peer> peer)
+        : server_(server), peer_(std::move(peer)) {}
+    void OnMessage(rpc::Message message) override { server_.OnMessage(peer_, std::move(message)); }
+    void OnClosed(absl::Status /*status*/) override {
+      peer_->closed = true;
+      for (const auto& shard : server_.shards_) shard->PostDetach(peer_);
+    }
+
+   private:
+    ServerImpl& server_;
+    const std::shared_ptr<Peer> peer_;
+  };
+
+  void MakeShards(const SliceContext& context) {
+    std::vector<int32_t> own;
+    std::vector<int64_t> sizes;
+    for (size_t i = 0; i < partition_.slices.size(); ++i) {
+      if (partition_.server[i] != options_.index) continue;
+      own.push_back(static_cast<int32_t>(i));
+      sizes.push_back(partition_.slices[i].size);
+    }
+    num_slices_ = own.size();
+    const std::vector<int> shard = BalanceByWeight(sizes, options_.num_shards);
+    std::vector<std::vector<int32_t>> of_shard(static_cast<size_t>(options_.num_shards));
+    shard_of_.assign(partition_.slices.size(), nullptr);
+    for (size_t i = 0; i < own.size(); ++i)
+      of_shard[static_cast<size_t>(shard[i])].push_back(own[i]);
+    for (const std::vector<int32_t>& slices : of_shard) {
+      if (slices.empty()) continue;
+      shards_.push_back(std::make_unique<Shard>(context, slices));
+      for (const int32_t id : slices) shard_of_[static_cast<size_t>(id)] = shards_.back().get();
+    }
+  }
+
+  void Start() {
+    for (const auto& shard : shards_) shard->Start();
+  }
+
+  void OnMessage(const std::shared_ptr<Peer>& peer, rpc::Message message) {
+    const absl::Status checked =
+        CheckRequest(message, {&partition_, options_.index, options_.num_replicas});
+    if (checked.ok()) {
+      shard_of_[message.header.slice]->Post(peer, std::move(message));
+      return;
+    }
+    Count(counters_.refused);
+    const rpc::Hello& from = peer->stream->peer();
+    log_.Warning("refused a message of {} {}: {}", from.role, from.index,
+                 std::string(checked.message()));
+    peer->Send(ErrorMessage(message.header, checked));
+  }
+
+  // Constant after construction, or thread-safe.
+  const ParamTable& table_;
+  const Partition& partition_;
+  const Schedule schedule_;
+  const ServerOptions options_;
+  const ServerEvents events_;
+  Log& log_;
+  ServerCounters counters_;
+  CutWriter cuts_;
+  size_t num_slices_ = 0;
+  std::vector<std::unique_ptr<Shard>> shards_;  // destroyed first: their threads use the above
+  std::vector<Shard*> shard_of_;                // by slice id; null: another server's
+};
+
+}  // namespace
+
+std::unique_ptr<Server> Server::Make(const ParamTable& table, const Partition& partition,
+                                     const ConsistencyPolicy& policy, const Optimizer& optimizer,
+                                     Schedule schedule, ServerOptions options, ServerEvents events,
+                                     Log& log) {
+  CHECK_GE(options.num_shards, 1);
+  CHECK_GE(options.num_replicas, 1);
+  CHECK_LT(options.index, partition.num_servers);
+  return std::make_unique<ServerImpl>(table, partition, policy, optimizer, std::move(schedule),
+                                      options, std::move(events), log);
+}
+
+}  // namespace muster::ps

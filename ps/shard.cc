@@ -1,0 +1,133 @@
+#include "ps/shard.h"
+
+#include <utility>
+
+#include "kernels/optimizer_math.h"
+#include "telemetry/check.h"
+
+namespace muster::ps {
+namespace {
+
+HeldGradients MakeHeld(const ServerOptions& options) {
+  const int64_t budget = options.held_bytes_budget / options.num_shards;
+  return HeldGradients(budget, budget + options.client_credit_bytes * options.num_replicas);
+}
+
+SliceContext WithOwn(SliceContext context, HeldGradients* held, std::function<void()> yield) {
+  context.held = held;
+  context.yield = std::move(yield);
+  return context;
+}
+
+}  // namespace
+
+Shard::Shard(SliceContext context, const std::vector<int32_t>& slices)
+    : held_(MakeHeld(*context.options)),
+      context_(WithOwn(std::move(context), &held_, [this] { RunSmall(); })),
+      by_id_(context_.partition->slices.size(), nullptr),
+      small_(context_.partition->slices.size(), false) {
+  for (const int32_t id : slices) {
+    const auto at = static_cast<size_t>(id);
+    slices_.push_back(std::make_unique<Slice>(context_, id));
+    by_id_[at] = slices_.back().get();
+    small_[at] = context_.partition->slices[at].size <= kQuantum;
+  }
+}
+
+Shard::~Shard() {
+  {
+    MutexLock lock(mu_);
+    stopping_ = true;
+  }
+  work_.NotifyOne();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Shard::Initialize() {
+  for (const auto& slice : slices_) slice->Initialize();
+}
+
+absl::Status Shard::Restore(const Checkpoint& checkpoint) {
+  for (const auto& slice : slices_) RETURN_IF_ERROR(slice->Restore(checkpoint));
+  return absl::OkStatus();
+}
+
+void Shard::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void Shard::Post(const std::shared_ptr<Peer>& peer, rpc::Message message) {
+  CHECK(by_id_[message.header.slice] != nullptr);
+  if (!small_[message.header.slice]) {
+    // std::function wants its captures copyable; a payload's copy copies no bytes.
+    PostTask([this, request = Request{peer, std::move(message)}]() mutable {
+      Execute(std::move(request));
+    });
+    return;
+  }
+  {
+    MutexLock lock(mu_);
+    small_requests_.push_back({peer, std::move(message)});
+  }
+  work_.NotifyOne();
+}
+
+void Shard::PostCut(std::shared_ptr<Cut> cut) {
+  PostTask([this, cut = std::move(cut)] {
+    for (const auto& slice : slices_) slice->OnCut(cut);
+  });
+}
+
+void Shard::PostDetach(std::shared_ptr<Peer> peer) {
+  PostTask([this, peer = std::move(peer)] {
+    for (const auto& slice : slices_) slice->Detach(*peer);
+  });
+}
+
+void Shard::PostTask(Task task) {
+  {
+    MutexLock lock(mu_);
+    tasks_.push_back(std::move(task));
+  }
+  work_.NotifyOne();
+}
+
+void Shard::Run() {
+  while (true) {
+    RunSmall();
+    Task task;
+    {
+      MutexLock lock(mu_);
+      while (small_requests_.empty() && tasks_.empty() && !stopping_) work_.Wait(mu_);
+      if (stopping_) return;
+      if (!small_requests_.empty()) continue;
+      task = std::move(tasks_.front());
+      tasks_.pop_front();
+    }
+    task();
+  }
+}
+
+void Shard::RunSmall() {
+  while (true) {
+    Request request;
+    {
+      MutexLock lock(mu_);
+      if (small_requests_.empty() || stopping_) return;
+      request = std::move(small_requests_.front());
+      small_requests_.pop_front();
+    }
+    Execute(std::move(request));
+  }
+}
+
+void Shard::Execute(Request request) {
+  Slice& slice = *by_id_[request.message.header.slice];
+  if (request.message.header.type == rpc::MessageType::kPush) {
+    slice.OnPush(request.peer, std::move(request.message));
+  } else {
+    slice.OnPull(request.peer, request.message.header);
+  }
+}
+
+}  // namespace muster::ps

@@ -1,0 +1,69 @@
+// Shard: some of a server's slices and the thread that owns them. Everything that happens to a slice comes through the shard's mailbox
+// and runs on that thread, so weights need no lock.
+//
+// Small slices (one quantum of 64 KiB at most) never wait for big ones: they have their own queue, which goes first, and which a big
+// slice serves again after every quantum of its sum and its update. Each slice is either small or big for ever, so what is sent to one
+// slice is done in the order it was sent.
+//
+// Thread-safe, except where noted. Destroying it finishes the message in work and drops the rest.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "ps/slice.h"
+#include "telemetry/mutex.h"
+
+namespace muster::ps {
+
+class Shard {
+ public:
+  // `context` lacks held and yield, which are the shard's own.
+  Shard(SliceContext context, const std::vector<int32_t>& slices);
+  ~Shard();
+
+  // Before Start, one of the two, not thread-safe.
+  void Initialize();
+  absl::Status Restore(const Checkpoint& checkpoint);
+  // Starts the owner thread.
+  void Start();
+
+  // A PUSH or PULL that passed CheckRequest, of a slice of this shard.
+  void Post(const std::shared_ptr<Peer>& peer, rpc::Message message);
+  void PostCut(std::shared_ptr<Cut> cut);
+  // The peer's stream is closed: nothing of it comes any more.
+  void PostDetach(std::shared_ptr<Peer> peer);
+
+  size_t num_slices() const { return slices_.size(); }
+
+ private:
+  struct Request {
+    std::shared_ptr<Peer> peer;
+    rpc::Message message;
+  };
+  // Runs on the owner thread when nothing big is in work.
+  using Task = std::function<void()>;
+
+  void Run();
+  void RunSmall();
+  void Execute(Request request);
+  void PostTask(Task task);
+
+  HeldGradients held_;
+  const SliceContext context_;
+  std::vector<std::unique_ptr<Slice>> slices_;
+  std::vector<Slice*> by_id_;    // by slice id; null: another shard's
+  std::vector<bool> small_;      // by slice id
+
+  Mutex mu_;
+  CondVar work_;
+  std::deque<Request> small_requests_ ABSL_GUARDED_BY(mu_);
+  std::deque<Task> tasks_ ABSL_GUARDED_BY(mu_);  // requests of big slices, cuts, detaching
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::thread thread_;
+};
+
+}  // namespace muster::ps

@@ -1,0 +1,393 @@
+#include "ps/slice.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "kernels/optimizer_math.h"
+#include "ps/init.h"
+#include "ps/wire.h"
+#include "telemetry/check.h"
+
+namespace muster::ps {
+namespace {
+
+constexpr size_t kBufferAlignment = 64;
+// Readers of one slice that may wait, per replica: beyond it, someone asks without waiting.
+constexpr size_t kReadersPerReplica = 16;
+
+// A payload that owns a copy of `payload`.
+rpc::Payload Copied(const rpc::Payload& payload) { return rpc::Payload::Own(payload.Flatten()); }
+
+}  // namespace
+
+Slice::Slice(const SliceContext& context, int32_t id)
+    : context_(context),
+      id_(id),
+      slice_(context.partition->slices[static_cast<size_t>(id)]),
+      big_(slice_.size > kQuantum) {
+  CHECK_GE(context.options->num_replicas, 1);
+  state_.clocks.assign(static_cast<size_t>(context.options->num_replicas), 0);
+  weights_[0] = MakeBuffer();
+  weights_[1] = MakeBuffer();
+  sum_ = MakeBuffer();
+  if (spec().kind == ParamSpec::Kind::kWeight) {
+    for (size_t i = 0; i < context.optimizer->slot_names().size(); ++i) {
+      slots_.push_back(MakeBuffer());
+    }
+  }
+}
+
+void Slice::Initialize() {
+  state_.version = oldest_version_ = 0;
+  std::fill(state_.clocks.begin(), state_.clocks.end(), 0);
+  InitialValues(spec(), context_.options->seed, slice_.begin, View(weights_[front_]));
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const std::span<float> slot = View(slots_[i]);
+    std::fill(slot.begin(), slot.end(), context_.optimizer->slot_init(static_cast<int>(i)));
+  }
+}
+
+absl::Status Slice::Restore(const Checkpoint& checkpoint) {
+  RETURN_IF_ERROR(checkpoint.Read(slice_, "", View(weights_[front_])));
+  const std::vector<std::string> names = context_.optimizer->slot_names();
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    RETURN_IF_ERROR(checkpoint.Read(slice_, names[i], View(slots_[i])));
+  }
+  state_.version = checkpoint.Version(slice_);
+  if (context_.policy->exact() && state_.version != checkpoint.clock()) {
+    return absl::FailedPreconditionError(fmt::format(
+        "the checkpoint of clock {} has {} after {} applies: it was not made under {}; resume "
+        "with the consistency mode that made it",
+        checkpoint.clock(), Name(), state_.version, context_.policy->name()));
+  }
+  oldest_version_ = state_.version;
+  std::fill(state_.clocks.begin(), state_.clocks.end(), checkpoint.clock());
+  return absl::OkStatus();
+}
+
+void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
+  const rpc::Header header = message.header;
+  const auto v = static_cast<ReplicaId>(header.replica);
+  int64_t& clock = state_.clocks[header.replica];
+  if (header.step > clock) {
+    Refuse(*peer, header,
+           absl::FailedPreconditionError(
+               fmt::format("replica {} pushed step {} of {}, but its clock there is {}", v,
+                           header.step, Name(), clock)));
+    return;
+  }
+  if (!poisoned_.ok()) {
+    Refuse(*peer, header, poisoned_);
+    return;
+  }
+  const Verdict verdict = context_.policy->OnPush(state_, v, header.step);
+  const bool wants = (header.flags & rpc::kWantParams) != 0;
+  const int64_t global_step = state_.min_clock();
+  const int64_t staleness = Staleness(header.step);
+  switch (verdict) {
+    case Verdict::kDrop:
+      message.payload = {};
+      Count(context_.counters->repeated);
+      peer->Send(AckMessage(header, AckCode::kRepeated));
+      break;
+    case Verdict::kHold:
+      Hold(peer, std::move(message));
+      return;
+    case Verdict::kFold:
+    case Verdict::kApply:
+      if (!Sum(message.payload)) {
+        message.payload = {};
+        RefuseNonFinite(*peer, header);
+        return;
+      }
+      message.payload = {};
+      ++clock;
+      Count(context_.counters->pushes);
+      Count(context_.counters->bytes_in, slice_.size * int64_t{sizeof(float)});
+      peer->Send(AckMessage(header, AckCode::kConsumed));
+      Fold(verdict, staleness, global_step);
+      FoldHeld(staleness, global_step);
+      break;
+  }
+  if (wants) {
+    const bool in_place = context_.policy->exact() && verdict != Verdict::kDrop;
+    AddReader({peer, v, header.step + 1, -1, false, in_place});
+  }
+  AnswerReaders();
+  ReachCuts();
+}
+
+void Slice::OnPull(const std::shared_ptr<Peer>& peer, const rpc::Header& header) {
+  const bool all_at_clock = (header.flags & rpc::kAllAtClock) != 0;
+  AddReader({peer, static_cast<int32_t>(header.replica), header.step, header.version, all_at_clock,
+             /*in_place=*/false});
+  AnswerReaders();
+}
+
+void Slice::OnCut(const std::shared_ptr<Cut>& cut) {
+  cuts_.push_back(cut);
+  ReachCuts();
+}
+
+void Slice::Detach(const Peer& peer) {
+  for (const auto& gradient : held_) {
+    if (gradient->peer.get() == &peer) gradient->payload = Copied(gradient->payload);
+  }
+  std::erase_if(readers_, [&](const Reader& reader) { return reader.peer.get() == &peer; });
+}
+
+const ParamSpec& Slice::spec() const {
+  return context_.table->specs()[static_cast<size_t>(slice_.param)];
+}
+
+std::string Slice::Name() const {
+  return fmt::format("'{}'[{}:{}]", spec().name, slice_.begin, slice_.begin + slice_.size);
+}
+
+Slice::Buffer Slice::MakeBuffer() const {
+  const size_t bytes = static_cast<size_t>(slice_.size) * sizeof(float);
+  const size_t rounded = (bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
+  void* memory = std::aligned_alloc(kBufferAlignment, rounded);
+  CHECK(memory != nullptr);
+  return Buffer(static_cast<float*>(memory), std::free);
+}
+
+std::span<float> Slice::View(const Buffer& buffer) const {
+  return {buffer.get(), static_cast<size_t>(slice_.size)};
+}
+
+bool Slice::Sum(const rpc::Payload& gradient) {
+  const bool first = state_.next_replica == 0;
+  float* sum = sum_.get();
+  return ForEachRun(gradient, kQuantum, [&](int64_t begin, const std::byte* src, int64_t n) {
+    if (!(first ? CopyInto(sum + begin, src, n) : AddInto(sum + begin, src, n))) return false;
+    if (big_) context_.yield();
+    return true;
+  });
+}
+
+void Slice::Fold(Verdict verdict, int64_t staleness, int64_t global_step) {
+  ++state_.next_replica;
+  if (verdict == Verdict::kApply) Apply(staleness, global_step);
+}
+
+StepInfo Slice::MakeStepInfo(int64_t staleness, int64_t global_step) const {
+  StepInfo info;
+  info.step = global_step;
+  info.applies = state_.version + 1;
+  info.learning_rate = (*context_.schedule)(global_step)*spec().lr_scale;
+  info.scale = context_.policy->Scale(staleness, context_.options->num_replicas);
+  info.weight_decay = spec().decay ? context_.options->weight_decay : 0;
+  return info;
+}
+
+// Statistics: n of V replicas' values move the average n/V of the way that all V would.
+//   w_next = w + (1 - momentum) * n * scale * (sum / n - w),   scale = 1 / V
+void Slice::Apply(int64_t staleness, int64_t global_step) {
+  const StepInfo info = MakeStepInfo(staleness, global_step);
+  const int n = state_.next_replica;
+  const bool all = n == context_.options->num_replicas;
+  const float share = all ? 1.0f : static_cast<float>(n) * info.scale;
+  for (int64_t begin = 0; begin < slice_.size; begin += kQuantum) {
+    const auto at = static_cast<size_t>(begin);
+    const auto size = static_cast<size_t>(std::min(kQuantum, slice_.size - begin));
+    const std::span<const float> sum = View(sum_).subspan(at, size);
+    const std::span<const float> w = View(weights_[front_]).subspan(at, size);
+    const std::span<float> next = View(weights_[1 - front_]).subspan(at, size);
+    if (spec().kind == ParamSpec::Kind::kStatistic) {
+      EmaUpdate(sum.data(), w.data(), next.data(), static_cast<int64_t>(size),
+                1.0f / static_cast<float>(n), (1 - spec().momentum) * share);
+    } else {
+      std::vector<std::span<float>> slots;
+      for (const Buffer& slot : slots_) slots.push_back(View(slot).subspan(at, size));
+      context_.optimizer->Apply(info, sum, w, next, slots);
+    }
+    if (big_) context_.yield();
+  }
+  front_ = 1 - front_;
+  ++state_.version;
+  state_.next_replica = 0;
+  oldest_version_ = std::max(oldest_version_, state_.version - 1);
+  Count(context_.counters->applies);
+}
+
+void Slice::Hold(const std::shared_ptr<Peer>& peer, rpc::Message message) {
+  const rpc::Header header = message.header;
+  auto gradient = std::make_shared<HeldGradient>();
+  gradient->peer = peer;
+  gradient->header = header;
+  gradient->payload = std::move(message.payload);
+  if (!context_.held->Admit(gradient)) {
+    gradient->payload = {};
+    Refuse(*peer, header,
+           absl::ResourceExhaustedError(fmt::format(
+               "{} bytes of gradients are held for their turn; replica {} exceeds its credit",
+               context_.held->bytes(), header.replica)));
+    return;
+  }
+  ++state_.clocks[header.replica];
+  held_.push_back(std::move(gradient));
+  Count(context_.counters->pushes);
+  Count(context_.counters->held);
+  Count(context_.counters->bytes_in, slice_.size * int64_t{sizeof(float)});
+  if ((header.flags & rpc::kWantParams) != 0) {
+    AddReader({peer, static_cast<int32_t>(header.replica), header.step + 1, -1, false,
+               context_.policy->exact()});
+  }
+  AnswerReaders();
+}
+
+void Slice::FoldHeld(int64_t staleness, int64_t global_step) {
+  for (auto it = held_.begin(); it != held_.end();) {
+    const std::shared_ptr<HeldGradient> gradient = *it;
+    const rpc::Header& header = gradient->header;
+    const Verdict verdict =
+        context_.policy->OnHeld(state_, static_cast<ReplicaId>(header.replica), header.step);
+    if (verdict == Verdict::kHold) {
+      ++it;
+      continue;
+    }
+    const bool finite = Sum(gradient->payload);
+    held_.erase(it);
+    context_.held->Release(*gradient, /*answer=*/finite);
+    if (!finite) {
+      RefuseNonFinite(*gradient->peer, header);
+      return;
+    }
+    Fold(verdict, staleness, global_step);
+    it = held_.begin();
+  }
+}
+
+int64_t Slice::Staleness(int64_t step) const {
+  return std::max<int64_t>(0, *std::max_element(state_.clocks.begin(), state_.clocks.end()) - step);
+}
+
+void Slice::Refuse(const Peer& peer, const rpc::Header& header, const absl::Status& status) {
+  Count(context_.counters->refused);
+  peer.Send(ErrorMessage(header, status));
+}
+
+rpc::Header Slice::HeaderOf(const Reader& reader) const {
+  return PullMessage(id_, reader.replica, reader.clock, reader.version, reader.all_at_clock).header;
+}
+
+void Slice::RefuseNonFinite(const Peer& peer, const rpc::Header& header) {
+  const absl::Status status = absl::InvalidArgumentError(
+      fmt::format("the gradient of {} at step {} from replica {} holds a value that is not finite, "
+                  "or makes the sum overflow; lower the learning rate, or look at that replica's "
+                  "data",
+                  Name(), header.step, header.replica));
+  Refuse(peer, header, status);
+  // A first gradient is only copied, and its replica may push again. Not so when it was added to
+  // others, or had been counted as held.
+  const bool counted = state_.clocks[header.replica] > header.step;
+  if (state_.next_replica > 0 || counted) Poison(status);
+  if (context_.events->on_bad_push) context_.events->on_bad_push(status);
+}
+
+void Slice::Poison(absl::Status status) {
+  poisoned_ = std::move(status);
+  for (const auto& gradient : std::exchange(held_, {})) {
+    context_.held->Release(*gradient, /*answer=*/false);
+    Refuse(*gradient->peer, gradient->header, poisoned_);
+  }
+  for (const Reader& reader : std::exchange(readers_, {})) {
+    Refuse(*reader.peer, HeaderOf(reader), poisoned_);
+  }
+  for (const auto& cut : std::exchange(cuts_, {})) context_.cuts->Fail(cut, poisoned_);
+}
+
+void Slice::AddReader(Reader reader) {
+  if (readers_.size() >= kReadersPerReplica * state_.clocks.size()) {
+    Refuse(*reader.peer, HeaderOf(reader),
+           absl::ResourceExhaustedError(
+               fmt::format("{} readers wait for {} already", readers_.size(), Name())));
+    return;
+  }
+  readers_.push_back(std::move(reader));
+}
+
+absl::StatusOr<bool> Slice::Ready(const Reader& reader, int64_t& version) const {
+  const bool exact = reader.version >= 0;
+  if (exact) {
+    if (state_.version < reader.version) return false;
+    version = reader.version;
+  } else {
+    const int64_t needed =
+        reader.all_at_clock ? reader.clock : context_.policy->MinClockToRead(reader.clock);
+    if (state_.min_clock() < needed) return false;
+    version = context_.policy->exact() ? reader.clock : state_.version;
+  }
+  if (version >= oldest_version_) return true;
+  return absl::OutOfRangeError(
+      fmt::format("replica {} asks for version {} of {}, which is at version {} and keeps only the "
+                  "one before; its step was done by another",
+                  reader.replica, version, Name(), state_.version));
+}
+
+void Slice::AnswerReaders() {
+  size_t kept = 0;
+  for (size_t i = 0; i < readers_.size(); ++i) {
+    Reader& reader = readers_[i];
+    int64_t version = 0;
+    const absl::StatusOr<bool> ready = Ready(reader, version);
+    if (!ready.ok()) {
+      Refuse(*reader.peer, HeaderOf(reader), ready.status());
+    } else if (*ready) {
+      Answer(reader, version);
+    } else {
+      if (kept != i) readers_[kept] = std::move(reader);
+      ++kept;
+    }
+  }
+  readers_.resize(kept);
+}
+
+void Slice::Answer(const Reader& reader, int64_t version) {
+  const Buffer& source = weights_[version == state_.version ? front_ : 1 - front_];
+  Buffer sent = source;
+  if (!reader.in_place) {
+    sent = MakeBuffer();
+    std::memcpy(sent.get(), source.get(), View(source).size_bytes());
+  }
+  Count(context_.counters->answers);
+  Count(context_.counters->bytes_out, slice_.size * int64_t{sizeof(float)});
+  const auto bytes = std::as_bytes(View(sent));
+  reader.peer->Send(ParamsMessage(id_, reader.replica, reader.clock, version,
+                                  rpc::Payload::Borrow(bytes, std::move(sent))));
+}
+
+void Slice::ReachCuts() {
+  std::erase_if(cuts_, [&](const std::shared_ptr<Cut>& cut) {
+    const int64_t clock = state_.min_clock();
+    if (clock < cut->clock) return false;
+    if (clock == cut->clock) {
+      Save(cut);
+    } else {
+      context_.cuts->Fail(
+          cut, absl::OutOfRangeError(fmt::format("cannot save clock {}: {} is at clock {} already",
+                                                 cut->clock, Name(), clock)));
+    }
+    return true;
+  });
+}
+
+void Slice::Save(const std::shared_ptr<Cut>& cut) {
+  SavedSlice saved;
+  saved.slice = id_;
+  saved.version = state_.version;
+  const auto copy = [this](const Buffer& buffer) {
+    const std::span<const float> view = View(buffer);
+    return std::vector<float>(view.begin(), view.end());
+  };
+  saved.weights = copy(weights_[front_]);
+  for (const Buffer& slot : slots_) saved.slots.push_back(copy(slot));
+  context_.cuts->Add(cut, std::move(saved));
+}
+
+}  // namespace muster::ps

@@ -1,0 +1,126 @@
+// Slice: one slice's weights, slots, clocks, and the gradients and readers that wait there. Asks the policy, sums, applies, answers.
+//
+// Owned by one thread (its shard's). Weights exist in two parities: the front is the current version, the back the one before, which
+// the next apply overwrites. What may be read where, and until when:
+//
+//  1. BSP with all replicas: the apply that makes version n + 2 overwrites version n, and happens only after every replica pushed step
+//     n + 1, which each computed from version n + 1. So nobody still reads version n, and the answer to a push borrows the weights where
+//     they lie: nothing is copied.
+//  2. SSP and ASYNC know no such moment: every answer is a copy, made by the owner thread.
+//  3. An ACK with kConsumed or kRepeated, and any ERROR, means that the slice holds no reference to the gradient. One with kHeld leaves
+//     a reference until PARAMS of the next clock; when the stream closes before, the slice takes a copy (Detach).
+//  4. Pulls, repeated pushes (late workers) and cuts never read in place: they get copies.
+//
+// A push whose gradient is not finite is refused and changes nothing, except when part of it was already added to other replicas'
+// gradients: then this step's sum is lost, and the slice refuses all further pushes; its weights stay as they were.
+#pragma once
+
+#include <absl/functional/function_ref.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "ps/counters.h"
+#include "ps/cut.h"
+#include "ps/held.h"
+#include "ps/peer.h"
+#include "ps/server.h"
+
+namespace muster::ps {
+
+// What all slices of a shard share; borrowed, outlives them.
+struct SliceContext {
+  const ParamTable* table = nullptr;
+  const Partition* partition = nullptr;
+  const ConsistencyPolicy* policy = nullptr;
+  const Optimizer* optimizer = nullptr;
+  const Schedule* schedule = nullptr;
+  const ServerOptions* options = nullptr;
+  const ServerEvents* events = nullptr;
+  ServerCounters* counters = nullptr;
+  HeldGradients* held = nullptr;
+  CutWriter* cuts = nullptr;
+  std::function<void()> yield;  // called between the quanta of a big slice; may run other slices, never this one
+};
+
+class Slice {
+ public:
+  // PRECONDITION: context.options->num_replicas >= 1.
+  Slice(const SliceContext& context, int32_t id);
+
+  // First values, at clock 0.
+  void Initialize();
+  // Weights, slots, version and clocks of the checkpoint.
+  absl::Status Restore(const Checkpoint& checkpoint);
+
+  // Requests passed CheckRequest.
+  void OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message);
+  void OnPull(const std::shared_ptr<Peer>& peer, const rpc::Header& header);
+  // Saves this slice when its least clock is the cut's; fails the cut when it is beyond.
+  void OnCut(const std::shared_ptr<Cut>& cut);
+  // The peer is gone: own what is borrowed from it, forget its requests.
+  void Detach(const Peer& peer);
+
+ private:
+  using Buffer = std::shared_ptr<float[]>;  // aligned to 64 bytes
+
+  // A reader that waits.
+  struct Reader {
+    std::shared_ptr<Peer> peer;
+    int32_t replica = 0;
+    int64_t clock = 0;
+    int64_t version = -1;       // exact, or -1
+    bool all_at_clock = false;  // waits for the least clock, whatever the policy
+    bool in_place = false;      // invariant 1 holds for it
+  };
+
+  const ParamSpec& spec() const;
+  std::string Name() const;
+  Buffer MakeBuffer() const;
+  std::span<float> View(const Buffer& buffer) const;
+
+  // Adds the gradient to the sum of the step (the first one of it is copied). False when it is not finite.
+  bool Sum(const rpc::Payload& gradient);
+  // Counts a summed gradient; with kApply updates the weights.
+  void Fold(Verdict verdict, int64_t staleness, int64_t global_step);
+  void Apply(int64_t staleness, int64_t global_step);
+  StepInfo MakeStepInfo(int64_t staleness, int64_t global_step) const;
+  void Hold(const std::shared_ptr<Peer>& peer, rpc::Message message);
+  // Folds the held gradients whose turn has come.
+  void FoldHeld(int64_t staleness, int64_t global_step);
+  int64_t Staleness(int64_t step) const;
+
+  // What a reader asked, for the answer to echo.
+  rpc::Header HeaderOf(const Reader& reader) const;
+  void Refuse(const Peer& peer, const rpc::Header& header, const absl::Status& status);
+  void RefuseNonFinite(const Peer& peer, const rpc::Header& header);
+  void Poison(absl::Status status);
+
+  void AddReader(Reader reader);
+  void AnswerReaders();
+  // Whether the reader can be answered now; `version` is then what it gets. NotFound when that version is gone.
+  absl::StatusOr<bool> Ready(const Reader& reader, int64_t& version) const;
+  void Answer(const Reader& reader, int64_t version);
+  void ReachCuts();
+  void Save(const std::shared_ptr<Cut>& cut);
+
+  const SliceContext& context_;
+  const int32_t id_;
+  const ParamSlice slice_;
+  const bool big_;  // more than one quantum: yields
+
+  SliceState state_;
+  int64_t oldest_version_ = 0;  // the back parity holds version - 1 unless that is older than this
+  Buffer weights_[2];           // by parity
+  int front_ = 0;
+  Buffer sum_;                  // of the step's gradients so far
+  std::vector<Buffer> slots_;
+  std::vector<std::shared_ptr<HeldGradient>> held_;
+  std::vector<Reader> readers_;
+  std::vector<std::shared_ptr<Cut>> cuts_;
+  absl::Status poisoned_;
+};
+
+}  // namespace muster::ps

@@ -1,0 +1,185 @@
+// The table's layout and refusals; the partition's properties over random and well-known models;
+// first values.
+#include "ps/param.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "ps/init.h"
+
+namespace muster::ps {
+namespace {
+
+ParamTable Table(const std::vector<int64_t>& sizes) {
+  std::vector<ParamSpec> specs;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    specs.push_back({.name = "p" + std::to_string(i), .shape = {sizes[i]}});
+  }
+  auto table = ParamTable::Make(std::move(specs));
+  EXPECT_TRUE(table.ok()) << table.status();
+  return *std::move(table);
+}
+
+TEST(ParamTableTest, LaysParametersOutAtCacheLines) {
+  const ParamTable table = Table({1, 16, 17, 100});
+  EXPECT_EQ(table.offset(0), 0);
+  EXPECT_EQ(table.offset(1), 16);
+  EXPECT_EQ(table.offset(2), 32);
+  EXPECT_EQ(table.offset(3), 64);
+  EXPECT_EQ(table.arena_size(), 64 + 112);
+  EXPECT_EQ(table.total_size(), 134);
+}
+
+TEST(ParamTableTest, RefusesWhatCannotBe) {
+  const auto error = [](std::vector<ParamSpec> specs) {
+    return std::string(ParamTable::Make(std::move(specs)).status().message());
+  };
+  EXPECT_EQ(error({{.name = "", .shape = {1}}}), "a parameter has no name");
+  EXPECT_EQ(error({{.name = "a", .shape = {1}}, {.name = "a", .shape = {2}}}),
+            "two parameters are named 'a'; give one another name");
+  EXPECT_EQ(error({{.name = "a", .shape = {3, 0}}}), "parameter 'a': dimension 0 is below 1");
+  EXPECT_EQ(error({{.name = "a[0:3]", .shape = {3}}}),
+            "parameter 'a[0:3]': '[' and ']' mark slices in checkpoints; use another name");
+  EXPECT_EQ(error({{.name = "a", .shape = {int64_t{1} << 40, int64_t{1} << 40}}}),
+            "parameter 'a' has more than 2^48 elements");
+}
+
+// Every element in exactly one slice, slices within their parameter and in order, none too large.
+void ExpectSound(const ParamTable& table, const Partition& partition, int servers) {
+  const int64_t limit = std::clamp<int64_t>(table.total_size() * 4 / (8 * servers), 4096, 4 << 20);
+  ASSERT_EQ(partition.num_servers, servers);
+  ASSERT_EQ(partition.server.size(), partition.slices.size());
+  ASSERT_EQ(partition.of_param.size(), table.specs().size());
+  size_t next = 0;
+  for (size_t param = 0; param < table.specs().size(); ++param) {
+    int64_t covered = 0;
+    for (const int32_t id : partition.of_param[param]) {
+      ASSERT_EQ(static_cast<size_t>(id), next++);
+      const ParamSlice& slice = partition.slices[static_cast<size_t>(id)];
+      ASSERT_EQ(slice.param, static_cast<ParamId>(param));
+      ASSERT_EQ(slice.begin, covered);
+      ASSERT_EQ(slice.begin % 16, 0);
+      ASSERT_GE(slice.size, 1);
+      ASSERT_LE(slice.size * 4, limit);
+      covered += slice.size;
+    }
+    ASSERT_EQ(covered, table.specs()[param].size());
+  }
+  ASSERT_EQ(next, partition.slices.size());
+  for (const int server : partition.server) {
+    ASSERT_GE(server, 0);
+    ASSERT_LT(server, servers);
+  }
+}
+
+// The fullest server's bytes over the mean.
+double Imbalance(const Partition& partition) {
+  std::vector<int64_t> load(static_cast<size_t>(partition.num_servers), 0);
+  for (size_t i = 0; i < partition.slices.size(); ++i) {
+    load[static_cast<size_t>(partition.server[i])] += partition.slices[i].size;
+  }
+  const double mean = static_cast<double>(std::accumulate(load.begin(), load.end(), int64_t{0})) /
+                      static_cast<double>(load.size());
+  return static_cast<double>(*std::max_element(load.begin(), load.end())) / mean;
+}
+
+TEST(PartitionTest, CoversRandomModelsExactlyOnceAndBalancesThem) {
+  const uint32_t seed = 20261121;
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 rng(seed);
+  for (int round = 0; round < 300; ++round) {
+    std::vector<int64_t> sizes(1 + rng() % 40);
+    for (int64_t& size : sizes) {
+      size = 1 + static_cast<int64_t>(std::exp(std::uniform_real_distribution(0.0, 14.0)(rng)));
+    }
+    const ParamTable table = Table(sizes);
+    const int servers = 1 + static_cast<int>(rng() % 8);
+    const Partition partition = MakePartition(table, servers);
+    ExpectSound(table, partition, servers);
+    // Largest first to the least loaded exceeds the mean by less than one slice, which is at most
+    // 1/8 of a server's share where slices are larger than the 4 KiB floor.
+    if (table.total_size() >= 8 * servers * 1024) {
+      EXPECT_LT(Imbalance(partition), 1.125);
+    }
+  }
+}
+
+TEST(PartitionTest, IsAFunctionOfItsArguments) {
+  const ParamTable table = Table({100, 5000, 123456, 5000, 77});
+  const Partition a = MakePartition(table, 3), b = MakePartition(table, 3);
+  EXPECT_EQ(a.server, b.server);
+  EXPECT_EQ(a.of_param, b.of_param);
+}
+
+TEST(PartitionTest, TheConvModelSpreadsEvenly) {
+  // speech_commands conv: two convolutions with biases, one dense layer.
+  const ParamTable table = Table({8 * 20 * 64, 64, 4 * 10 * 64 * 64, 64, 62720 * 12, 12});
+  for (int servers = 1; servers <= 5; ++servers) {
+    EXPECT_LE(Imbalance(MakePartition(table, servers)), 1.05) << servers << " servers";
+  }
+}
+
+TEST(PartitionTest, BalanceByWeightIsDeterministicAndPrefersTheLowerBin) {
+  EXPECT_EQ(BalanceByWeight({5, 5, 5}, 2), (std::vector<int>{0, 1, 0}));
+  EXPECT_EQ(BalanceByWeight({1, 9, 2, 3}, 2), (std::vector<int>{1, 0, 1, 1}));
+  EXPECT_TRUE(BalanceByWeight({}, 3).empty());
+}
+
+TEST(InitTest, FirstValuesDoNotDependOnTheCut) {
+  for (const Init::Kind kind : {Init::Kind::kZeros, Init::Kind::kConstant,
+                                Init::Kind::kTruncatedNormal, Init::Kind::kUniform}) {
+    const ParamSpec spec = {.name = "w", .shape = {1000}, .init = {kind, 0.5f}};
+    std::vector<float> whole(1000), parts(1000);
+    InitialValues(spec, 7, 0, whole);
+    for (const auto& [begin, end] : {std::pair<size_t, size_t>{0, 1}, {1, 500}, {500, 1000}}) {
+      InitialValues(spec, 7, static_cast<int64_t>(begin),
+                    std::span(parts).subspan(begin, end - begin));
+    }
+    EXPECT_EQ(whole, parts);
+  }
+}
+
+TEST(InitTest, SeedAndNameChangeTheValues) {
+  const auto values = [](uint64_t seed, const std::string& name) {
+    std::vector<float> out(64);
+    InitialValues({.name = name, .shape = {64}, .init = {Init::Kind::kTruncatedNormal, 1}}, seed, 0,
+                  out);
+    return out;
+  };
+  EXPECT_EQ(values(1, "a"), values(1, "a"));
+  EXPECT_NE(values(1, "a"), values(2, "a"));
+  EXPECT_NE(values(1, "a"), values(1, "b"));
+}
+
+TEST(InitTest, DistributionsKeepTheirBoundsAndMoments) {
+  constexpr int kN = 100'000;
+  std::vector<float> out(kN);
+  InitialValues({.name = "n", .shape = {kN}, .init = {Init::Kind::kTruncatedNormal, 0.01f}}, 3, 0,
+                out);
+  double sum = 0, squares = 0;
+  for (const float x : out) {
+    ASSERT_LE(std::abs(x), 0.02f);
+    sum += x;
+    squares += double{x} * x;
+  }
+  // A normal cut at 2 sigma has deviation 0.87963 sigma; five standard errors of each estimate.
+  const double sigma = 0.0087963;
+  EXPECT_NEAR(sum / kN, 0, 5 * sigma / std::sqrt(kN));
+  EXPECT_NEAR(squares / kN / (sigma * sigma), 1, 5 * std::sqrt(2.0 / kN));
+
+  InitialValues({.name = "u", .shape = {kN}, .init = {Init::Kind::kUniform, 3}}, 3, 0, out);
+  sum = 0;
+  for (const float x : out) {
+    ASSERT_GE(x, -3);
+    ASSERT_LT(x, 3);
+    sum += x;
+  }
+  EXPECT_NEAR(sum / kN, 0, 5 * std::sqrt(3.0) / std::sqrt(kN));
+}
+
+}  // namespace
+}  // namespace muster::ps
