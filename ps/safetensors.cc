@@ -22,8 +22,9 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int64_t kMaxHeader =
-    64 << 20;                  // bytes; a checkpoint part of 100,000 tensors needs 20 MiB
-constexpr int64_t kAlign = 8;  // the data starts at a multiple of this
+    64 << 20;  // bytes; a checkpoint part of 100,000 tensors needs 20 MiB
+constexpr int64_t kMaxElements = int64_t{1} << 48;  // of a dimension
+constexpr int64_t kAlign = 8;                       // the data starts at a multiple of this
 
 std::string_view BytesOf(std::span<const float> data) {
   return {reinterpret_cast<const char*>(data.data()), data.size_bytes()};
@@ -70,6 +71,14 @@ bool ReadAll(int fd, int64_t offset, char* out, size_t size) {
   return true;
 }
 
+// A whole number in [0, most]. (Json's own comparison would take 2^64 - 1 for -1.)
+bool ReadSize(const Json& json, int64_t most, int64_t& out) {
+  if (!json.is_number_unsigned() || json.get<uint64_t>() > static_cast<uint64_t>(most))
+    return false;
+  out = json.get<int64_t>();
+  return true;
+}
+
 // What is wrong with a tensor's entry, or an empty text and the tensor filled in.
 std::string ParseTensor(const Json& entry, int64_t data_bytes, SafetensorsFile::Tensor& out) {
   if (!entry.is_object()) return "its entry is not an object";
@@ -79,21 +88,20 @@ std::string ParseTensor(const Json& entry, int64_t data_bytes, SafetensorsFile::
   if (shape == entry.end() || !shape->is_array()) return "it has no shape";
   int64_t bytes = sizeof(float);
   for (const Json& dim : *shape) {
-    if (!dim.is_number_unsigned() || dim > Json(int64_t{1} << 48)) return "its shape is no shape";
-    out.shape.push_back(dim.get<int64_t>());
-    if (__builtin_mul_overflow(bytes, out.shape.back(), &bytes)) return "its shape is too large";
+    int64_t n = 0;
+    if (!ReadSize(dim, kMaxElements, n)) return "its shape is no shape";
+    out.shape.push_back(n);
+    if (__builtin_mul_overflow(bytes, n, &bytes)) return "its shape is too large";
   }
   out.size = bytes / static_cast<int64_t>(sizeof(float));
   const auto offsets = entry.find("data_offsets");
+  int64_t end = 0;
   if (offsets == entry.end() || !offsets->is_array() || offsets->size() != 2 ||
-      !(*offsets)[0].is_number_unsigned() || !(*offsets)[1].is_number_unsigned() ||
-      (*offsets)[0] > Json(data_bytes) || (*offsets)[1] > Json(data_bytes)) {
+      !ReadSize((*offsets)[0], data_bytes, out.begin_bytes) ||
+      !ReadSize((*offsets)[1], data_bytes, end)) {
     return "its offsets do not lie within the file";
   }
-  out.begin_bytes = (*offsets)[0].get<int64_t>();
-  if ((*offsets)[1].get<int64_t>() - out.begin_bytes != bytes) {
-    return "its offsets do not fit its shape";
-  }
+  if (end - out.begin_bytes != bytes) return "its offsets do not fit its shape";
   return "";
 }
 

@@ -1,0 +1,166 @@
+// What passes for a message of the parameter servers, and what does not; floats out of any byte
+// ranges.
+#include "ps/wire.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+namespace muster::ps {
+namespace {
+
+class WireTest : public testing::Test {
+ protected:
+  WireTest() {
+    // Slices of 1024 and 476 elements; the first on server 0, the second on 1.
+    table_ = *ParamTable::Make({{.name = "w", .shape = {1500}}});
+    partition_ = MakePartition(table_, 2);
+    EXPECT_EQ(partition_.slices.size(), 2u);
+    EXPECT_EQ(partition_.server, (std::vector<int>{0, 1}));
+  }
+
+  rpc::Payload Floats(size_t n) {
+    values_.assign(n, 1.0f);
+    return rpc::Payload::Borrow(std::as_bytes(std::span(values_)));
+  }
+  std::string RequestError(const rpc::Message& message) {
+    return std::string(CheckRequest(message, {&partition_, 0, 3}).message());
+  }
+  std::string AnswerError(const rpc::Message& message) {
+    return std::string(CheckAnswer(message, partition_, 0).message());
+  }
+
+  ParamTable table_;
+  Partition partition_;
+  std::vector<float> values_;
+};
+
+TEST_F(WireTest, GoodRequestsPass) {
+  EXPECT_EQ(RequestError(PushMessage(0, 2, 7, true, Floats(1024))), "");
+  EXPECT_EQ(RequestError(PullMessage(0, 0, 0, -1, false)), "");
+  EXPECT_EQ(RequestError(PullMessage(0, 0, 9, 9, true)), "");
+}
+
+TEST_F(WireTest, EveryWrongFieldOfARequestIsNamed) {
+  const auto push = [&] { return PushMessage(0, 2, 7, true, Floats(1024)); };
+  rpc::Message m = push();
+  m.header.magic = 0x1234;
+  EXPECT_EQ(RequestError(m), "message with magic 0x1234");
+  m = push();
+  m.header.type = rpc::MessageType::kParams;
+  EXPECT_EQ(RequestError(m), "a parameter server takes PUSH and PULL, not type 6");
+  m = push();
+  m.header.type = static_cast<rpc::MessageType>(200);
+  EXPECT_EQ(RequestError(m), "a parameter server takes PUSH and PULL, not type 200");
+  m = push();
+  m.header.slice = 2;
+  EXPECT_EQ(RequestError(m), "slice 2 of a job with 2 slices");
+  m.header.slice = std::numeric_limits<uint32_t>::max();
+  EXPECT_EQ(RequestError(m), "slice 4294967295 of a job with 2 slices");
+  m = push();
+  m.header.slice = 1;
+  EXPECT_EQ(RequestError(m), "slice 1 lives on parameter server 1, this is 0");
+  m = push();
+  m.header.replica = 3;
+  EXPECT_EQ(RequestError(m), "replica 3 of a job with 3 replicas");
+  m.header.replica = std::numeric_limits<uint32_t>::max();
+  EXPECT_NE(RequestError(m), "");
+  m = push();
+  m.header.step = -1;
+  EXPECT_EQ(RequestError(m), "step -1 is out of range");
+  m.header.step = std::numeric_limits<int64_t>::max();
+  EXPECT_NE(RequestError(m), "");
+  EXPECT_EQ(RequestError(PushMessage(0, 2, 7, true, Floats(1023))),
+            "slice 0 has a payload of 4092 bytes, not 4096");
+  EXPECT_NE(RequestError(PushMessage(0, 2, 7, true, Floats(1025))), "");
+  EXPECT_NE(RequestError(PushMessage(0, 2, 7, true, {})), "");
+  EXPECT_EQ(RequestError(PullMessage(0, 0, 0, -2, false)), "version -2 is out of range");
+  m = PullMessage(0, 0, 0, -1, false);
+  m.payload = Floats(1);
+  EXPECT_EQ(RequestError(m), "slice 0 has a payload of 4 bytes, not 0");
+}
+
+TEST_F(WireTest, AnswersAreCheckedToo) {
+  const rpc::Message push = PushMessage(0, 1, 5, false, Floats(1024));
+  EXPECT_EQ(AnswerError(AckMessage(push.header, AckCode::kHeld)), "");
+  EXPECT_EQ(AnswerError(ParamsMessage(0, 1, 6, 6, Floats(1024))), "");
+  EXPECT_EQ(AnswerError(push), "a worker takes ACK and PARAMS, not type 3");
+  EXPECT_EQ(AnswerError(ParamsMessage(0, 1, 6, 6, Floats(1000))),
+            "slice 0 has a payload of 4000 bytes, not 4096");
+  EXPECT_EQ(AnswerError(ParamsMessage(1, 1, 6, 6, Floats(476))),
+            "slice 1 lives on parameter server 1, this is 0");
+}
+
+TEST_F(WireTest, AnAckEchoesThePush) {
+  const rpc::Header h =
+      AckMessage(PushMessage(1, 2, 9, true, {}).header, AckCode::kRepeated).header;
+  EXPECT_EQ(h.type, rpc::MessageType::kAck);
+  EXPECT_EQ(h.slice, 1u);
+  EXPECT_EQ(h.replica, 2u);
+  EXPECT_EQ(h.step, 9);
+  EXPECT_EQ(h.code, static_cast<uint16_t>(AckCode::kRepeated));
+}
+
+TEST_F(WireTest, ErrorsCarryTheirStatusAndBoundItsText) {
+  const rpc::Header push = PushMessage(1, 2, 9, true, {}).header;
+  const absl::Status status = absl::OutOfRangeError("too late");
+  EXPECT_EQ(StatusOf(ErrorMessage(push, status)), status);
+  rpc::Message hostile = ErrorMessage(push, absl::InternalError(std::string(1 << 20, 'x')));
+  hostile.header.code = 0;
+  EXPECT_EQ(StatusOf(hostile).code(), absl::StatusCode::kUnknown);
+  EXPECT_EQ(StatusOf(hostile).message().size(), 4096u);
+  hostile.header.code = 999;
+  EXPECT_EQ(StatusOf(hostile).code(), absl::StatusCode::kUnknown);
+}
+
+// Cuts `bytes` into ranges of random length, empty ones included.
+rpc::Payload RandomRanges(std::span<const std::byte> bytes, std::mt19937& rng, size_t longest) {
+  rpc::Payload payload;
+  while (!bytes.empty()) {
+    const size_t n = std::min<size_t>(bytes.size(), rng() % (longest + 1));
+    payload.Append({bytes.first(n), nullptr});
+    bytes = bytes.subspan(n);
+  }
+  return payload;
+}
+
+TEST(ForEachRunTest, GivesAllFloatsInOrderHoweverTheBytesAreCut) {
+  const uint32_t seed = 42;
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 rng(seed);
+  for (int round = 0; round < 500; ++round) {
+    std::vector<float> values(rng() % 200);
+    for (float& x : values) x = static_cast<float>(rng());
+    const rpc::Payload payload =
+        RandomRanges(std::as_bytes(std::span(values)), rng, round % 2 == 0 ? 7 : 120);
+    const int64_t max_run = 1 + static_cast<int64_t>(rng() % 20);
+    std::vector<float> out(values.size()), copied(values.size());
+    int64_t next = 0;
+    EXPECT_TRUE(ForEachRun(payload, max_run, [&](int64_t begin, const std::byte* src, int64_t n) {
+      EXPECT_EQ(begin, next);
+      EXPECT_GE(n, 1);
+      EXPECT_LE(n, max_run);
+      std::memcpy(out.data() + begin, src, static_cast<size_t>(n) * sizeof(float));
+      next = begin + n;
+      return true;
+    }));
+    EXPECT_EQ(next, static_cast<int64_t>(values.size()));
+    EXPECT_EQ(out, values);
+    CopyFloats(payload, copied);
+    EXPECT_EQ(copied, values);
+  }
+}
+
+TEST(ForEachRunTest, StopsWhenToldTo) {
+  const std::vector<float> values(10, 1.0f);
+  int calls = 0;
+  EXPECT_FALSE(ForEachRun(rpc::Payload::Borrow(std::as_bytes(std::span(values))), 2,
+                          [&](int64_t, const std::byte*, int64_t) { return ++calls < 3; }));
+  EXPECT_EQ(calls, 3);
+}
+
+}  // namespace
+}  // namespace muster::ps
