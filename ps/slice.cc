@@ -296,10 +296,8 @@ void Slice::Poison(absl::Status status) {
     context_.held->Release(*gradient, /*answer=*/false);
     Refuse(*gradient->peer, gradient->header, poisoned_);
   }
-  for (const Reader& reader : std::exchange(readers_, {})) {
-    Refuse(*reader.peer, HeaderOf(reader), poisoned_);
-  }
-  for (const auto& cut : std::exchange(cuts_, {})) context_.cuts->Fail(cut, poisoned_);
+  AnswerReaders();
+  ReachCuts();
 }
 
 void Slice::AddReader(Reader reader) {
@@ -323,6 +321,8 @@ absl::StatusOr<bool> Slice::Ready(const Reader& reader, int64_t& version) const 
     if (state_.min_clock() < needed) return false;
     version = context_.policy->exact() ? reader.clock : state_.version;
   }
+  if (version > state_.version)
+    return false;  // poisoned: clocks count held gradients that were given up
   if (version >= oldest_version_) return true;
   return absl::OutOfRangeError(
       fmt::format("replica {} asks for version {} of {}, which is at version {} and keeps only the "
@@ -340,6 +340,8 @@ void Slice::AnswerReaders() {
       Refuse(*reader.peer, HeaderOf(reader), ready.status());
     } else if (*ready) {
       Answer(reader, version);
+    } else if (!poisoned_.ok()) {
+      Refuse(*reader.peer, HeaderOf(reader), poisoned_);
     } else {
       if (kept != i) readers_[kept] = std::move(reader);
       ++kept;
@@ -365,6 +367,10 @@ void Slice::Answer(const Reader& reader, int64_t version) {
 void Slice::ReachCuts() {
   std::erase_if(cuts_, [&](const std::shared_ptr<Cut>& cut) {
     const int64_t clock = state_.min_clock();
+    if (!poisoned_.ok()) {
+      context_.cuts->Fail(cut, poisoned_);
+      return true;
+    }
     if (clock < cut->clock) return false;
     if (clock == cut->clock) {
       Save(cut);

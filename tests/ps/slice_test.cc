@@ -1,0 +1,403 @@
+// One slice, step by step: who is answered what and when, what is held, refused, saved.
+#include "ps/slice.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <limits>
+
+#include "tests/ps/fakes.h"
+
+namespace muster::ps {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+// A slice of two weights, [1, 1], and SGD with rate 1: version n holds 1 minus the sum of the
+// means.
+class SliceTest : public testing::Test {
+ protected:
+  void Make(const std::string& mode, int replicas, int64_t staleness = 0, int64_t budget = 1 << 20,
+            ParamSpec spec = {.name = "w", .shape = {2}, .init = {Init::Kind::kConstant, 1}}) {
+    table_ = *ParamTable::Make({std::move(spec)});
+    partition_ = MakePartition(table_, 1);
+    policy_ = *MakeConsistencyPolicy(mode, staleness);
+    options_.num_replicas = replicas;
+    events_.on_bad_push = [this](const absl::Status& status) { bad_.push_back(status); };
+    events_.on_cut = [this](int64_t clock, const std::string& file, const absl::Status& status) {
+      cuts_done_.push_back({clock, file, status});
+    };
+    cuts_ = std::make_unique<CutWriter>(table_, partition_, optimizer_->slot_names(), 0, events_);
+    held_ = std::make_unique<HeldGradients>(budget, budget + (1 << 20));
+    context_ = {&table_,  &partition_, policy_.get(), optimizer_.get(), &schedule_, &options_,
+                &events_, &counters_,  held_.get(),   cuts_.get(),      [] {}};
+    slice_ = std::make_unique<Slice>(context_, 0);
+    slice_->Initialize();
+    peers_.clear();
+    for (int v = 0; v < replicas; ++v) {
+      streams_.push_back(std::make_shared<FakeStream>());
+      peers_.push_back(std::make_shared<Peer>(streams_.back()));
+    }
+  }
+
+  rpc::Payload Own(const std::vector<float>& values) {
+    auto owned = std::make_shared<const std::vector<float>>(values);
+    return rpc::Payload::Borrow(std::as_bytes(std::span(*owned)), owned);
+  }
+  void Push(int v, int64_t step, const std::vector<float>& gradient, bool want = true) {
+    slice_->OnPush(peers_[static_cast<size_t>(v)], PushMessage(0, v, step, want, Own(gradient)));
+  }
+  void Pull(int v, int64_t clock, int64_t version = -1, bool all_at_clock = false) {
+    slice_->OnPull(peers_[static_cast<size_t>(v)],
+                   PullMessage(0, v, clock, version, all_at_clock).header);
+  }
+  // What replica v was sent since the last call, as text.
+  std::vector<std::string> Heard(int v) {
+    std::vector<std::string> out;
+    for (const rpc::Message& m : streams_[static_cast<size_t>(v)]->Take()) {
+      if (m.header.type == rpc::MessageType::kAck) {
+        const char* names[] = {"consumed", "held", "repeated"};
+        out.push_back(fmt::format("{} {}", names[m.header.code], m.header.step));
+      } else if (m.header.type == rpc::MessageType::kParams) {
+        const std::vector<float> w = FloatsOf(m);
+        out.push_back(
+            fmt::format("params {} v{}: {} {}", m.header.step, m.header.version, w[0], w[1]));
+      } else {
+        out.push_back("error: " + std::string(StatusOf(m).message()));
+      }
+    }
+    return out;
+  }
+
+  struct CutDone {
+    int64_t clock;
+    std::string file;
+    absl::Status status;
+  };
+
+  ParamTable table_;
+  Partition partition_;
+  std::unique_ptr<const ConsistencyPolicy> policy_;
+  std::unique_ptr<const Optimizer> optimizer_ = *MakeOptimizer("sgd", {});
+  Schedule schedule_ = [](int64_t) { return 1.0f; };
+  ServerOptions options_;
+  ServerEvents events_;
+  ServerCounters counters_;
+  SliceContext context_;
+  std::vector<absl::Status> bad_;
+  std::vector<CutDone> cuts_done_;
+  std::unique_ptr<HeldGradients> held_;
+  std::unique_ptr<CutWriter> cuts_;
+  std::unique_ptr<Slice> slice_;
+  std::vector<std::shared_ptr<FakeStream>> streams_;
+  std::vector<std::shared_ptr<Peer>> peers_;
+};
+
+TEST_F(SliceTest, BspWaitsForAllAndAnswersAllWithTheSameVersion) {
+  Make("BSP", 3);
+  Push(2, 0, {3, 0});
+  EXPECT_THAT(Heard(2), ElementsAre("held 0"));
+  Push(0, 0, {0, 3});
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 0"));
+  Push(1, 0, {3, 3});
+  EXPECT_THAT(Heard(0), ElementsAre("params 1 v1: -1 -1"));
+  EXPECT_THAT(Heard(1), ElementsAre("consumed 0", "params 1 v1: -1 -1"));
+  EXPECT_THAT(Heard(2), ElementsAre("params 1 v1: -1 -1"));
+}
+
+TEST_F(SliceTest, BspAddsInReplicaOrderWhateverTheArrival) {
+  // 1e8 + 1 - 1e8 depends on the order in float32.
+  const std::vector<std::vector<float>> g = {{1e8f, 0}, {1, 0}, {-1e8f, 0}};
+  std::vector<int> order = {0, 1, 2};
+  std::vector<std::string> heard;
+  do {
+    Make("BSP", 3);
+    for (const int v : order) Push(v, 0, g[static_cast<size_t>(v)], v == 0);
+    heard.push_back(Heard(0).back());
+    streams_.clear();
+  } while (std::next_permutation(order.begin(), order.end()));
+  const float sum = (1e8f + 1) + -1e8f;
+  EXPECT_THAT(heard, testing::Each(fmt::format("params 1 v1: {} 1", 1 - sum * (1.0f / 3))));
+}
+
+TEST_F(SliceTest, BspAnswersToPushesBorrowTheWeightsAndPullsCopyThem) {
+  Make("BSP", 1);
+  Push(0, 0, {1, 1});
+  const rpc::Message pushed = streams_[0]->Take()[1];
+  Pull(0, 1);
+  const rpc::Message pulled = streams_[0]->Take()[0];
+  EXPECT_NE(pushed.payload.slices()[0].bytes.data(), pulled.payload.slices()[0].bytes.data());
+  Push(0, 1, {1, 1});  // writes the other parity
+  EXPECT_EQ(FloatsOf(pushed), (std::vector<float>{0, 0})) << "version 1 must outlive version 2";
+  Push(0, 2, {1, 1});  // every replica has read version 2: version 1 may go
+  EXPECT_EQ(FloatsOf(pushed), (std::vector<float>{-2, -2})) << "not in place";
+  EXPECT_EQ(FloatsOf(pulled), (std::vector<float>{0, 0})) << "a pull's answer must not change";
+}
+
+TEST_F(SliceTest, SspAnswersNeverChangeLater) {
+  Make("SSP", 1, 1);
+  Push(0, 0, {1, 1});
+  const rpc::Message first = streams_[0]->Take()[1];
+  for (int64_t step = 1; step < 5; ++step) Push(0, step, {1, 1});
+  EXPECT_EQ(FloatsOf(first), (std::vector<float>{0, 0}));
+}
+
+TEST_F(SliceTest, ARepeatedPushIsOnlyAnsweredAgain) {
+  Make("BSP", 2);
+  Push(0, 0, {2, 2});
+  Push(0, 0, {50, 50});
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 0", "repeated 0"));
+  Push(1, 0, {2, 2});
+  EXPECT_THAT(Heard(0), ElementsAre("params 1 v1: -1 -1", "params 1 v1: -1 -1"));
+  Push(1, 0, {50, 50});
+  EXPECT_THAT(Heard(1),
+              ElementsAre("consumed 0", "params 1 v1: -1 -1", "repeated 0", "params 1 v1: -1 -1"));
+  EXPECT_EQ(counters_.Read().applies, 1);
+  EXPECT_EQ(counters_.Read().repeated, 2);
+}
+
+TEST_F(SliceTest, ARepeatedPushWhileTheFirstIsHeld) {
+  Make("BSP", 2);
+  Push(1, 0, {2, 2}, false);
+  Push(1, 0, {50, 50}, false);
+  Push(0, 0, {2, 2});
+  EXPECT_THAT(Heard(1), ElementsAre("held 0", "repeated 0"));
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 0", "params 1 v1: -1 -1"));
+}
+
+TEST_F(SliceTest, APushFromTheFutureIsRefused) {
+  Make("SSP", 2, 5);
+  Push(0, 1, {1, 1});
+  EXPECT_THAT(Heard(0), ElementsAre("error: replica 0 pushed step 1 of 'w'[0:2], but its clock "
+                                    "there is 0"));
+  Push(0, 0, {2, 2});
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 0", "params 1 v1: 0 0"));
+}
+
+TEST_F(SliceTest, SspLetsAReplicaRunAheadByTheBoundOnly) {
+  Make("SSP", 2, 2);
+  for (int64_t step = 0; step < 3; ++step) Push(0, step, {2, 0});
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 0", "params 1 v1: 0 1", "consumed 1",
+                                    "params 2 v2: -1 1", "consumed 2"));
+  Push(1, 0, {0, 2});
+  EXPECT_THAT(Heard(0), ElementsAre("params 3 v4: -2 0"));
+  EXPECT_THAT(Heard(1), ElementsAre("consumed 0", "params 1 v4: -2 0"));
+}
+
+TEST_F(SliceTest, AsyncNeverWaits) {
+  Make("ASYNC", 2);
+  for (int64_t step = 0; step < 9; ++step) Push(0, step, {2, 0}, step == 8);
+  EXPECT_EQ(Heard(0).back(), "params 9 v9: -8 1");
+}
+
+TEST_F(SliceTest, APullAtAClockWaitsForEveryReplicaUnderEveryMode) {
+  for (const char* mode : {"BSP", "SSP", "ASYNC"}) {
+    streams_.clear();
+    Make(mode, 2, 3);
+    Pull(0, 1, -1, true);
+    Push(0, 0, {2, 2}, false);
+    EXPECT_THAT(Heard(0), ElementsAre("consumed 0")) << mode;
+    Push(1, 0, {2, 2}, false);
+    EXPECT_THAT(Heard(0), ElementsAre(testing::EndsWith(": -1 -1"))) << mode;
+  }
+}
+
+TEST_F(SliceTest, ExactVersionsOfTheNewestTwoAreServedAndOlderOnesAreGone) {
+  Make("BSP", 1);
+  for (int64_t step = 0; step < 3; ++step) Push(0, step, {1, 1}, false);
+  Heard(0);
+  Pull(0, 3, 3);
+  Pull(0, 2, 2);
+  Pull(0, 2);
+  EXPECT_THAT(Heard(0),
+              ElementsAre("params 3 v3: -2 -2", "params 2 v2: -1 -1", "params 2 v2: -1 -1"));
+  Pull(0, 1, 1);
+  EXPECT_THAT(Heard(0), ElementsAre(HasSubstr("error: replica 0 asks for version 1")));
+  Pull(0, 4, 4);
+  EXPECT_THAT(Heard(0), IsEmpty());
+  Push(0, 3, {1, 1}, false);
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 3", "params 4 v4: -3 -3"));
+}
+
+TEST_F(SliceTest, TheFirstVersionIsServedAtTheStart) {
+  Make("BSP", 4);
+  Pull(3, 0);
+  EXPECT_THAT(Heard(3), ElementsAre("params 0 v0: 1 1"));
+}
+
+TEST_F(SliceTest, ANonFiniteFirstGradientIsRefusedAndMayBePushedAgain) {
+  Make("BSP", 2);
+  Push(0, 0, {2, kNan});
+  ASSERT_EQ(bad_.size(), 1u);
+  EXPECT_THAT(std::string(bad_[0].message()),
+              HasSubstr("the gradient of 'w'[0:2] at step 0 from replica 0 holds a value that is "
+                        "not finite"));
+  EXPECT_THAT(Heard(0), ElementsAre("error: " + std::string(bad_[0].message())));
+  Push(0, 0, {2, 2});
+  Push(1, 0, {2, 2});
+  EXPECT_THAT(Heard(1), ElementsAre("consumed 0", "params 1 v1: -1 -1"));
+}
+
+TEST_F(SliceTest, ANonFiniteGradientAmongOthersStopsTheSliceAndKeepsItsWeights) {
+  Make("BSP", 3);
+  Push(0, 0, {2, 2});
+  Push(1, 0, {std::numeric_limits<float>::infinity(), 2});
+  EXPECT_EQ(bad_.size(), 1u);
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 0", HasSubstr("error: the gradient of 'w'[0:2] at "
+                                                            "step 0 from replica 1")));
+  EXPECT_THAT(Heard(1), ElementsAre(HasSubstr("error: ")));
+  Push(2, 0, {2, 2});
+  EXPECT_THAT(Heard(2), ElementsAre(HasSubstr("error: ")));
+  Pull(2, 0, 0);
+  EXPECT_THAT(Heard(2), ElementsAre("params 0 v0: 1 1"));
+  EXPECT_EQ(counters_.Read().applies, 0);
+}
+
+TEST_F(SliceTest, ANonFiniteHeldGradientIsNamedWhenItsTurnComes) {
+  Make("BSP", 3);
+  Push(1, 0, {kNan, 0});
+  Push(2, 0, {1, 1});
+  EXPECT_THAT(bad_, IsEmpty());
+  Push(0, 0, {1, 1});
+  ASSERT_EQ(bad_.size(), 1u);
+  EXPECT_THAT(std::string(bad_[0].message()), HasSubstr("from replica 1"));
+  for (int v = 0; v < 3; ++v) EXPECT_THAT(Heard(v).back(), HasSubstr("error: ")) << v;
+  EXPECT_EQ(held_->bytes(), 0);
+}
+
+TEST_F(SliceTest, SspRefusesANonFiniteGradientAndGoesOn) {
+  Make("SSP", 2, 1);
+  Push(0, 0, {kNan, 0});
+  Push(1, 0, {2, 2});
+  EXPECT_THAT(Heard(1), ElementsAre("consumed 0", "params 1 v1: 0 0"));
+  EXPECT_EQ(bad_.size(), 1u);
+}
+
+TEST_F(SliceTest, BeyondTheBudgetTheAckWaits) {
+  Make("BSP", 4, 0, /*budget=*/8);
+  Push(3, 0, {1, 1}, false);
+  Push(2, 0, {1, 1}, false);
+  Push(1, 0, {1, 1}, false);
+  EXPECT_THAT(Heard(3), ElementsAre("held 0"));
+  EXPECT_THAT(Heard(2), IsEmpty());
+  EXPECT_THAT(Heard(1), IsEmpty());
+  Push(0, 0, {1, 1}, false);  // the lowest missing one is always taken
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 0"));
+  EXPECT_THAT(Heard(1), ElementsAre("consumed 0"));
+  EXPECT_THAT(Heard(2), ElementsAre("consumed 0"));
+  EXPECT_THAT(Heard(3), IsEmpty());
+  EXPECT_EQ(held_->bytes(), 0);
+}
+
+TEST_F(SliceTest, RoomInTheBudgetSendsAcksThatWaited) {
+  HeldGradients held(/*budget=*/10, /*limit=*/25);
+  Make("BSP", 1);
+  const auto gradient = [&](int64_t step) {
+    auto out = std::make_shared<HeldGradient>();
+    out->peer = peers_[0];
+    out->header.step = step;
+    out->payload = Own({1, 2});
+    return out;
+  };
+  const auto a = gradient(0), b = gradient(1), c = gradient(2), d = gradient(3);
+  EXPECT_TRUE(held.Admit(a));
+  EXPECT_TRUE(held.Admit(b));
+  EXPECT_TRUE(held.Admit(c));
+  EXPECT_FALSE(held.Admit(d)) << "beyond the limit";
+  EXPECT_THAT(Heard(0), ElementsAre("held 0"));
+  held.Release(*a, true);
+  EXPECT_THAT(Heard(0), ElementsAre("held 1"));
+  held.Release(*c, true);
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 2"));
+  held.Release(*b, true);
+  EXPECT_THAT(Heard(0), IsEmpty());
+  EXPECT_EQ(held.bytes(), 0);
+}
+
+TEST_F(SliceTest, AHeldGradientSurvivesItsWorker) {
+  Make("BSP", 2);
+  auto memory = std::make_unique<std::vector<float>>(std::vector<float>{2, 2});
+  slice_->OnPush(peers_[1], PushMessage(0, 1, 0, true,
+                                        rpc::Payload::Borrow(std::as_bytes(std::span(*memory)))));
+  slice_->Detach(*peers_[1]);
+  memory.reset();
+  Push(0, 0, {2, 2});
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 0", "params 1 v1: -1 -1"));
+  EXPECT_THAT(Heard(1), ElementsAre("held 0")) << "a detached reader is answered no more";
+}
+
+TEST_F(SliceTest, NoReferenceToAConsumedGradientIsLeft) {
+  Make("BSP", 2);
+  for (const int v : {1, 0}) {
+    auto owned = std::make_shared<const std::vector<float>>(2, 2.0f);
+    std::weak_ptr<const std::vector<float>> watch = owned;
+    slice_->OnPush(
+        peers_[static_cast<size_t>(v)],
+        PushMessage(0, v, 0, true, rpc::Payload::Borrow(std::as_bytes(std::span(*owned)), owned)));
+    owned.reset();
+    EXPECT_EQ(watch.expired(), v == 0) << "held from 1, consumed from 0";
+  }
+}
+
+TEST_F(SliceTest, ReadersWhoAskWithoutWaitingAreRefused) {
+  Make("BSP", 1);
+  for (int i = 0; i < 17; ++i) Pull(0, 5, 5);
+  EXPECT_THAT(Heard(0), ElementsAre(HasSubstr("error: 16 readers wait for 'w'[0:2] already")));
+}
+
+TEST_F(SliceTest, StatisticsAreAveragedAndFoldedIntoAnEma) {
+  const ParamSpec spec = {.name = "mean",
+                          .shape = {2},
+                          .kind = ParamSpec::Kind::kStatistic,
+                          .init = {Init::Kind::kConstant, 1},
+                          .momentum = 0.75f};
+  Make("BSP", 2, 0, 1 << 20, spec);
+  Push(0, 0, {4, 8}, false);
+  Push(1, 0, {6, 0});
+  EXPECT_THAT(Heard(1), ElementsAre("consumed 0", "params 1 v1: 2 1.75"));
+  streams_.clear();
+  Make("SSP", 2, 1, 1 << 20, spec);
+  Push(0, 0, {5, 1});  // half of the replicas move half as far
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 0", "params 1 v1: 1.5 1"));
+}
+
+TEST_F(SliceTest, CutsAreTakenAtTheirClockAndReportedWhenItHasPassed) {
+  const std::string directory = testing::TempDir() + "slice_test_cut";
+  std::filesystem::remove_all(directory);
+  Make("BSP", 1);
+  slice_->OnCut(cuts_->Begin(1, directory, 1));
+  slice_->OnCut(cuts_->Begin(0, directory + "/now", 1));
+  for (int64_t step = 0; step < 3; ++step) Push(0, step, {1, 1}, false);
+  slice_->OnCut(cuts_->Begin(2, directory + "/late", 1));
+  cuts_.reset();  // joins the writer
+  ASSERT_EQ(cuts_done_.size(), 3u);
+  EXPECT_EQ(cuts_done_[0].clock, 0);
+  EXPECT_EQ(cuts_done_[1].clock, 1);
+  EXPECT_TRUE(cuts_done_[0].status.ok()) << cuts_done_[0].status;
+  const auto start = ReadFullParams({cuts_done_[0].file}, table_);
+  const auto first = ReadFullParams({directory + "/ps-0.safetensors"}, table_);
+  ASSERT_TRUE(start.ok() && first.ok()) << start.status() << first.status();
+  EXPECT_EQ((*start)[0], 1);
+  EXPECT_EQ((*first)[0], 0);
+  EXPECT_EQ(cuts_done_[2].status.message(), "cannot save clock 2: 'w'[0:2] is at clock 3 already");
+  std::filesystem::remove_all(directory);
+}
+
+TEST_F(SliceTest, ACutIntoAFolderThatCannotBeMadeIsAnErrorAndTrainingGoesOn) {
+  Make("BSP", 1);
+  slice_->OnCut(cuts_->Begin(0, "/proc/nowhere/checkpoint", 1));
+  Push(0, 0, {1, 1});
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 0", "params 1 v1: 0 0"));
+  cuts_.reset();
+  ASSERT_EQ(cuts_done_.size(), 1u);
+  EXPECT_THAT(std::string(cuts_done_[0].status.message()), HasSubstr("/proc/nowhere/checkpoint"));
+}
+
+}  // namespace
+}  // namespace muster::ps
