@@ -13,6 +13,7 @@
 
 #include "ps/param.h"
 #include "telemetry/status.h"
+#include "worker/layer_description.h"
 
 namespace muster::worker {
 
@@ -49,6 +50,8 @@ class Model {
                        std::span<float> logits) = 0;
   virtual int64_t num_classes() const = 0;
   virtual int64_t input_size() const = 0;          // elements per sample
+  // The layers in their order, each reading what the one before wrote, for the export. Empty: not described, or not a chain.
+  virtual std::vector<LayerDescription> layers() const { return {}; }
   virtual double flops_per_sample() const = 0;     // of one training step (forward + backward), multiply and add counted as two
 };
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -21,6 +22,8 @@ class Device;  // kernels/device.h
 }
 
 namespace muster::worker {
+
+class OnnxBuilder;  // worker/onnx/builder.h
 
 // One of the module's own flags (after `--` or in trainingInput.args). `alias` names the `training:` knob that it means, if any, by its
 // path in the job file, e.g. "training.batchSize"; the launcher then moves the value there and the module never sees the flag.
@@ -42,6 +45,15 @@ enum class Split { kTraining, kValidation, kTesting };
 // counts are summed over replicas, so the result does not depend on how the work was shared.
 using Confusion = std::vector<int64_t>;
 
+// What stands in an exported model before the layers: how it takes its input from the world.
+struct FrontEnd {
+  std::string value;  // the value of the graph that the first layer reads: [batch, input_size]
+  std::string input;  // the name of the graph's input
+  std::vector<int64_t> input_shape;  // its shape, the batch as OnnxBuilder::kBatch
+  std::string input_means;           // for module.json: what its numbers are, in a sentence
+  std::vector<std::pair<std::string, int64_t>> numbers;  // for module.json: {"sampleRate", 16000} …
+};
+
 class Module {
  public:
   virtual ~Module() = default;
@@ -51,6 +63,19 @@ class Module {
   virtual absl::StatusOr<std::shared_ptr<const Dataset>> MakeDataset(Split split, uint64_t seed,
                                                                      Log& log) const = 0;
   virtual std::vector<std::string> labels() const = 0;  // by class index
+
+  // For the export: adds the graph's input and the nodes that make the model's inputs of it, all called
+  // "front_end/…". The graph is still empty. Nothing (the default): there is no front end, the graph takes
+  // the model's inputs as they are.
+  virtual absl::StatusOr<std::optional<FrontEnd>> AddFrontEnd(OnnxBuilder&) const {
+    return std::optional<FrontEnd>();
+  }
+  // For `launch predict`: writes what the file holds to `input` [input_size], as a Dataset would in
+  // evaluation, but with nothing mixed in. Fails with the file's name and what is wrong with it;
+  // Unimplemented (the default) when the module reads no single files.
+  virtual absl::Status ReadInput(const std::string& /*path*/, std::span<float> /*input*/) const {
+    return absl::UnimplementedError("this module reads no single files");
+  }
 };
 
 struct ModuleType {

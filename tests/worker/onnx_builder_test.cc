@@ -68,7 +68,7 @@ TEST(OnnxBuilder, NodesComeInOrderWithTheirInputs) {
   EXPECT_THAT(product.output(), ElementsAre("product"));
   const auto& reshape = model.graph().node(1);
   EXPECT_EQ(reshape.op_type(), "Reshape");
-  EXPECT_THAT(reshape.input(), ElementsAre("product", "y/shape"));
+  EXPECT_THAT(reshape.input(), ElementsAre("product", "y:shape"));
 }
 
 TEST(OnnxBuilder, ConstantsKeepEveryBit) {

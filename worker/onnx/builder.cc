@@ -131,7 +131,7 @@ std::string OnnxBuilder::AddNode(const std::string& op, const std::string& name,
 
 std::string OnnxBuilder::AddReshape(const std::string& name, const std::string& value,
                                     const Shape& shape) {
-  return AddNode("Reshape", name, {value, AddIntegers(name + "/shape", shape)});
+  return AddNode("Reshape", name, {value, AddIntegers(name + ":shape", shape)});
 }
 
 void OnnxBuilder::AddMetadata(const std::string& key, const std::string& value) {
