@@ -88,4 +88,18 @@ std::string AddMfccNodes(const MfccFrontEnd& front_end, const std::string& pcm, 
   return onnx.AddReshape("front_end/coefficients", x, {kBatch, frames * coefficients});
 }
 
+FrontEnd MakePcmFrontEnd(const MfccFrontEnd& front_end, OnnxBuilder& onnx) {
+  const FrontEndSettings& settings = front_end.settings();
+  FrontEnd result;
+  result.input = "pcm";
+  result.input_shape = {OnnxBuilder::kBatch, settings.clip_samples};
+  result.input_means =
+      "one clip per row: mono PCM at sampleRate Hz, samples from -1 to 1 (16-bit samples divided "
+      "by "
+      "32768); a longer clip is cut, a shorter one ends in zeros";
+  result.numbers = {{"sampleRate", settings.sample_rate}, {"clipSamples", settings.clip_samples}};
+  result.value = AddMfccNodes(front_end, onnx.AddInput(result.input, result.input_shape), onnx);
+  return result;
+}
+
 }  // namespace muster::worker
