@@ -287,18 +287,20 @@ void SetNode(const std::string& path, const YAML::Node& node, const Origin& orig
 
 }  // namespace
 
-void ReadJobYaml(std::string_view text, const std::string& name, JobDraft* draft) {
+bool ReadJobYaml(std::string_view text, const std::string& name, JobDraft* draft) {
   const Origin start{name, 1, 1};
   draft->origins.set_root(start);
   const std::optional<YAML::Node> document = ParseYaml(text, name, &draft->problems);
-  if (!document) return;
+  if (!document) return false;
   JobReader(name, nullptr, draft).ReadMessage(*document, "", start, &draft->job);
+  return document->IsMap();
 }
 
-void ReadJobFile(const std::string& path, JobDraft* draft) {
+bool ReadJobFile(const std::string& path, JobDraft* draft) {
   draft->origins.set_root({path, 1, 1});
   const auto fail = [&](int error, const char* write) {
     draft->problems.Add({path}, "", fmt::format("cannot be read: {}", std::strerror(error)), write);
+    return false;
   };
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) return fail(errno, "give the path of a job file after --config");
@@ -314,7 +316,7 @@ void ReadJobFile(const std::string& path, JobDraft* draft) {
   const int error = errno;
   close(file);
   if (n < 0) return fail(error, "give the path of a job file after --config");
-  ReadJobYaml(text, path, draft);
+  return ReadJobYaml(text, path, draft);
 }
 
 void SetJobField(const std::string& path, const std::string& text, const Origin& origin,

@@ -25,10 +25,11 @@ struct JobDraft {
 
 // Reads `text` into `draft`; `name` is the file's name in messages. Values that are wrong are left
 // out and reported; the rest is read.
-void ReadJobYaml(std::string_view text, const std::string& name, JobDraft* draft);
+// False when nothing could be read: rules about what is missing would only be noise.
+bool ReadJobYaml(std::string_view text, const std::string& name, JobDraft* draft);
 
 // The same for the file at `path`; one that cannot be read is a problem too.
-void ReadJobFile(const std::string& path, JobDraft* draft);
+bool ReadJobFile(const std::string& path, JobDraft* draft);
 
 // Sets the field at `path` ("trainingInput.workerCount") from a flag: over what the file said.
 // `text` is read as the file's scalar would be. A path that does not exist is a problem with the

@@ -1,0 +1,114 @@
+// Rules of Muster's own sections: training and cluster. Optimizers' names and hyper-parameters are
+// known to ps/optimizer.h alone.
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "configs/rule_reporter.h"
+#include "configs/rules.h"
+#include "configs/tiers.h"
+
+namespace muster {
+namespace {
+
+constexpr int kMaxThreads = 4096;
+
+class TrainingRules {
+ public:
+  explicit TrainingRules(JobDraft* draft)
+      : report_("training", draft), job_(draft->job), training_(draft->job.training()) {}
+
+  void Run() {
+    AtLeast("batchSize", training_.batch_size(), 1, report_.Given("batchSize"));
+    InRange("threads", training_.threads(), 0, kMaxThreads);
+    InRange("serverShards", training_.server_shards(), 0, kMaxThreads);
+    AtLeast("summaryInterval", training_.summary_interval(), 0, true);
+    AtLeast("checkpoints.interval", training_.checkpoints().interval(), 0, true);
+    AtLeast("checkpoints.keep", training_.checkpoints().keep(), 0, true);
+    AtLeast("evaluation.interval", training_.evaluation().interval(), 0, true);
+    Stages();
+    ConsistencyRules();
+    Optimizer();
+    if (training_.has_chief_trains() && !training_.chief_trains() &&
+        SizeOf(job_.training_input(), Role::kWorker).count == 0) {
+      report_.Add("chiefTrains", "false, and there are no workers: nobody would train",
+                  "write chiefTrains: true, or a workerCount");
+    }
+  }
+
+ private:
+  void AtLeast(const std::string& field, int64_t value, int64_t low, bool given) {
+    if (given && value < low) {
+      report_.Add(field, fmt::format("{} is too small", value),
+                  fmt::format("write {} or more", low));
+    }
+  }
+  void InRange(const std::string& field, int64_t value, int64_t low, int64_t high) {
+    if (value < low || value > high) {
+      report_.Add(field, fmt::format("{} is out of range", value),
+                  fmt::format("write a number from {} to {}", low, high));
+    }
+  }
+
+  void Stages() {
+    int64_t sum = 0;
+    for (int i = 0; i < training_.schedule_size(); ++i) {
+      const Stage& stage = training_.schedule(i);
+      const std::string path = IndexPath("schedule", i);
+      AtLeast(path + ".steps", stage.steps(), 1, true);
+      if (!std::isfinite(stage.learning_rate()) || stage.learning_rate() <= 0) {
+        report_.Add(path + ".learningRate",
+                    fmt::format("{} is not a learning rate", stage.learning_rate()),
+                    "write a finite number above 0");
+      }
+      if (stage.steps() > 0 && __builtin_add_overflow(sum, stage.steps(), &sum)) {
+        report_.Add("schedule", "more steps than 64 bits can count", "write fewer");
+        return;
+      }
+    }
+  }
+
+  void ConsistencyRules() {
+    const Consistency& consistency = training_.consistency();
+    AtLeast("consistency.staleness", consistency.staleness(), 0, true);
+    if (consistency.staleness() > 0 && consistency.mode() != Consistency::SSP) {
+      report_.Add("consistency.staleness",
+                  fmt::format("only SSP has a bound, and mode is {}",
+                              Consistency::Mode_Name(consistency.mode())),
+                  "write mode: SSP, or delete it");
+    }
+  }
+
+  void Optimizer() {
+    const OptimizerSpec& optimizer = training_.optimizer();
+    if (!std::isfinite(optimizer.weight_decay()) || optimizer.weight_decay() < 0) {
+      report_.Add("optimizer.weightDecay",
+                  fmt::format("{} is not a weight decay", optimizer.weight_decay()),
+                  "write a finite number, 0 or more");
+    }
+    for (const auto& [name, value] : optimizer.params()) {
+      if (!std::isfinite(value)) {
+        report_.Add("optimizer.params." + name, fmt::format("{} is not finite", value),
+                    "write a finite number");
+      }
+    }
+  }
+
+  RuleReporter report_;
+  const Job& job_;
+  const Training& training_;
+};
+
+}  // namespace
+
+void CheckTraining(JobDraft* draft) {
+  TrainingRules(draft).Run();
+  const int timeout = draft->job.cluster().start_timeout_s();
+  if (timeout < 0) {
+    RuleReporter("cluster", draft)
+        .Add("startTimeoutS", fmt::format("{} is too small", timeout),
+             "write 1 or more, or 0 for the default");
+  }
+}
+
+}  // namespace muster

@@ -1,0 +1,33 @@
+// Tiers: what a scale tier stands for. Pure functions: thread-safe.
+//
+//   BASIC       one machine                            BASIC_GPU   one machine with one GPU
+//   STANDARD_1  1 master + 4 workers + 3 servers       PREMIUM_1   1 master + 19 workers + 11
+//   servers CUSTOM      what the file says                     BASIC_TPU   understood, and refused
+//   by rules.h: Muster has no TPU kernels
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "configs/job.pb.h"
+
+namespace muster {
+
+enum class Role { kMaster, kWorker, kParameterServer, kEvaluator };
+
+// "master", "worker", "ps", "evaluator": names of logs, processes and TF_CONFIG's cluster.
+const char* RoleName(Role role);
+
+// How many of a role, and on which machine type ("" when there is none of it).
+struct RoleSize {
+  int64_t count = 0;
+  std::string machine_type;
+};
+
+// Sizes of a role under the job's tier. CUSTOM takes them from the job. REQUIRES: the tier is set.
+RoleSize SizeOf(const TrainingInput& input, Role role);
+
+// True when the whole job is one process: no tensor leaves it.
+bool RunsInOneProcess(ScaleTier tier);
+
+}  // namespace muster
