@@ -98,11 +98,11 @@ bool JobReader::IsTagged(const YAML::Node& node, const std::string& path, const 
 void JobReader::ReadMessage(const YAML::Node& node, const std::string& path, const Origin& at,
                             Message* message) {
   if (!node.IsMap()) {
-    std::vector<std::string> names = JobFieldNames(*message->GetDescriptor());
-    if (names.size() > 4) names.resize(4);
+    const std::vector<std::string> names = JobFieldNames(*message->GetDescriptor());
     Wrongly(at, path,
-            {fmt::format("wants a mapping, not {}", KindOf(node)),
-             fmt::format("write `{}: value` lines below it", fmt::join(names, "`, `"))});
+            {path.empty() ? fmt::format("a job file is a mapping, not {}", KindOf(node))
+                          : fmt::format("wants a mapping, not {}", KindOf(node)),
+             fmt::format("write fields of it: {}", fmt::join(names, ", "))});
     return;
   }
   // A file without `trainingInput:` may give that message's keys at the top.

@@ -171,8 +171,10 @@ class ReplicaRules {
 
   void AcceleratorRules(const RoleFields& role, const AcceleratorConfig& config) {
     const std::string path = JoinPath(role.config, "acceleratorConfig");
-    if (config.count() < 1) {
-      report_.Add(path + ".count", fmt::format("{} accelerators", config.count()),
+    if (!report_.Given(path + ".count")) {
+      report_.Add(path + ".count", "required", "write 1 or more");
+    } else if (config.count() < 1) {
+      report_.Add(path + ".count", fmt::format("{} is too small", config.count()),
                   "write 1 or more");
     }
     if (config.type().empty()) {

@@ -1,8 +1,10 @@
 #include "configs/yaml_document.h"
 
 #include <fmt/format.h>
+#include <yaml-cpp/eventhandler.h>
 
 #include <map>
+#include <sstream>
 #include <vector>
 
 #include "configs/scalar.h"
@@ -46,19 +48,30 @@ Origin PlaceOf(std::string_view text, size_t offset, const std::string& name) {
   return place;
 }
 
+// True when line `number` (from 0) or the one above it is indented with a tab.
+bool TabIndented(std::string_view text, int number) {
+  int line = 0;
+  bool indentation = true;
+  for (const char c : text) {
+    if (line > number) return false;
+    if (c == '\t' && indentation && line + 1 >= number) return true;
+    indentation = c == '\n' || (indentation && c == ' ');
+    if (c == '\n') ++line;
+  }
+  return false;
+}
+
 // yaml-cpp's messages, made helpful where a beginner meets them.
-std::string WhatToWrite(const std::string& message) {
-  if (message.find("tab") != std::string::npos) return "indent with spaces";
-  if (message.find("end of map") != std::string::npos) {
-    return "look for a line above it that is indented differently, or a missing `:`";
+std::string WhatToWrite(const std::string& message, bool tab) {
+  const auto says = [&](const char* part) { return message.find(part) != std::string::npos; };
+  if (tab || says("tab")) return "indent with spaces, not with tabs";
+  if (says("EOF in scalar")) return "look above for a quote that is not closed";
+  if (says("flow not found")) return "look above for a `{` or `[` that is not closed";
+  if (says("end of map") || says("end of sequence") || says("illegal map value")) {
+    return "look here and on the line above for a missing `:`, another indentation, or text with "
+           "`: ` in it that needs quotes";
   }
-  if (message.find("end of sequence") != std::string::npos) {
-    return "look for a line above it that is indented differently";
-  }
-  if (message.find("illegal map value") != std::string::npos) {
-    return "put text that holds `: ` in quotes, and one key on a line";
-  }
-  if (message.find("anchor") != std::string::npos) {
+  if (says("anchor")) {
     return "define &name before *name, or put text that starts with * or & in quotes";
   }
   return "correct the YAML";
@@ -104,22 +117,69 @@ class RepeatedKeys {
   int nodes_ = 0;
 };
 
-std::vector<YAML::Node> Load(std::string_view text, const std::string& name, Problems* problems) {
+void AddSyntaxError(const YAML::Exception& e, std::string_view text, const std::string& name,
+                    Problems* problems) {
+  const Origin origin =
+      e.mark.is_null() ? Origin{name, 1, 1} : Origin{name, e.mark.line + 1, e.mark.column + 1};
+  if (dynamic_cast<const YAML::DeepRecursion*>(&e) != nullptr) {
+    problems->Add(origin, "", "nested too deeply: more than 500 levels",
+                  "a job file needs fewer than ten");
+    return;
+  }
+  problems->Add(origin, "", fmt::format("not valid YAML: {}", e.msg),
+                WhatToWrite(e.msg, TabIndented(text, e.mark.line)));
+}
+
+// Remembers where documents start; everything else of the event stream is ignored.
+class DocumentStarts : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark& mark) override { starts.push_back(mark); }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+  std::vector<YAML::Mark> starts;
+};
+
+// Where the first two documents of `text` start. Not YAML::LoadAll, which never returns where a
+// document starts with a stray `,` or `}`: yaml-cpp then makes empty documents for ever.
+std::vector<YAML::Mark> FirstDocuments(std::string_view text) {
+  // A quote that is never closed is an error to yaml-cpp only when no line break ends the text.
+  const size_t end = text.find_last_not_of("\r\n \t");
+  std::istringstream stream(std::string(text.substr(0, end + 1)));
+  YAML::Parser parser(stream);
+  DocumentStarts documents;
+  while (documents.starts.size() < 2 && parser.HandleNextDocument(documents)) {
+  }
+  return documents.starts;
+}
+
+// The only document, or null with `problems` grown.
+std::optional<YAML::Node> Load(std::string_view text, const std::string& name, Problems* problems) {
   try {
-    return YAML::LoadAll(std::string(text));
+    const std::vector<YAML::Mark> starts = FirstDocuments(text);
+    if (starts.size() > 1) {
+      problems->Add({name, starts[1].line + 1, starts[1].column + 1}, "",
+                    "a second YAML document starts here",
+                    "keep one job per file, and look above for a `}` or `]` too many");
+      return std::nullopt;
+    }
+    return YAML::Load(std::string(text));
   } catch (const YAML::Exception& e) {
-    const Origin origin =
-        e.mark.is_null() ? Origin{name, 1, 1} : Origin{name, e.mark.line + 1, e.mark.column + 1};
-    const bool deep = dynamic_cast<const YAML::DeepRecursion*>(&e) != nullptr;
-    problems->Add(
-        origin, "",
-        deep ? "nested too deeply: more than 500 levels" : fmt::format("not valid YAML: {}", e.msg),
-        deep ? "a job file needs fewer than ten" : WhatToWrite(e.msg));
+    AddSyntaxError(e, text, name, problems);
   } catch (const std::exception& e) {
     problems->Add({name, 1, 1}, "", fmt::format("not valid YAML: {}", e.what()),
                   "correct the YAML");
   }
-  return {};
+  return std::nullopt;
 }
 
 }  // namespace
@@ -140,22 +200,15 @@ std::optional<YAML::Node> ParseYaml(std::string_view text, const std::string& na
     problems->Add(PlaceOf(text, nul, name), "", "a NUL byte", "is this the right file?");
     return std::nullopt;
   }
-  const size_t problems_before = problems->size();
-  const std::vector<YAML::Node> documents = Load(text, name, problems);
-  if (problems->size() > problems_before) return std::nullopt;
-  if (documents.empty() || (documents.size() == 1 && documents[0].IsNull())) {
+  const std::optional<YAML::Node> document = Load(text, name, problems);
+  if (!document) return std::nullopt;
+  if (document->IsNull()) {
     problems->Add(start, "", "the file is empty",
                   "write at least trainingInput: {scaleTier: BASIC}");
     return std::nullopt;
   }
-  if (documents.size() > 1) {
-    problems->Add(OriginOf(documents[1], name, start), "",
-                  fmt::format("{} YAML documents in one file", documents.size()),
-                  "keep one job per file: delete what follows the second `---`");
-    return std::nullopt;
-  }
-  RepeatedKeys(name, problems).Visit(documents[0], "", 0);
-  return documents[0];
+  RepeatedKeys(name, problems).Visit(*document, "", 0);
+  return document;
 }
 
 Origin OriginOf(const YAML::Node& node, const std::string& name, const Origin& otherwise) {
