@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/close_range.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -62,6 +63,9 @@ void ResetSignals() {
   // The launcher may have died before the line above.
   if (getppid() != plan.launcher) _exit(1);
   if (setpgid(0, 0) != 0) Give(plan.error_fd);
+  // Descriptors that came from whoever started the launcher end here too. A kernel without the call
+  // keeps those.
+  (void)syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
   // Sources move out of the way first: one's target may be another's source. error_fd too.
   plan.error_fd = fcntl(plan.error_fd, F_DUPFD_CLOEXEC, kFirstFreeFd);
   for (auto& [from, to] : plan.fds) {
