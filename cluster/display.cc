@@ -148,11 +148,21 @@ int Screen::width() const {
   return size.ws_col;
 }
 
+int Screen::ShownRows() const {
+  const auto columns = static_cast<size_t>(width());
+  size_t rows = 0;
+  for (const std::string& line : shown_) {
+    rows += std::max<size_t>(1, (Columns(line) + columns - 1) / columns);
+  }
+  return static_cast<int>(rows);
+}
+
 void Screen::Show(const std::vector<std::string>& lines) {
   if (!live_ || lines == shown_) return;
   // Cursor hidden and no wrapping while the frame is drawn, both back at its end.
   std::string frame = "\x1b[?25l\x1b[?7l";
-  if (!shown_.empty()) frame += fmt::format("\x1b[{}A", shown_.size());
+  const int rows = ShownRows();
+  if (rows > 0) frame += fmt::format("\x1b[{}A", rows);
   frame += "\r";
   for (const std::string& line : lines) frame += fmt::format("\x1b[2K{}\n", line);
   frame += "\x1b[J\x1b[?7h\x1b[?25h";

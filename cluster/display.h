@@ -55,6 +55,8 @@ class Screen {
 
  private:
   void Write(std::string_view bytes);
+  // Rows that the display takes now: a terminal that was made narrower has wrapped its lines.
+  int ShownRows() const;
 
   const int fd_;
   const bool live_;

@@ -297,6 +297,7 @@ class LocalRun {
     DrainStatus();
     for (const std::string& message : follower_.TakeMessages()) screen_.Print(message);
     Show();
+    screen_.Clear();
     TellFailure();
     const absl::Status status = WriteLastRecord(job_, dir_, follower_, ends_, UnixMillis());
     if (!status.ok()) {

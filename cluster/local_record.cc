@@ -115,7 +115,7 @@ std::string Summary(const master::JobDirectory& dir, const Follower& follower, i
     out += '\n';
   }
   const int64_t step = follower.result() ? follower.result()->step : display.step;
-  out += fmt::format("{}: step {} of {} after {}\n", succeeded ? "done" : "stopped", step,
+  out += fmt::format("{} at step {} of {} after {}\n", succeeded ? "done" : "stopped", step,
                      display.total_steps, FormatDuration(display.elapsed_ms));
   const auto line = [&out](std::string_view name, std::string_view value) {
     out += fmt::format("{:<20} {}\n", name, value);

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <pty.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -114,6 +115,12 @@ class Terminal {
     close(inside_);
   }
   int fd() const { return inside_; }
+  void Resize(unsigned short columns) {
+    winsize size{};
+    size.ws_row = 24;
+    size.ws_col = columns;
+    ioctl(outside_, TIOCSWINSZ, &size);
+  }
   std::string Read() {
     std::string text;
     char buffer[4096];
@@ -137,6 +144,16 @@ TEST(ScreenTest, OnATerminalTheDisplayIsRedrawnInPlace) {
             "\x1b[?25l\x1b[?7l\r\x1b[2Kone\r\n\x1b[2Ktwo\r\n\x1b[J\x1b[?7h\x1b[?25h");
   screen.Show({"three"});
   EXPECT_EQ(terminal.Read(), "\x1b[?25l\x1b[?7l\x1b[2A\r\x1b[2Kthree\r\n\x1b[J\x1b[?7h\x1b[?25h");
+}
+
+TEST(ScreenTest, LinesThatANarrowerTerminalHasWrappedAreCountedAsSuch) {
+  Terminal terminal;
+  Screen screen(terminal.fd(), "xterm");
+  screen.Show({std::string(90, 'x'), "two"});
+  terminal.Resize(40);
+  terminal.Read();
+  screen.Show({"three"});
+  EXPECT_THAT(terminal.Read(), HasSubstr("\x1b[4A"));
 }
 
 TEST(ScreenTest, WhatDoesNotChangeIsNotDrawnAgain) {
