@@ -143,10 +143,10 @@ TEST(MakerSoundTest, NoisesHaveOneLevelAndAreAFunctionOfTheSeed) {
     EXPECT_NE(a, FinishNoise(MakeNoise(name, 2, 32000)));
     double energy = 0;
     for (const int16_t v : a) energy += double(v) * v;
-    // 0.2 of full scale; what full scale cuts off makes it a little less.
+    // 0.1 of full scale; what full scale cuts off makes it a little less.
     const double level = std::sqrt(energy / 32000) / 32768;
-    EXPECT_LE(level, 0.2001);
-    EXPECT_GE(level, 0.15);
+    EXPECT_LE(level, 0.1001);
+    EXPECT_GE(level, 0.09);
   }
 }
 

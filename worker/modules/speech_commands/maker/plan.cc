@@ -113,10 +113,10 @@ std::vector<ClipPlan> PlanClips(const PlanSettings& settings, const std::vector<
     plan.range = draws.Uniform(0.2, 0.8);
     plan.speed = draws.Uniform(0.75, 1.3);
     plan.place = draws.Uniform(0.2, 0.8);
-    plan.peak = std::pow(10, draws.Uniform(-18, -3) / 20);
-    plan.tilt = draws.Uniform(-0.5, 0.5);
-    plan.echo = draws.Uniform(0, 0.4);
-    plan.floor = std::pow(10, draws.Uniform(-75, -52) / 20);
+    plan.peak = std::pow(10, draws.Uniform(-14, -3) / 20);
+    plan.tilt = draws.Uniform(-0.3, 0.3);
+    plan.echo = draws.Uniform(0, 0.25);
+    plan.floor = std::pow(10, draws.Uniform(-78, -56) / 20);
     plans.push_back(std::move(plan));
   }
   return plans;

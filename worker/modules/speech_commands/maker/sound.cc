@@ -207,7 +207,7 @@ std::vector<float> MakeBabble(std::span<const std::vector<int16_t>> words, uint6
 }
 
 std::vector<int16_t> FinishNoise(std::vector<float> noise) {
-  constexpr double kLevel = 0.2;  // root mean square, of full scale
+  constexpr double kLevel = 0.1;  // root mean square, of full scale
   double energy = 0;
   for (const float v : noise) energy += double(v) * v;
   const double rms = std::sqrt(energy / static_cast<double>(noise.size()));
