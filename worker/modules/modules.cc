@@ -4,10 +4,16 @@
 #include "configs/nearest.h"
 #include "configs/scalar.h"
 #include "worker/module.h"
+#include "worker/modules/speech_commands/module.h"
 
 namespace muster::worker {
 
-std::span<const ModuleType* const> Modules() { return {}; }
+std::span<const ModuleType* const> Modules() {
+  static const ModuleType* const table[] = {
+      &SpeechCommandsModule(),
+  };
+  return table;
+}
 
 absl::StatusOr<const ModuleType*> FindModule(const std::string& name) {
   const std::string first = name.substr(0, name.find('.'));
