@@ -214,6 +214,8 @@ class LocalRun {
     status_.Drain([this](const absl::StatusOr<master::StatusLine>& line) {
       if (line.ok()) {
         follower_.OnLine(*line, MonotonicMillis());
+        // Plain lines tell every state, also those that several lines at once pass through.
+        if (!screen_.live()) Show();
       } else {
         follower_.OnBadLine(line.status());
       }
