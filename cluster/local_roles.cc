@@ -1,0 +1,70 @@
+#include "cluster/local_roles.h"
+
+#include <algorithm>
+#include <string>
+
+#include "configs/job_yaml.h"
+#include "configs/tiers.h"
+
+namespace muster::cluster {
+namespace {
+
+// The training contract's default: seven days.
+constexpr int64_t kDefaultRunningSeconds = 604'800;
+constexpr int kDefaultStartTimeoutSeconds = 60;
+
+}  // namespace
+
+std::vector<LocalRole> LocalRoles(const Job& job, int cores) {
+  const TrainingInput& input = job.training_input();
+  const int workers = static_cast<int>(SizeOf(input, Role::kWorker).count);
+  const int servers = static_cast<int>(SizeOf(input, Role::kParameterServer).count);
+  const bool custom = input.scale_tier() == CUSTOM;
+  const bool alone = workers + servers == 0;
+  const bool chief =
+      !alone && (!job.training().has_chief_trains() || job.training().chief_trains());
+  const int trainers = std::max(1, workers + (chief ? 1 : 0));
+  const int threads =
+      job.training().threads() > 0 ? job.training().threads() : std::max(1, cores / trainers);
+  const auto sized_by = [custom](const char* field) {
+    return std::string(custom ? field : "trainingInput.scaleTier");
+  };
+
+  std::vector<LocalRole> roles;
+  roles.push_back(
+      {"master", 0, "master", alone ? threads : 1, sized_by("trainingInput.masterType")});
+  for (int i = 0; i < servers; ++i) {
+    roles.push_back({"ps", i, "ps", 1, sized_by("trainingInput.parameterServerCount")});
+  }
+  if (chief) {
+    roles.push_back({"chief", 0, "worker", threads, sized_by("trainingInput.masterType")});
+  }
+  for (int i = 0; i < workers; ++i) {
+    roles.push_back({"worker", i, "worker", threads, sized_by("trainingInput.workerCount")});
+  }
+  return roles;
+}
+
+LocalJob MakeLocalJob(const Job& job, int cores) {
+  const TrainingInput& input = job.training_input();
+  LocalJob local;
+  local.job_id = job.job_id();
+  local.job_dir = input.job_dir();
+  local.job_yaml = WriteJobYaml(job);
+  local.roles = LocalRoles(job, cores);
+  for (const Stage& stage : job.training().schedule()) local.total_steps += stage.steps();
+  const int timeout = job.cluster().start_timeout_s();
+  local.start_timeout_ms = int64_t{1000} * (timeout > 0 ? timeout : kDefaultStartTimeoutSeconds);
+  const auto& running = input.scheduling().max_running_time();
+  local.max_running_ms = input.scheduling().has_max_running_time()
+                             ? running.seconds() * 1000 + running.nanos() / 1'000'000
+                             : kDefaultRunningSeconds * 1000;
+  local.tf.workers = static_cast<int>(SizeOf(input, Role::kWorker).count);
+  local.tf.servers = static_cast<int>(SizeOf(input, Role::kParameterServer).count);
+  local.tf.use_chief = input.use_chief_in_tf_config();
+  local.tf.job_name = input.python_module();
+  local.tf.args.assign(input.args().begin(), input.args().end());
+  return local;
+}
+
+}  // namespace muster::cluster

@@ -1,0 +1,24 @@
+// LocalRoles: which processes of this machine a job becomes, and how many threads each gets. Pure
+// functions, thread-safe.
+//
+//   one machine (BASIC, BASIC_GPU, nothing but a master)   master: coordinator, shards and trainer
+//   in one process workers or parameter servers                           master; a chief trainer
+//   unless training.chiefTrains is false; workers; servers
+#pragma once
+
+#include <vector>
+
+#include "cluster/local.h"
+#include "configs/job.pb.h"
+
+namespace muster::cluster {
+
+// The master first. Trainers share the `cores`: training.threads each, or max(1, cores / trainers).
+// PRECONDITION: `job` is resolved and checked.
+std::vector<LocalRole> LocalRoles(const Job& job, int cores);
+
+// Everything of a LocalJob that follows from the job file; plan, settings, substitutions and price
+// are left to the caller.
+LocalJob MakeLocalJob(const Job& job, int cores);
+
+}  // namespace muster::cluster

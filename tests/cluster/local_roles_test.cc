@@ -1,0 +1,89 @@
+#include "cluster/local_roles.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace muster::cluster {
+namespace {
+
+using ::testing::ElementsAre;
+
+Job Custom(int workers, int servers) {
+  Job job;
+  job.set_job_id("job");
+  TrainingInput& input = *job.mutable_training_input();
+  input.set_scale_tier(CUSTOM);
+  input.set_master_type("complex_model_m");
+  input.set_worker_type("complex_model_m");
+  input.set_parameter_server_type("large_model");
+  input.set_worker_count(workers);
+  input.set_parameter_server_count(servers);
+  return job;
+}
+
+std::vector<std::string> Names(const std::vector<LocalRole>& roles) {
+  std::vector<std::string> names;
+  for (const LocalRole& role : roles) {
+    names.push_back(fmt::format("{} {}-{} x{}", role.program, role.role, role.index, role.threads));
+  }
+  return names;
+}
+
+TEST(LocalRolesTest, BasicIsOneProcessWithAllThreads) {
+  Job job;
+  job.mutable_training_input()->set_scale_tier(BASIC);
+  EXPECT_THAT(Names(LocalRoles(job, 8)), ElementsAre("master master-0 x8"));
+}
+
+TEST(LocalRolesTest, TrainersShareTheCores) {
+  EXPECT_THAT(Names(LocalRoles(Custom(2, 1), 8)),
+              ElementsAre("master master-0 x1", "ps ps-0 x1", "worker chief-0 x2",
+                          "worker worker-0 x2", "worker worker-1 x2"));
+}
+
+TEST(LocalRolesTest, TheNineWorkerJobIsFourteenProcessesOfThirteenReplicas) {
+  const auto roles = LocalRoles(Custom(9, 3), 2);
+  EXPECT_EQ(roles.size(), 14u);
+  EXPECT_EQ(roles.back().threads, 1);
+  EXPECT_EQ(roles.back().sized_by, "trainingInput.workerCount");
+}
+
+TEST(LocalRolesTest, AChiefThatDoesNotTrainHasNoProcess) {
+  Job job = Custom(2, 0);
+  job.mutable_training()->set_chief_trains(false);
+  EXPECT_THAT(Names(LocalRoles(job, 8)),
+              ElementsAre("master master-0 x1", "worker worker-0 x4", "worker worker-1 x4"));
+}
+
+TEST(LocalRolesTest, ThreadsOfTheJobFileWin) {
+  Job job = Custom(2, 1);
+  job.mutable_training()->set_threads(3);
+  EXPECT_EQ(LocalRoles(job, 8).back().threads, 3);
+}
+
+TEST(LocalRolesTest, TheRolesOfATierAreSizedByTheTier) {
+  Job job;
+  job.mutable_training_input()->set_scale_tier(STANDARD_1);
+  const auto roles = LocalRoles(job, 2);
+  EXPECT_EQ(roles.size(), 1u + 1 + 4 + 3);
+  EXPECT_EQ(roles.back().sized_by, "trainingInput.scaleTier");
+}
+
+TEST(MakeLocalJobTest, TakesTheLimitsFromTheFile) {
+  Job job = Custom(2, 1);
+  EXPECT_EQ(MakeLocalJob(job, 2).start_timeout_ms, 60'000);
+  EXPECT_EQ(MakeLocalJob(job, 2).max_running_ms, 604'800'000);
+  job.mutable_cluster()->set_start_timeout_s(5);
+  job.mutable_training_input()->mutable_scheduling()->mutable_max_running_time()->set_seconds(7200);
+  job.mutable_training()->add_schedule()->set_steps(15'000);
+  job.mutable_training()->add_schedule()->set_steps(3'000);
+  const LocalJob local = MakeLocalJob(job, 2);
+  EXPECT_EQ(local.start_timeout_ms, 5'000);
+  EXPECT_EQ(local.max_running_ms, 7'200'000);
+  EXPECT_EQ(local.total_steps, 18'000);
+  EXPECT_EQ(local.tf.workers, 2);
+}
+
+}  // namespace
+}  // namespace muster::cluster
