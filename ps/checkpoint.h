@@ -1,9 +1,10 @@
-// Checkpoint parts: what one server saves of its slices at a cut, and how parts of any number of servers become slices of any other
-// number, or whole parameters.
+// Checkpoint parts: what one server saves of its slices at a cut, and how parts of any number of
+// servers become slices of any other number, or whole parameters.
 //
-// A part is a safetensors file. A slice's tensor is named `<param>` when it is the whole parameter (and has its shape), else
-// `<param>[begin:end]` (flat), in elements; its slots `<param>.<slot>` and `<param>.<slot>[begin:end]`. Metadata: `clock`, `model`
-// (the fingerprint), `version.<tensor>` (applies behind a slice: Adam's t). Weights and slots are float32.
+// A part is a safetensors file. A slice's tensor is named `<param>` when it is the whole parameter
+// (and has its shape), else `<param>[begin:end]` (flat), in elements; its slots are named
+// `<param>.<slot>` and `<param>.<slot>[begin:end]`. Metadata: `clock`, `model` (the fingerprint),
+// `version.<tensor>` (applies behind a slice: Adam's t). Weights and slots are float32.
 //
 // Free functions, thread-safe. A Checkpoint is thread-compatible and belongs to whoever opened it.
 #pragma once
@@ -43,13 +44,15 @@ absl::Status WriteCheckpointPart(const std::string& path, const ParamTable& tabl
 // The parts of one checkpoint, indexed by what they hold.
 class Checkpoint {
  public:
-  // Opens the parts and checks that they are of this model and of one clock. Fails naming the file and what is wrong.
+  // Opens the parts and checks that they are of this model and of one clock. Fails naming the file
+  // and what is wrong.
   static absl::StatusOr<Checkpoint> Open(const std::vector<std::string>& files,
                                          const ParamTable& table);
 
   int64_t clock() const { return clock_; }
-  // The weights, or with `slot` that slot, of the slice's elements, put together from the parts that hold them; all of them must be
-  // there. Fails naming the parameter, the elements and the file.
+  // The weights, or with `slot` that slot, of the slice's elements, put together from the parts
+  // that hold them; all of them must be there. Fails naming the parameter, the elements and the
+  // file.
   absl::Status Read(const ParamSlice& slice, const std::string& slot, std::span<float> out) const;
   // Applies behind the slice: the most that a part's slice with some of its elements had.
   int64_t Version(const ParamSlice& slice) const;
@@ -76,7 +79,8 @@ class Checkpoint {
   std::map<Key, std::vector<Range>> ranges_;  // sorted by begin, disjoint
 };
 
-// All parameters of a checkpoint, as an arena (table.arena_size() elements, padding zero). Slots are not read.
+// All parameters of a checkpoint, as an arena (table.arena_size() elements, padding zero). Slots
+// are not read.
 absl::StatusOr<std::vector<float>> ReadFullParams(const std::vector<std::string>& files,
                                                   const ParamTable& table);
 

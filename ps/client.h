@@ -1,7 +1,9 @@
-// Client: a worker's side of the parameter servers. Pushes gradients slice by slice, receives parameters into the worker's arena.
+// Client: a worker's side of the parameter servers. Pushes gradients slice by slice, receives
+// parameters into the worker's arena.
 //
-// Threads: Push, Pull and Wait are called by one thread (the trainer's); answers arrive on transport threads. All memory handed in is
-// borrowed and must outlive the client. Bytes in flight are bounded per server by `credit_bytes`; credit returns at ACK, never at PARAMS.
+// Threads: Push, Pull and Wait are called by one thread (the trainer's); answers arrive on
+// transport threads. All memory handed in is borrowed and must outlive the client. Bytes in flight
+// are bounded per server and replica by `credit_bytes`; credit returns at ACK, never at PARAMS.
 #pragma once
 
 #include <cstdint>
@@ -19,34 +21,35 @@
 namespace muster::ps {
 
 struct ClientOptions {
-  int64_t credit_bytes = 16 << 20;       // in flight per server; at least one slice always may go. 4 slices saturate loopback
+  // In flight per server and replica; at least one slice always may go. 4 slices saturate loopback.
+  int64_t credit_bytes = 16 << 20;
   int64_t connect_timeout_ms = 30'000;
-  int64_t ack_timeout_ms = 60'000;       // a push not acknowledged by then fails the client
+  int64_t ack_timeout_ms = 60'000;  // a push not acknowledged by then fails the client
 };
 
 class Client {
  public:
   // Opens one stream per server (service "params"). Fails when one cannot be reached or refuses.
-  static absl::StatusOr<std::unique_ptr<Client>> Connect(rpc::Transport& transport,
-                                                         const std::vector<std::string>& servers,
-                                                         const rpc::Hello& self,
-                                                         const ParamTable& table,
-                                                         const Partition& partition,
-                                                         ClientOptions options, Log& log);
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(
+      rpc::Transport& transport, const std::vector<std::string>& servers, const rpc::Hello& self,
+      const ParamTable& table, const Partition& partition, ClientOptions options, Log& log);
   virtual ~Client() = default;
 
-  // Sends replica's gradient of (param, step): `grad` has the parameter's size and stays unchanged until Wait(step + 1) returned.
-  // Slices of parameters that the next forward uses first overtake queued others (`priority`: lower is sooner). With `want_params` the
-  // servers answer with the parameters of clock step + 1 as soon as the policy allows: set it on the process's last lease of the step.
+  // Sends replica's gradient of (param, step): `grad` has the parameter's size and stays unchanged
+  // until Wait(step + 1) returned. Slices of parameters that the next forward uses first overtake
+  // queued others (`priority`: lower is sooner). With `want_params` the servers answer with the
+  // parameters of clock step + 1 as soon as the policy allows: set it on the process's last lease
+  // of the step.
   virtual void Push(int32_t replica, int64_t step, ParamId param, std::span<const float> grad,
                     int priority, bool want_params) = 0;
-  // Asks for all parameters as a reader with `clock` (exact version `version`, or -1: whatever the policy allows).
+  // Asks for all parameters as a reader with `clock` (exact version `version`, or -1: whatever the
+  // policy allows).
   virtual void Pull(int32_t replica, int64_t clock, int64_t version) = 0;
-  // Asks for all parameters as soon as every replica has pushed `clock` steps, whatever the policy allows earlier: how a run under SSP or
-  // ASYNC reads its final parameters.
+  // Asks for all parameters as soon as every replica has pushed `clock` steps, whatever the policy
+  // allows earlier: how a run under SSP or ASYNC reads its final parameters.
   virtual void PullAtClock(int32_t replica, int64_t clock) = 0;
-  // Blocks until all parameters of `clock` that were asked for (by Push or Pull) lie in the arena given to SetArena, or until an error,
-  // which stays: every later call returns it.
+  // Blocks until all parameters of `clock` that were asked for (by Push or Pull) lie in the arena
+  // given to SetArena, or until an error, which stays: every later call returns it.
   virtual absl::Status Wait(int64_t clock) = 0;
   // Where PARAMS go: `arena` has table.arena_size() elements.
   virtual void SetArena(std::span<float> arena) = 0;

@@ -1,15 +1,18 @@
-// ConsistencyPolicy: when a pushed gradient is applied and when a reader may go on. The only code that knows the mode.
+// ConsistencyPolicy: when a pushed gradient is applied and when a reader may go on. The only code
+// that knows the mode.
 //
-// Vocabulary. The *clock* of replica v on a slice is the number of steps whose gradients v has pushed there, so a replica with clock c
-// computes step c next. The *version* of a slice counts its applies. They are different things. Policies are immutable: thread-safe.
+// Vocabulary. The *clock* of replica v on a slice is the number of steps whose gradients v has
+// pushed there, so a replica with clock c computes step c next. The *version* of a slice counts its
+// applies. They are different things. Policies are immutable: thread-safe.
 //
-//   mode   OnPush(v, step)                                            a replica with clock c may read when min clock >=
-//   BSP    hold until all lower replicas of the step are in, then     c
-//          fold; the last one applies the sum, scaled 1/V
-//   SSP    apply at once, scaled 1/V                                   c - staleness
-//   ASYNC  apply at once, scaled 1/V                                   0 (never waits)
+//   mode   OnPush(v, step)                                   a clock c may read when min clock >=
+//   BSP    hold until all lower replicas of the step are in, c
+//          then fold; the last applies the sum, scaled 1/V
+//   SSP    apply at once, scaled 1/V                         c - staleness
+//   ASYNC  apply at once, scaled 1/V                         0 (never waits)
 //
-// A new mode is one class, one line in the table in consistency.cc, and its truth table in tests/ps/consistency_test.cc.
+// A new mode is one class, one line in the table in consistency.cc, and its truth table in
+// tests/ps/consistency_test.cc.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +37,7 @@ enum class Verdict {
 struct SliceState {
   int64_t version = 0;          // applies so far
   std::vector<int64_t> clocks;  // by replica: steps pushed (held ones included)
-  int next_replica = 0;         // gradients folded since the last apply: the replica whose turn it is
+  int next_replica = 0;  // gradients folded since the last apply: the replica whose turn it is
 
   int64_t min_clock() const;
 };
@@ -43,8 +46,9 @@ class ConsistencyPolicy {
  public:
   virtual ~ConsistencyPolicy() = default;
   virtual const char* name() const = 0;
-  // What to do with replica v's gradient of `step`, given the state before it. A step in the past is kDrop. (A step in the future of
-  // v's own clock is a protocol error which the shard refuses before it asks.)
+  // What to do with replica v's gradient of `step`, given the state before it. A step in the past
+  // is kDrop. (A step in the future of v's own clock is a protocol error which the shard refuses
+  // before it asks.)
   virtual Verdict OnPush(const SliceState& state, ReplicaId v, int64_t step) const = 0;
   // The same for a gradient that is held (its clock is counted already), now that the state has
   // changed: kHold, kFold or kApply.
@@ -53,7 +57,8 @@ class ConsistencyPolicy {
   virtual int64_t MinClockToRead(int64_t clock) const = 0;
   // Factor of a gradient that is `staleness` steps old among `replicas`.
   virtual float Scale(int64_t staleness, int replicas) const = 0;
-  // True when every reader of clock c gets exactly version c, and the result is a function of the job alone.
+  // True when every reader of clock c gets exactly version c, and the result is a function of the
+  // job alone.
   virtual bool exact() const = 0;
 };
 

@@ -1,4 +1,5 @@
-// ServerCounters: what a server counts, from any thread. ServerStats (ps/server.h) is a reading of them.
+// ServerCounters: what a server counts, from any thread. ServerStats (ps/server.h) is a reading of
+// them.
 #pragma once
 
 #include <atomic>

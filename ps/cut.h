@@ -1,4 +1,5 @@
-// Cut and CutWriter: a server's state at one clock, gathered slice by slice by the shards, written by one thread of its own.
+// Cut and CutWriter: a server's state at one clock, gathered slice by slice by the shards, written
+// by one thread of its own.
 //
 // Thread-safe. The writer outlives the shards that add to its cuts.
 #pragma once

@@ -1,7 +1,9 @@
-// Optimizer: turns the summed gradient of a slice into its next weights. Stateless; the shard owns the slots.
+// Optimizer: turns the summed gradient of a slice into its next weights. Stateless; the shard owns
+// the slots.
 //
-// The math is in kernels/optimizer_math.h, vectorised; these classes pick it and hold the hyper-parameters. Immutable: thread-safe.
-// A new optimizer is one file ps/optimizers/<name>.cc with its formula and source on top, one line in ps/optimizer.cc, and its test.
+// The math is in kernels/optimizer_math.h, vectorised; these classes pick it and hold the
+// hyper-parameters. Immutable: thread-safe. A new optimizer is one file ps/optimizers/<name>.cc
+// with its formula and source on top, one line in ps/optimizer.cc, and its test.
 #pragma once
 
 #include <cstdint>
@@ -16,11 +18,11 @@
 namespace muster::ps {
 
 struct StepInfo {
-  int64_t step = 0;          // global step whose gradient is applied, from 0
-  int64_t applies = 1;       // applies of this slice, this one included (Adam's t)
-  float learning_rate = 0;   // of this step, times the parameter's lr_scale
-  float scale = 1;           // factor of the summed gradient (1/V)
-  float weight_decay = 0;    // 0 for parameters without decay
+  int64_t step = 0;         // global step whose gradient is applied, from 0
+  int64_t applies = 1;      // applies of this slice, this one included (Adam's t)
+  float learning_rate = 0;  // of this step, times the parameter's lr_scale
+  float scale = 1;          // factor of the summed gradient (1/V)
+  float weight_decay = 0;   // 0 for parameters without decay
 };
 
 class Optimizer {
@@ -31,13 +33,15 @@ class Optimizer {
   virtual std::vector<std::string> slot_names() const = 0;
   // First value of slot i.
   virtual float slot_init(int i) const = 0;
-  // w_next = update(w, scale * grad, slots). All spans have the slice's size; w_next may be w, nothing else overlaps.
+  // w_next = update(w, scale * grad, slots). All spans have the slice's size; w_next may be w,
+  // nothing else overlaps.
   virtual void Apply(const StepInfo& info, std::span<const float> grad, std::span<const float> w,
                      std::span<float> w_next, std::span<const std::span<float>> slots) const = 0;
 };
 
-// `name` is "sgd", "momentum", "adagrad" or "adam"; `params` its hyper-parameters by name ("momentum", "beta1", …), defaults where
-// absent. An unknown name or hyper-parameter fails with the valid ones.
+// `name` is "sgd", "momentum", "adagrad" or "adam"; `params` its hyper-parameters by name
+// ("momentum", "beta1", …), defaults where absent. An unknown name or hyper-parameter fails with
+// the valid ones.
 absl::StatusOr<std::unique_ptr<const Optimizer>> MakeOptimizer(
     const std::string& name, const std::map<std::string, double>& params);
 std::vector<std::string> OptimizerNames();

@@ -1,6 +1,7 @@
 // ParamSpec, ParamTable, ParamSlice: what a model declares, and the unit in which it is sharded.
 //
-// Value types, thread-compatible. Sizes and offsets are in elements (float32) unless a name says `_bytes`.
+// Value types, thread-compatible. Sizes and offsets are in elements (float32) unless a name says
+// `_bytes`.
 #pragma once
 
 #include <cstdint>
@@ -13,25 +14,28 @@ namespace muster::ps {
 
 using ParamId = int32_t;
 
-// How a parameter gets its first values. Computed on the shard that owns it, by Philox over (seed, name, element index), so they do not
-// depend on the number of servers.
+// How a parameter gets its first values. Computed on the shard that owns it, by Philox over (seed,
+// name, element index), so they do not depend on the number of servers.
 struct Init {
   enum class Kind { kZeros, kConstant, kTruncatedNormal, kUniform };
   Kind kind = Kind::kZeros;
-  float value = 0;  // kConstant: the value; kTruncatedNormal: stddev (cut at 2 sigma); kUniform: half width around 0
+  // kConstant: the value; kTruncatedNormal: stddev (cut at 2 sigma); kUniform: half width around 0.
+  float value = 0;
 };
 
 struct ParamSpec {
   enum class Kind {
-    kWeight,     // gradient pushed, optimizer applied
-    kStatistic,  // the replica's value pushed, averaged in replica order, folded into an EMA: w = momentum * w + (1 - momentum) * mean
+    kWeight,  // gradient pushed, optimizer applied
+    // The replica's value pushed, averaged in replica order, folded into an EMA:
+    // w = momentum * w + (1 - momentum) * mean.
+    kStatistic,
   };
   std::string name;  // unique within the model, e.g. "conv1/weights"
   std::vector<int64_t> shape;
   Kind kind = Kind::kWeight;
   Init init;
-  bool decay = true;      // weight decay applies
-  float lr_scale = 1;     // multiplies the learning rate
+  bool decay = true;       // weight decay applies
+  float lr_scale = 1;      // multiplies the learning rate
   float momentum = 0.99f;  // kStatistic only
 
   int64_t size() const {
@@ -41,16 +45,19 @@ struct ParamSpec {
   }
 };
 
-// The parameters of a model in ParamSpec order, laid out in one arena: each starts at a multiple of 16 elements (64 bytes).
+// The parameters of a model in ParamSpec order, laid out in one arena: each starts at a multiple of
+// 16 elements (64 bytes).
 class ParamTable {
  public:
-  // Fails on an empty or repeated name, one with '[' or ']' (they mark slices in checkpoints), or a dimension < 1.
+  // Fails on an empty or repeated name, one with '[' or ']' (they mark slices in checkpoints), or a
+  // dimension < 1.
   static absl::StatusOr<ParamTable> Make(std::vector<ParamSpec> specs);
 
   const std::vector<ParamSpec>& specs() const { return specs_; }
-  int64_t offset(ParamId param) const { return offsets_[param]; }  // of its first element in the arena
-  int64_t arena_size() const { return arena_size_; }               // elements, padding included
-  int64_t total_size() const { return total_size_; }               // elements, without padding
+  // Of its first element in the arena.
+  int64_t offset(ParamId param) const { return offsets_[param]; }
+  int64_t arena_size() const { return arena_size_; }  // elements, padding included
+  int64_t total_size() const { return total_size_; }  // elements, without padding
 
  private:
   std::vector<ParamSpec> specs_;
@@ -66,16 +73,19 @@ struct ParamSlice {
   int64_t size = 0;
 };
 
-// Which slice lives where. The same on every role, because it is a function of (table, servers) alone.
+// Which slice lives where. The same on every role, because it is a function of (table, servers)
+// alone.
 struct Partition {
-  std::vector<ParamSlice> slices;           // in ParamSpec order, then by begin; the index is the slice's id on the wire
-  std::vector<int> server;                  // by slice: the server that owns it
+  // In ParamSpec order, then by begin; the index is the slice's id on the wire.
+  std::vector<ParamSlice> slices;
+  std::vector<int> server;                     // by slice: the server that owns it
   std::vector<std::vector<int32_t>> of_param;  // by ParamId: its slice ids
   int num_servers = 0;
 };
 
-// Cuts every parameter into slices of at most min(4 MiB, total / (8 * servers)) bytes (at least 4 KiB), and gives them to servers so that
-// bytes are balanced: largest first, to the least loaded server. PRECONDITION: num_servers >= 1.
+// Cuts every parameter into slices of at most min(4 MiB, total / (8 * servers)) bytes (at least 4
+// KiB), and gives them to servers so that bytes are balanced: largest first, to the least loaded
+// server. PRECONDITION: num_servers >= 1.
 Partition MakePartition(const ParamTable& table, int num_servers);
 
 // A bin in [0, bins) for each weight, heaviest first to the least loaded bin; the lower index where

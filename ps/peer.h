@@ -1,4 +1,5 @@
-// Peer: a worker's stream, as shards see it. Thread-safe; shared by the stream's handler, and by whatever still waits for an answer.
+// Peer: a worker's stream, as shards see it. Thread-safe; shared by the stream's handler, and by
+// whatever still waits for an answer.
 #pragma once
 
 #include <atomic>
@@ -12,7 +13,8 @@ namespace muster::ps {
 struct Peer {
   explicit Peer(std::shared_ptr<rpc::Stream> s) : stream(std::move(s)) {}
 
-  // An answer to a closed stream is dropped: its worker is gone, or asks again under the same names.
+  // An answer to a closed stream is dropped: its worker is gone, or asks again under the same
+  // names.
   void Send(rpc::Message message) const {
     if (!closed.load(std::memory_order_relaxed)) stream->Send(std::move(message)).IgnoreError();
   }

@@ -1,8 +1,10 @@
-// Safetensors files of float32 tensors: 8 bytes of header length, a JSON header (name → dtype, shape, offsets; string metadata under
-// `__metadata__`), then the data. The format is Hugging Face's; anything that reads it reads our checkpoints.
+// Safetensors files of float32 tensors: 8 bytes of header length, a JSON header (name → dtype,
+// shape, offsets; string metadata under `__metadata__`), then the data. The format is Hugging
+// Face's; anything that reads it reads our checkpoints.
 //
-// Writing is a free function, thread-safe (two writers of one path: one of them wins whole). A SafetensorsFile is immutable once open:
-// thread-safe. Lengths are in elements unless a name says bytes.
+// Writing is a free function, thread-safe (two writers of one path: one of them wins whole). A
+// SafetensorsFile is immutable once open: thread-safe. Lengths are in elements unless a name says
+// bytes.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +25,9 @@ struct TensorView {
   std::span<const float> data;
 };
 
-// Replaces the file at `path`: written beside it, fsync, renamed, folder fsynced, so a reader or a crash sees the old or the new file.
-// Each tensor's CRC-32C goes into the metadata (`crc32c.<name>`). Fails with the path and the cause; the old file then stays.
+// Replaces the file at `path`: written beside it, fsync, renamed, folder fsynced, so a reader or a
+// crash sees the old or the new file. Each tensor's CRC-32C goes into the metadata
+// (`crc32c.<name>`). Fails with the path and the cause; the old file then stays.
 absl::Status WriteSafetensors(const std::string& path, std::span<const TensorView> tensors,
                               std::map<std::string, std::string> metadata);
 
@@ -36,15 +39,17 @@ class SafetensorsFile {
     int64_t begin_bytes = 0;  // in the data part
   };
 
-  // Reads and checks the header: its length, JSON, dtypes, shapes, that offsets cover the data without overlap or gap, and that the
-  // file ends where they say. DataLoss names the file (and tensor) and what is wrong.
+  // Reads and checks the header: its length, JSON, dtypes, shapes, that offsets cover the data
+  // without overlap or gap, and that the file ends where they say. DataLoss names the file (and
+  // tensor) and what is wrong.
   static absl::StatusOr<SafetensorsFile> Open(const std::string& path);
 
   const std::string& path() const { return path_; }
   const std::map<std::string, Tensor>& tensors() const { return tensors_; }
   // The metadata `key`, or null.
   const std::string* metadata(const std::string& key) const;
-  // The tensor's data; checked against its CRC when the file has one. DataLoss names file and tensor. PRECONDITION: it is there.
+  // The tensor's data; checked against its CRC when the file has one. DataLoss names file and
+  // tensor. PRECONDITION: it is there.
   absl::StatusOr<std::vector<float>> Read(const std::string& name) const;
 
  private:

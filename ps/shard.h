@@ -1,9 +1,10 @@
-// Shard: some of a server's slices and the thread that owns them. Everything that happens to a slice comes through the shard's mailbox
-// and runs on that thread, so weights need no lock.
+// Shard: some of a server's slices and the thread that owns them. Everything that happens to a
+// slice comes through the shard's mailbox and runs on that thread, so weights need no lock.
 //
-// Small slices (one quantum of 64 KiB at most) never wait for big ones: they have their own queue, which goes first, and which a big
-// slice serves again after every quantum of its sum and its update. Each slice is either small or big for ever, so what is sent to one
-// slice is done in the order it was sent.
+// Small slices (one quantum of 64 KiB at most) never wait for big ones: they have their own queue,
+// which goes first, and which a big slice serves again after every quantum of its sum and its
+// update. Each slice is either small or big for ever, so what is sent to one slice is done in the
+// order it was sent.
 //
 // Thread-safe, except where noted. Destroying it finishes the message in work and drops the rest.
 #pragma once
@@ -55,8 +56,8 @@ class Shard {
   HeldGradients held_;
   const SliceContext context_;
   std::vector<std::unique_ptr<Slice>> slices_;
-  std::vector<Slice*> by_id_;    // by slice id; null: another shard's
-  std::vector<bool> small_;      // by slice id
+  std::vector<Slice*> by_id_;  // by slice id; null: another shard's
+  std::vector<bool> small_;    // by slice id
 
   Mutex mu_;
   CondVar work_;

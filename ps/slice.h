@@ -1,21 +1,24 @@
-// Slice: one slice's weights, slots, clocks, and the gradients and readers that wait there. Asks the policy, sums, applies, answers.
+// Slice: one slice's weights, slots, clocks, and the gradients and readers that wait there. Asks
+// the policy, sums, applies, answers.
 //
-// Owned by one thread (its shard's). Weights exist in two parities: the front is the current version, the back the one before, which
-// the next apply overwrites. What may be read where, and until when:
+// Owned by one thread (its shard's). Weights exist in two parities: the front is the current
+// version, the back the one before, which the next apply overwrites. What may be read where, and
+// until when:
 //
-//  1. BSP with all replicas: the apply that makes version n + 2 overwrites version n, and happens only after every replica pushed step
-//     n + 1, which each computed from version n + 1. So nobody still reads version n, and the answer to a push borrows the weights where
-//     they lie: nothing is copied.
+//  1. BSP with all replicas: the apply that makes version n + 2 overwrites version n, and happens
+//     only after every replica pushed step n + 1, which each computed from version n + 1. So nobody
+//     still reads version n, and the answer to a push borrows the weights where they lie: nothing
+//     is copied.
 //  2. SSP and ASYNC know no such moment: every answer is a copy, made by the owner thread.
-//  3. An ACK with kConsumed or kRepeated, and any ERROR, means that the slice holds no reference to the gradient. One with kHeld leaves
-//     a reference until PARAMS of the next clock; when the stream closes before, the slice takes a copy (Detach).
+//  3. An ACK with kConsumed or kRepeated, and any ERROR, means that the slice holds no reference to
+//     the gradient. One with kHeld leaves a reference until PARAMS of the next clock; when the
+//     stream closes before, the slice takes a copy (Detach).
 //  4. Pulls, repeated pushes (late workers) and cuts never read in place: they get copies.
 //
-// A push whose gradient is not finite is refused and changes nothing, except when part of it was already added to other replicas'
-// gradients: then this step's sum is lost, and the slice refuses all further pushes; its weights stay as they were.
+// A push whose gradient is not finite is refused and changes nothing, except when part of it was
+// already added to other replicas' gradients: then this step's sum is lost, and the slice refuses
+// all further pushes; its weights stay as they were.
 #pragma once
-
-#include <absl/functional/function_ref.h>
 
 #include <cstdint>
 #include <functional>
@@ -42,7 +45,8 @@ struct SliceContext {
   ServerCounters* counters = nullptr;
   HeldGradients* held = nullptr;
   CutWriter* cuts = nullptr;
-  std::function<void()> yield;  // called between the quanta of a big slice; may run other slices, never this one
+  // Called between the quanta of a big slice; may run other slices, never this one.
+  std::function<void()> yield;
 };
 
 class Slice {
@@ -81,7 +85,8 @@ class Slice {
   Buffer MakeBuffer() const;
   std::span<float> View(const Buffer& buffer) const;
 
-  // Adds the gradient to the sum of the step (the first one of it is copied). False when it is not finite.
+  // Adds the gradient to the sum of the step (the first one of it is copied). False when it is not
+  // finite.
   bool Sum(const rpc::Payload& gradient);
   // Counts a summed gradient; with kApply updates the weights.
   void Fold(Verdict verdict, int64_t staleness, int64_t global_step);
@@ -100,7 +105,8 @@ class Slice {
 
   void AddReader(Reader reader);
   void AnswerReaders();
-  // Whether the reader can be answered now; `version` is then what it gets. NotFound when that version is gone.
+  // Whether the reader can be answered now; `version` is then what it gets. OutOfRange when
+  // that version is gone.
   absl::StatusOr<bool> Ready(const Reader& reader, int64_t& version) const;
   void Answer(const Reader& reader, int64_t version);
   void ReachCuts();
@@ -115,7 +121,7 @@ class Slice {
   int64_t oldest_version_ = 0;  // the back parity holds version - 1 unless that is older than this
   Buffer weights_[2];           // by parity
   int front_ = 0;
-  Buffer sum_;                  // of the step's gradients so far
+  Buffer sum_;  // of the step's gradients so far
   std::vector<Buffer> slots_;
   std::vector<std::shared_ptr<HeldGradient>> held_;
   std::vector<Reader> readers_;

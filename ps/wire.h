@@ -1,13 +1,16 @@
-// The parameter-server messages: PUSH, ACK, PULL, PARAMS and ERROR as rpc::Message, and the checks that one must pass before
-// anything believes it.
+// The parameter-server messages: PUSH, ACK, PULL, PARAMS and ERROR as rpc::Message, and the checks
+// that one must pass before anything believes it.
 //
-// Pure functions over messages: thread-safe. Gradients and parameters travel as little-endian float32; a payload may come in any
-// number of byte ranges, which may split a float. Nothing here copies a payload.
+// Pure functions over messages: thread-safe. Gradients and parameters travel as little-endian
+// float32; a payload may come in any number of byte ranges, which may split a float. Nothing here
+// copies a payload.
 //
 //   PUSH    worker → server  slice, replica, step; flags kWantParams; payload: the gradient
 //   ACK     server → worker  echoes the push; code: an AckCode
-//   PULL    worker → server  slice, replica, step = the clock that reads, version = the exact version or -1; flags kAllAtClock
-//   PARAMS  server → worker  slice, replica, step = that clock, version = applies behind the payload: the parameters
+//   PULL    worker → server  slice, replica, step = the clock that reads; flags kAllAtClock;
+//                            version = the exact version, or -1
+//   PARAMS  server → worker  slice, replica, step = that clock, version = applies behind them;
+//                            payload: the parameters
 //   ERROR   server → worker  echoes what it answers; code: an absl::StatusCode; payload: the text
 #pragma once
 
@@ -46,17 +49,19 @@ struct WireLimits {
   int num_replicas = 0;
 };
 
-// A PUSH or PULL that names a slice of this server, a replica of the job and sensible counters, and whose payload has exactly the size
-// that it must have. Anything else is InvalidArgument with what is wrong.
+// A PUSH or PULL that names a slice of this server, a replica of the job and sensible counters, and
+// whose payload has exactly the size that it must have. Anything else is InvalidArgument with what
+// is wrong.
 absl::Status CheckRequest(const rpc::Message& message, const WireLimits& limits);
 // An ACK or PARAMS from server `server` for a slice that lives there, payload sizes included.
 absl::Status CheckAnswer(const rpc::Message& message, const Partition& partition, int server);
 // The status that an ERROR carries; never OK.
 absl::Status StatusOf(const rpc::Message& error);
 
-// Calls `visit(begin, src, n)` for runs that together are the payload's floats in order: n <= max_run elements from element `begin`
-// on lie at `src` (any alignment, valid during the call). A float that two byte ranges share is put together first. Stops early and
-// returns false when `visit` does. PRECONDITION: the payload's size is a multiple of 4.
+// Calls `visit(begin, src, n)` for runs that together are the payload's floats in order: n <=
+// max_run elements from element `begin` on lie at `src` (any alignment, valid during the call). A
+// float that two byte ranges share is put together first. Stops early and returns false when
+// `visit` does. PRECONDITION: the payload's size is a multiple of 4.
 bool ForEachRun(const rpc::Payload& payload, int64_t max_run,
                 absl::FunctionRef<bool(int64_t begin, const std::byte* src, int64_t n)> visit);
 // Copies the payload's floats into `out`. PRECONDITION: out is as long as the payload.

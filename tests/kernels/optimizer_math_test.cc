@@ -32,10 +32,13 @@ TEST(SumTest, CopiesAndAddsExactlyAtEverySizeAndAddress) {
       const std::vector<float> a = Random(n, 1), b = Random(n, 2);
       const size_t bytes = a.size() * sizeof(float);
       std::vector<char> source(bytes + 4);
-      std::memcpy(source.data() + shift, a.data(), bytes);
+      const auto put = [&](const std::vector<float>& values) {
+        if (!values.empty()) std::memcpy(source.data() + shift, values.data(), bytes);
+      };
+      put(a);
       std::vector<float> sum(a.size() + 1, 7.0f);
       EXPECT_TRUE(CopyInto(sum.data(), source.data() + shift, n));
-      std::memcpy(source.data() + shift, b.data(), bytes);
+      put(b);
       EXPECT_TRUE(AddInto(sum.data(), source.data() + shift, n));
       for (size_t i = 0; i < a.size(); ++i) ASSERT_EQ(sum[i], a[i] + b[i]) << n << " " << i;
       EXPECT_EQ(sum.back(), 7.0f) << "wrote beyond the end, n = " << n;

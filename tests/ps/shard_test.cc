@@ -1,0 +1,147 @@
+// The shard's queues: a small slice does not wait for a big one, and each slice keeps its order.
+#include "ps/shard.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <utility>
+
+#include "kernels/optimizer_math.h"
+#include "ps/wire.h"
+#include "telemetry/mutex.h"
+
+namespace muster::ps {
+namespace {
+
+// Keeps the headers of what is sent, from any thread.
+class SharedStream final : public rpc::Stream {
+ public:
+  absl::Status Send(rpc::Message message) override {
+    MutexLock lock(mu_);
+    sent_.push_back(message.header);
+    changed_.NotifyAll();
+    return absl::OkStatus();
+  }
+  void Close(absl::Status) override {}
+  const rpc::Hello& peer() const override { return hello_; }
+  std::vector<rpc::Header> Await(size_t n) {
+    MutexLock lock(mu_);
+    while (sent_.size() < n) changed_.Wait(mu_);
+    return sent_;
+  }
+
+ private:
+  Mutex mu_;
+  CondVar changed_;
+  std::vector<rpc::Header> sent_ ABSL_GUARDED_BY(mu_);
+  const rpc::Hello hello_;
+};
+
+// Does nothing but tell that a quantum is being applied, on the owner thread.
+class HookedOptimizer final : public Optimizer {
+ public:
+  explicit HookedOptimizer(std::function<void(size_t size)> hook) : hook_(std::move(hook)) {}
+  const char* name() const override { return "hooked"; }
+  std::vector<std::string> slot_names() const override { return {}; }
+  float slot_init(int) const override { return 0; }
+  void Apply(const StepInfo&, std::span<const float> grad, std::span<const float>, std::span<float>,
+             std::span<const std::span<float>>) const override {
+    hook_(grad.size());
+  }
+
+ private:
+  const std::function<void(size_t size)> hook_;
+};
+
+class ShardTest : public testing::Test {
+ protected:
+  ShardTest() {
+    // Eight slices of 25,000 elements, and one of 10.
+    table_ =
+        *ParamTable::Make({{.name = "big", .shape = {200'000}}, {.name = "small", .shape = {10}}});
+    partition_ = MakePartition(table_, 1);
+    small_ = partition_.of_param[1][0];
+    EXPECT_GT(partition_.slices[0].size, kQuantum);
+    context_.table = &table_;
+    context_.partition = &partition_;
+    context_.policy = policy_.get();
+    context_.optimizer = &optimizer_;
+    context_.schedule = &schedule_;
+    context_.options = &options_;
+    context_.events = &events_;
+    context_.counters = &counters_;
+    context_.cuts = &cuts_;
+    shard_ = std::make_unique<Shard>(context_, std::vector<int32_t>{0, small_});
+    shard_->Initialize();
+    shard_->Start();
+  }
+
+  void Push(int32_t slice, int64_t step) {
+    const auto size = static_cast<size_t>(partition_.slices[static_cast<size_t>(slice)].size);
+    shard_->Post(peer_, PushMessage(slice, 0, step, true,
+                                    rpc::Payload::Own(std::string(size * sizeof(float), '\0'))));
+  }
+
+  ParamTable table_;
+  Partition partition_;
+  int32_t small_ = 0;
+  std::function<void(size_t)> hook_ = [](size_t) {};
+  const std::unique_ptr<const ConsistencyPolicy> policy_ = *MakeConsistencyPolicy("BSP", 0);
+  const HookedOptimizer optimizer_{[this](size_t size) { hook_(size); }};
+  const Schedule schedule_ = [](int64_t) { return 1.0f; };
+  const ServerOptions options_;
+  const ServerEvents events_;
+  ServerCounters counters_;
+  CutWriter cuts_{table_, partition_, {}, 0, events_};
+  SliceContext context_;
+  const std::shared_ptr<SharedStream> stream_ = std::make_shared<SharedStream>();
+  const std::shared_ptr<Peer> peer_ = std::make_shared<Peer>(stream_);
+  std::unique_ptr<Shard> shard_;
+};
+
+TEST_F(ShardTest, ASmallSliceIsServedBetweenTheQuantaOfABigOne) {
+  hook_ = [this](size_t size) {
+    if (size == static_cast<size_t>(kQuantum))
+      Push(small_, 0);  // arrives while the big one is in work
+  };
+  Push(0, 0);
+  const std::vector<rpc::Header> sent = stream_->Await(4);
+  EXPECT_EQ(sent[0].type, rpc::MessageType::kAck);
+  EXPECT_EQ(sent[0].slice, 0u);
+  EXPECT_EQ(sent[1].type, rpc::MessageType::kAck);
+  EXPECT_EQ(sent[1].slice, static_cast<uint32_t>(small_));
+  EXPECT_EQ(sent[2].type, rpc::MessageType::kParams);
+  EXPECT_EQ(sent[2].slice, static_cast<uint32_t>(small_)) << "before the big one's parameters";
+  EXPECT_EQ(sent[3].type, rpc::MessageType::kParams);
+  EXPECT_EQ(sent[3].slice, 0u);
+}
+
+TEST_F(ShardTest, EachSliceKeepsItsOrder) {
+  for (int64_t step = 0; step < 50; ++step) {
+    Push(0, step);
+    Push(small_, step);
+  }
+  std::map<uint32_t, int64_t> next;
+  for (const rpc::Header& header : stream_->Await(200)) {
+    ASSERT_NE(header.type, rpc::MessageType::kError);
+    if (header.type == rpc::MessageType::kAck) {
+      ASSERT_EQ(header.step, next[header.slice]++);
+    }
+  }
+  EXPECT_EQ(next[0], 50);
+  EXPECT_EQ(next[static_cast<uint32_t>(small_)], 50);
+}
+
+TEST_F(ShardTest, StopsWithWorkInItsMailboxAndLetsGoOfIt) {
+  auto gradient = std::make_shared<const std::vector<float>>(25'000, 0.0f);
+  for (int64_t step = 0; step < 50; ++step) {
+    shard_->Post(peer_,
+                 PushMessage(0, 0, step, false,
+                             rpc::Payload::Borrow(std::as_bytes(std::span(*gradient)), gradient)));
+  }
+  shard_.reset();
+  EXPECT_EQ(gradient.use_count(), 1);
+}
+
+}  // namespace
+}  // namespace muster::ps
