@@ -1,0 +1,274 @@
+// The client against a server that the test plays: credit, order, deadlines, errors, endings.
+#include "ps/client.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <limits>
+
+#include "ps/wire.h"
+#include "telemetry/mutex.h"
+#include "tests/ps/servers.h"
+
+namespace muster::ps {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// The server's end of a stream: keeps what comes.
+class Recorder {
+ public:
+  rpc::Acceptor acceptor() {
+    return [this](const rpc::Hello&, std::shared_ptr<rpc::Stream> stream)
+               -> absl::StatusOr<std::unique_ptr<rpc::StreamHandler>> {
+      MutexLock lock(mu_);
+      stream_ = std::move(stream);
+      return std::make_unique<Handler>(*this);
+    };
+  }
+  // Waits for the next message.
+  rpc::Header Next() {
+    MutexLock lock(mu_);
+    while (headers_.empty()) changed_.Wait(mu_);
+    const rpc::Header header = headers_.front();
+    headers_.pop_front();
+    return header;
+  }
+  bool empty() {
+    MutexLock lock(mu_);
+    return headers_.empty();
+  }
+  rpc::Stream& stream() {
+    MutexLock lock(mu_);
+    return *stream_;
+  }
+
+ private:
+  class Handler final : public rpc::StreamHandler {
+   public:
+    explicit Handler(Recorder& recorder) : recorder_(recorder) {}
+    void OnMessage(rpc::Message message) override {
+      MutexLock lock(recorder_.mu_);
+      recorder_.headers_.push_back(message.header);
+      recorder_.changed_.NotifyAll();
+    }
+    void OnClosed(absl::Status) override {}
+
+   private:
+    Recorder& recorder_;
+  };
+
+  Mutex mu_;
+  CondVar changed_;
+  std::deque<rpc::Header> headers_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<rpc::Stream> stream_ ABSL_GUARDED_BY(mu_);
+};
+
+class ClientTest : public testing::Test {
+ protected:
+  ClientTest() {
+    rpc::Hello self;
+    self.role = "ps";
+    listener_ = *transport_->Listen("inproc:0", self, recorder_.acceptor());
+    gradient_.assign(1024, 1.0f);
+    arena_.assign(static_cast<size_t>(table_.arena_size()), 0.0f);
+  }
+
+  void Connect(ClientOptions options) {
+    client_ = *Client::Connect(*transport_, {listener_->address()}, WorkerHello(0), table_,
+                               partition_, options, *log_);
+    client_->SetArena(arena_);
+  }
+  void Push(int32_t replica, int64_t step, ParamId param, bool want = false) {
+    client_->Push(replica, step, param, gradient_, /*priority=*/param, want);
+  }
+  void Ack(const rpc::Header& push) {
+    ASSERT_TRUE(recorder_.stream().Send(AckMessage(push, AckCode::kConsumed)).ok());
+  }
+  void SendParams(const rpc::Header& push, const std::vector<float>& values) {
+    ASSERT_TRUE(
+        recorder_.stream()
+            .Send(ParamsMessage(static_cast<int32_t>(push.slice), 0, push.step + 1, push.step + 1,
+                                rpc::Payload::Borrow(std::as_bytes(std::span(values)))))
+            .ok());
+  }
+
+  // Four parameters of one 4 KiB slice each: the slice's id is the parameter's.
+  const ParamTable table_ = *ParamTable::Make({{.name = "a", .shape = {1024}},
+                                               {.name = "b", .shape = {1024}},
+                                               {.name = "c", .shape = {1024}},
+                                               {.name = "d", .shape = {1024}}});
+  const Partition partition_ = MakePartition(table_, 1);
+  const std::unique_ptr<Log> log_ = Log::Discard();
+  const std::unique_ptr<rpc::Transport> transport_ = rpc::MakeInprocTransport();
+  Recorder recorder_;
+  std::unique_ptr<rpc::Listener> listener_;
+  std::vector<float> gradient_;
+  std::vector<float> arena_;
+  std::unique_ptr<Client> client_;
+};
+
+TEST_F(ClientTest, CreditBoundsWhatIsInFlightAndUrgentSlicesOvertake) {
+  Connect({.credit_bytes = 2 * 4096});
+  for (const ParamId param : {3, 2, 1, 0}) Push(0, 0, param);
+  const rpc::Header first = recorder_.Next(), second = recorder_.Next();
+  EXPECT_THAT((std::vector{first.slice, second.slice}), ElementsAre(3, 2));
+  EXPECT_TRUE(recorder_.empty()) << "beyond the credit";
+  Ack(first);
+  EXPECT_EQ(recorder_.Next().slice, 0u) << "what the next forward uses first goes first";
+  EXPECT_TRUE(recorder_.empty());
+  Ack(second);
+  EXPECT_EQ(recorder_.Next().slice, 1u);
+}
+
+TEST_F(ClientTest, EarlierStepsGoFirstWhateverTheirPriority) {
+  Connect({.credit_bytes = 1});
+  Push(0, 0, 2);
+  Push(0, 1, 0);
+  Push(0, 0, 3);
+  const rpc::Header first = recorder_.Next();
+  Ack(first);
+  const rpc::Header second = recorder_.Next();
+  EXPECT_EQ(second.slice, 3u);
+  Ack(second);
+  EXPECT_EQ(recorder_.Next().step, 1);
+}
+
+TEST_F(ClientTest, ASliceLargerThanTheCreditMayGoAlone) {
+  Connect({.credit_bytes = 1});
+  Push(0, 0, 0);
+  Push(0, 0, 1);
+  const rpc::Header first = recorder_.Next();
+  EXPECT_TRUE(recorder_.empty());
+  Ack(first);
+  recorder_.Next();
+}
+
+TEST_F(ClientTest, OneReplicasCreditIsNotSpentByAnother) {
+  Connect({.credit_bytes = 1});
+  Push(2, 0, 0);
+  Push(0, 0, 0);
+  EXPECT_EQ(recorder_.Next().replica, 2u);
+  EXPECT_EQ(recorder_.Next().replica, 0u) << "replica 2 may be held until replica 0 has pushed";
+}
+
+TEST_F(ClientTest, ParametersLieInTheArenaWhenWaitReturns) {
+  Connect({});
+  const std::vector<float> values(1024, 5.0f), unasked(1024, 9.0f);
+  Push(0, 0, 1, true);
+  const rpc::Header push = recorder_.Next();
+  SendParams(push, values);  // before the ACK: allowed
+  Ack(push);
+  EXPECT_TRUE(client_->Wait(1).ok());
+  EXPECT_EQ(arena_[1024], 5.0f);
+  EXPECT_EQ(arena_[0], 0.0f);
+  SendParams(push, unasked);
+  // What nobody asked for is dropped: the trainer reads the arena now. The next round trip shows
+  // that it was handled.
+  Push(0, 1, 2);
+  Ack(recorder_.Next());
+  EXPECT_TRUE(client_->Wait(2).ok());
+  EXPECT_EQ(arena_[1024], 5.0f);
+}
+
+TEST_F(ClientTest, WaitReturnsOnlyWhenEarlierGradientsAreReadable) {
+  Connect({.ack_timeout_ms = 1});
+  Push(0, 0, 0);
+  recorder_.Next();
+  const absl::Status status = client_->Wait(1);
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(status.message()),
+              testing::AllOf(HasSubstr("parameter server 0 at " + listener_->address()),
+                             HasSubstr("slice 0, step 0, replica 0")));
+}
+
+TEST_F(ClientTest, AnErrorOfTheServerStays) {
+  Connect({});
+  Push(0, 0, 0, true);
+  const rpc::Header push = recorder_.Next();
+  ASSERT_TRUE(recorder_.stream().Send(ErrorMessage(push, absl::InvalidArgumentError("bad"))).ok());
+  for (int i = 0; i < 2; ++i) {
+    const absl::Status status = client_->Wait(1);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(status.message(), "parameter server 0 at " + listener_->address() + ": bad");
+  }
+  Push(0, 1, 0);
+  EXPECT_TRUE(recorder_.empty()) << "nothing is sent after an error";
+}
+
+TEST_F(ClientTest, AClosedStreamIsUnavailableAndNamesTheServer) {
+  Connect({});
+  client_->Pull(0, 0, -1);
+  recorder_.Next();
+  listener_.reset();
+  const absl::Status status = client_->Wait(0);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("parameter server 0 at inproc:"));
+}
+
+TEST_F(ClientTest, MalformedAnswersFailTheClient) {
+  Connect({});
+  Push(0, 0, 0, true);
+  const rpc::Header push = recorder_.Next();
+  SendParams(push, std::vector<float>(3, 1.0f));
+  EXPECT_THAT(std::string(client_->Wait(1).message()), HasSubstr("payload of 12 bytes, not 4096"));
+}
+
+TEST_F(ClientTest, CancelEndsAWait) {
+  Connect({});
+  client_->Pull(0, 0, -1);
+  client_->Cancel(absl::CancelledError("the job stops"));
+  EXPECT_EQ(client_->Wait(0).message(), "the job stops");
+}
+
+TEST_F(ClientTest, NobodyThereIsAnErrorThatNamesTheServer) {
+  const auto client = Client::Connect(*transport_, {"inproc:nobody"}, WorkerHello(0), table_,
+                                      partition_, {.connect_timeout_ms = 1}, *log_);
+  ASSERT_FALSE(client.ok());
+  EXPECT_THAT(std::string(client.status().message()),
+              HasSubstr("parameter server 0 at inproc:nobody"));
+}
+
+TEST(ClientAndServerTest, ANonFiniteGradientReachesTheWorkerAndTheServersOwner) {
+  const ParamTable table = *ParamTable::Make({{.name = "w", .shape = {3}}});
+  std::vector<absl::Status> bad;
+  ServerEvents events;
+  events.on_bad_push = [&](const absl::Status& status) { bad.push_back(status); };
+  Servers servers(table, {.servers = 1}, events);
+  servers.Initialize();
+  std::vector<float> arena(16);
+  const std::vector<float> grad = {1, std::numeric_limits<float>::quiet_NaN(), 1};
+  auto client = *Client::Connect(servers.transport(), servers.addresses(), WorkerHello(0), table,
+                                 servers.partition(), {}, servers.log());
+  client->SetArena(arena);
+  client->Push(0, 0, 0, grad, 0, true);
+  const absl::Status status = client->Wait(1);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("the gradient of 'w'[0:3] at step 0 from replica 0"));
+  client.reset();
+  EXPECT_EQ(servers.server(0).stats().applies, 0);
+  EXPECT_EQ(servers.server(0).stats().refused, 1);
+  servers.Stop();  // joins the owner thread
+  EXPECT_EQ(bad.size(), 1u);
+}
+
+TEST(ClientAndServerTest, AnotherServiceIsRefused) {
+  const ParamTable table = *ParamTable::Make({{.name = "w", .shape = {3}}});
+  Servers servers(table, {});
+  servers.Initialize();
+  class Nothing final : public rpc::StreamHandler {
+    void OnMessage(rpc::Message) override {}
+    void OnClosed(absl::Status) override {}
+  };
+  rpc::Hello hello = WorkerHello(0);
+  hello.service = "control";
+  const auto stream =
+      servers.transport().Connect(servers.addresses()[0], hello, std::make_unique<Nothing>(), 1000);
+  ASSERT_FALSE(stream.ok());
+  EXPECT_THAT(std::string(stream.status().message()), HasSubstr("serves 'params', not 'control'"));
+}
+
+}  // namespace
+}  // namespace muster::ps

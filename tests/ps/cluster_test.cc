@@ -1,0 +1,337 @@
+// Workers as threads, each with a Client, against servers in the same process: bit-identical BSP
+// whatever the timing, the number of servers and shards, and who holds which replica; the SSP
+// bound; cuts and restores.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <random>
+#include <thread>
+
+#include "ps/checkpoint.h"
+#include "ps/client.h"
+#include "telemetry/mutex.h"
+#include "tests/ps/servers.h"
+
+namespace muster::ps {
+namespace {
+
+// Slices above and below one quantum (64 KiB), and odd sizes.
+ParamTable MakeTable() {
+  const Init normal = {Init::Kind::kTruncatedNormal, 0.5f};
+  return *ParamTable::Make({
+      {.name = "big", .shape = {300, 611}, .init = normal},
+      {.name = "small", .shape = {77}, .init = normal},
+      {.name = "mean", .shape = {13}, .kind = ParamSpec::Kind::kStatistic},
+      {.name = "odd", .shape = {5, 1001}, .init = normal, .decay = false, .lr_scale = 2},
+  });
+}
+
+// The gradient of item (step, v): depends on the weights and on the item, and on every bit of both.
+void Gradient(const ParamTable& table, std::span<const float> weights, int64_t step, int32_t v,
+              std::span<float> out) {
+  for (size_t i = 0; i < out.size(); ++i) {
+    const float item = 0.25f * static_cast<float>(v + 1) + 0.125f * static_cast<float>(step % 7) +
+                       static_cast<float>(i % 31) * 0.01f;
+    out[i] = weights[i] * item - 0.3f * item * item;
+  }
+  for (ParamId p = 0; p < static_cast<ParamId>(table.specs().size()); ++p) {
+    const int64_t size = table.specs()[static_cast<size_t>(p)].size();
+    const auto end = static_cast<size_t>(table.offset(p) + size);
+    for (size_t i = end; i < (end + 15) / 16 * 16; ++i) out[i] = 0;
+  }
+}
+
+// Lets other threads in now and then, from a generator of its own: no two runs interleave alike.
+class Jitter {
+ public:
+  explicit Jitter(uint32_t seed) : rng_(seed) {}
+  void operator()() {
+    for (uint32_t n = rng_() % 4; n > 0; --n) std::this_thread::yield();
+  }
+
+ private:
+  std::mt19937 rng_;
+};
+
+// A worker process: computes the items of its replicas from step `from` to `to`.
+struct Worker {
+  std::vector<int32_t> replicas;
+  uint32_t jitter_seed = 0;
+  std::vector<float> final_weights;
+  absl::Status status;
+
+  absl::Status Run(Servers& servers, const ParamTable& table, int index, int64_t from, int64_t to,
+                   bool exact) {
+    ClientOptions options;
+    options.credit_bytes = 100'000;  // less than a step
+    ASSIGN_OR_RETURN(const std::unique_ptr<Client> client,
+                     Client::Connect(servers.transport(), servers.addresses(), WorkerHello(index),
+                                     table, servers.partition(), options, servers.log()));
+    const auto size = static_cast<size_t>(table.arena_size());
+    std::vector<float> arena[2] = {std::vector<float>(size, 0.0f), std::vector<float>(size, 0.0f)};
+    std::vector<std::vector<float>> gradients(replicas.size(), std::vector<float>(size));
+    Jitter jitter(jitter_seed);
+    client->SetArena(arena[from % 2]);
+    client->Pull(replicas[0], from, exact ? from : -1);
+    for (int64_t step = from; step < to; ++step) {
+      RETURN_IF_ERROR(client->Wait(step));
+      client->SetArena(arena[(step + 1) % 2]);
+      for (size_t r = 0; r < replicas.size(); ++r) {
+        Gradient(table, arena[step % 2], step, replicas[r], gradients[r]);
+        for (ParamId p = static_cast<ParamId>(table.specs().size()) - 1; p >= 0; --p) {
+          jitter();
+          const auto grad =
+              std::span<const float>(gradients[r])
+                  .subspan(static_cast<size_t>(table.offset(p)),
+                           static_cast<size_t>(table.specs()[static_cast<size_t>(p)].size()));
+          client->Push(replicas[r], step, p, grad, /*priority=*/p, r + 1 == replicas.size());
+        }
+      }
+    }
+    RETURN_IF_ERROR(client->Wait(to));
+    client->SetArena(arena[to % 2]);
+    client->PullAtClock(replicas[0], to);
+    RETURN_IF_ERROR(client->Wait(to));
+    final_weights = arena[to % 2];
+    return absl::OkStatus();
+  }
+};
+
+// Runs one thread per entry of `leases`; returns the final weights, which all must agree on when
+// all replicas are done.
+std::vector<float> Train(Servers& servers, const ParamTable& table,
+                         const std::vector<std::vector<int32_t>>& leases, int64_t from, int64_t to,
+                         uint32_t seed, bool exact) {
+  std::vector<Worker> workers(leases.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < leases.size(); ++i) {
+    workers[i].replicas = leases[i];
+    workers[i].jitter_seed = seed + static_cast<uint32_t>(i);
+    threads.emplace_back([&, i] {
+      workers[i].status = workers[i].Run(servers, table, static_cast<int>(i), from, to, exact);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const Worker& worker : workers) {
+    EXPECT_TRUE(worker.status.ok()) << worker.status;
+    EXPECT_EQ(worker.final_weights, workers[0].final_weights);
+  }
+  return workers[0].final_weights;
+}
+
+TEST(BspClusterTest, TheSameBitsWhateverServersShardsWorkersAndTiming) {
+  const ParamTable table = MakeTable();
+  constexpr int64_t kSteps = 12;
+  std::vector<float> expected;
+  const std::vector<std::vector<std::vector<int32_t>>> leases = {
+      {{0, 1, 2, 3, 4}},          // one process does all
+      {{0, 3}, {1, 2, 4}},        // two
+      {{4}, {3}, {2}, {1}, {0}},  // five
+  };
+  uint32_t seed = 1;
+  for (int servers = 1; servers <= 3; ++servers) {
+    for (int shards = 1; shards <= 2; ++shards) {
+      for (const auto& who : leases) {
+        Servers cluster(table, {.replicas = 5,
+                                .servers = servers,
+                                .shards = shards,
+                                .optimizer = "adam",
+                                .learning_rate = 0.01f,
+                                .held_bytes_budget = 150'000});
+        cluster.Initialize();
+        const auto weights = Train(cluster, table, who, 0, kSteps, seed += 10, true);
+        if (expected.empty()) expected = weights;
+        ASSERT_EQ(weights, expected)
+            << servers << " servers, " << shards << " shards, " << who.size() << " workers";
+      }
+    }
+  }
+  float moved = 0;
+  for (const float w : expected) {
+    ASSERT_TRUE(std::isfinite(w));
+    moved += std::abs(w);
+  }
+  EXPECT_GT(moved, 1) << "nothing was trained";
+}
+
+// Waits for a number of on_cut calls and keeps their files.
+class CutLog {
+ public:
+  ServerEvents events() {
+    ServerEvents events;
+    events.on_cut = [this](int64_t, const std::string& file, const absl::Status& status) {
+      MutexLock lock(mu_);
+      EXPECT_TRUE(status.ok()) << status;
+      files_.push_back(file);
+      changed_.NotifyAll();
+    };
+    return events;
+  }
+  std::vector<std::string> Await(size_t n) {
+    MutexLock lock(mu_);
+    while (files_.size() < n) changed_.Wait(mu_);
+    return files_;
+  }
+
+ private:
+  Mutex mu_;
+  CondVar changed_;
+  std::vector<std::string> files_ ABSL_GUARDED_BY(mu_);
+};
+
+TEST(BspClusterTest, ACutIsTheStateAtItsClockAndResumesAnywhereToTheSameBits) {
+  const ParamTable table = MakeTable();
+  const std::string directory = testing::TempDir() + "cluster_test_cut";
+  std::filesystem::remove_all(directory);
+  const std::vector<std::vector<int32_t>> leases = {{0, 2}, {1}};
+  JobOptions job = {.replicas = 3, .optimizer = "adam", .learning_rate = 0.01f};
+
+  Servers whole(table, job);
+  whole.Initialize();
+  const auto at_cut = [&] {
+    Servers until(table, job);
+    until.Initialize();
+    return Train(until, table, leases, 0, 5, 1, true);
+  }();
+  const auto uninterrupted = Train(whole, table, leases, 0, 11, 2, true);
+
+  for (int from = 1; from <= 3; ++from) {
+    CutLog cuts;
+    job.servers = from;
+    Servers first(table, job, cuts.events());
+    first.Initialize();
+    first.CutAt(5, directory);
+    Train(first, table, leases, 0, 7, 3, true);  // goes on past the cut
+    const std::vector<std::string> files = cuts.Await(static_cast<size_t>(from));
+    const auto saved = ReadFullParams(files, table);
+    ASSERT_TRUE(saved.ok()) << saved.status();
+    ASSERT_EQ(*saved, at_cut);
+    for (int to = 1; to <= 3; ++to) {
+      job.servers = to;
+      Servers second(table, job);
+      const absl::Status restored = second.Restore(files, 5);
+      ASSERT_TRUE(restored.ok()) << restored;
+      const auto resumed = Train(second, table, {{0}, {1, 2}}, 5, 11, 4, true);
+      ASSERT_EQ(resumed, uninterrupted) << from << " to " << to;
+    }
+  }
+  std::filesystem::remove_all(directory);
+}
+
+TEST(BspClusterTest, AServerWithoutSlicesSavesAnEmptyPart) {
+  const ParamTable table = *ParamTable::Make({{.name = "w", .shape = {3}}});
+  const std::string directory = testing::TempDir() + "cluster_test_empty";
+  std::filesystem::remove_all(directory);
+  CutLog cuts;
+  Servers cluster(table, {.servers = 3}, cuts.events());
+  cluster.Initialize();
+  cluster.CutAt(0, directory);
+  const auto saved = ReadFullParams(cuts.Await(3), table);
+  EXPECT_TRUE(saved.ok()) << saved.status();
+  std::filesystem::remove_all(directory);
+}
+
+TEST(BspClusterTest, ALeaseThatIsRedoneByAnotherChangesNothing) {
+  const ParamTable table = MakeTable();
+  const JobOptions job = {
+      .replicas = 3, .servers = 2, .optimizer = "momentum", .learning_rate = 0.1f};
+  Servers plain(table, job);
+  plain.Initialize();
+  const auto expected = Train(plain, table, {{0, 1, 2}}, 0, 6, 1, true);
+
+  Servers cluster(table, job);
+  cluster.Initialize();
+  Train(cluster, table, {{0, 1, 2}}, 0, 4, 2, true);
+  {
+    // A worker with replica 1 pushes half of its step and dies; its memory goes with it.
+    auto client = *Client::Connect(cluster.transport(), cluster.addresses(), WorkerHello(7), table,
+                                   cluster.partition(), {}, cluster.log());
+    std::vector<float> arena(static_cast<size_t>(table.arena_size())), grad(arena.size());
+    client->SetArena(arena);
+    client->Pull(1, 4, 4);
+    ASSERT_TRUE(client->Wait(4).ok());
+    Gradient(table, arena, 4, 1, grad);
+    for (const ParamId p : {0, 2}) {
+      const auto size = static_cast<size_t>(table.specs()[static_cast<size_t>(p)].size());
+      client->Push(1, 4, p,
+                   std::span<const float>(grad).subspan(static_cast<size_t>(table.offset(p)), size),
+                   0, true);
+    }
+    client.reset();
+  }
+  EXPECT_EQ(Train(cluster, table, {{0}, {1, 2}}, 4, 6, 3, true), expected);
+}
+
+// Replica v adds 1 to element v of every parameter at each step, so weights[v] counts what a reader
+// sees of v.
+TEST(SspClusterTest, NoReadIsStalerThanTheBound) {
+  constexpr int kReplicas = 4;
+  const ParamTable table =
+      *ParamTable::Make({{.name = "a", .shape = {kReplicas}}, {.name = "b", .shape = {30'000}}});
+  for (const int64_t staleness : {0, 1, 3}) {
+    Servers cluster(table, {.mode = "SSP",
+                            .staleness = staleness,
+                            .replicas = kReplicas,
+                            .servers = 2,
+                            .shards = 2,
+                            .learning_rate = kReplicas});
+    cluster.Initialize();
+    std::vector<std::thread> threads;
+    for (int32_t v = 0; v < kReplicas; ++v) {
+      threads.emplace_back([&, v] {
+        auto client = *Client::Connect(cluster.transport(), cluster.addresses(), WorkerHello(v),
+                                       table, cluster.partition(), {}, cluster.log());
+        std::vector<float> arena(static_cast<size_t>(table.arena_size())), grad(30'000, 0.0f);
+        grad[static_cast<size_t>(v)] = -1;
+        Jitter jitter(static_cast<uint32_t>(100 * staleness + v));
+        client->SetArena(arena);
+        client->Pull(v, 0, -1);
+        for (int64_t clock = 0; clock < 60; ++clock) {
+          ASSERT_TRUE(client->Wait(clock).ok());
+          for (int32_t u = 0; u < kReplicas; ++u) {
+            for (ParamId p = 0; p < 2; ++p) {
+              const float seen = arena[static_cast<size_t>(table.offset(p) + u)];
+              ASSERT_GE(seen, static_cast<float>(u == v ? clock : clock - staleness))
+                  << "replica " << v << " at clock " << clock << " reads of " << u;
+            }
+          }
+          jitter();
+          if (clock + 1 == 60) break;
+          client->Push(v, clock, 0, std::span<const float>(grad).first(kReplicas), 0, true);
+          client->Push(v, clock, 1, grad, 1, true);
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+}
+
+TEST(AsyncClusterTest, EveryGradientCountsExactlyOnce) {
+  const ParamTable table = *ParamTable::Make({{.name = "a", .shape = {40'000}}});
+  Servers cluster(table,
+                  {.mode = "ASYNC", .replicas = 4, .servers = 3, .shards = 2, .learning_rate = 4});
+  cluster.Initialize();
+  std::vector<std::thread> threads;
+  for (int32_t v = 0; v < 4; ++v) {
+    threads.emplace_back([&, v] {
+      auto client = *Client::Connect(cluster.transport(), cluster.addresses(), WorkerHello(v),
+                                     table, cluster.partition(), {}, cluster.log());
+      std::vector<float> arena(static_cast<size_t>(table.arena_size()));
+      const std::vector<float> grad(40'000, -1.0f);
+      client->SetArena(arena);
+      for (int64_t step = 0; step < 50; ++step) {
+        client->Push(v, step, 0, grad, 0, false);
+        if (step % 7 == 3) client->Push(v, step, 0, grad, 0, false);  // sent twice
+      }
+      client->PullAtClock(v, 50);
+      ASSERT_TRUE(client->Wait(50).ok());
+      for (int64_t i = 0; i < 40'000; ++i) ASSERT_EQ(arena[static_cast<size_t>(i)], 200.0f);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+}  // namespace muster::ps

@@ -1,0 +1,103 @@
+// Parameter servers of one job in this process, over the in-process transport. Thread-safe once
+// made.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ps/server.h"
+#include "rpc/inproc_transport.h"
+
+namespace muster::ps {
+
+struct JobOptions {
+  std::string mode = "BSP";
+  int64_t staleness = 0;
+  int replicas = 1;
+  int servers = 1;
+  int shards = 1;
+  std::string optimizer = "sgd";
+  float learning_rate = 1;
+  uint64_t seed = 1;
+  int64_t held_bytes_budget = 1 << 20;
+};
+
+class Servers {
+ public:
+  Servers(const ParamTable& table, const JobOptions& options, ServerEvents events = {})
+      : partition_(MakePartition(table, options.servers)),
+        policy_(*MakeConsistencyPolicy(options.mode, options.staleness)),
+        optimizer_(*MakeOptimizer(options.optimizer, {})) {
+    for (int i = 0; i < options.servers; ++i) {
+      ServerOptions server;
+      server.index = i;
+      server.num_shards = options.shards;
+      server.num_replicas = options.replicas;
+      server.seed = options.seed;
+      server.held_bytes_budget = options.held_bytes_budget;
+      servers_.push_back(Server::Make(
+          table, partition_, *policy_, *optimizer_,
+          [rate = options.learning_rate](int64_t) { return rate; }, server, events, *log_));
+    }
+  }
+  ~Servers() { Stop(); }
+
+  void Initialize() {
+    for (auto& server : servers_) EXPECT_TRUE(server->Initialize().ok());
+    Listen();
+  }
+  absl::Status Restore(const std::vector<std::string>& files, int64_t clock) {
+    for (auto& server : servers_) RETURN_IF_ERROR(server->Restore(files, clock));
+    Listen();
+    return absl::OkStatus();
+  }
+  void CutAt(int64_t clock, const std::string& directory) {
+    for (auto& server : servers_) server->CutAt(clock, directory);
+  }
+  // Closes one server's streams and port.
+  void StopListening(int server) { listeners_[static_cast<size_t>(server)].reset(); }
+  // Ends all servers; cuts that are complete are written.
+  void Stop() {
+    listeners_.clear();
+    servers_.clear();
+  }
+
+  rpc::Transport& transport() { return *transport_; }
+  const Partition& partition() const { return partition_; }
+  const std::vector<std::string>& addresses() const { return addresses_; }
+  Server& server(int i) { return *servers_[static_cast<size_t>(i)]; }
+  Log& log() { return *log_; }
+
+ private:
+  void Listen() {
+    for (size_t i = 0; i < servers_.size(); ++i) {
+      rpc::Hello self;
+      self.role = "ps";
+      self.index = static_cast<int>(i);
+      listeners_.push_back(*transport_->Listen("inproc:0", self, servers_[i]->acceptor()));
+      addresses_.push_back(listeners_.back()->address());
+    }
+  }
+
+  const std::unique_ptr<Log> log_ = Log::Discard();
+  const std::unique_ptr<rpc::Transport> transport_ = rpc::MakeInprocTransport();
+  const Partition partition_;
+  const std::unique_ptr<const ConsistencyPolicy> policy_;
+  const std::unique_ptr<const Optimizer> optimizer_;
+  std::vector<std::unique_ptr<Server>> servers_;
+  std::vector<std::unique_ptr<rpc::Listener>> listeners_;
+  std::vector<std::string> addresses_;
+};
+
+inline rpc::Hello WorkerHello(int index) {
+  rpc::Hello hello;
+  hello.service = "params";
+  hello.role = "worker";
+  hello.index = index;
+  return hello;
+}
+
+}  // namespace muster::ps
