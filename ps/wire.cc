@@ -177,11 +177,7 @@ bool ForEachRun(const rpc::Payload& payload, int64_t max_run,
 
 void CopyFloats(const rpc::Payload& payload, std::span<float> out) {
   CHECK_EQ(payload.size(), out.size_bytes());
-  auto* to = reinterpret_cast<std::byte*>(out.data());
-  for (const rpc::Payload::Slice& slice : payload.slices()) {
-    if (!slice.bytes.empty()) std::memcpy(to, slice.bytes.data(), slice.bytes.size());
-    to += slice.bytes.size();
-  }
+  payload.CopyTo(reinterpret_cast<std::byte*>(out.data()));
 }
 
 }  // namespace muster::ps
