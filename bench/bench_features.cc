@@ -6,7 +6,6 @@
 // for is at least 20 times what is consumed.
 #include <dnnl.h>
 #include <fmt/format.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <chrono>
@@ -19,6 +18,9 @@
 #include "kernels/philox.h"
 #include "worker/modules/speech_commands/dataset.h"
 #include "worker/modules/speech_commands/wav.h"
+
+// Of the OpenMP run time; its header is not there for every compiler.
+extern "C" void omp_set_num_threads(int threads);
 
 namespace muster::worker {
 namespace {

@@ -266,7 +266,7 @@ TEST_F(SpeechDataTest, DirectoryAbsent) {
                              ": no such directory (--data_dir); make a set with "
                              "`make_speech_data --out " +
                              dir_ +
-                             " --clips 6000`, or unpack the Speech Commands archive and point "
+                             " --clips 8000`, or unpack the Speech Commands archive and point "
                              "--data_dir at it");
 }
 

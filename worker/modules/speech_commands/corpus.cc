@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kHowToGetData[] =
-    "make a set with `make_speech_data --out {} --clips 6000`, or unpack the Speech Commands "
+    "make a set with `make_speech_data --out {} --clips 8000`, or unpack the Speech Commands "
     "archive and "
     "point --data_dir at it";
 

@@ -20,7 +20,7 @@ namespace muster::worker {
 
 struct MakeSettings {
   std::string out;
-  int64_t clips = 6000;
+  int64_t clips = 8000;
   PlanSettings plan;
   int processes = 1;
   int noise_seconds = 30;  // of each kind

@@ -111,8 +111,8 @@ std::vector<ClipPlan> PlanClips(const PlanSettings& settings, const std::vector<
                             said[{plan.word, plan.voice.speaker}]++);
     plan.pitch = draws.Uniform(0.2, 0.8);
     plan.range = draws.Uniform(0.2, 0.8);
-    plan.speed = draws.Uniform(0.75, 1.3);
-    plan.place = draws.Uniform(0.2, 0.8);
+    plan.speed = draws.Uniform(0.8, 1.25);
+    plan.place = draws.Uniform(0.4, 0.6);
     plan.peak = std::pow(10, draws.Uniform(-14, -3) / 20);
     plan.tilt = draws.Uniform(-0.3, 0.3);
     plan.echo = draws.Uniform(0, 0.25);
