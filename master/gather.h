@@ -1,0 +1,65 @@
+// Gathers what single roles report into what the job has: loss points, evaluations, checkpoints.
+//
+// Pure, owned by one thread (the coordinator's). Sums run in replica order, so the result does not depend on who reported first.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "master/control.pb.h"
+#include "master/history.h"
+
+namespace muster::master {
+
+// Losses of all replicas at one step → their mean.
+class LossGather {
+ public:
+  explicit LossGather(int replicas) : replicas_(replicas) {}
+  // The mean loss at `step` once every replica has reported it. Repeated reports replace earlier ones.
+  std::optional<double> Add(int64_t step, int32_t replica, double loss);
+
+ private:
+  const int replicas_;
+  std::map<int64_t, std::map<int32_t, double>> waiting_;  // by step, by replica
+};
+
+// Shares of an evaluation → its confusion matrix and accuracy.
+class EvaluationGather {
+ public:
+  // The whole evaluation once all its shares are in; a share that does not fit the others is ignored.
+  std::optional<EvaluationPoint> Add(const Evaluated& share);
+  // True when an evaluation has some of its shares.
+  bool pending() const { return !waiting_.empty(); }
+
+ private:
+  std::map<std::pair<int64_t, std::string>, std::map<int32_t, Evaluated>> waiting_;
+};
+
+// Parts of a checkpoint → the checkpoint.
+class CutGather {
+ public:
+  struct Result {
+    int64_t clock = 0;
+    std::vector<std::string> files;  // by server
+    std::string error;               // of the first server that could not write, empty: all parts are there
+  };
+  explicit CutGather(int servers) : servers_(servers) {}
+  std::optional<Result> Add(int server, const CutDone& done);
+
+ private:
+  const int servers_;
+  std::map<int64_t, std::map<int, CutDone>> waiting_;
+};
+
+// Share of the diagonal, 0 for an empty matrix. `confusion` is [classes * classes].
+double Accuracy(const std::vector<int64_t>& confusion);
+
+// The matrix as aligned text with labels, rows are the true classes.
+std::string FormatConfusion(const std::vector<int64_t>& confusion,
+                            const std::vector<std::string>& labels);
+
+}  // namespace muster::master

@@ -1,0 +1,106 @@
+#include "master/membership.h"
+
+#include <fmt/format.h>
+
+namespace muster::master {
+
+std::string RoleName(const RoleId& role) {
+  switch (role.kind) {
+    case RoleId::Kind::kChief:
+      return fmt::format("chief-{}", role.index);
+    case RoleId::Kind::kWorker:
+      return fmt::format("worker-{}", role.index);
+    case RoleId::Kind::kServer:
+      return fmt::format("ps-{}", role.index);
+  }
+  return "?";
+}
+
+std::optional<RoleId> ParseRole(const std::string& role, int index) {
+  if (role == "chief") return RoleId{RoleId::Kind::kChief, index};
+  if (role == "worker") return RoleId{RoleId::Kind::kWorker, index};
+  if (role == "ps") return RoleId{RoleId::Kind::kServer, index};
+  return std::nullopt;
+}
+
+const char* MemberStateName(Member::State state) {
+  switch (state) {
+    case Member::State::kExpected:
+      return "EXPECTED";
+    case Member::State::kRegistered:
+      return "REGISTERED";
+    case Member::State::kReady:
+      return "RUNNING";
+    case Member::State::kFinished:
+      return "FINISHED";
+    case Member::State::kLost:
+      return "LOST";
+  }
+  return "?";
+}
+
+Membership::Membership(int chief, int workers, int servers, int64_t start_timeout_ms,
+                       int64_t silence_ms, int64_t now_ms)
+    : start_timeout_ms_(start_timeout_ms), silence_ms_(silence_ms), started_ms_(now_ms) {
+  for (int i = 0; i < chief; ++i) members_.push_back({RoleId{RoleId::Kind::kChief, i}});
+  for (int i = 0; i < workers; ++i) members_.push_back({RoleId{RoleId::Kind::kWorker, i}});
+  for (int i = 0; i < servers; ++i) members_.push_back({RoleId{RoleId::Kind::kServer, i}});
+}
+
+absl::StatusOr<Member*> Membership::Register(const RoleId& role, int64_t now_ms) {
+  Member* member = Find(role);
+  if (member == nullptr) {
+    return absl::NotFoundError(fmt::format("{} is not part of this job", RoleName(role)));
+  }
+  if (member->state != Member::State::kExpected) {
+    return absl::AlreadyExistsError(
+        fmt::format("{} has registered already (pid {} on {})", RoleName(role), member->pid,
+                    member->host));
+  }
+  member->state = Member::State::kRegistered;
+  member->last_seen_ms = now_ms;
+  return member;
+}
+
+Member* Membership::Find(const RoleId& role) {
+  for (Member& member : members_) {
+    if (member.role == role) return &member;
+  }
+  return nullptr;
+}
+
+bool Membership::All(RoleId::Kind kind, Member::State state) const {
+  for (const Member& member : members_) {
+    if (member.role.kind != kind) continue;
+    if (member.state < state || member.state == Member::State::kLost) return false;
+  }
+  return true;
+}
+
+absl::Status Membership::CheckTime(int64_t now_ms) const {
+  for (const Member& member : members_) {
+    switch (member.state) {
+      case Member::State::kExpected:
+        if (now_ms - started_ms_ > start_timeout_ms_) {
+          return absl::DeadlineExceededError(fmt::format(
+              "{} has not registered within {} s (cluster.startTimeoutS)", RoleName(member.role),
+              start_timeout_ms_ / 1000));
+        }
+        break;
+      case Member::State::kRegistered:
+      case Member::State::kReady:
+        if (now_ms - member.last_seen_ms > silence_ms_) {
+          return absl::UnavailableError(
+              fmt::format("{} (pid {} on {}) has been silent for {} s", RoleName(member.role),
+                          member.pid, member.host, (now_ms - member.last_seen_ms) / 1000));
+        }
+        break;
+      case Member::State::kFinished:
+      case Member::State::kLost:
+        break;
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace muster::master

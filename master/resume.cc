@@ -1,0 +1,58 @@
+#include "master/resume.h"
+
+#include "master/param_message.h"
+
+namespace muster::master {
+
+RunIdentity IdentityOf(const Job& job, int replicas, const std::vector<ps::ParamSpec>& params,
+                       const std::string& build_id, const std::string& isa) {
+  const Training& training = job.training();
+  RunIdentity identity;
+  identity.replicas = replicas;
+  identity.seed = training.seed();
+  identity.module = job.training_input().python_module();
+  for (const std::string& arg : job.training_input().args()) {
+    const size_t equals = arg.find('=');
+    identity.module_flags[arg.substr(0, equals)] =
+        equals == std::string::npos ? "" : arg.substr(equals + 1);
+  }
+  identity.model_fingerprint = DescribeParams(params);
+  identity.batch_size = training.batch_size();
+  identity.consistency = Consistency::Mode_Name(training.consistency().mode());
+  identity.staleness = training.consistency().staleness();
+  identity.optimizer = training.optimizer().name().empty() ? "sgd" : training.optimizer().name();
+  identity.optimizer_params = {training.optimizer().params().begin(),
+                               training.optimizer().params().end()};
+  identity.weight_decay = training.optimizer().weight_decay();
+  for (const Stage& stage : training.schedule()) {
+    identity.schedule.push_back({stage.steps(), stage.learning_rate()});
+  }
+  identity.build_id = build_id;
+  identity.isa = isa;
+  identity.threads = training.threads();
+  identity.device = "cpu";
+  return identity;
+}
+
+absl::StatusOr<std::optional<Checkpoint>> FindResumePoint(const JobDirectory& dir,
+                                                          const RunIdentity& identity,
+                                                          std::vector<std::string>* warnings) {
+  absl::StatusOr<Checkpoint> checkpoint = NewestCheckpoint(dir, warnings);
+  if (absl::IsNotFound(checkpoint.status())) return std::nullopt;
+  RETURN_IF_ERROR(checkpoint.status());
+  RETURN_IF_ERROR(CheckResume(checkpoint->manifest, identity, warnings));
+  return *std::move(checkpoint);
+}
+
+std::vector<int64_t> CutClocks(int64_t start, int64_t total, int64_t interval) {
+  std::vector<int64_t> clocks;
+  if (interval > 0) {
+    for (int64_t clock = (start / interval + 1) * interval; clock < total; clock += interval) {
+      clocks.push_back(clock);
+    }
+  }
+  if (total > start) clocks.push_back(total);
+  return clocks;
+}
+
+}  // namespace muster::master

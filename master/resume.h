@@ -1,0 +1,30 @@
+// Where a run starts: at the newest checkpoint that fits the job, or at the beginning.
+//
+// Free functions, thread-safe.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "configs/job.pb.h"
+#include "master/job_directory.h"
+#include "ps/param.h"
+#include "telemetry/status.h"
+
+namespace muster::master {
+
+// What the weights of this job are a function of. `args` of the job are the module's own flags.
+RunIdentity IdentityOf(const Job& job, int replicas, const std::vector<ps::ParamSpec>& params,
+                       const std::string& build_id, const std::string& isa);
+
+// The checkpoint to go on from; nullopt: there is none, start at the beginning. Fails when there are checkpoints but none is whole, or
+// when the job has changed in a way that affects the result. Things worth saying are appended to `warnings`.
+absl::StatusOr<std::optional<Checkpoint>> FindResumePoint(const JobDirectory& dir,
+                                                          const RunIdentity& identity,
+                                                          std::vector<std::string>* warnings);
+
+// Clocks to save after `start`: every `interval` steps and at the end; rising.
+std::vector<int64_t> CutClocks(int64_t start, int64_t total, int64_t interval);
+
+}  // namespace muster::master

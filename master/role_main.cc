@@ -1,0 +1,107 @@
+#include "master/role_main.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+
+#include "master/job_directory.h"
+#include "rpc/allocator.h"
+#include "rpc/build_id.h"
+#include "rpc/grpc_transport.h"
+
+namespace muster::master {
+namespace {
+
+absl::Status ParseNumber(std::string_view name, std::string_view text, int* out) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *out);
+  if (error != std::errc() || end != text.data() + text.size() || *out < 0) {
+    return absl::InvalidArgumentError(fmt::format("{}={}: not a number", name, text));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<RoleArguments> ParseRoleArguments(int argc, char** argv, const char* token) {
+  RoleArguments arguments;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view arg = argv[i];
+    const size_t equals = arg.find('=');
+    const std::string_view name = arg.substr(0, equals);
+    const std::string_view value =
+        equals == std::string_view::npos ? std::string_view() : arg.substr(equals + 1);
+    if (name == "--master") {
+      arguments.master = value;
+    } else if (name == "--role") {
+      arguments.role = value;
+    } else if (name == "--job-dir") {
+      arguments.job_dir = value;
+    } else if (name == "--index") {
+      RETURN_IF_ERROR(ParseNumber(name, value, &arguments.index));
+    } else if (name == "--threads") {
+      RETURN_IF_ERROR(ParseNumber(name, value, &arguments.threads));
+    } else {
+      return absl::InvalidArgumentError(fmt::format(
+          "unknown argument {}; this program is started by `launch`, see launch --help", arg));
+    }
+  }
+  if (arguments.job_dir.empty()) {
+    return absl::InvalidArgumentError(
+        "--job-dir is missing; this program is started by `launch`, see launch --help");
+  }
+  if (token == nullptr || *token == '\0') {
+    return absl::InvalidArgumentError("MUSTER_JOB_TOKEN is not set; `launch` sets it");
+  }
+  arguments.token = token;
+  return arguments;
+}
+
+std::string HostName() {
+  char name[256] = {};
+  return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
+}
+
+int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&)) {
+  const auto arguments = ParseRoleArguments(argc, argv, std::getenv("MUSTER_JOB_TOKEN"));
+  if (!arguments.ok() || arguments->master.empty() || arguments->role.empty()) {
+    fmt::print(stderr, "{}: {}\n", argv[0],
+               arguments.ok() ? "--master and --role are missing; `launch` starts this program"
+                              : std::string(arguments.status().message()));
+    return 2;
+  }
+  rpc::TuneAllocator();
+  const JobDirectory dir(arguments->job_dir);
+  const std::string name = fmt::format("{}-{}", arguments->role, arguments->index);
+  auto log = Log::ToFile(dir.log(arguments->role, arguments->index), name);
+  if (!log.ok()) {
+    fmt::print(stderr, "{}: {}\n", name, std::string(log.status().message()));
+    return 1;
+  }
+  auto transport = rpc::MakeGrpcTransport(rpc::GrpcOptions(), **log);
+  if (!transport.ok()) {
+    (*log)->Error("{}", std::string(transport.status().message()));
+    return 1;
+  }
+  RoleOptions options;
+  options.transport = transport->get();
+  options.log = log->get();
+  options.self.protocol_version = rpc::kProtocolVersion;
+  options.self.build_id = rpc::BuildId();
+  options.self.job_token = arguments->token;
+  options.self.role = arguments->role;
+  options.self.index = arguments->index;
+  options.master_address = arguments->master;
+  options.listen_address = "127.0.0.1:0";
+  options.host = HostName();
+  options.pid = getpid();
+  options.threads = std::max(1, arguments->threads);
+  options.make_module = MakeModuleOf;
+  const absl::Status status = run(options);
+  if (!status.ok()) (*log)->Error("ended: {}", std::string(status.message()));
+  return status.ok() || absl::IsCancelled(status) ? 0 : 1;
+}
+
+}  // namespace muster::master

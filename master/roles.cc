@@ -1,0 +1,443 @@
+#include "master/roles.h"
+
+#include <deque>
+#include <optional>
+#include <thread>
+
+#include "configs/job.pb.h"
+#include "kernels/device.h"
+#include "master/agent.h"
+#include "master/param_message.h"
+#include "ps/client.h"
+#include "ps/server.h"
+#include "worker/loader.h"
+#include "worker/trainer.h"
+
+namespace muster::master {
+namespace {
+
+// Commands from the master, in order, until the link is lost.
+class Inbox {
+ public:
+  void Put(const MasterMessage& command) {
+    MutexLock lock(mu_);
+    commands_.push_back(command);
+    arrived_.NotifyAll();
+  }
+  void Lose(const absl::Status& status) {
+    MutexLock lock(mu_);
+    lost_ = absl::UnavailableError(
+        fmt::format("the master is gone: {}",
+                    status.ok() ? "it closed the link" : std::string(status.message())));
+    arrived_.NotifyAll();
+  }
+  // The next command; a lost link when there is none left.
+  absl::StatusOr<MasterMessage> Take() {
+    MutexLock lock(mu_);
+    while (commands_.empty() && lost_.ok()) arrived_.Wait(mu_);
+    if (commands_.empty()) return lost_;
+    MasterMessage command = std::move(commands_.front());
+    commands_.pop_front();
+    return command;
+  }
+
+ private:
+  Mutex mu_;
+  CondVar arrived_;
+  std::deque<MasterMessage> commands_ ABSL_GUARDED_BY(mu_);
+  absl::Status lost_ ABSL_GUARDED_BY(mu_);
+};
+
+void SendFailure(Agent& agent, const absl::Status& status) {
+  RoleMessage message;
+  message.mutable_failed()->set_code(static_cast<int>(status.code()));
+  message.mutable_failed()->set_text(std::string(status.message()));
+  agent.Send(message);
+}
+
+// After a failure was told: stays until the master ends the role, so that its line reaches the user before this process is seen to exit.
+void AwaitStop(Inbox& inbox) {
+  for (;;) {
+    const absl::StatusOr<MasterMessage> command = inbox.Take();
+    if (!command.ok() || command->has_stop()) return;
+  }
+}
+
+absl::Status StopStatus(const Stop& stop) {
+  return stop.reason().empty() ? absl::OkStatus() : absl::CancelledError(stop.reason());
+}
+
+std::string DescribeCpu(int threads) {
+  return fmt::format("/cpu:0: {} thread{} (no GPU: built without CUDA)", threads,
+                     threads == 1 ? "" : "s");
+}
+
+Register Registration(const RoleOptions& options, const std::string& params_address,
+                      const std::string& device) {
+  Register registration;
+  registration.set_pid(options.pid);
+  registration.set_host(options.host);
+  registration.set_params_address(params_address);
+  registration.set_device(device);
+  return registration;
+}
+
+// Serves streams once a server is there; refuses before.
+class ServerSlot {
+ public:
+  void Set(ps::Server* server) {
+    MutexLock lock(mu_);
+    server_ = server;
+  }
+  rpc::Acceptor acceptor() {
+    return [this](const rpc::Hello& peer, std::shared_ptr<rpc::Stream> stream)
+               -> absl::StatusOr<std::unique_ptr<rpc::StreamHandler>> {
+      rpc::Acceptor accept;
+      {
+        MutexLock lock(mu_);
+        if (server_ == nullptr) return absl::UnavailableError("the server is not set up yet");
+        accept = server_->acceptor();
+      }
+      return accept(peer, std::move(stream));
+    };
+  }
+
+ private:
+  Mutex mu_;
+  ps::Server* server_ ABSL_GUARDED_BY(mu_) = nullptr;
+};
+
+struct ServerParts {
+  ps::ParamTable table;
+  ps::Partition partition;
+  std::unique_ptr<const ps::ConsistencyPolicy> policy;
+  std::unique_ptr<const ps::Optimizer> optimizer;
+};
+
+absl::StatusOr<std::unique_ptr<const ps::ConsistencyPolicy>> PolicyOf(const Training& training) {
+  return ps::MakeConsistencyPolicy(Consistency::Mode_Name(training.consistency().mode()),
+                                   training.consistency().staleness());
+}
+
+absl::StatusOr<std::unique_ptr<ServerParts>> MakeServerParts(const ServerSetup& setup) {
+  auto parts = std::make_unique<ServerParts>();
+  ASSIGN_OR_RETURN(parts->table, ps::ParamTable::Make(FromMessage(setup.params())));
+  parts->partition = ps::MakePartition(parts->table, setup.num_servers());
+  const Training& training = setup.job().training();
+  ASSIGN_OR_RETURN(parts->policy, PolicyOf(training));
+  const std::string& name = training.optimizer().name();
+  ASSIGN_OR_RETURN(parts->optimizer,
+                   ps::MakeOptimizer(name.empty() ? "sgd" : name,
+                                     {training.optimizer().params().begin(),
+                                      training.optimizer().params().end()}));
+  return parts;
+}
+
+// Answers the master's commands until it ends the role. Cuts are accepted before the reply goes out.
+absl::Status ServeCommands(ps::Server& server, const ServerSetup& setup, Inbox& inbox,
+                           Agent& agent) {
+  for (;;) {
+    ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
+    if (command.has_stop()) return StopStatus(command.stop());
+    if (command.has_cut()) {
+      const int64_t clock = command.cut().clock();
+      server.CutAt(clock, fmt::format("{}/step-{}", setup.checkpoint_dir(), clock));
+      RoleMessage reply;
+      reply.mutable_cut_accepted()->set_clock(clock);
+      agent.Send(reply);
+    }
+  }
+}
+
+absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, ServerSlot& slot,
+                         Inbox& inbox, Agent& agent) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<ServerParts> parts, MakeServerParts(setup));
+  ps::ServerEvents events;
+  events.on_cut = [&agent](int64_t clock, const std::string& file, const absl::Status& status) {
+    RoleMessage message;
+    message.mutable_cut_done()->set_clock(clock);
+    message.mutable_cut_done()->set_file(file);
+    if (!status.ok()) message.mutable_cut_done()->set_error(std::string(status.message()));
+    agent.Send(message);
+  };
+  events.on_bad_push = [&agent](const absl::Status& status) { SendFailure(agent, status); };
+
+  const Training training = setup.job().training();
+  ps::ServerOptions server_options;
+  server_options.index = options.self.index;
+  server_options.num_shards = std::max(1, training.server_shards());
+  server_options.num_replicas = setup.num_replicas();
+  server_options.seed = training.seed();
+  server_options.weight_decay = static_cast<float>(training.optimizer().weight_decay());
+  const auto server = ps::Server::Make(
+      parts->table, parts->partition, *parts->policy, *parts->optimizer,
+      [training](int64_t step) { return LearningRate(training, step); }, server_options, events,
+      *options.log);
+  if (setup.restore_files().empty()) {
+    RETURN_IF_ERROR(server->Initialize());
+  } else {
+    RETURN_IF_ERROR(
+        server->Restore({setup.restore_files().begin(), setup.restore_files().end()},
+                        setup.start_clock()));
+  }
+  for (int64_t clock : setup.cuts()) {
+    server->CutAt(clock, fmt::format("{}/step-{}", setup.checkpoint_dir(), clock));
+  }
+  slot.Set(server.get());
+  RoleMessage ready;
+  ready.mutable_ready();
+  agent.Send(ready);
+  const absl::Status status = ServeCommands(*server, setup, inbox, agent);
+  slot.Set(nullptr);
+  return status;
+}
+
+// Everything a trainer needs that is ready before the servers are.
+struct TrainerParts {
+  std::unique_ptr<worker::Module> module;
+  std::unique_ptr<Device> device;
+  std::unique_ptr<worker::Model> model;
+  ps::ParamTable table;
+  std::shared_ptr<const worker::Dataset> training, validation, testing;
+  std::unique_ptr<worker::Loader> loader;
+};
+
+absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions& options,
+                                                               const TrainerSetup& setup) {
+  const Training& training = setup.job().training();
+  auto parts = std::make_unique<TrainerParts>();
+  ASSIGN_OR_RETURN(parts->module, options.make_module(setup.job()));
+  const uint64_t seed = training.seed();
+  ASSIGN_OR_RETURN(parts->training, parts->module->MakeDataset(worker::Split::kTraining, seed,
+                                                               *options.log));
+  ASSIGN_OR_RETURN(parts->validation, parts->module->MakeDataset(worker::Split::kValidation, seed,
+                                                                 *options.log));
+  ASSIGN_OR_RETURN(parts->testing, parts->module->MakeDataset(worker::Split::kTesting, seed,
+                                                              *options.log));
+  worker::Loader::Options loader;
+  loader.max_batch = training.batch_size();
+  parts->loader = std::make_unique<worker::Loader>(
+      parts->training,
+      worker::TrainingOrder(parts->training->size(), seed, setup.num_replicas(),
+                            training.batch_size()),
+      loader);
+  parts->loader->SetReplicas({setup.leases().begin(), setup.leases().end()}, setup.start_clock());
+
+  parts->device = MakeCpuDevice(options.threads);
+  parts->model = parts->module->MakeModel(*parts->device);
+  ASSIGN_OR_RETURN(parts->table, ps::ParamTable::Make(parts->model->params()));
+  parts->model->Prepare(parts->table, training.batch_size());
+  return parts;
+}
+
+worker::TrainerOptions TrainerOptionsOf(const TrainerSetup& setup, bool exact) {
+  const Training& training = setup.job().training();
+  worker::TrainerOptions options;
+  options.leases.assign(setup.leases().begin(), setup.leases().end());
+  options.num_replicas = setup.num_replicas();
+  options.seed = training.seed();
+  options.start = setup.start_clock();
+  options.target = setup.target_clock();
+  options.batch_size = training.batch_size();
+  options.summary_interval = SummaryInterval(training);
+  options.evaluation_interval = training.evaluation().interval();
+  options.exact = exact;
+  return options;
+}
+
+worker::TrainerEvents EventsTo(Agent& agent) {
+  worker::TrainerEvents events;
+  events.on_progress = [&agent](const worker::ReplicaProgress& progress) {
+    RoleMessage message;
+    Progress* out = message.mutable_progress();
+    out->set_replica(progress.replica);
+    out->set_step(progress.step);
+    out->set_loss(progress.loss);
+    out->set_samples(progress.samples);
+    out->set_compute_ms(progress.compute_ms);
+    out->set_wait_ms(progress.wait_ms);
+    out->set_data_ms(progress.data_ms);
+    agent.Send(message);
+  };
+  events.on_evaluated = [&agent](const worker::ShareEvaluation& share) {
+    RoleMessage message;
+    Evaluated* out = message.mutable_evaluated();
+    out->set_replica(share.replica);
+    out->set_step(share.step);
+    out->set_split(share.split == worker::Split::kTesting ? "testing" : "validation");
+    for (int64_t count : share.confusion) out->add_confusion(count);
+    out->set_shares(share.shares);
+    agent.Send(message);
+  };
+  events.on_clock = [&agent](int64_t clock) { agent.SetClock(clock); };
+  return events;
+}
+
+// Handles the commands that reach a running trainer, on a thread of its own, until Stop or the link is lost.
+class TrainerControl {
+ public:
+  TrainerControl(worker::Trainer& trainer, Inbox& inbox, Agent& agent)
+      : trainer_(trainer), inbox_(inbox), agent_(agent), thread_([this] { Loop(); }) {}
+  // Waits for the end that the master decides and returns it.
+  absl::Status Join() {
+    thread_.join();
+    return status_;
+  }
+
+ private:
+  void Loop() {
+    for (;;) {
+      absl::StatusOr<MasterMessage> command = inbox_.Take();
+      if (!command.ok()) {
+        status_ = command.status();
+        trainer_.Cancel(status_);
+        return;
+      }
+      if (command->has_hold()) {
+        RoleMessage reply;
+        reply.mutable_held()->set_started(trainer_.Hold());
+        agent_.Send(reply);
+      } else if (command->has_set_target()) {
+        trainer_.SetTarget(command->set_target().clock(), command->set_target().final_evaluation());
+      } else if (command->has_stop()) {
+        status_ = StopStatus(command->stop());
+        trainer_.Cancel(absl::CancelledError("stopped by the master"));
+        return;
+      }
+    }
+  }
+
+  worker::Trainer& trainer_;
+  Inbox& inbox_;
+  Agent& agent_;
+  absl::Status status_;  // written by the thread, read after join
+  std::thread thread_;
+};
+
+absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, TrainerParts& parts,
+                   Inbox& inbox, Agent& agent) {
+  ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
+  if (command.has_stop()) return StopStatus(command.stop());
+  if (!command.has_placement()) return absl::InternalError("expected a placement");
+  const Placement& placement = command.placement();
+  if (DescribeParams(FromMessage(placement.params())) != DescribeParams(parts.model->params())) {
+    return absl::FailedPreconditionError("the master's model has other parameters than mine");
+  }
+  const std::vector<std::string> servers(placement.servers().begin(), placement.servers().end());
+  const ps::Partition partition =
+      ps::MakePartition(parts.table, static_cast<int>(servers.size()));
+  rpc::Hello self = options.self;
+  self.service = "params";
+  ASSIGN_OR_RETURN(const auto client,
+                   ps::Client::Connect(*options.transport, servers, self, parts.table, partition,
+                                       ps::ClientOptions(), *options.log));
+  ASSIGN_OR_RETURN(const auto policy, PolicyOf(setup.job().training()));
+  worker::Trainer trainer(*parts.model, parts.table, *client, *parts.loader, parts.validation,
+                          parts.testing, TrainerOptionsOf(setup, policy->exact()), EventsTo(agent));
+  TrainerControl control(trainer, inbox, agent);
+  const absl::Status trained = trainer.Run();
+  RoleMessage message;
+  if (trained.ok()) {
+    message.mutable_finished();
+    agent.Send(message);
+  } else if (!absl::IsCancelled(trained)) {
+    options.log->Error("{}", std::string(trained.message()));
+    SendFailure(agent, trained);
+  }
+  // The servers stay until all are done, and so does this role: the master says when.
+  const absl::Status ended = control.Join();
+  return ended;
+}
+
+}  // namespace
+
+absl::Status RunServerRole(const RoleOptions& options) {
+  options.log->Info("device /cpu:0 (parameter servers work on the CPU)");
+  ServerSlot slot;
+  Inbox inbox;
+  rpc::Hello self = options.self;
+  self.service = "params";
+  ASSIGN_OR_RETURN(const auto listener,
+                   options.transport->Listen(options.listen_address, self, slot.acceptor()));
+  self.service = "control";
+  Agent::Events events{[&inbox](const MasterMessage& command) { inbox.Put(command); },
+                       [&inbox](const absl::Status& status) { inbox.Lose(status); }};
+  ASSIGN_OR_RETURN(
+      const auto agent,
+      Agent::Join(*options.transport, options.master_address, self,
+                  Registration(options, listener->address(), "/cpu:0"), std::move(events)));
+  ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
+  if (command.has_stop()) return StopStatus(command.stop());
+  if (!command.has_server_setup()) return absl::InternalError("expected a server's set-up");
+  const absl::Status status =
+      ServeParams(options, command.server_setup(), slot, inbox, *agent);
+  if (!status.ok() && !absl::IsCancelled(status)) {
+    options.log->Error("{}", std::string(status.message()));
+    SendFailure(*agent, status);
+    AwaitStop(inbox);
+  }
+  return status;
+}
+
+absl::Status RunTrainerRole(const RoleOptions& options) {
+  const std::string device = DescribeCpu(options.threads);
+  options.log->Info("device {}", device);
+  Inbox inbox;
+  rpc::Hello self = options.self;
+  self.service = "control";
+  Agent::Events events{[&inbox](const MasterMessage& command) { inbox.Put(command); },
+                       [&inbox](const absl::Status& status) { inbox.Lose(status); }};
+  ASSIGN_OR_RETURN(const auto agent,
+                   Agent::Join(*options.transport, options.master_address, self,
+                               Registration(options, "", device), std::move(events)));
+  ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
+  if (command.has_stop()) return StopStatus(command.stop());
+  if (!command.has_trainer_setup()) return absl::InternalError("expected a trainer's set-up");
+  const TrainerSetup& setup = command.trainer_setup();
+  absl::Status status;
+  if (auto parts = MakeTrainerParts(options, setup); parts.ok()) {
+    RoleMessage ready;
+    ready.mutable_ready();
+    agent->Send(ready);
+    status = Train(options, setup, **parts, inbox, *agent);
+  } else {
+    status = parts.status();
+  }
+  if (!status.ok() && !absl::IsCancelled(status)) {
+    options.log->Error("{}", std::string(status.message()));
+    SendFailure(*agent, status);
+    AwaitStop(inbox);
+  }
+  return status;
+}
+
+absl::StatusOr<std::unique_ptr<worker::Module>> MakeModuleOf(const Job& job) {
+  const TrainingInput& input = job.training_input();
+  ASSIGN_OR_RETURN(const worker::ModuleType* type, worker::FindModule(input.python_module()));
+  const std::vector<std::string> args(input.args().begin(), input.args().end());
+  ASSIGN_OR_RETURN(const worker::FlagValues flags, worker::ParseFlags(*type, args, nullptr));
+  return type->make(flags);
+}
+
+float LearningRate(const Training& training, int64_t step) {
+  int64_t end = 0;
+  for (const Stage& stage : training.schedule()) {
+    end += stage.steps();
+    if (step < end) return static_cast<float>(stage.learning_rate());
+  }
+  return training.schedule().empty()
+             ? 0
+             : static_cast<float>(training.schedule(training.schedule_size() - 1).learning_rate());
+}
+
+int64_t TotalSteps(const Training& training) {
+  int64_t total = 0;
+  for (const Stage& stage : training.schedule()) total += stage.steps();
+  return total;
+}
+
+int64_t SummaryInterval(const Training& training) {
+  return training.summary_interval() > 0 ? training.summary_interval() : 10;
+}
+
+}  // namespace muster::master

@@ -1,0 +1,47 @@
+// The roles' main functions: a parameter server and a trainer, wired to the master by an Agent.
+//
+// ps and worker know nothing of the master; these two functions join them. The programs `ps` and `worker` call them in a process of their
+// own, `master` calls them on threads when the job has no process for the role (BASIC, no parameter servers), tests/harness calls them for a
+// whole cluster in one process. Each call blocks until the master ends the role; several may run at once in one process.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "configs/job.pb.h"
+#include "rpc/transport.h"
+#include "telemetry/log.h"
+#include "telemetry/status.h"
+#include "worker/module.h"
+
+namespace muster::master {
+
+struct RoleOptions {
+  rpc::Transport* transport = nullptr;  // to the master and for tensors; borrowed
+  Log* log = nullptr;                   // borrowed
+  rpc::Hello self;                      // role "chief" | "worker" | "ps", index, build, token
+  std::string master_address;
+  std::string listen_address;           // servers: "127.0.0.1:0" or "inproc:"
+  std::string host;
+  int64_t pid = 0;
+  int threads = 1;                      // trainers: of the CPU device
+  // Finds the module that the job names; worker::FindModule outside tests.
+  std::function<absl::StatusOr<std::unique_ptr<worker::Module>>(const Job& job)> make_module;
+};
+
+// OK when the master said that the job is done; Cancelled when it was stopped; else what broke (the master has been told).
+absl::Status RunServerRole(const RoleOptions& options);
+absl::Status RunTrainerRole(const RoleOptions& options);
+
+// The module named by trainingInput.pythonModule, made from trainingInput.args.
+absl::StatusOr<std::unique_ptr<worker::Module>> MakeModuleOf(const Job& job);
+
+// Learning rate of a global step (from 0) by the job's schedule; after its end the last stage's.
+float LearningRate(const Training& training, int64_t step);
+// Sum of the stages' steps.
+int64_t TotalSteps(const Training& training);
+// Steps between points of the loss curve.
+int64_t SummaryInterval(const Training& training);
+
+}  // namespace muster::master

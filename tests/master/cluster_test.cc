@@ -1,0 +1,234 @@
+// Whole jobs in one process: what the user is promised about results, whatever the number of processes and servers, the timing and the
+// transport, and about interruptions and failures.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "master/job_directory.h"
+#include "rpc/inproc_transport.h"
+#include "tests/harness/cluster.h"
+#include "tests/harness/delay_transport.h"
+#include "tests/harness/toy_module.h"
+
+namespace muster::harness {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int64_t kSteps = 20;
+
+// Runs `job` in a folder of its own.
+ClusterResult RunToy(const Job& job, int replicas, int trainers, int servers,
+                     rpc::Transport* transport = nullptr) {
+  TemporaryFolder folder;
+  ClusterOptions options;
+  options.job = job;
+  options.replicas = replicas;
+  options.trainers = trainers;
+  options.servers = servers;
+  options.job_dir = folder.path();
+  options.transport = transport;
+  return Cluster(options).Run();
+}
+
+// The weights of the reference: five replicas, each a trainer of its own, one server.
+const std::vector<float>& Reference() {
+  static const std::vector<float> weights = RunToy(ToyJob(kSteps), 5, 5, 1).weights;
+  return weights;
+}
+
+TEST(Cluster, LearnsTheToyTask) {
+  Job job = ToyJob(200);
+  const ClusterResult result = RunToy(job, 2, 2, 2);
+  ASSERT_TRUE(result.status.ok()) << result.status;
+  EXPECT_EQ(result.state.state, master::RunState::kSucceeded);
+  EXPECT_EQ(result.state.step, 200);
+  EXPECT_GT(result.state.metrics.test_accuracy.value_or(0), 0.9);
+  EXPECT_GT(result.state.metrics.validation_accuracy.value_or(0), 0.9);
+  EXPECT_EQ(result.state.replicas.size(), 4u) << "master, a worker, two servers";
+}
+
+TEST(Cluster, BspIsBitIdenticalOnAnyNumberOfProcesses) {
+  ASSERT_FALSE(Reference().empty());
+  for (int trainers : {1, 2}) {
+    const ClusterResult result = RunToy(ToyJob(kSteps), 5, trainers, 1);
+    ASSERT_TRUE(result.status.ok()) << result.status;
+    EXPECT_EQ(result.weights, Reference()) << trainers << " trainers";
+  }
+}
+
+TEST(Cluster, BspIsBitIdenticalOnAnyNumberOfServersAndShards) {
+  for (int servers : {2, 3}) {
+    Job job = ToyJob(kSteps);
+    job.mutable_training()->set_server_shards(servers);
+    const ClusterResult result = RunToy(job, 5, 5, servers);
+    ASSERT_TRUE(result.status.ok()) << result.status;
+    EXPECT_EQ(result.weights, Reference()) << servers << " servers";
+  }
+}
+
+TEST(Cluster, BspIsBitIdenticalUnderRandomDelays) {
+  for (uint64_t seed : {1, 2, 3}) {
+    const auto inner = rpc::MakeInprocTransport();
+    const auto delayed = MakeDelayTransport(*inner, seed, /*max_delay_us=*/2000);
+    const ClusterResult result = RunToy(ToyJob(kSteps), 5, 3, 2, delayed.get());
+    ASSERT_TRUE(result.status.ok()) << result.status;
+    EXPECT_EQ(result.weights, Reference()) << "delays of seed " << seed;
+  }
+}
+
+TEST(Cluster, MoreReplicasGiveTheResultOfOneOnTheSameGlobalBatches) {
+  Job one = ToyJob(kSteps);
+  one.mutable_training()->set_batch_size(5 * ToyJob(1).training().batch_size());
+  const ClusterResult result = RunToy(one, 1, 1, 1);
+  ASSERT_TRUE(result.status.ok()) << result.status;
+  ASSERT_EQ(result.weights.size(), Reference().size());
+  // Sums of 40 float32 terms in another order, over 20 steps of rate 0.2: far below 1e-4, while a wrong batch would show at 1e-2.
+  for (size_t i = 0; i < result.weights.size(); ++i) {
+    ASSERT_NEAR(result.weights[i], Reference()[i], 1e-4) << "element " << i;
+  }
+}
+
+class EveryMode : public ::testing::TestWithParam<Consistency::Mode> {};
+
+TEST_P(EveryMode, FinishesAndLearns) {
+  Job job = ToyJob(200, /*checkpoint_interval=*/50);
+  job.mutable_training()->mutable_consistency()->set_mode(GetParam());
+  if (GetParam() == Consistency::SSP) {
+    job.mutable_training()->mutable_consistency()->set_staleness(3);
+  }
+  const ClusterResult result = RunToy(job, 3, 3, 2);
+  ASSERT_TRUE(result.status.ok()) << result.status;
+  EXPECT_EQ(result.checkpoint_step, 200);
+  EXPECT_GT(result.state.metrics.test_accuracy.value_or(0), 0.9);
+  EXPECT_EQ(result.state.exact, GetParam() == Consistency::BSP);
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, EveryMode,
+                         ::testing::Values(Consistency::BSP, Consistency::SSP, Consistency::ASYNC),
+                         [](const auto& info) { return Consistency::Mode_Name(info.param); });
+
+class EveryOptimizer : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(EveryOptimizer, AnInterruptedRunEndsWithTheSameBits) {
+  Job job = ToyJob(40, /*checkpoint_interval=*/15);
+  job.mutable_training()->mutable_optimizer()->set_name(GetParam());
+  job.mutable_training()->mutable_schedule(0)->set_learning_rate(0.02);
+  const ClusterResult whole = RunToy(job, 3, 2, 2);
+  ASSERT_TRUE(whole.status.ok()) << whole.status;
+
+  TemporaryFolder folder;
+  ClusterOptions options;
+  options.job = job;
+  options.replicas = 3;
+  options.trainers = 3;
+  options.servers = 1;
+  options.job_dir = folder.path();
+  Cluster* running = nullptr;
+  bool interrupted = false;
+  options.on_status = [&](const master::StatusLine& line) {
+    const auto* progress = std::get_if<master::ProgressLine>(&line);
+    if (progress != nullptr && progress->step >= 10 && !interrupted) {
+      interrupted = true;
+      running->Interrupt("a test");
+    }
+  };
+  Cluster first(options);
+  running = &first;
+  const ClusterResult stopped = first.Run();
+  EXPECT_TRUE(absl::IsCancelled(stopped.status)) << stopped.status;
+  EXPECT_EQ(stopped.state.state, master::RunState::kCancelled);
+  EXPECT_GE(stopped.checkpoint_step, 10);
+  EXPECT_LT(stopped.checkpoint_step, 40);
+
+  options.on_status = nullptr;
+  options.trainers = 1;
+  options.servers = 3;
+  const ClusterResult resumed = Cluster(options).Run();
+  ASSERT_TRUE(resumed.status.ok()) << resumed.status;
+  EXPECT_EQ(resumed.state.resumed_from, stopped.checkpoint_step);
+  EXPECT_EQ(resumed.weights, whole.weights);
+}
+
+INSTANTIATE_TEST_SUITE_P(Optimizers, EveryOptimizer,
+                         ::testing::Values("sgd", "momentum", "adagrad", "adam"));
+
+TEST(Cluster, ResumeAtTheEndEvaluatesAgainAndSucceeds) {
+  TemporaryFolder folder;
+  ClusterOptions options;
+  options.job = ToyJob(10);
+  options.job_dir = folder.path();
+  ASSERT_TRUE(Cluster(options).Run().status.ok());
+  const ClusterResult again = Cluster(options).Run();
+  ASSERT_TRUE(again.status.ok()) << again.status;
+  EXPECT_EQ(again.state.resumed_from, 10);
+}
+
+TEST(Cluster, ResumeRefusesAChangedFieldByName) {
+  TemporaryFolder folder;
+  ClusterOptions options;
+  options.job = ToyJob(10);
+  options.job_dir = folder.path();
+  ASSERT_TRUE(Cluster(options).Run().status.ok());
+  options.job.mutable_training()->set_batch_size(9);
+  const ClusterResult refused = Cluster(options).Run();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused.status)) << refused.status;
+  EXPECT_THAT(std::string(refused.status.message()), HasSubstr("batchSize"));
+}
+
+TEST(Cluster, ANonFiniteGradientStopsTheJobAndNamesStepAndReplica) {
+  TemporaryFolder folder;
+  ClusterOptions options;
+  options.job = ToyJob(40, /*checkpoint_interval=*/5);
+  options.replicas = 3;
+  options.trainers = 3;
+  options.job_dir = folder.path();
+  // Step 12 of replica 1 with batch 8: positions (12 * 3 + 1) * 8 … + 7.
+  options.make_module = [] { return MakeToyModule({.poison_draw = (12 * 3 + 1) * 8 + 3}); };
+  const ClusterResult result = Cluster(options).Run();
+  ASSERT_FALSE(result.status.ok());
+  EXPECT_THAT(std::string(result.status.message()), HasSubstr("step 12"));
+  EXPECT_THAT(std::string(result.status.message()), HasSubstr("replica 1"));
+  EXPECT_EQ(result.state.state, master::RunState::kFailed);
+  EXPECT_EQ(result.checkpoint_step, 10) << "the last good checkpoint stays";
+}
+
+TEST(Cluster, ASampleThatCannotBeReadStopsTheJobAndNamesTheRole) {
+  TemporaryFolder folder;
+  ClusterOptions options;
+  options.job = ToyJob(40);
+  options.replicas = options.trainers = 2;
+  options.job_dir = folder.path();
+  options.make_module = [] { return MakeToyModule({.fail_draw = (5 * 2 + 1) * 8}); };
+  const ClusterResult result = Cluster(options).Run();
+  ASSERT_FALSE(result.status.ok());
+  EXPECT_THAT(std::string(result.status.message()), HasSubstr("worker-0"));
+  EXPECT_THAT(std::string(result.status.message()), HasSubstr("toy sample cannot be read"));
+}
+
+TEST(Cluster, CheckpointsThatCannotBeWrittenDoNotStopTrainingButTheLastDoes) {
+  TemporaryFolder folder;
+  ClusterOptions options;
+  options.job = ToyJob(20, /*checkpoint_interval=*/5);
+  options.job_dir = folder.path();
+  const master::JobDirectory dir(folder.path());
+  ASSERT_TRUE(master::CreateJobDirectory(dir).ok());
+  // Files where the folders of steps 10 and 20 belong.
+  for (int64_t step : {10, 20}) std::ofstream(dir.checkpoint(step)) << "in the way";
+  std::vector<std::string> warnings;
+  options.on_status = [&](const master::StatusLine& line) {
+    if (const auto* message = std::get_if<master::MessageLine>(&line)) {
+      warnings.push_back(message->text);
+    }
+  };
+  const ClusterResult result = Cluster(options).Run();
+  EXPECT_FALSE(result.status.ok());
+  EXPECT_THAT(std::string(result.status.message()), HasSubstr("last checkpoint"));
+  EXPECT_THAT(warnings, ::testing::Contains(HasSubstr("checkpoint of step 10 was not written")));
+  EXPECT_EQ(result.checkpoint_step, 15);
+}
+
+}  // namespace
+}  // namespace muster::harness

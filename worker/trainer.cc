@@ -1,0 +1,194 @@
+#include "worker/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "telemetry/check.h"
+
+namespace muster::worker {
+namespace {
+
+// Adds the time from construction to destruction to `*total_ms`.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double* total_ms) : total_ms_(total_ms) {}
+  ~Stopwatch() {
+    *total_ms_ += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin_)
+                      .count();
+  }
+
+ private:
+  double* const total_ms_;
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+Trainer::Trainer(Model& model, const ps::ParamTable& table, ps::Client& client, Loader& loader,
+                 std::shared_ptr<const Dataset> validation, std::shared_ptr<const Dataset> testing,
+                 TrainerOptions options, TrainerEvents events)
+    : model_(model),
+      table_(table),
+      client_(client),
+      loader_(loader),
+      validation_(std::move(validation)),
+      testing_(std::move(testing)),
+      options_(std::move(options)),
+      events_(std::move(events)),
+      weights_(table.arena_size()),
+      grads_(options_.leases.size(), std::vector<float>(table.arena_size())),
+      losses_(options_.leases.size()),
+      reported_(options_.start),
+      begun_(options_.start),
+      target_(options_.target) {
+  CHECK(!options_.leases.empty());
+}
+
+absl::Status Trainer::Run() {
+  client_.SetArena(weights_);
+  client_.Pull(options_.leases.front(), options_.start, -1);
+  RETURN_IF_ERROR(client_.Wait(options_.start));
+
+  int64_t clock = options_.start;
+  for (;; ++clock) {
+    if (clock > 0 && options_.evaluation_interval > 0 &&
+        clock % options_.evaluation_interval == 0) {
+      bool at_end;
+      {
+        MutexLock lock(mu_);
+        at_end = clock >= target_;
+      }
+      if (!at_end) RETURN_IF_ERROR(Evaluate(clock, Split::kValidation, *validation_));
+    }
+    ASSIGN_OR_RETURN(const bool begin, BeginStep(clock));
+    if (!begin) break;
+    RETURN_IF_ERROR(Step(clock));
+    if (events_.on_clock) events_.on_clock(clock + 1);
+    const bool first = clock == options_.start;
+    if (first || (clock + 1) % options_.summary_interval == 0) Report(clock + 1);
+  }
+  if (clock != reported_) Report(clock);
+  bool final_evaluation;
+  {
+    MutexLock lock(mu_);
+    final_evaluation = final_evaluation_;
+  }
+  if (!final_evaluation) return absl::OkStatus();
+  if (!options_.exact) {
+    // SSP, ASYNC: the last gradients of the others may still be under way; the final figures are those of the final parameters.
+    client_.PullAtClock(options_.leases.front(), clock);
+    RETURN_IF_ERROR(client_.Wait(clock));
+  }
+  RETURN_IF_ERROR(Evaluate(clock, Split::kValidation, *validation_));
+  return Evaluate(clock, Split::kTesting, *testing_);
+}
+
+absl::StatusOr<bool> Trainer::BeginStep(int64_t step) {
+  MutexLock lock(mu_);
+  while (held_ && cancelled_.ok()) changed_.Wait(mu_);
+  if (!cancelled_.ok()) return cancelled_;
+  if (step >= target_) return false;
+  begun_ = step + 1;
+  return true;
+}
+
+absl::Status Trainer::Step(int64_t step) {
+  for (size_t lease = 0; lease < options_.leases.size(); ++lease) {
+    const int32_t replica = options_.leases[lease];
+    Batch batch;
+    {
+      Stopwatch watch(&data_ms_);
+      ASSIGN_OR_RETURN(batch, loader_.Next(step, replica));
+    }
+    Stopwatch watch(&compute_ms_);
+    losses_[lease] = model_.Loss(weights_, batch, {options_.seed, step, replica});
+    const bool last = lease + 1 == options_.leases.size();
+    std::vector<float>& grads = grads_[lease];
+    model_.Backward(weights_, grads, [&](ps::ParamId param) {
+      const std::span<const float> grad(grads.data() + table_.offset(param),
+                                        table_.specs()[param].size());
+      client_.Push(replica, step, param, grad, /*priority=*/param, /*want_params=*/last);
+    });
+  }
+  Stopwatch watch(&wait_ms_);
+  return client_.Wait(step + 1);
+}
+
+void Trainer::Report(int64_t finished) {
+  for (size_t lease = 0; lease < options_.leases.size(); ++lease) {
+    if (events_.on_progress) {
+      events_.on_progress({options_.leases[lease], finished, losses_[lease],
+                           (finished - reported_) * options_.batch_size, compute_ms_, wait_ms_,
+                           data_ms_});
+    }
+    compute_ms_ = wait_ms_ = data_ms_ = 0;
+  }
+  reported_ = finished;
+}
+
+absl::Status Trainer::Evaluate(int64_t clock, Split split, const Dataset& dataset) {
+  for (int32_t replica : options_.leases) {
+    if (options_.exact) {
+      RETURN_IF_ERROR(EvaluateShare(clock, split, dataset, replica, replica, options_.num_replicas,
+                                    options_.num_replicas));
+    } else if (replica == 0) {
+      RETURN_IF_ERROR(EvaluateShare(clock, split, dataset, replica, 0, 1, 1));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::EvaluateShare(int64_t clock, Split split, const Dataset& dataset,
+                                    int32_t replica, int64_t first, int64_t stride, int shares) {
+  const int64_t input_size = dataset.input_size();
+  const int64_t classes = model_.num_classes();
+  inputs_.resize(options_.batch_size * input_size);
+  logits_.resize(options_.batch_size * classes);
+  std::vector<int32_t> labels(options_.batch_size);
+  ShareEvaluation result{replica, clock, split, Confusion(classes * classes), shares};
+  for (int64_t index = first; index < dataset.size();) {
+    {
+      MutexLock lock(mu_);
+      if (!cancelled_.ok()) return cancelled_;
+    }
+    int64_t rows = 0;
+    for (; rows < options_.batch_size && index < dataset.size(); ++rows, index += stride) {
+      RETURN_IF_ERROR(dataset.Get(
+          index, 0, std::span(inputs_).subspan(rows * input_size, input_size), &labels[rows]));
+    }
+    const Batch batch{std::span<const float>(inputs_).first(rows * input_size),
+                      std::span<const int32_t>(labels).first(rows), rows};
+    const std::span<float> logits = std::span(logits_).first(rows * classes);
+    model_.Predict(weights_, batch, logits);
+    for (int64_t row = 0; row < rows; ++row) {
+      const auto scores = logits.subspan(row * classes, classes);
+      const int64_t predicted = std::max_element(scores.begin(), scores.end()) - scores.begin();
+      ++result.confusion[labels[row] * classes + predicted];
+    }
+  }
+  if (events_.on_evaluated) events_.on_evaluated(result);
+  return absl::OkStatus();
+}
+
+int64_t Trainer::Hold() {
+  MutexLock lock(mu_);
+  held_ = true;
+  return begun_;
+}
+
+void Trainer::SetTarget(int64_t clock, bool final_evaluation) {
+  MutexLock lock(mu_);
+  target_ = clock;
+  final_evaluation_ = final_evaluation;
+  held_ = false;
+  changed_.NotifyAll();
+}
+
+void Trainer::Cancel(absl::Status status) {
+  client_.Cancel(status);
+  MutexLock lock(mu_);
+  if (cancelled_.ok()) cancelled_ = std::move(status);
+  changed_.NotifyAll();
+}
+
+}  // namespace muster::worker

@@ -1,0 +1,113 @@
+// Trainer: the step loop of one worker process, over the replicas that it holds leases on.
+//
+//   for step s:  for each leased replica v:  batch(seed, s, v) → model.Loss → model.Backward(on_grad → client.Push)
+//                client.Wait(s + 1): the parameters that step s + 1 reads lie in the weights arena
+//
+// Run is called by one thread, which owns the model; Hold, SetTarget and Cancel are thread-safe. It knows neither master nor job file:
+// it takes values and reports through callbacks (called on Run's thread).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ps/client.h"
+#include "telemetry/mutex.h"
+#include "telemetry/status.h"
+#include "worker/dataset.h"
+#include "worker/loader.h"
+#include "worker/model.h"
+#include "worker/module.h"
+
+namespace muster::worker {
+
+struct TrainerOptions {
+  std::vector<int32_t> leases;  // replicas, rising
+  int num_replicas = 1;         // V
+  uint64_t seed = 0;
+  int64_t start = 0;   // first step
+  int64_t target = 0;  // steps finished at the end
+  int64_t batch_size = 0;
+  int64_t summary_interval = 10;     // steps between progress reports
+  int64_t evaluation_interval = 0;   // steps between evaluations on the validation split; 0: only at the end
+  bool exact = true;                 // BSP: every replica evaluates its share; else replica 0 evaluates all
+};
+
+// What a replica did since its last report.
+struct ReplicaProgress {
+  int32_t replica = 0;
+  int64_t step = 0;  // steps finished
+  double loss = 0;   // of the last step
+  int64_t samples = 0;
+  double compute_ms = 0, wait_ms = 0, data_ms = 0;  // of the process
+};
+
+struct ShareEvaluation {
+  int32_t replica = 0;
+  int64_t step = 0;
+  Split split = Split::kValidation;
+  Confusion confusion;
+  int shares = 1;  // messages that make up the evaluation
+};
+
+struct TrainerEvents {
+  std::function<void(const ReplicaProgress&)> on_progress;
+  std::function<void(const ShareEvaluation&)> on_evaluated;
+  std::function<void(int64_t clock)> on_clock;  // after every step
+};
+
+class Trainer {
+ public:
+  // Borrows everything; `model` is prepared for `table`, `client` is connected, `loader` starts at options.start.
+  Trainer(Model& model, const ps::ParamTable& table, ps::Client& client, Loader& loader,
+          std::shared_ptr<const Dataset> validation, std::shared_ptr<const Dataset> testing,
+          TrainerOptions options, TrainerEvents events);
+
+  // Trains until the target clock, evaluates, and returns OK; or returns the first error (a Cancel included).
+  absl::Status Run();
+
+  // Lets no further step begin until SetTarget is called; returns the number of steps begun so far.
+  int64_t Hold();
+  // Ends the run at `clock` (>= every step begun) and lifts a Hold. Without `final_evaluation` the splits are not evaluated at the end.
+  void SetTarget(int64_t clock, bool final_evaluation);
+  // Makes Run return `status` soon.
+  void Cancel(absl::Status status);
+
+ private:
+  // Waits while held. False when `step` is not to begin because the target is reached.
+  absl::StatusOr<bool> BeginStep(int64_t step);
+  absl::Status Step(int64_t step);
+  absl::Status Evaluate(int64_t clock, Split split, const Dataset& dataset);
+  absl::Status EvaluateShare(int64_t clock, Split split, const Dataset& dataset, int32_t replica,
+                             int64_t first, int64_t stride, int shares);
+  void Report(int64_t finished);
+
+  Model& model_;
+  const ps::ParamTable& table_;
+  ps::Client& client_;
+  Loader& loader_;
+  const std::shared_ptr<const Dataset> validation_;
+  const std::shared_ptr<const Dataset> testing_;
+  const TrainerOptions options_;
+  const TrainerEvents events_;
+
+  // Owned by Run's thread.
+  std::vector<float> weights_;             // arena, parameters of the step at hand
+  std::vector<std::vector<float>> grads_;  // arena per lease: stays until the next clock is in
+  std::vector<double> losses_;             // by lease: of the last step
+  std::vector<float> inputs_, logits_;     // of an evaluation batch
+  int64_t reported_ = 0;                   // clock of the last report
+  double compute_ms_ = 0, wait_ms_ = 0, data_ms_ = 0;
+
+  Mutex mu_;
+  CondVar changed_;
+  int64_t begun_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t target_ ABSL_GUARDED_BY(mu_);
+  bool held_ ABSL_GUARDED_BY(mu_) = false;
+  bool final_evaluation_ ABSL_GUARDED_BY(mu_) = true;
+  absl::Status cancelled_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace muster::worker
