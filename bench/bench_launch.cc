@@ -1,0 +1,165 @@
+// bench_launch: what it costs to start a job, and what a separate server process costs. Both through the `launch` program on real data.
+//
+//   bench_launch [--pairs N] [--data DIR] [--smoke]
+//
+//   first_step   seconds from the start of `launch` to the first finished step: tiny_conv, batch 100, chief + 4 workers + 2 servers; median
+//   server_cost  time per step with one separate server process over time per step in one process (BASIC), tiny_conv, chief alone: mean of the
+//                ratios over interleaved pairs, with the 95 % interval (normal approximation)
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "master/history.h"
+#include "master/job_directory.h"
+#include "telemetry/time.h"
+
+extern char** environ;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  int pairs = 30;
+  int starts = 11;
+  int64_t steps = 200;
+  std::string data = "data/speech_commands";
+  std::string launch;
+};
+
+struct Run {
+  double first_step_s = 0;  // from the start of `launch`
+  double step_ms = 0;       // from the first loss point after warm-up to the last
+};
+
+// Runs `launch` with `args` in a fresh job directory; exits when it fails.
+Run Launch(const Options& options, std::vector<std::string> args, int64_t steps) {
+  std::string folder = (fs::temp_directory_path() / "muster-bench-XXXXXX").string();
+  if (mkdtemp(folder.data()) == nullptr) std::exit(1);
+  args.insert(args.begin(), options.launch);
+  for (std::string arg :
+       {std::string("--job-dir=") + folder, std::string("--"),
+        std::string("--model_architecture=tiny_conv"), "--data_dir=" + options.data,
+        fmt::format("--how_many_training_steps={}", steps), std::string("--learning_rate=0.001"),
+        fmt::format("--eval_step_interval={}", steps), fmt::format("--save_step_interval={}", steps)}) {
+    args.push_back(std::move(arg));
+  }
+  std::vector<char*> argv;
+  for (std::string& arg : args) argv.push_back(arg.data());
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", 1 /* O_WRONLY */, 0);
+  const int64_t begin_ms = muster::UnixMillis();
+  pid_t pid = 0;
+  int status = 0;
+  if (posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), environ) != 0 ||
+      waitpid(pid, &status, 0) != pid || status != 0) {
+    fmt::print(stderr, "bench_launch: {} failed\n", fmt::join(args, " "));
+    std::exit(1);
+  }
+  posix_spawn_file_actions_destroy(&actions);
+  const auto history =
+      muster::master::ReadHistory(muster::master::JobDirectory(folder).history(), nullptr);
+  if (!history.ok() || history->losses.size() < 3) {
+    fmt::print(stderr, "bench_launch: no history in {}\n", folder);
+    std::exit(1);
+  }
+  const auto& losses = history->losses;
+  Run run;
+  run.first_step_s = static_cast<double>(losses.front().time_ms - begin_ms) / 1000;
+  const auto& warm = losses[1];
+  run.step_ms = static_cast<double>(losses.back().time_ms - warm.time_ms) /
+                static_cast<double>(losses.back().step - warm.step);
+  fs::remove_all(folder);
+  return run;
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  bool smoke = false;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--smoke") == 0) {
+      smoke = true;
+    } else if (std::strcmp(argv[i], "--pairs") == 0 && i + 1 < argc) {
+      options.pairs = std::atoi(argv[++i]);
+    } else if (std::strcmp(argv[i], "--data") == 0 && i + 1 < argc) {
+      options.data = argv[++i];
+    } else {
+      fmt::print(stderr, "usage: bench_launch [--pairs N] [--data DIR] [--smoke]\n");
+      return 2;
+    }
+  }
+  options.launch = fs::path(argv[0]).parent_path() / "launch";
+  std::string made;  // data of our own, for the smoke run on a machine that has none yet
+  if (smoke) {
+    options.pairs = options.starts = 1;
+    options.steps = 30;
+    made = (fs::temp_directory_path() / "muster-bench-data-XXXXXX").string();
+    if (mkdtemp(made.data()) == nullptr) return 1;
+    const std::string maker = fs::path(argv[0]).parent_path() / "make_speech_data";
+    if (std::system(fmt::format("{} --out {} --clips 1200 >/dev/null 2>&1", maker, made).c_str()) != 0) {
+      fmt::print(stderr, "bench_launch: {} failed\n", maker);
+      return 1;
+    }
+    options.data = made;
+  }
+
+  const std::vector<std::string> module = {"--module-name=speech_commands.train"};
+  std::vector<std::string> cluster = module;
+  for (const char* flag : {"--scale-tier=custom", "--master-machine-type=standard",
+                           "--worker-machine-type=standard", "--worker-count=4",
+                           "--parameter-server-machine-type=standard", "--parameter-server-count=2"}) {
+    cluster.push_back(flag);
+  }
+  std::vector<double> starts;
+  for (int i = 0; i < options.starts; ++i) {
+    starts.push_back(Launch(options, cluster, 30).first_step_s);
+  }
+  fmt::print("first_step   median {:.2f} s over {} starts (best {:.2f}, worst {:.2f}); asked <= 1 s\n",
+             Median(starts), starts.size(), *std::min_element(starts.begin(), starts.end()),
+             *std::max_element(starts.begin(), starts.end()));
+  std::fflush(stdout);
+
+  std::vector<std::string> basic = module, server = module;
+  basic.push_back("--scale-tier=basic");
+  for (const char* flag : {"--scale-tier=custom", "--master-machine-type=standard",
+                           "--parameter-server-machine-type=standard", "--parameter-server-count=1"}) {
+    server.push_back(flag);
+  }
+  std::vector<double> ratios;
+  for (int i = 0; i < options.pairs; ++i) {
+    // Which goes first alternates, so that a drift of the machine cancels.
+    Run in_process, separate;
+    if (i % 2 == 0) in_process = Launch(options, basic, options.steps);
+    separate = Launch(options, server, options.steps);
+    if (i % 2 == 1) in_process = Launch(options, basic, options.steps);
+    ratios.push_back(separate.step_ms / in_process.step_ms);
+  }
+  double mean = 0, variance = 0;
+  for (double r : ratios) mean += r / static_cast<double>(ratios.size());
+  for (double r : ratios) variance += (r - mean) * (r - mean);
+  const double n = static_cast<double>(ratios.size());
+  const double error = n > 1 ? 1.96 * std::sqrt(variance / (n - 1) / n) : 0;
+  fmt::print("server_cost  {:+.1f} % [{:+.1f}, {:+.1f}] over {} pairs, median {:+.1f} %; asked <= +5 %\n",
+             100 * (mean - 1), 100 * (mean - error - 1), 100 * (mean + error - 1), ratios.size(),
+             100 * (Median(ratios) - 1));
+  if (!made.empty()) fs::remove_all(made);
+  return 0;
+}
