@@ -168,7 +168,7 @@ class CoordinatorImpl : public Coordinator {
   // All below is owned by Run's thread.
   Membership membership_;
   std::unique_ptr<worker::Module> module_;
-  std::vector<ps::ParamSpec> params_;
+  ps::ParamTable table_;
   RunIdentity identity_;
   std::optional<Checkpoint> resume_;
   std::vector<std::vector<int32_t>> leases_;
@@ -204,8 +204,8 @@ class CoordinatorImpl : public Coordinator {
 absl::Status CoordinatorImpl::Start() {
   ASSIGN_OR_RETURN(module_, options_.make_module(options_.job));
   const std::unique_ptr<Device> device = MakeCpuDevice(1);
-  params_ = module_->MakeModel(*device)->params();
-  identity_ = IdentityOf(options_.job, options_.num_replicas, params_, options_.self.build_id,
+  ASSIGN_OR_RETURN(table_, ps::ParamTable::Make(module_->MakeModel(*device)->params()));
+  identity_ = IdentityOf(options_.job, options_.num_replicas, table_, options_.self.build_id,
                          /*isa=*/"");
   std::vector<std::string> warnings;
   ASSIGN_OR_RETURN(resume_, FindResumePoint(options_.dir, identity_, &warnings));
@@ -451,7 +451,7 @@ void CoordinatorImpl::SendSetups() {
   MasterMessage message;
   ServerSetup* setup = message.mutable_server_setup();
   *setup->mutable_job() = options_.job;
-  ToMessage(params_, setup->mutable_params());
+  ToMessage(table_.specs(), setup->mutable_params());
   setup->set_num_servers(options_.servers);
   setup->set_num_replicas(options_.num_replicas);
   setup->set_start_clock(start_);
@@ -482,7 +482,7 @@ void CoordinatorImpl::SendPlacement() {
   placed_ = true;
   MasterMessage message;
   Placement* placement = message.mutable_placement();
-  ToMessage(params_, placement->mutable_params());
+  ToMessage(table_.specs(), placement->mutable_params());
   for (const Member& member : membership_.members()) {
     if (member.role.kind == RoleId::Kind::kServer) placement->add_servers(member.params_address);
   }
@@ -723,12 +723,11 @@ void CoordinatorImpl::UpdateReplicas() {
 }
 
 absl::Status CoordinatorImpl::ExportModel(ResultLine* result) {
-  ASSIGN_OR_RETURN(const ps::ParamTable table, ps::ParamTable::Make(params_));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, NewestCheckpoint(options_.dir, nullptr));
   ASSIGN_OR_RETURN(const std::vector<float> weights,
-                   ps::ReadFullParams(checkpoint.part_files(), table));
+                   ps::ReadFullParams(checkpoint.part_files(), table_));
   ASSIGN_OR_RETURN(result->model_path,
-                   worker::ExportModel(*module_, table, weights, options_.dir.export_dir()));
+                   worker::ExportModel(*module_, table_, weights, options_.dir.export_dir()));
   record_->state().model_path = "export/model.onnx";
   return absl::OkStatus();
 }

@@ -1,8 +1,5 @@
 #include "master/param_message.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 namespace muster::master {
 
 void ToMessage(const std::vector<ps::ParamSpec>& specs,
@@ -35,15 +32,6 @@ std::vector<ps::ParamSpec> FromMessage(
     specs.push_back(std::move(spec));
   }
   return specs;
-}
-
-std::string DescribeParams(const std::vector<ps::ParamSpec>& specs) {
-  std::string out;
-  for (const ps::ParamSpec& spec : specs) {
-    out += fmt::format("{} [{}] {}\n", spec.name, fmt::join(spec.shape, ", "),
-                       spec.kind == ps::ParamSpec::Kind::kWeight ? "weight" : "statistic");
-  }
-  return out;
 }
 
 }  // namespace muster::master

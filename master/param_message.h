@@ -13,7 +13,4 @@ void ToMessage(const std::vector<ps::ParamSpec>& specs,
 std::vector<ps::ParamSpec> FromMessage(
     const google::protobuf::RepeatedPtrField<ParamSpecMessage>& messages);
 
-// What decides whether two models' parameters fit each other: names, shapes and kinds, as one line of text per parameter.
-std::string DescribeParams(const std::vector<ps::ParamSpec>& specs);
-
 }  // namespace muster::master

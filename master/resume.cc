@@ -1,10 +1,10 @@
 #include "master/resume.h"
 
-#include "master/param_message.h"
+#include "ps/checkpoint.h"
 
 namespace muster::master {
 
-RunIdentity IdentityOf(const Job& job, int replicas, const std::vector<ps::ParamSpec>& params,
+RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table,
                        const std::string& build_id, const std::string& isa) {
   const Training& training = job.training();
   RunIdentity identity;
@@ -16,7 +16,7 @@ RunIdentity IdentityOf(const Job& job, int replicas, const std::vector<ps::Param
     identity.module_flags[arg.substr(0, equals)] =
         equals == std::string::npos ? "" : arg.substr(equals + 1);
   }
-  identity.model_fingerprint = DescribeParams(params);
+  identity.model_fingerprint = ps::ModelFingerprint(table);
   identity.batch_size = training.batch_size();
   identity.consistency = Consistency::Mode_Name(training.consistency().mode());
   identity.staleness = training.consistency().staleness();

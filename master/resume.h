@@ -15,7 +15,7 @@
 namespace muster::master {
 
 // What the weights of this job are a function of. `args` of the job are the module's own flags.
-RunIdentity IdentityOf(const Job& job, int replicas, const std::vector<ps::ParamSpec>& params,
+RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table,
                        const std::string& build_id, const std::string& isa);
 
 // The checkpoint to go on from; nullopt: there is none, start at the beginning. Fails when there are checkpoints but none is whole, or

@@ -4,10 +4,10 @@
 #include <optional>
 #include <thread>
 
-#include "configs/job.pb.h"
 #include "kernels/device.h"
 #include "master/agent.h"
 #include "master/param_message.h"
+#include "ps/checkpoint.h"
 #include "ps/client.h"
 #include "ps/server.h"
 #include "worker/loader.h"
@@ -320,7 +320,9 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
   if (command.has_stop()) return StopStatus(command.stop());
   if (!command.has_placement()) return absl::InternalError("expected a placement");
   const Placement& placement = command.placement();
-  if (DescribeParams(FromMessage(placement.params())) != DescribeParams(parts.model->params())) {
+  ASSIGN_OR_RETURN(const ps::ParamTable theirs,
+                   ps::ParamTable::Make(FromMessage(placement.params())));
+  if (ps::ModelFingerprint(theirs) != ps::ModelFingerprint(parts.table)) {
     return absl::FailedPreconditionError("the master's model has other parameters than mine");
   }
   const std::vector<std::string> servers(placement.servers().begin(), placement.servers().end());
