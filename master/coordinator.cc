@@ -46,8 +46,11 @@ struct Left {
 struct Interrupted {
   std::string reason;
 };
+struct Broken {
+  absl::Status status;
+};
 struct Tick {};
-using Event = std::variant<Tick, Joined, Said, Left, Interrupted>;
+using Event = std::variant<Tick, Joined, Said, Left, Interrupted, Broken>;
 
 // Thread-safe queue of events with one reader.
 class EventQueue {
@@ -121,6 +124,7 @@ class CoordinatorImpl : public Coordinator {
   const std::string& address() const override { return listener_->address(); }
   absl::Status Run() override;
   void Interrupt(const std::string& reason) override { queue_->Put(Interrupted{reason}); }
+  void Fail(absl::Status status) override { queue_->Put(Broken{std::move(status)}); }
 
  private:
   // A trainer's replicas, by its place among the trainers (chief first).
@@ -135,6 +139,7 @@ class CoordinatorImpl : public Coordinator {
   void Handle(const Said& said);
   void Handle(const Left& left);
   void Handle(const Interrupted& interrupted);
+  void Handle(const Broken& broken) { End(broken.status); }
   void Handle(const Tick&) {}
 
   void OnRegister(const RoleId& role, const Register& registration);
@@ -288,7 +293,7 @@ absl::Status CoordinatorImpl::Run() {
     }
     record_->Flush(false);
   }
-  // The roles have been told; they close their streams when they are done.
+  // The roles have been told; they close their streams when they are done. Checkpoints that were under way are still committed.
   const int64_t deadline = options_.now_ms() + kStopGraceMs;
   const auto all_left = [this] {
     return std::all_of(peers_.begin(), peers_.end(), [](const Peer& peer) { return peer.left; });
@@ -297,6 +302,9 @@ absl::Status CoordinatorImpl::Run() {
     Event event = queue_->Take();
     if (const Left* left = std::get_if<Left>(&event)) {
       for (Peer& peer : peers_) peer.left |= peer.role == left->role;
+    } else if (const Said* said = std::get_if<Said>(&event);
+               said != nullptr && said->message.has_cut_done()) {
+      OnCut(said->role, said->message.cut_done());
     }
   }
   listener_.reset();

@@ -4,7 +4,7 @@
 //   every evaluation, loss point and checkpoint part that a role reports is gathered (gather.h) and recorded (run_record.h)
 //   all trainers finished, the last checkpoint committed → model exported → everybody is told to stop
 //
-// Run is called by one thread, which owns all state; messages reach it through a queue. Interrupt is thread-safe. It knows no process: who
+// Run is called by one thread, which owns all state; messages reach it through a queue. Interrupt and Fail are thread-safe. It knows no process: who
 // starts and watches the roles' processes is cluster/. Time comes from options.now_ms.
 #pragma once
 
@@ -63,6 +63,9 @@ class Coordinator {
 
   // First call: finish the step, checkpoint, stop all. Second call: stop at once.
   virtual void Interrupt(const std::string& reason) = 0;
+
+  // Ends the job as failed: a role that lives in this process could not go on. Has no effect once the job has ended.
+  virtual void Fail(absl::Status status) = 0;
 };
 
 }  // namespace muster::master

@@ -98,7 +98,7 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   options.num_replicas = options.chief + options.workers;
   options.dir = dir;
   options.transport = transport.get();
-  options.listen_address = shape.one_process() ? "inproc:" : "127.0.0.1:0";
+  options.listen_address = shape.one_process() ? "inproc:0" : "127.0.0.1:0";
   options.self = self;
   options.log = &log;
   options.on_status = WriteStatusLine;
@@ -123,8 +123,9 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   std::vector<std::thread> hosted;
   const auto host = [&](const char* name, absl::Status (*run)(const RoleOptions&)) {
     role.self.role = name;
-    // The coordinator reports what went wrong.
-    hosted.emplace_back([role, run] { (void)run(role); });
+    hosted.emplace_back([role, run, coordinator] {
+      if (absl::Status status = run(role); !status.ok()) coordinator->Fail(std::move(status));
+    });
   };
   if (shape.servers == 0) host("ps", RunServerRole);
   if (shape.one_process()) host("chief", RunTrainerRole);

@@ -82,12 +82,20 @@ Register Registration(const RoleOptions& options, const std::string& params_addr
   return registration;
 }
 
-// Serves streams once a server is there; refuses before.
+struct ServerParts {
+  ps::ParamTable table;
+  ps::Partition partition;
+  std::unique_ptr<const ps::ConsistencyPolicy> policy;
+  std::unique_ptr<const ps::Optimizer> optimizer;
+  std::unique_ptr<ps::Server> server;
+};
+
+// Serves streams once a server is there; refuses before. Owns the server: it must outlive the listener's streams.
 class ServerSlot {
  public:
-  void Set(ps::Server* server) {
+  void Set(std::unique_ptr<ServerParts> parts) {
     MutexLock lock(mu_);
-    server_ = server;
+    parts_ = std::move(parts);
   }
   rpc::Acceptor acceptor() {
     return [this](const rpc::Hello& peer, std::shared_ptr<rpc::Stream> stream)
@@ -95,8 +103,8 @@ class ServerSlot {
       rpc::Acceptor accept;
       {
         MutexLock lock(mu_);
-        if (server_ == nullptr) return absl::UnavailableError("the server is not set up yet");
-        accept = server_->acceptor();
+        if (parts_ == nullptr) return absl::UnavailableError("the server is not set up yet");
+        accept = parts_->server->acceptor();
       }
       return accept(peer, std::move(stream));
     };
@@ -104,14 +112,7 @@ class ServerSlot {
 
  private:
   Mutex mu_;
-  ps::Server* server_ ABSL_GUARDED_BY(mu_) = nullptr;
-};
-
-struct ServerParts {
-  ps::ParamTable table;
-  ps::Partition partition;
-  std::unique_ptr<const ps::ConsistencyPolicy> policy;
-  std::unique_ptr<const ps::Optimizer> optimizer;
+  std::unique_ptr<ServerParts> parts_ ABSL_GUARDED_BY(mu_);
 };
 
 absl::StatusOr<std::unique_ptr<const ps::ConsistencyPolicy>> PolicyOf(const Training& training) {
@@ -151,7 +152,7 @@ absl::Status ServeCommands(ps::Server& server, const ServerSetup& setup, Inbox& 
 
 absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, ServerSlot& slot,
                          Inbox& inbox, Agent& agent) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<ServerParts> parts, MakeServerParts(setup));
+  ASSIGN_OR_RETURN(std::unique_ptr<ServerParts> parts, MakeServerParts(setup));
   ps::ServerEvents events;
   events.on_cut = [&agent](int64_t clock, const std::string& file, const absl::Status& status) {
     RoleMessage message;
@@ -169,27 +170,26 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
   server_options.num_replicas = setup.num_replicas();
   server_options.seed = training.seed();
   server_options.weight_decay = static_cast<float>(training.optimizer().weight_decay());
-  const auto server = ps::Server::Make(
+  parts->server = ps::Server::Make(
       parts->table, parts->partition, *parts->policy, *parts->optimizer,
       [training](int64_t step) { return LearningRate(training, step); }, server_options, events,
       *options.log);
+  ps::Server& server = *parts->server;
   if (setup.restore_files().empty()) {
-    RETURN_IF_ERROR(server->Initialize());
+    RETURN_IF_ERROR(server.Initialize());
   } else {
     RETURN_IF_ERROR(
-        server->Restore({setup.restore_files().begin(), setup.restore_files().end()},
+        server.Restore({setup.restore_files().begin(), setup.restore_files().end()},
                         setup.start_clock()));
   }
   for (int64_t clock : setup.cuts()) {
-    server->CutAt(clock, fmt::format("{}/step-{}", setup.checkpoint_dir(), clock));
+    server.CutAt(clock, fmt::format("{}/step-{}", setup.checkpoint_dir(), clock));
   }
-  slot.Set(server.get());
+  slot.Set(std::move(parts));
   RoleMessage ready;
   ready.mutable_ready();
   agent.Send(ready);
-  const absl::Status status = ServeCommands(*server, setup, inbox, agent);
-  slot.Set(nullptr);
-  return status;
+  return ServeCommands(server, setup, inbox, agent);
 }
 
 // Everything a trainer needs that is ready before the servers are.
@@ -355,8 +355,10 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
 
 absl::Status RunServerRole(const RoleOptions& options) {
   options.log->Info("device /cpu:0 (parameter servers work on the CPU)");
-  ServerSlot slot;
+  // Destroyed from the last to the first: the listener with its streams, then the server, then the agent that the server's events use.
   Inbox inbox;
+  std::unique_ptr<Agent> agent;
+  ServerSlot slot;
   rpc::Hello self = options.self;
   self.service = "params";
   ASSIGN_OR_RETURN(const auto listener,
@@ -364,10 +366,9 @@ absl::Status RunServerRole(const RoleOptions& options) {
   self.service = "control";
   Agent::Events events{[&inbox](const MasterMessage& command) { inbox.Put(command); },
                        [&inbox](const absl::Status& status) { inbox.Lose(status); }};
-  ASSIGN_OR_RETURN(
-      const auto agent,
-      Agent::Join(*options.transport, options.master_address, self,
-                  Registration(options, listener->address(), "/cpu:0"), std::move(events)));
+  ASSIGN_OR_RETURN(agent, Agent::Join(*options.transport, options.master_address, self,
+                                      Registration(options, listener->address(), "/cpu:0"),
+                                      std::move(events)));
   ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
   if (command.has_stop()) return StopStatus(command.stop());
   if (!command.has_server_setup()) return absl::InternalError("expected a server's set-up");

@@ -22,7 +22,7 @@ struct RoleOptions {
   Log* log = nullptr;                   // borrowed
   rpc::Hello self;                      // role "chief" | "worker" | "ps", index, build, token
   std::string master_address;
-  std::string listen_address;           // servers: "127.0.0.1:0" or "inproc:"
+  std::string listen_address;           // servers: "127.0.0.1:0" or "inproc:0"
   std::string host;
   int64_t pid = 0;
   int threads = 1;                      // trainers: of the CPU device

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "kernels/device.h"
 #include "master/job_directory.h"
 #include "master/roles.h"
 #include "ps/checkpoint.h"
@@ -83,8 +84,7 @@ ClusterResult Cluster::Run() {
       role.host = "here";
       role.pid = 1000 + index;
       role.make_module = make_module;
-      // The coordinator reports what went wrong.
-      (void)run(role);
+      if (absl::Status status = run(role); !status.ok()) coordinator_->Fail(std::move(status));
     });
   };
   for (int i = 0; i < options_.servers; ++i) start("ps", i, master::RunServerRole);

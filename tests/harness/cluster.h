@@ -25,7 +25,7 @@ struct ClusterOptions {
   int replicas = 1;                     // V
   std::string job_dir;
   rpc::Transport* transport = nullptr;  // null: an in-process one
-  std::string listen_address = "inproc:";
+  std::string listen_address = "inproc:0";
   std::function<std::unique_ptr<worker::Module>()> make_module;
   std::function<void(const master::StatusLine&)> on_status;
 };

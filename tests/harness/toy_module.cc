@@ -19,6 +19,7 @@ class ToyDataset : public worker::Dataset {
   int64_t input_size() const override { return kInputs; }
   absl::Status Get(int64_t index, int64_t draw, std::span<float> input,
                    int32_t* label) const override {
+    if (options_.before_get && stream_ == 1) options_.before_get(draw);
     if (draw != 0 && draw == options_.fail_draw) {
       return absl::DataLossError("toy sample cannot be read");
     }

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
+#include <future>
 
 #include "master/job_directory.h"
 #include "rpc/inproc_transport.h"
@@ -72,7 +72,7 @@ TEST(Cluster, BspIsBitIdenticalOnAnyNumberOfServersAndShards) {
 TEST(Cluster, BspIsBitIdenticalUnderRandomDelays) {
   for (uint64_t seed : {1, 2, 3}) {
     const auto inner = rpc::MakeInprocTransport();
-    const auto delayed = MakeDelayTransport(*inner, seed, /*max_delay_us=*/2000);
+    const auto delayed = MakeDelayTransport(*inner, DelayOptions{.seed = seed, .max_delay_us = 2000});
     const ClusterResult result = RunToy(ToyJob(kSteps), 5, 3, 2, delayed.get());
     ASSERT_TRUE(result.status.ok()) << result.status;
     EXPECT_EQ(result.weights, Reference()) << "delays of seed " << seed;
@@ -113,7 +113,7 @@ INSTANTIATE_TEST_SUITE_P(Modes, EveryMode,
 class EveryOptimizer : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(EveryOptimizer, AnInterruptedRunEndsWithTheSameBits) {
-  Job job = ToyJob(40, /*checkpoint_interval=*/15);
+  Job job = ToyJob(400, /*checkpoint_interval=*/15);
   job.mutable_training()->mutable_optimizer()->set_name(GetParam());
   job.mutable_training()->mutable_schedule(0)->set_learning_rate(0.02);
   const ClusterResult whole = RunToy(job, 3, 2, 2);
@@ -127,6 +127,7 @@ TEST_P(EveryOptimizer, AnInterruptedRunEndsWithTheSameBits) {
   options.servers = 1;
   options.job_dir = folder.path();
   Cluster* running = nullptr;
+  std::promise<void> stopping;
   bool interrupted = false;
   options.on_status = [&](const master::StatusLine& line) {
     const auto* progress = std::get_if<master::ProgressLine>(&line);
@@ -134,6 +135,14 @@ TEST_P(EveryOptimizer, AnInterruptedRunEndsWithTheSameBits) {
       interrupted = true;
       running->Interrupt("a test");
     }
+    const auto* state = std::get_if<master::StateLine>(&line);
+    if (state != nullptr && state->state == master::RunState::kCancelling) stopping.set_value();
+  };
+  // No sample of step 40 is read before the master stops the run, so it does not finish first.
+  options.make_module = [after = stopping.get_future().share()] {
+    return MakeToyModule({.before_get = [after](int64_t draw) {
+      if (draw >= 40 * 3 * 8) after.wait();
+    }});
   };
   Cluster first(options);
   running = &first;
@@ -141,9 +150,10 @@ TEST_P(EveryOptimizer, AnInterruptedRunEndsWithTheSameBits) {
   EXPECT_TRUE(absl::IsCancelled(stopped.status)) << stopped.status;
   EXPECT_EQ(stopped.state.state, master::RunState::kCancelled);
   EXPECT_GE(stopped.checkpoint_step, 10);
-  EXPECT_LT(stopped.checkpoint_step, 40);
+  EXPECT_LT(stopped.checkpoint_step, 400);
 
   options.on_status = nullptr;
+  options.make_module = nullptr;
   options.trainers = 1;
   options.servers = 3;
   const ClusterResult resumed = Cluster(options).Run();
@@ -215,8 +225,10 @@ TEST(Cluster, CheckpointsThatCannotBeWrittenDoNotStopTrainingButTheLastDoes) {
   options.job_dir = folder.path();
   const master::JobDirectory dir(folder.path());
   ASSERT_TRUE(master::CreateJobDirectory(dir).ok());
-  // Files where the folders of steps 10 and 20 belong.
-  for (int64_t step : {10, 20}) std::ofstream(dir.checkpoint(step)) << "in the way";
+  // Folders where the files of steps 10 and 20 belong.
+  for (int64_t step : {10, 20}) {
+    std::filesystem::create_directories(dir.checkpoint(step) + "/ps-0.safetensors/in-the-way");
+  }
   std::vector<std::string> warnings;
   options.on_status = [&](const master::StatusLine& line) {
     if (const auto* message = std::get_if<master::MessageLine>(&line)) {
