@@ -141,7 +141,11 @@ int Main(int argc, char** argv) {
   sigaddset(&signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  cluster::StartLifeline();
+  if (absl::Status status = cluster::StartLifeline(std::getenv(cluster::kLifelineVariable));
+      !status.ok()) {
+    fmt::print(stderr, "master: {}\n", std::string(status.message()));
+    return 2;
+  }
   const auto arguments = ParseRoleArguments(argc, argv, std::getenv("MUSTER_JOB_TOKEN"));
   if (!arguments.ok()) {
     fmt::print(stderr, "master: {}\n", std::string(arguments.status().message()));
