@@ -1,7 +1,8 @@
 // Convolution on the CPU as im2col + sgemm, a few samples at a time so that the columns stay small.
 //
 // columns [positions, kernel_height * kernel_width * in_channels] of a chunk of samples; then
-//   y = columns · filter + bias        d_filter = Σ columnsᵀ · dy        d_columns = dy · filterᵀ, scattered back to dx
+//   y = columns · filter + bias        d_filter = Σ columnsᵀ · dy        d_columns = dy · filterᵀ,
+//   scattered back to dx
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -36,7 +37,8 @@ int64_t InputRow(const Conv2dShape& s, int64_t oy, int64_t ky) {
   return row >= 0 && row < s.in_height ? row : -1;
 }
 
-// The kernel columns [first, last) that fall inside the input at output column `ox`, whose first input column is `left`.
+// The kernel columns [first, last) that fall inside the input at output column `ox`, whose first
+// input column is `left`.
 struct Span {
   int64_t left, first, last;
 };
@@ -58,8 +60,7 @@ void Im2Col(const Conv2dShape& s, const float* x, float* columns) {
           continue;
         }
         std::fill(columns, columns + span.first * c, 0.0f);
-        std::memcpy(columns + span.first * c,
-                    x + (row * s.in_width + span.left + span.first) * c,
+        std::memcpy(columns + span.first * c, x + (row * s.in_width + span.left + span.first) * c,
                     static_cast<size_t>((span.last - span.first) * c) * sizeof(float));
         std::fill(columns + span.last * c, columns + row_patch, 0.0f);
       }
@@ -97,8 +98,8 @@ void Conv2dForward(Stream& stream, const Conv2dShape& s, const float* x, const f
       }
     });
     float* out = y + first * sizes.out;
-    MatMul(stream, {.m = count * sizes.positions, .n = s.out_channels, .k = sizes.patch},
-           columns.data(), filter, 0.0f, out);
+    cpu::MatMul(stream, {.m = count * sizes.positions, .n = s.out_channels, .k = sizes.patch},
+                columns.data(), filter, 0.0f, out);
     const int64_t rows = count * sizes.positions;
     ParallelFor(stream.device().threads(), rows, 256, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
@@ -118,9 +119,10 @@ void Conv2dBackwardInput(Stream& stream, const Conv2dShape& s, const float* filt
   std::vector<float> columns(sizes.chunk * sizes.positions * sizes.patch);
   for (int64_t first = 0; first < s.batch; first += sizes.chunk) {
     const int64_t count = std::min(sizes.chunk, s.batch - first);
-    MatMul(stream,
-           {.m = count * sizes.positions, .n = sizes.patch, .k = s.out_channels, .trans_b = true},
-           dy + first * sizes.out, filter, 0.0f, columns.data());
+    cpu::MatMul(
+        stream,
+        {.m = count * sizes.positions, .n = sizes.patch, .k = s.out_channels, .trans_b = true},
+        dy + first * sizes.out, filter, 0.0f, columns.data());
     ParallelFor(stream.device().threads(), count, 1, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n) {
         float* image = dx + (first + n) * sizes.in;
@@ -142,11 +144,12 @@ void Conv2dBackwardFilter(Stream& stream, const Conv2dShape& s, const float* x, 
         Im2Col(s, x + (first + n) * sizes.in, &columns[n * sizes.positions * sizes.patch]);
       }
     });
-    MatMul(stream,
-           {.m = sizes.patch, .n = s.out_channels, .k = count * sizes.positions, .trans_a = true},
-           columns.data(), dy + first * sizes.out, first == 0 ? 0.0f : 1.0f, d_filter);
+    cpu::MatMul(
+        stream,
+        {.m = sizes.patch, .n = s.out_channels, .k = count * sizes.positions, .trans_a = true},
+        columns.data(), dy + first * sizes.out, first == 0 ? 0.0f : 1.0f, d_filter);
   }
-  BiasGrad(stream, s.batch * sizes.positions, s.out_channels, dy, d_bias);
+  cpu::BiasGrad(stream, s.batch * sizes.positions, s.out_channels, dy, d_bias);
 }
 
 }  // namespace muster::cpu

@@ -1,8 +1,9 @@
 // Device, Stream, Event, Buffer: where tensors live and where work on them is queued.
 //
-// A Device owns its memory and the table of its operations (device_ops.h); op.h calls through that table, so that layers never name a
-// device. `cpu:0` is here; `gpu:0` comes from the CUDA plugin with another table. Devices are thread-safe; a Stream and its Buffers belong
-// to one thread. Everything borrows its Device, which lives longest.
+// A Device owns its memory and the table of its operations (device_ops.h); op.h calls through that
+// table, so that layers never name a device. `cpu:0` is here; `gpu:0` comes from the CUDA plugin
+// with another table. Devices are thread-safe; a Stream and its Buffers belong to one thread.
+// Everything borrows its Device, which lives longest.
 #pragma once
 
 #include <cstddef>
@@ -22,15 +23,18 @@ class Device {
   // Threads that one operation may use; 1 never enters a parallel region.
   virtual int threads() const = 0;
   virtual const DeviceOps& ops() const = 0;
-  // `bytes` of uninitialised memory, aligned to 64 bytes. Running out is fatal: arenas are allocated once, at the start.
+  // `bytes` of uninitialised memory, aligned to 64 bytes. Running out is fatal: arenas are
+  // allocated once, at the start.
   virtual void* Allocate(size_t bytes) = 0;
   virtual void Free(void* memory) = 0;
 };
 
-// The CPU with `threads` threads per operation. Results are a function of the inputs and of `threads`. PRECONDITION: threads >= 1.
+// The CPU with `threads` threads per operation. Results are a function of the inputs and of
+// `threads`. PRECONDITION: threads >= 1.
 std::unique_ptr<Device> MakeCpuDevice(int threads);
 
-// A queue of operations on a device, done in order. On the CPU each is done when its call returns; a GPU's are asynchronous.
+// A queue of operations on a device, done in order. On the CPU each is done when its call returns;
+// a GPU's are asynchronous.
 class Stream {
  public:
   explicit Stream(Device& device) : device_(&device) {}
@@ -40,7 +44,8 @@ class Stream {
   Device* device_;
 };
 
-// A point in a stream: `Record` marks it, `Wait` blocks the caller until the stream has passed it. On the CPU it always has.
+// A point in a stream: `Record` marks it, `Wait` blocks the caller until the stream has passed it.
+// On the CPU it always has.
 class Event {
  public:
   void Record(Stream&) {}

@@ -1,4 +1,5 @@
-// DeviceOps: the table of operations that a Device owns. op.h says what each does; this is only their list.
+// DeviceOps: the table of operations that a Device owns. op.h says what each does; this is only
+// their list.
 #pragma once
 
 #include "kernels/op.h"

@@ -1,8 +1,10 @@
 // The operations of Muster's layers, on whatever device their stream has.
 //
-// Free functions, thread-safe for different streams. All tensors are dense float32, row-major, and lie on the stream's device; images are
-// [batch, height, width, channels], filters [kernel_height, kernel_width, in, out] as TensorFlow has them. Outputs are overwritten unless said
-// otherwise and overlap no input unless said otherwise. Every operation is deterministic for a given device and number of threads.
+// Free functions, thread-safe for different streams. All tensors are dense float32, row-major, and
+// lie on the stream's device; images are [batch, height, width, channels], filters [kernel_height,
+// kernel_width, in, out] as TensorFlow has them. Outputs are overwritten unless said otherwise and
+// overlap no input unless said otherwise. Every operation is deterministic for a given device and
+// number of threads.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +14,8 @@
 
 namespace muster {
 
-// c = op(a) op(b) + beta * c, with op(a) [m, n_inner] and op(b) [n_inner, n]; c is [m, n]. `trans` transposes the stored matrix.
+// c = op(a) op(b) + beta * c, with op(a) [m, n_inner] and op(b) [n_inner, n]; c is [m, n]. `trans`
+// transposes the stored matrix.
 struct MatMulShape {
   int64_t m = 0, n = 0, k = 0;
   bool trans_a = false;  // a is stored as [k, m], else [m, k]
@@ -26,8 +29,9 @@ void AddBias(Stream& stream, int64_t rows, int64_t columns, const float* bias, f
 // d_bias[c] = sum over r of dy[r, c].
 void BiasGrad(Stream& stream, int64_t rows, int64_t columns, const float* dy, float* d_bias);
 
-// A two-dimensional cross-correlation with padding. TensorFlow's SAME: out = ceil(in / stride), pad_total = max((out - 1) * stride + kernel -
-// in, 0), of which the smaller half is before. VALID: no padding, out = ceil((in - kernel + 1) / stride).
+// A two-dimensional cross-correlation with padding. TensorFlow's SAME: out = ceil(in / stride),
+// pad_total = max((out - 1) * stride + kernel - in, 0), of which the smaller half is before. VALID:
+// no padding, out = ceil((in - kernel + 1) / stride).
 struct Conv2dShape {
   int64_t batch = 0;
   int64_t in_height = 0, in_width = 0, in_channels = 0;
@@ -57,26 +61,30 @@ void Relu(Stream& stream, int64_t size, const float* x, float* y);
 // dx = y > 0 ? dy : 0, with y the result of Relu; dx may be dy.
 void ReluGrad(Stream& stream, int64_t size, const float* y, const float* dy, float* dx);
 
-// Inverted dropout: element i survives when the uniform number of (key, i) is below `keep`, and is divided by it. y may be x.
+// Inverted dropout: element i survives when the uniform number of (key, i) is below `keep`, and is
+// divided by it. y may be x.
 void Dropout(Stream& stream, int64_t size, float keep, PhiloxKey key, const float* x, float* y);
-// Gradient of Dropout(Relu(x)), which y > 0 tells without the mask: dx = y > 0 ? dy / keep : 0; dx may be dy.
+// Gradient of Dropout(Relu(x)), which y > 0 tells without the mask: dx = y > 0 ? dy / keep : 0; dx
+// may be dy.
 void ReluDropoutGrad(Stream& stream, int64_t size, float keep, const float* y, const float* dy,
                      float* dx);
 
-// Max over 2 x 2 windows with stride 2, SAME padding (a window may hang over the edge). Shapes: [batch, height, width, channels] to [batch,
-// ceil(height / 2), ceil(width / 2), channels].
+// Max over 2 x 2 windows with stride 2, SAME padding (a window may hang over the edge). Shapes:
+// [batch, height, width, channels] to [batch, ceil(height / 2), ceil(width / 2), channels].
 struct PoolShape {
   int64_t batch = 0, height = 0, width = 0, channels = 0;
   int64_t out_height() const { return (height + 1) / 2; }
   int64_t out_width() const { return (width + 1) / 2; }
 };
 void MaxPool(Stream& stream, const PoolShape& shape, const float* x, float* y);
-// Gradient of MaxPool(Dropout(Relu(·))) in one pass over the largest activation: dy goes to the first maximum of its window, divided by
-// `keep`, if that maximum is > 0. `x` is the input of the forward pass and is overwritten by its gradient; `y` is its output.
+// Gradient of MaxPool(Dropout(Relu(·))) in one pass over the largest activation: dy goes to the
+// first maximum of its window, divided by `keep`, if that maximum is > 0. `x` is the input of the
+// forward pass and is overwritten by its gradient; `y` is its output.
 void ReluDropoutMaxPoolGrad(Stream& stream, const PoolShape& shape, float keep, const float* y,
                             const float* dy, float* x);
 
-// Returns the mean over rows of -log softmax(logits)[label]; with `d_logits` not null also its gradient. logits [rows, classes].
+// Returns the mean over rows of -log softmax(logits)[label]; with `d_logits` not null also its
+// gradient. logits [rows, classes].
 float SoftmaxCrossEntropy(Stream& stream, int64_t rows, int64_t classes, const float* logits,
                           const int32_t* labels, float* d_logits);
 

@@ -38,7 +38,7 @@ void Relu(Stream& stream, int64_t size, const float* x, float* y) {
 }
 
 void ReluGrad(Stream& stream, int64_t size, const float* y, const float* dy, float* dx) {
-  ReluDropoutGrad(stream, size, 1.0f, y, dy, dx);
+  cpu::ReluDropoutGrad(stream, size, 1.0f, y, dy, dx);
 }
 
 void Dropout(Stream& stream, int64_t size, float keep, PhiloxKey key, const float* x, float* y) {

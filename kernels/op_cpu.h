@@ -1,4 +1,5 @@
-// The CPU's operations, by file: op_cpu.cc (element-wise, pooling, loss), matmul_cpu.cc, conv_cpu.cc. Only device_cpu.cc includes this.
+// The CPU's operations, by file: op_cpu.cc (element-wise, pooling, loss), matmul_cpu.cc,
+// conv_cpu.cc. Only device_cpu.cc includes this.
 #pragma once
 
 #include "kernels/device_ops.h"

@@ -1,7 +1,7 @@
 // ParallelFor: an operation's loop over the device's threads.
 //
-// The range is cut into the same pieces for the same number of threads, so what each thread does is deterministic. With one thread no
-// parallel region is entered (tsan cannot see OpenMP's barriers).
+// The range is cut into the same pieces for the same number of threads, so what each thread does is
+// deterministic. With one thread no parallel region is entered (tsan cannot see OpenMP's barriers).
 #pragma once
 
 #include <omp.h>
@@ -11,7 +11,8 @@
 
 namespace muster::cpu {
 
-// Calls body(begin, end) for consecutive pieces of [0, size), one per thread, none smaller than `grain` but the last.
+// Calls body(begin, end) for consecutive pieces of [0, size), one per thread, none smaller than
+// `grain` but the last.
 template <typename Body>
 void ParallelFor(int threads, int64_t size, int64_t grain, const Body& body) {
   const int64_t pieces =
@@ -20,7 +21,7 @@ void ParallelFor(int threads, int64_t size, int64_t grain, const Body& body) {
     if (size > 0) body(int64_t{0}, size);
     return;
   }
-#pragma omp parallel for num_threads(static_cast<int>(pieces)) schedule(static, 1)
+#pragma omp parallel for num_threads(static_cast <int>(pieces)) schedule(static, 1)
   for (int64_t p = 0; p < pieces; ++p) body(size * p / pieces, size * (p + 1) / pieces);
 }
 

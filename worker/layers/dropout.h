@@ -1,10 +1,13 @@
-// Dropout: in training each element survives with probability `keep` and is divided by it; in inference nothing happens.
+// Dropout: in training each element survives with probability `keep` and is divided by it; in
+// inference nothing happens.
 //
-// Which survive is Philox over (seed, layer, step, replica) and the element's index, never memory order (kernels/op.h). Source: Srivastava et
-// al.: "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 15, 2014 (in the inverted form).
+// Which survive is Philox over (seed, layer, step, replica) and the element's index, never memory
+// order (kernels/op.h). Source: Srivastava et al.: "Dropout: A Simple Way to Prevent Neural
+// Networks from Overfitting", JMLR 15, 2014 (in the inverted form).
 //
 // ReluDropout: the same behind a layer that ends with relu; its gradient includes the relu's.
-// ReluDropoutMaxPool: then max over 2 x 2 windows with stride 2, SAME padding, the gradient in one pass.
+// ReluDropoutMaxPool: then max over 2 x 2 windows with stride 2, SAME padding, the gradient in one
+// pass.
 #pragma once
 
 #include "worker/layers/layer.h"
@@ -13,7 +16,8 @@ namespace muster::worker {
 
 class Dropout : public Layer {
  public:
-  Dropout(std::string name, int64_t size, float keep) : Layer(std::move(name), size, size), keep_(keep) {}
+  Dropout(std::string name, int64_t size, float keep)
+      : Layer(std::move(name), size, size), keep_(keep) {}
   bool in_place() const override { return true; }
   void Forward(const Pass& pass, const float* x, float* y) override;
   void Backward(const Pass& pass, const float* x, const float* y, const float* dy, float* dx,

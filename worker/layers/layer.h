@@ -1,7 +1,8 @@
 // Layer: one step of a feed-forward model. Owned by its model and called by that model's thread.
 //
-// A layer maps x [batch, input_size] to y [batch, output_size]. Weights, gradients and activations belong to the model; a layer keeps only
-// scratch. A new layer is one pair of files here and its test; if it is to be exported, one function in worker/onnx/layers.cc.
+// A layer maps x [batch, input_size] to y [batch, output_size]. Weights, gradients and activations
+// belong to the model; a layer keeps only scratch. A new layer is one pair of files here and its
+// test; if it is to be exported, one function in worker/onnx/layers.cc.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,7 @@ struct Pass {
   Stream& stream;
   int64_t batch = 0;
   bool training = false;
-  ItemKey key;  // of everything random; training only
+  ItemKey key;                        // of everything random; training only
   std::vector<const float*> weights;  // of this layer, in the order of its params()
   std::vector<float*> grads;          // likewise; Backward only
 };
@@ -45,10 +46,11 @@ class Layer {
   virtual bool grad_over_input() const { return false; }
 
   virtual void Forward(const Pass& pass, const float* x, float* y) = 0;
-  // dx from dy, and the gradients of the weights (overwritten). `x` and `y` are those of the forward pass; a null `dx` is not wanted. Calls
-  // `done` with the index of each of its params once the gradient is final and the weight is read no more.
-  virtual void Backward(const Pass& pass, const float* x, const float* y, const float* dy, float* dx,
-                        const std::function<void(int param)>& done) = 0;
+  // dx from dy, and the gradients of the weights (overwritten). `x` and `y` are those of the
+  // forward pass; a null `dx` is not wanted. Calls `done` with the index of each of its params once
+  // the gradient is final and the weight is read no more.
+  virtual void Backward(const Pass& pass, const float* x, const float* y, const float* dy,
+                        float* dx, const std::function<void(int param)>& done) = 0;
 
   // What it computes in inference; several when it fuses several.
   virtual std::vector<LayerDescription> Describe() const = 0;

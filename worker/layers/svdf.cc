@@ -60,7 +60,8 @@ void Svdf::Backward(const Pass& pass, const float* x, const float* /*y*/, const 
   std::fill(d_time, d_time + frames_ * filters, 0.0f);
   std::vector<float> d_sums(filters);
   for (int64_t n = 0; n < pass.batch; ++n) {
-    // The activations are made again rather than kept: a matrix product is cheaper than batch times their memory.
+    // The activations are made again rather than kept: a matrix product is cheaper than batch times
+    // their memory.
     MatMul(pass.stream, {.m = frames_, .n = filters, .k = bins_}, x + n * input_size(),
            pass.weights[0], 0.0f, activations_.data());
     for (int64_t f = 0; f < filters; ++f) d_sums[f] = dy[n * units_ + f / rank_];

@@ -1,12 +1,13 @@
-// Svdf: a rank-constrained dense layer over time: each filter is a frequency filter times a time filter; `rank` filters add up to a unit.
+// Svdf: a rank-constrained dense layer over time: each filter is a frequency filter times a time
+// filter; `rank` filters add up to a unit.
 //
 //   x [frames, bins]   F [bins, filters]   T [frames, filters]   b [units]   filters = rank * units
 //   a = x F                                          [frames, filters]
 //   o[f] = Σ_t a[t, f] T[t, f]                       [filters]
 //   y[u] = relu(Σ_r o[u * rank + r] + b[u])          [units]
 //
-// Backward takes the gradient *before* the relu (see conv2d.h). Source: Nakkiran et al.: "Compressing Deep Neural Networks using a
-// Rank-Constrained Topology", Interspeech 2015.
+// Backward takes the gradient *before* the relu (see conv2d.h). Source: Nakkiran et al.:
+// "Compressing Deep Neural Networks using a Rank-Constrained Topology", Interspeech 2015.
 #pragma once
 
 #include "worker/layers/layer.h"
@@ -15,8 +16,8 @@ namespace muster::worker {
 
 class Svdf : public Layer {
  public:
-  // Parameters `weights_frequency`, `weights_time` (truncated normal, stddev 0.01) and `bias` (zero). The first layer of its model: it
-  // computes no dx.
+  // Parameters `weights_frequency`, `weights_time` (truncated normal, stddev 0.01) and `bias`
+  // (zero). The first layer of its model: it computes no dx.
   Svdf(std::string name, int64_t frames, int64_t bins, int64_t units, int64_t rank);
   std::vector<ps::ParamSpec> params() const override;
   void Forward(const Pass& pass, const float* x, float* y) override;

@@ -1,7 +1,9 @@
-// low_latency_conv: one convolution over the whole time axis, then three dense layers; "cnn-one-fstride4" of Sainath and Parada (see conv.cc),
-// as TensorFlow has it: the dense layers have no activation between them.
+// low_latency_conv: one convolution over the whole time axis, then three dense layers;
+// "cnn-one-fstride4" of Sainath and Parada (see conv.cc), as TensorFlow has it: the dense layers
+// have no activation between them.
 //
-//   [98, 40, 1] → conv 98 x 8 VALID, 186 → [1, 33, 186] → dropout → dense 128 → dropout → dense 128 → dropout → dense → [12]
+//   [98, 40, 1] → conv 98 x 8 VALID, 186 → [1, 33, 186] → dropout → dense 128 → dropout → dense 128
+//   → dropout → dense → [12]
 #include "worker/layers/conv2d.h"
 #include "worker/layers/dense.h"
 #include "worker/layers/dropout.h"

@@ -34,8 +34,9 @@ absl::StatusOr<std::unique_ptr<Model>> MakeImageModel(const std::string& name,
     }
     return entry.make(settings, device);
   }
-  return absl::InvalidArgumentError(fmt::format("unknown model_architecture \"{}\"; write one of {}",
-                                                name, fmt::join(ImageModelNames(), ", ")));
+  return absl::InvalidArgumentError(
+      fmt::format("unknown model_architecture \"{}\"; write one of {}", name,
+                  fmt::join(ImageModelNames(), ", ")));
 }
 
 std::vector<std::string> ImageModelNames() {

@@ -1,4 +1,5 @@
-// The models, by name. A new one is one file here, one line in the table in models.cc, and its test.
+// The models, by name. A new one is one file here, one line in the table in models.cc, and its
+// test.
 //
 // Free functions, thread-safe.
 #pragma once
@@ -15,14 +16,15 @@ namespace muster::worker {
 
 // What a model of spectrogram images [frames, bins] is told.
 struct ImageModelSettings {
-  int64_t frames = 98;    // spectrogram length
-  int64_t bins = 40;      // coefficients per frame
+  int64_t frames = 98;  // spectrogram length
+  int64_t bins = 40;    // coefficients per frame
   int64_t classes = 12;
-  float keep = 0.5f;      // of dropout in training
+  float keep = 0.5f;  // of dropout in training
 };
 
-// TensorFlow's speech_commands models (models.py): "single_fc", "conv", "low_latency_conv", "low_latency_svdf", "tiny_conv". An unknown name
-// fails with the valid ones, an image too small for the model with the least size. `device` is borrowed.
+// TensorFlow's speech_commands models (models.py): "single_fc", "conv", "low_latency_conv",
+// "low_latency_svdf", "tiny_conv". An unknown name fails with the valid ones, an image too small
+// for the model with the least size. `device` is borrowed.
 absl::StatusOr<std::unique_ptr<Model>> MakeImageModel(const std::string& name,
                                                       const ImageModelSettings& settings,
                                                       Device& device);

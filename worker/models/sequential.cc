@@ -31,7 +31,8 @@ void Sequential::Prepare(const ps::ParamTable& table, int64_t max_batch) {
       activations_.emplace_back(stream_.device(), max_batch * layers_[i]->output_size());
     }
     buffer_.push_back(activations_.size() - 1);
-    // The gradient of a layer's output lies in gradients_ unless the layer behind writes it over the activation.
+    // The gradient of a layer's output lies in gradients_ unless the layer behind writes it over
+    // the activation.
     const bool over = i + 1 < layers_.size() && layers_[i + 1]->grad_over_input();
     if (!over) largest_gradient = std::max(largest_gradient, layers_[i]->output_size());
   }
@@ -88,9 +89,8 @@ void Sequential::Backward(std::span<const float> weights, std::span<float> grads
       dx = gradients_[spare].data();
       spare = 1 - spare;
     }
-    layer.Backward(pass, Input(i), Output(i), dy, dx, [&](int param) {
-      on_grad(first_param_[i] + static_cast<ps::ParamId>(param));
-    });
+    layer.Backward(pass, Input(i), Output(i), dy, dx,
+                   [&](int param) { on_grad(first_param_[i] + static_cast<ps::ParamId>(param)); });
     dy = dx;
   }
 }

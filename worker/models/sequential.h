@@ -1,6 +1,8 @@
-// Sequential: a chain of layers that ends in logits, trained with softmax cross entropy. All models of worker/models are one.
+// Sequential: a chain of layers that ends in logits, trained with softmax cross entropy. All models
+// of worker/models are one.
 //
-// Memory: one buffer per layer that does not work in place, and two for gradients, allocated by Prepare for the largest batch.
+// Memory: one buffer per layer that does not work in place, and two for gradients, allocated by
+// Prepare for the largest batch.
 #pragma once
 
 #include <array>
@@ -15,7 +17,8 @@ namespace muster::worker {
 
 class Sequential : public Model {
  public:
-  // `layers` fit one another; the first reads the batch's inputs, the last writes the logits. `device` is borrowed.
+  // `layers` fit one another; the first reads the batch's inputs, the last writes the logits.
+  // `device` is borrowed.
   Sequential(Device& device, std::vector<std::unique_ptr<Layer>> layers);
 
   const std::vector<ps::ParamSpec>& params() const override { return params_; }

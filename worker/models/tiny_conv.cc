@@ -1,4 +1,5 @@
-// tiny_conv: one convolution with stride 2 and 8 filters, then softmax regression; TensorFlow's model for microcontrollers.
+// tiny_conv: one convolution with stride 2 and 8 filters, then softmax regression; TensorFlow's
+// model for microcontrollers.
 //
 //   [98, 40, 1] → conv 10 x 8 / 2, 8 → [49, 20, 8] → dropout → dense → [12]
 #include "worker/layers/conv2d.h"

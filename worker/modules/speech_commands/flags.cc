@@ -10,17 +10,12 @@
 #include "configs/nearest.h"
 #include "configs/scalar.h"
 #include "telemetry/check.h"
+#include "worker/models/models.h"
 
 namespace muster::worker {
 namespace {
 
 using Type = Flag::Type;
-
-const std::vector<std::string>& Architectures() {
-  static const std::vector<std::string> names = {"single_fc", "conv", "low_latency_conv",
-                                                 "low_latency_svdf", "tiny_conv"};
-  return names;
-}
 
 // Takes the values out of the flags and gathers what is wrong with them.
 class Reader {
@@ -123,7 +118,7 @@ std::vector<Flag> SpeechFlags() {
        "training.checkpoints.interval"},
       {"batch_size", Type::kInt, "100", "samples per replica and step", "training.batchSize"},
       {"model_architecture", Type::kString, "conv",
-       fmt::format("one of {}", fmt::join(Architectures(), ", ")), ""},
+       fmt::format("one of {}", fmt::join(ImageModelNames(), ", ")), ""},
   };
 }
 
@@ -169,9 +164,10 @@ absl::StatusOr<SpeechSettings> SpeechSettingsFrom(const FlagValues& flags) {
   }
   f.coefficients = reader.Integer("dct_coefficient_count", 1, f.mel_channels);
   s.architecture = reader.Text("model_architecture");
-  if (!std::ranges::count(Architectures(), s.architecture)) {
+  const std::vector<std::string> architectures = ImageModelNames();
+  if (!std::ranges::count(architectures, s.architecture)) {
     reader.Add(fmt::format("--model_architecture: no model is called {}; {}",
-                           Quoted(s.architecture), WriteNearest(s.architecture, Architectures())));
+                           Quoted(s.architecture), WriteNearest(s.architecture, architectures)));
   }
   RETURN_IF_ERROR(reader.status());
   return s;
