@@ -1,0 +1,18 @@
+// Congestion control of gRPC's sockets. Private to the gRPC transport.
+#pragma once
+
+#include <grpcpp/support/channel_arguments.h>
+
+#include <string>
+
+namespace muster::rpc {
+
+// Whether `address` ("host:port") is this machine's loopback.
+bool IsLoopback(const std::string& address);
+
+// Makes sockets that are opened with `args` use `algorithm` (a name that TCP_CONGESTION knows);
+// where the kernel refuses it, its own choice stays. Does nothing with a gRPC whose socket mutator
+// we do not know.
+void SetCongestionControl(grpc::ChannelArguments& args, const std::string& algorithm);
+
+}  // namespace muster::rpc
