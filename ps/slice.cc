@@ -70,6 +70,7 @@ absl::Status Slice::Restore(const Checkpoint& checkpoint) {
 }
 
 void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
+  CHECK_EQ(message.payload.size(), View(sum_).size_bytes());
   const rpc::Header header = message.header;
   const auto v = static_cast<ReplicaId>(header.replica);
   int64_t& clock = state_.clocks[header.replica];
