@@ -249,8 +249,9 @@ void JobReader::ReadValue(const YAML::Node& node, const std::string& path, const
 }
 
 // Finds the message and field at `path`; reports a path that does not exist.
+// For an entry of a map ("labels.team") it is the map's field, and `*key` the entry's name.
 const FieldDescriptor* Locate(const std::string& path, const Origin& origin, JobDraft* draft,
-                              Message** message) {
+                              Message** message, std::string* key) {
   *message = &draft->job;
   size_t begin = 0;
   while (true) {
@@ -264,6 +265,10 @@ const FieldDescriptor* Locate(const std::string& path, const Origin& origin, Job
       return nullptr;
     }
     if (dot == std::string::npos) return field;
+    if (field->is_map()) {
+      *key = path.substr(dot + 1);
+      return field;
+    }
     if (field->is_repeated() || field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE ||
         IsDuration(*field)) {
       draft->problems.Add(origin, "", fmt::format("{} has no fields", Quoted(path.substr(0, dot))),
@@ -278,8 +283,16 @@ const FieldDescriptor* Locate(const std::string& path, const Origin& origin, Job
 void SetNode(const std::string& path, const YAML::Node& node, const Origin& origin,
              JobDraft* draft) {
   Message* message = nullptr;
-  const FieldDescriptor* field = Locate(path, origin, draft, &message);
+  std::string key;
+  const FieldDescriptor* field = Locate(path, origin, draft, &message, &key);
   if (field == nullptr) return;
+  if (!key.empty()) {
+    YAML::Node entry;
+    entry[key] = node;
+    JobReader(origin.name, &origin, draft)
+        .ReadField(entry, path.substr(0, path.size() - key.size() - 1), origin, field, message);
+    return;
+  }
   message->GetReflection()->ClearField(message, field);
   draft->origins.Erase(path);
   JobReader(origin.name, &origin, draft).ReadField(node, path, origin, field, message);

@@ -39,10 +39,24 @@ const Origin& Origins::Find(const std::string& path) const {
   return root_;
 }
 
+namespace {
+
+// A text about an argument starts with its flag, which the origin of one on the command line ("--
+// --rate") has said already.
+std::string WithoutFlag(const Origin& origin, const std::string& what) {
+  if (!origin.name.starts_with("-- ")) return what;
+  const std::string flag = origin.name.substr(3);
+  if (!what.starts_with(flag)) return what;
+  const std::string rest = what.substr(flag.size());
+  return rest.starts_with(": ") ? rest.substr(2) : rest.starts_with(" ") ? rest.substr(1) : what;
+}
+
+}  // namespace
+
 std::string ToString(const Problem& problem) {
   std::string text = ToString(problem.origin);
   if (!problem.field.empty() && !problem.origin.is_flag()) text += ": " + problem.field;
-  text += ": " + problem.what;
+  text += ": " + WithoutFlag(problem.origin, problem.what);
   if (!problem.write.empty()) text += "; " + problem.write;
   return text;
 }

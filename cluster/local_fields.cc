@@ -1,0 +1,145 @@
+#include "cluster/local_fields.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "configs/job_fields.h"
+
+namespace muster::cluster {
+namespace {
+
+constexpr auto kHonoured = Treatment::kHonoured;
+constexpr auto kSubstituted = Treatment::kSubstituted;
+constexpr auto kRefused = Treatment::kRefused;
+
+constexpr const char* kOneMachine = "this machine runs every role; the type only prices the plan";
+constexpr const char* kNoContainer =
+    "roles are programs of this build, not containers: delete it and name a module in pythonModule";
+
+constexpr std::array<LocalField, 36> kFields = {{
+    {"jobId", kHonoured, "made from the job directory, or from module and time, when absent"},
+    {"labels", kHonoured, "kept in the job directory's job.yaml"},
+    {"trainingInput.scaleTier", kHonoured,
+     "decides how many of each role; BASIC and BASIC_GPU run in one process. BASIC_TPU is refused"},
+    {"trainingInput.masterType", kSubstituted, kOneMachine},
+    {"trainingInput.workerType", kSubstituted, kOneMachine},
+    {"trainingInput.parameterServerType", kSubstituted, kOneMachine},
+    {"trainingInput.evaluatorType", kSubstituted, kOneMachine},
+    {"trainingInput.workerCount", kHonoured, "one process each"},
+    {"trainingInput.parameterServerCount", kHonoured,
+     "one process each; with none the coordinator keeps the weights"},
+    {"trainingInput.evaluatorCount", kSubstituted,
+     "no evaluator process: the replicas share the evaluation"},
+    {"trainingInput.*Config.acceleratorConfig", kSubstituted,
+     "training.device chooses among this machine's devices"},
+    {"trainingInput.*Config.imageUri", kRefused, kNoContainer},
+    {"trainingInput.*Config.containerCommand", kRefused, kNoContainer},
+    {"trainingInput.*Config.containerArgs", kRefused, kNoContainer},
+    {"trainingInput.*Config.diskConfig", kSubstituted, "files lie on the job directory's disk"},
+    {"trainingInput.*Config.tpuTfVersion", kRefused, "there are no TPUs here: delete it"},
+    {"trainingInput.packageUris", kSubstituted,
+     "modules are built in; no Python package is installed"},
+    {"trainingInput.pythonModule", kHonoured,
+     "names a module of this build by what stands before the first '.'"},
+    {"trainingInput.region", kSubstituted, "the job runs on this machine"},
+    {"trainingInput.args", kHonoured, "the module's own flags"},
+    {"trainingInput.hyperparameters", kSubstituted,
+     "one run with the values in args: there are no studies yet"},
+    {"trainingInput.jobDir", kHonoured,
+     "a directory of this machine; gs:// and other addresses are refused"},
+    {"trainingInput.runtimeVersion", kSubstituted, "this build is the runtime"},
+    {"trainingInput.pythonVersion", kSubstituted, "this build is the runtime; nothing is Python"},
+    {"trainingInput.scheduling.maxRunningTime", kHonoured,
+     "the job is stopped after it; seven days when absent"},
+    {"trainingInput.scheduling.maxWaitTime", kSubstituted, "the job starts at once"},
+    {"trainingInput.scheduling.priority", kSubstituted, "there is no queue"},
+    {"trainingInput.scheduling.resilientToWorkerRestart", kSubstituted,
+     "a role that ends stops the job; the same command resumes it from its last checkpoint"},
+    {"trainingInput.scheduling.strategy", kSubstituted, "nothing is rented"},
+    {"trainingInput.network", kSubstituted, "roles talk over this machine's loopback interface"},
+    {"trainingInput.serviceAccount", kSubstituted, "roles run as the user who launched them"},
+    {"trainingInput.encryptionConfig", kSubstituted,
+     "files are as safe as the job directory's disk; no key service is asked"},
+    {"trainingInput.enableWebAccess", kSubstituted, "open a shell on this machine"},
+    {"trainingInput.useChiefInTfConfig", kHonoured, "TF_CONFIG says chief rather than master"},
+    {"trainingInput.nasJobSpec", kRefused, "there is no architecture search: delete it"},
+    {"cluster.stagingBucket", kSubstituted, "nothing has to be copied anywhere"},
+}};
+
+constexpr std::array<const char*, 4> kConfigs = {"masterConfig", "workerConfig",
+                                                 "parameterServerConfig", "evaluatorConfig"};
+
+// The paths that a row stands for: itself, or one for each role.
+std::vector<std::string> PathsOf(const LocalField& field) {
+  const std::string path = field.path;
+  const size_t star = path.find("*Config");
+  if (star == std::string::npos) return {path};
+  std::vector<std::string> paths;
+  for (const char* config : kConfigs) {
+    paths.push_back(path.substr(0, star) + config + path.substr(star + 7));
+  }
+  return paths;
+}
+
+const char* Name(Treatment treatment) {
+  switch (treatment) {
+    case kHonoured:
+      return "honoured";
+    case kSubstituted:
+      return "substituted";
+    case kRefused:
+      return "refused";
+  }
+  return "";
+}
+
+void CheckJobDir(JobDraft* draft) {
+  const std::string& dir = draft->job.training_input().job_dir();
+  if (dir.find("://") == std::string::npos) return;
+  draft->problems.Add(draft->origins.Find("trainingInput.jobDir"), "trainingInput.jobDir",
+                      fmt::format("{} is not a directory of this machine", Quoted(dir)),
+                      "write a path such as jobs/first");
+}
+
+}  // namespace
+
+std::span<const LocalField> LocalFields() { return kFields; }
+
+const LocalField* FindLocalField(const std::string& path) {
+  for (std::string p = path; !p.empty(); p = ParentPath(p)) {
+    for (const LocalField& field : LocalFields()) {
+      for (const std::string& candidate : PathsOf(field)) {
+        if (candidate == p) return &field;
+      }
+    }
+  }
+  return nullptr;
+}
+
+std::vector<Substitution> CheckLocalFields(JobDraft* draft) {
+  std::vector<Substitution> substitutions;
+  for (const LocalField& field : LocalFields()) {
+    for (const std::string& path : PathsOf(field)) {
+      if (field.treatment == kHonoured || !IsSet(draft->job, path)) continue;
+      const Origin& origin = draft->origins.Find(path);
+      if (field.treatment == kSubstituted) {
+        substitutions.push_back({path, ToString(origin), field.text});
+      } else {
+        draft->problems.Add(origin, path, "cannot be done on one machine", field.text);
+      }
+    }
+  }
+  CheckJobDir(draft);
+  return substitutions;
+}
+
+std::string LocalFieldsMarkdown() {
+  std::string table = "| Field | Provider LOCAL | How |\n|---|---|---|\n";
+  for (const LocalField& field : LocalFields()) {
+    table += fmt::format("| `{}` | {} | {} |\n", field.path, Name(field.treatment), field.text);
+  }
+  return table;
+}
+
+}  // namespace muster::cluster

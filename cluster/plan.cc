@@ -1,0 +1,89 @@
+#include "cluster/plan.h"
+
+#include "telemetry/check.h"
+
+namespace muster::cluster {
+namespace {
+
+constexpr Role kRoles[] = {Role::kMaster, Role::kWorker, Role::kParameterServer, Role::kEvaluator};
+
+const AcceleratorConfig& AttachedTo(const TrainingInput& input, Role role) {
+  switch (role) {
+    case Role::kMaster:
+      return input.master_config().accelerator_config();
+    case Role::kWorker:
+      return input.worker_config().accelerator_config();
+    case Role::kParameterServer:
+      return input.parameter_server_config().accelerator_config();
+    default:
+      return input.evaluator_config().accelerator_config();
+  }
+}
+
+// Keeps the older of two dates; "2019-11" sorts as text.
+void KeepOlder(const std::string& date, std::string* oldest) {
+  if (oldest->empty() || date < *oldest) *oldest = date;
+}
+
+PlanRole PlanOf(const TrainingInput& input, Role role, const RoleSize& size, const Catalog& catalog,
+                std::string* price_date) {
+  PlanRole plan{role, size.count, size.machine_type};
+  const MachineType* type = catalog.FindMachineType(size.machine_type);
+  CHECK(type != nullptr);
+  plan.vcpus = type->vcpus;
+  plan.memory_gb = type->memory_gb;
+  if (type->price) {
+    plan.usd_per_hour = type->price->usd_per_hour;
+    KeepOlder(type->price->date, price_date);
+  }
+  if (type->accelerator_count > 0) {
+    plan.accelerators = fmt::format("{} x {}", type->accelerator_count, type->accelerator);
+  }
+  const AcceleratorConfig& attached = AttachedTo(input, role);
+  if (attached.count() == 0) return plan;
+  plan.accelerators = fmt::format("{} x {}", attached.count(), attached.type());
+  const Accelerator* accelerator = catalog.FindAccelerator(attached.type());
+  CHECK(accelerator != nullptr);
+  if (!accelerator->price) {
+    plan.usd_per_hour.reset();
+  } else if (plan.usd_per_hour) {
+    *plan.usd_per_hour += static_cast<double>(attached.count()) * accelerator->price->usd_per_hour;
+    KeepOlder(accelerator->price->date, price_date);
+  }
+  return plan;
+}
+
+}  // namespace
+
+int64_t Plan::count(Role role) const {
+  for (const PlanRole& r : roles) {
+    if (r.role == role) return r.count;
+  }
+  return 0;
+}
+
+Plan MakePlan(const Job& job, const Catalog& catalog) {
+  Plan plan;
+  plan.usd_per_hour = 0;
+  for (const Role role : kRoles) {
+    const RoleSize size = SizeOf(job.training_input(), role);
+    if (size.count == 0) continue;
+    plan.roles.push_back(PlanOf(job.training_input(), role, size, catalog, &plan.price_date));
+    const PlanRole& r = plan.roles.back();
+    if (!r.usd_per_hour) {
+      plan.usd_per_hour.reset();
+    } else if (plan.usd_per_hour) {
+      *plan.usd_per_hour += static_cast<double>(r.count) * *r.usd_per_hour;
+    }
+  }
+  const int64_t workers = plan.count(Role::kWorker), servers = plan.count(Role::kParameterServer);
+  plan.chief_trains = job.training().chief_trains();
+  plan.replicas = workers + (plan.chief_trains ? 1 : 0);
+  plan.one_process = workers == 0 && servers == 0;
+  plan.processes = plan.one_process ? 1 : 1 + (plan.chief_trains ? 1 : 0) + workers + servers;
+  for (const Stage& stage : job.training().schedule()) plan.steps += stage.steps();
+  plan.global_batch = job.training().batch_size() * plan.replicas;
+  return plan;
+}
+
+}  // namespace muster::cluster

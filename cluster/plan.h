@@ -1,0 +1,55 @@
+// Plan: what a resolved job will start and what it would cost, as values and as the text of `launch
+// --check`.
+//
+// Value type; pure functions: thread-safe. Memory in GB, prices in US dollars per hour by the
+// catalogue.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cluster/resolve.h"
+#include "configs/catalog.h"
+#include "configs/job.pb.h"
+#include "configs/tiers.h"
+
+namespace muster::cluster {
+
+struct PlanRole {
+  Role role = Role::kMaster;
+  int64_t count = 0;
+  std::string machine_type;
+  int vcpus = 0;                       // of one machine
+  double memory_gb = 0;                // of one machine
+  std::string accelerators;            // of one machine: "4 x NVIDIA_TESLA_K80"; "" for none
+  std::optional<double> usd_per_hour;  // of one machine with its accelerators; empty when not known
+};
+
+struct Plan {
+  std::vector<PlanRole> roles;  // the master first; roles of which there are none are left out
+  int64_t replicas = 0;         // V: workers, and the chief unless training.chiefTrains is false
+  bool chief_trains = true;
+  bool one_process =
+      false;  // coordinator, shards and trainer in one: BASIC, BASIC_GPU, a master alone
+  int64_t processes = 0;               // on this machine
+  int64_t steps = 0;                   // of the whole schedule
+  int64_t global_batch = 0;            // samples per step: batchSize times replicas
+  std::optional<double> usd_per_hour;  // of all machines; empty when one is not known
+  std::string price_date;              // oldest of the prices used
+
+  int64_t count(Role role) const;  // 0 when there is none
+};
+
+// REQUIRES: `job` is resolved: ResolveJob found no problem.
+Plan MakePlan(const Job& job, const Catalog& catalog);
+
+// The plan as a table, with the settings that matter and what is done instead of what the file
+// asks.
+std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan);
+
+// One line on how the learning rate goes: "0.001 for 15000 steps, then 0.0001 for 3000".
+std::string FormatSchedule(const Training& training);
+
+}  // namespace muster::cluster

@@ -1,0 +1,170 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "cluster/plan.h"
+#include "configs/scalar.h"
+
+namespace muster::cluster {
+namespace {
+
+using Row = std::vector<std::string>;
+
+// Rows in columns; those from the third on are numbers and stand to the right.
+std::string Table(const std::vector<Row>& rows) {
+  std::vector<size_t> widths(rows[0].size());
+  for (const Row& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (const Row& row : rows) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); ++i) {
+      const bool left = i == 0 || i == 2;
+      line += left ? fmt::format("{:<{}}  ", row[i], widths[i])
+                   : fmt::format("{:>{}}  ", row[i], widths[i]);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
+const char* LongName(Role role) {
+  return role == Role::kParameterServer ? "parameter server" : RoleName(role);
+}
+
+std::string Price(const std::optional<double>& usd) {
+  return usd ? fmt::format("{:.4f}", *usd) : "unknown";
+}
+
+std::string RoleTable(const Plan& plan) {
+  std::vector<Row> rows = {
+      {"role", "count", "machine type", "vCPUs", "GB", "GPUs", "$/h each", "$/h"}};
+  int64_t count = 0, vcpus = 0;
+  double memory = 0;
+  for (const PlanRole& r : plan.roles) {
+    const auto times = static_cast<double>(r.count);
+    count += r.count;
+    vcpus += r.count * r.vcpus;
+    memory += times * r.memory_gb;
+    rows.push_back({LongName(r.role), fmt::format("{}", r.count), r.machine_type,
+                    fmt::format("{}", r.vcpus), fmt::format("{:g}", r.memory_gb),
+                    r.accelerators.empty() ? "-" : r.accelerators, Price(r.usd_per_hour),
+                    Price(r.usd_per_hour ? std::optional(times * *r.usd_per_hour) : std::nullopt)});
+  }
+  rows.push_back({"in all", fmt::format("{}", count), "", fmt::format("{}", vcpus),
+                  fmt::format("{:g}", memory), "", "", Price(plan.usd_per_hour)});
+  return Table(rows);
+}
+
+std::string Every(int64_t interval) {
+  return interval == 0 ? "at the end" : fmt::format("every {} steps and at the end", interval);
+}
+
+std::string ConsistencyText(const Consistency& consistency) {
+  switch (consistency.mode()) {
+    case Consistency::SSP:
+      return fmt::format("SSP: no replica is more than {} steps ahead of the slowest",
+                         consistency.staleness());
+    case Consistency::ASYNC:
+      return "ASYNC: no replica waits for another";
+    default:
+      return "BSP: every step waits for all replicas";
+  }
+}
+
+std::string OptimizerText(const OptimizerSpec& optimizer) {
+  std::string text = optimizer.name();
+  const std::map<std::string, double> params(optimizer.params().begin(), optimizer.params().end());
+  for (const auto& [name, value] : params) text += fmt::format(" {}={}", name, value);
+  if (optimizer.weight_decay() != 0) {
+    text += fmt::format(" weightDecay={}", optimizer.weight_decay());
+  }
+  return text;
+}
+
+std::string ReplicasText(const Plan& plan) {
+  const int64_t workers = plan.count(Role::kWorker);
+  if (workers == 0) return "1: the master alone";
+  const std::string these = fmt::format("{} worker{}", workers, workers == 1 ? "" : "s");
+  return plan.chief_trains
+             ? fmt::format("{}: the chief on the master's machine and {}", plan.replicas, these)
+             : fmt::format("{}: {}", plan.replicas, these);
+}
+
+std::string ProcessesText(const Plan& plan) {
+  if (plan.one_process) return "1: coordinator, shards and trainer together";
+  std::string text = fmt::format("{}: coordinator", plan.processes);
+  if (plan.chief_trains) text += ", chief trainer";
+  if (const int64_t n = plan.count(Role::kWorker)) text += fmt::format(", {} workers", n);
+  const int64_t servers = plan.count(Role::kParameterServer);
+  return text + (servers > 0 ? fmt::format(", {} parameter servers", servers)
+                             : std::string("; the coordinator keeps the weights"));
+}
+
+// The fields below each text.
+std::string SubstitutionLines(const std::vector<Substitution>& substitutions) {
+  std::vector<std::pair<std::string, std::string>> groups;  // text, lines of fields
+  for (const Substitution& s : substitutions) {
+    auto it = std::find_if(groups.begin(), groups.end(),
+                           [&](const auto& group) { return group.first == s.text; });
+    if (it == groups.end()) it = groups.emplace(groups.end(), s.text, "");
+    it->second += fmt::format("      {} ({})\n", s.path, s.where);
+  }
+  std::string text;
+  for (const auto& [what, fields] : groups) text += fmt::format("  {}\n{}", what, fields);
+  return text;
+}
+
+}  // namespace
+
+std::string FormatSchedule(const Training& training) {
+  std::string text;
+  for (const Stage& stage : training.schedule()) {
+    text += text.empty() ? fmt::format("{} for {} steps", stage.learning_rate(), stage.steps())
+                         : fmt::format(", then {} for {}", stage.learning_rate(), stage.steps());
+  }
+  return text;
+}
+
+std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
+  const Job& job = resolved.job;
+  const TrainingInput& input = job.training_input();
+  const Training& training = job.training();
+  const auto& limit = input.scheduling().max_running_time();
+  std::string text;
+  const auto line = [&](const char* name, const std::string& value) {
+    if (!value.empty()) text += fmt::format("{:<14}{}\n", name, value);
+  };
+  line("job", job.job_id());
+  line("job dir", input.job_dir());
+  line("module", input.python_module());
+  line("arguments", fmt::format("{}", fmt::join(resolved.changed_args, " ")));
+  line("scale tier", ScaleTier_Name(input.scale_tier()));
+  text += "\n" + RoleTable(plan) + "\n";
+  line("prices", fmt::format("Cloud ML Engine, Americas, {}; on this machine nothing is paid",
+                             plan.price_date));
+  line("replicas", ReplicasText(plan));
+  line("processes", ProcessesText(plan));
+  line("device", training.device() == Training::AUTO
+                     ? "AUTO: the GPU where this build and machine have one, else the CPU"
+                     : Training::Device_Name(training.device()));
+  line("consistency", ConsistencyText(training.consistency()));
+  line("optimizer", OptimizerText(training.optimizer()));
+  line("steps", fmt::format("{}: learning rate {}", plan.steps, FormatSchedule(training)));
+  line("batch", fmt::format("{} samples per replica, {} per step", training.batch_size(),
+                            plan.global_batch));
+  line("evaluation", Every(training.evaluation().interval()));
+  line("checkpoints",
+       fmt::format("{}; the newest {} and the best are kept",
+                   Every(training.checkpoints().interval()), training.checkpoints().keep()));
+  line("stops after", FormatDuration({limit.seconds(), limit.nanos()}) + " at the latest");
+  if (!resolved.substitutions.empty()) {
+    text += "\ndone otherwise on this machine:\n" + SubstitutionLines(resolved.substitutions);
+  }
+  return text;
+}
+
+}  // namespace muster::cluster

@@ -1,0 +1,187 @@
+#include "cluster/resolve.h"
+
+#include <absl/strings/str_split.h>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <ctime>
+
+#include "cluster/knobs.h"
+#include "configs/rules.h"
+#include "configs/tiers.h"
+#include "ps/optimizer.h"
+
+namespace muster::cluster {
+namespace {
+
+using worker::Flag;
+using worker::ModuleType;
+
+constexpr int64_t kMaxProcesses = 1000;
+constexpr int64_t kMaxRunningSeconds = 604'800;  // seven days, the service's default
+constexpr int kStartTimeoutSeconds = 60;
+constexpr int kSummaryInterval = 10;
+constexpr int kKeptCheckpoints = 5;
+constexpr int kBatchSize = 32;
+
+class Resolver {
+ public:
+  Resolver(const ResolveOptions& options, JobDraft* draft) : options_(options), draft_(draft) {}
+
+  std::optional<ResolvedJob> Run() {
+    FindModule();
+    CheckSchedule();
+    FillTraining();
+    CheckJob(options_.catalog, draft_);
+    CheckProvider();
+    CheckOptimizer();
+    if (!draft_->problems.empty()) return std::nullopt;
+    FillNames();
+    FillArgs();
+    resolved_.job = draft_->job;
+    return std::move(resolved_);
+  }
+
+ private:
+  TrainingInput& input() { return *draft_->job.mutable_training_input(); }
+  void Add(const std::string& path, std::string what, std::string write) {
+    draft_->problems.Add(draft_->origins.Find(path), path, std::move(what), std::move(write));
+  }
+
+  void FindModule() {
+    const std::string& name = input().python_module();
+    if (name.empty()) return;  // CheckJob says so
+    const absl::StatusOr<const ModuleType*> found = options_.find_module(name);
+    if (!found.ok()) {
+      return Add("trainingInput.pythonModule", std::string(found.status().message()), "");
+    }
+    module_ = *found;
+    const std::vector<std::string> args(input().args().begin(), input().args().end());
+    parsed_ = worker::ParseModuleFlags(*module_, args);
+    for (const worker::FlagProblem& problem : parsed_.problems) {
+      Add(IndexPath("trainingInput.args", problem.arg), problem.what, problem.write);
+    }
+    MoveKnobs(*module_, parsed_, draft_);
+    if (parsed_.problems.empty()) CheckModule();
+  }
+
+  // The module knows its flags' values best; each line of its answer starts with the flag.
+  void CheckModule() {
+    if (module_->make == nullptr) return;
+    const auto made = module_->make(parsed_.values);
+    if (made.ok()) return;
+    for (const std::string& line : static_cast<std::vector<std::string>>(
+             absl::StrSplit(made.status().message(), '\n', absl::SkipEmpty()))) {
+      std::string path = "trainingInput.args";
+      for (const auto& [name, arg] : parsed_.given) {
+        const std::string flag = "--" + name;
+        if (line.starts_with(flag) && line.find_first_of("=: ") == flag.size()) {
+          path = IndexPath(path, arg);
+        }
+      }
+      Add(path, line, "");
+    }
+  }
+
+  void CheckSchedule() {
+    if (module_ == nullptr || draft_->job.training().schedule_size() > 0) return;
+    if (!draft_->problems.empty()) return;  // a wrong one has been reported
+    Add("training.schedule", "required: how long to train, and how fast",
+        "write schedule: [{steps: 1000, learningRate: 0.1}]");
+  }
+
+  void FillTraining() {
+    Training& training = *draft_->job.mutable_training();
+    if (training.batch_size() == 0 && !draft_->origins.Has("training.batchSize")) {
+      training.set_batch_size(kBatchSize);
+    }
+    training.mutable_consistency();
+    if (training.optimizer().name().empty()) training.mutable_optimizer()->set_name("sgd");
+    if (training.checkpoints().keep() == 0) {
+      training.mutable_checkpoints()->set_keep(kKeptCheckpoints);
+    }
+    training.mutable_evaluation();
+    if (!training.has_chief_trains()) training.set_chief_trains(true);
+    if (training.summary_interval() == 0) training.set_summary_interval(kSummaryInterval);
+    Cluster& cluster = *draft_->job.mutable_cluster();
+    if (cluster.start_timeout_s() == 0) cluster.set_start_timeout_s(kStartTimeoutSeconds);
+  }
+
+  void CheckProvider() {
+    const Cluster::Provider provider = draft_->job.cluster().provider();
+    if (provider != Cluster::LOCAL) {
+      return Add("cluster.provider",
+                 fmt::format("{} is not there yet", Cluster::Provider_Name(provider)),
+                 "write LOCAL");
+    }
+    resolved_.substitutions = CheckLocalFields(draft_);
+    int64_t processes = 2;
+    for (const Role role : {Role::kWorker, Role::kParameterServer}) {
+      processes += std::clamp<int64_t>(SizeOf(input(), role).count, 0, kMaxProcesses + 1);
+    }
+    if (processes > kMaxProcesses) {
+      Add("trainingInput.workerCount",
+          "with the parameter servers, more than a thousand processes on one machine",
+          "write fewer workers and parameter servers");
+    }
+  }
+
+  void CheckOptimizer() {
+    const OptimizerSpec& spec = draft_->job.training().optimizer();
+    const auto optimizer =
+        ps::MakeOptimizer(spec.name(), {spec.params().begin(), spec.params().end()});
+    if (optimizer.ok()) return;
+    const bool known = std::ranges::count(ps::OptimizerNames(), spec.name()) > 0;
+    Add(known ? "training.optimizer.params" : "training.optimizer.name",
+        std::string(optimizer.status().message()), "");
+  }
+
+  // "jobs/run-1" names the job run_1, so that the same directory is the same job; else module and
+  // time do.
+  void FillNames() {
+    std::string& id = *draft_->job.mutable_job_id();
+    std::string& dir = *input().mutable_job_dir();
+    if (id.empty() && !dir.empty()) {
+      const std::string path = dir.substr(0, dir.find_last_not_of('/') + 1);
+      id = path.substr(path.find_last_of('/') + 1).substr(0, 100);
+      for (char& c : id) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+      if (id.empty() || !std::isalpha(static_cast<unsigned char>(id[0]))) id = "job_" + id;
+    } else if (id.empty()) {
+      id = fmt::format("{}_{:%Y%m%d_%H%M%S}", module_->name,
+                       fmt::gmtime(std::chrono::system_clock::to_time_t(options_.now)));
+    }
+    if (dir.empty()) dir = "jobs/" + id;
+    auto* scheduling = input().mutable_scheduling();
+    if (!scheduling->has_max_running_time()) {
+      scheduling->mutable_max_running_time()->set_seconds(kMaxRunningSeconds);
+    }
+  }
+
+  void FillArgs() {
+    input().clear_args();
+    for (const Flag& flag : module_->flags) {
+      if (!flag.alias.empty()) continue;
+      const std::string& value = parsed_.values.at(flag.name);
+      input().add_args(fmt::format("--{}={}", flag.name, value));
+      if (value != flag.default_value) {
+        resolved_.changed_args.push_back(fmt::format("--{}={}", flag.name, value));
+      }
+    }
+  }
+
+  const ResolveOptions& options_;
+  JobDraft* const draft_;
+  const ModuleType* module_ = nullptr;
+  worker::ParsedFlags parsed_;
+  ResolvedJob resolved_;
+};
+
+}  // namespace
+
+std::optional<ResolvedJob> ResolveJob(const ResolveOptions& options, JobDraft* draft) {
+  return Resolver(options, draft).Run();
+}
+
+}  // namespace muster::cluster

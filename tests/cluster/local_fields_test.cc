@@ -1,0 +1,101 @@
+// The table of what becomes of each field on one machine: complete, as documented, and as done.
+#include "cluster/local_fields.h"
+
+#include <gmock/gmock.h>
+
+#include <fstream>
+
+#include "configs/job_fields.h"
+#include "tests/harness/golden.h"
+
+namespace muster::cluster {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(LocalFields, DecideEveryFieldOfTrainingInput) {
+  const std::vector<std::string> paths = LeafPaths(*TrainingInput::descriptor(), "trainingInput");
+  EXPECT_GT(paths.size(), 50u);
+  for (const std::string& path : paths) EXPECT_NE(FindLocalField(path), nullptr) << path;
+}
+
+TEST(LocalFields, NameFieldsThatExist) {
+  const std::vector<std::string> all = LeafPaths(*Job::descriptor(), "");
+  for (const LocalField& field : LocalFields()) {
+    std::string path = field.path;
+    if (const size_t star = path.find('*'); star != std::string::npos)
+      path.replace(star, 1, "master");
+    const bool exists = std::any_of(all.begin(), all.end(), [&](const std::string& leaf) {
+      return leaf == path || leaf.starts_with(path + ".");
+    });
+    EXPECT_TRUE(exists) << field.path;
+    EXPECT_NE(field.text[0], '\0') << field.path;
+  }
+}
+
+// The page holds the table between two comments; everything else in it is written by hand.
+TEST(LocalFields, ThePageShowsTheTable) {
+  const std::string path = "docs/job-file.md", begin = "<!-- local fields -->\n",
+                    end = "<!-- end -->";
+  std::string page = ReadFileForTest(path);
+  const size_t from = page.find(begin), to = page.find(end);
+  ASSERT_TRUE(from != std::string::npos && to != std::string::npos && from < to);
+  page.replace(from + begin.size(), to - from - begin.size(), LocalFieldsMarkdown());
+  ExpectGolden(path, page);
+}
+
+std::vector<Substitution> Check(const std::string& yaml, std::string* problems) {
+  JobDraft draft;
+  ReadJobYaml(yaml, "job.yaml", &draft);
+  EXPECT_EQ(draft.problems.Text(), "");
+  std::vector<Substitution> substitutions = CheckLocalFields(&draft);
+  *problems = draft.problems.Text();
+  return substitutions;
+}
+
+TEST(LocalFields, WhatIsRefusedIsAProblemAtItsPlace) {
+  std::string problems;
+  Check(
+      "trainingInput:\n  masterConfig: {imageUri: i, tpuTfVersion: '2'}\n"
+      "  workerConfig: {containerArgs: [a], containerCommand: [b]}\n"
+      "  nasJobSpec: {searchSpace: s}\n  jobDir: gs://bucket/x\n",
+      &problems);
+  EXPECT_EQ(
+      problems,
+      "job.yaml:2:28: trainingInput.masterConfig.imageUri: cannot be done on one machine; roles "
+      "are "
+      "programs of this build, not containers: delete it and name a module in pythonModule\n"
+      "job.yaml:2:45: trainingInput.masterConfig.tpuTfVersion: cannot be done on one machine; "
+      "there "
+      "are no TPUs here: delete it\n"
+      "job.yaml:3:33: trainingInput.workerConfig.containerArgs: cannot be done on one machine; "
+      "roles "
+      "are programs of this build, not containers: delete it and name a module in pythonModule\n"
+      "job.yaml:3:56: trainingInput.workerConfig.containerCommand: cannot be done on one machine; "
+      "roles are programs of this build, not containers: delete it and name a module in "
+      "pythonModule\n"
+      "job.yaml:4:15: trainingInput.nasJobSpec: cannot be done on one machine; there is no "
+      "architecture search: delete it\n"
+      "job.yaml:5:11: trainingInput.jobDir: 'gs://bucket/x' is not a directory of this machine; "
+      "write a path such as jobs/first\n");
+}
+
+TEST(LocalFields, WhatIsSubstitutedIsTold) {
+  std::string problems;
+  const std::vector<Substitution> substitutions =
+      Check("trainingInput: {region: r, evaluatorCount: 2, enableWebAccess: false, workerCount: 2}",
+            &problems);
+  EXPECT_EQ(problems, "");
+  std::vector<std::string> lines;
+  for (const Substitution& s : substitutions)
+    lines.push_back(s.path + " " + s.where + " " + s.text);
+  EXPECT_THAT(
+      lines,
+      ElementsAre("trainingInput.evaluatorCount job.yaml:1:44 no evaluator process: the replicas "
+                  "share the evaluation",
+                  "trainingInput.region job.yaml:1:25 the job runs on this machine"));
+}
+
+}  // namespace
+}  // namespace muster::cluster

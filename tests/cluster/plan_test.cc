@@ -1,0 +1,155 @@
+// Plans: the text of --check for the classic file and for every tier, and the exit codes of the
+// command.
+#include "cluster/plan.h"
+
+#include <gmock/gmock.h>
+
+#include <cstdio>
+
+#include "cluster/command.h"
+#include "tests/cluster/toy_module.h"
+#include "tests/harness/golden.h"
+
+namespace muster::cluster {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Result {
+  int code = 0;
+  std::string out, err;
+};
+
+std::string Contents(std::FILE* file) {
+  std::string text;
+  std::rewind(file);
+  for (int c; (c = std::fgetc(file)) != EOF;) text += static_cast<char>(c);
+  std::fclose(file);
+  return text;
+}
+
+Result Launch(const std::vector<std::string>& words, int job_code = 0) {
+  CommandContext context;
+  context.words = words;
+  context.out = std::tmpfile();
+  context.err = std::tmpfile();
+  context.resolve.find_module = FindToy;
+  const RunJob run = [=](const ResolvedJob&, const Plan&) { return job_code; };
+  const std::vector<Command> commands = {
+      {"", "train", [&](const CommandContext& c) { return RunTrain(c, run); }},
+      {"predict", "classify clips",
+       [](const CommandContext& c) { return static_cast<int>(c.words.size()); }}};
+  Result result;
+  result.code = RunCommand(commands, context);
+  result.out = Contents(context.out);
+  result.err = Contents(context.err);
+  return result;
+}
+
+void ExpectPlan(const std::string& golden, std::vector<std::string> words) {
+  SCOPED_TRACE(golden);
+  words.insert(words.end(), {"--module-name", "toy.train", "--job-dir", "jobs/plan", "--check"});
+  const Result result = Launch(words);
+  EXPECT_EQ(result.code, 0);
+  EXPECT_EQ(result.err, "");
+  ExpectGolden("tests/cluster/plans/" + golden + ".txt", result.out);
+}
+
+TEST(Plan, TheClassicNineWorkerFile) { ExpectPlan("custom", {"--config", "configs/custom.yaml"}); }
+
+TEST(Plan, EveryTier) {
+  for (const char* tier : {"basic", "standard-1", "premium-1", "basic-gpu"}) {
+    ExpectPlan(tier, {"--scale-tier", tier});
+  }
+}
+
+TEST(Plan, EverythingThatIsDoneOtherwise) {
+  ExpectPlan("substituted",
+             {"--scale-tier=custom", "--master-machine-type=n1-standard-8", "--master-accelerator",
+              "count=1,type=nvidia-tesla-t4", "--worker-machine-type=n1-highcpu-16",
+              "--worker-count=2", "--worker-accelerator=count=2,type=nvidia-tesla-a100",
+              "--region=us-central1", "--consistency=SSP", "--staleness=3", "--optimizer=adam",
+              "--set", "training.chiefTrains=false", "--evaluator-machine-type=n1-standard-4",
+              "--evaluator-count=1", "--package-path=trainer", "--staging-bucket=gs://b"});
+}
+
+TEST(Plan, CountsAndPrices) {
+  JobDraft draft;
+  ReadJobFile("configs/custom.yaml", &draft);
+  draft.job.mutable_training_input()->set_python_module("toy");
+  ResolveOptions options;
+  options.find_module = FindToy;
+  const std::optional<ResolvedJob> resolved = ResolveJob(options, &draft);
+  ASSERT_TRUE(resolved) << draft.problems.Text();
+  const Plan plan = MakePlan(resolved->job, options.catalog);
+  EXPECT_EQ(plan.count(Role::kWorker), 9);
+  EXPECT_EQ(plan.count(Role::kParameterServer), 3);
+  EXPECT_EQ(plan.count(Role::kEvaluator), 0);
+  EXPECT_EQ(plan.replicas, 10);
+  EXPECT_EQ(plan.processes, 14);
+  EXPECT_FALSE(plan.one_process);
+  EXPECT_EQ(plan.steps, 18000);
+  EXPECT_EQ(plan.global_batch, 1000);
+  EXPECT_NEAR(*plan.usd_per_hour, 10 * 0.5672 + 3 * 0.4736, 1e-9);
+}
+
+TEST(Launch, WrongInputExitsWithTwoAndEveryProblem) {
+  const Result result = Launch({"--scale-tier=basik", "--check", "--seed=x"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(
+      result.err,
+      "command line: trainingInput.pythonModule: required: it names what is trained; write "
+      "pythonModule: speech_commands.train (or --module-name)\n"
+      "--scale-tier: 'basik' is not one of BASIC, STANDARD_1, PREMIUM_1, BASIC_GPU, BASIC_TPU, "
+      "CUSTOM; write `BASIC`\n"
+      "--seed: 'x' is not an integer; write a number such as 9\n");
+  EXPECT_EQ(
+      Launch({"--config", "no/such.yaml"}).err,
+      "no/such.yaml: cannot be read: No such file or directory; give the path of a job file after "
+      "--config\n");
+}
+
+TEST(Launch, BasicTpuIsUnderstoodAndRefused) {
+  const Result result = Launch({"--scale-tier=basic-tpu", "--module-name=toy", "--check"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_EQ(
+      result.err,
+      "--scale-tier: BASIC_TPU asks for a Cloud TPU, and Muster computes on CPUs and GPUs only; "
+      "write BASIC_GPU, or CUSTOM with machine types\n");
+}
+
+TEST(Launch, TheExitCodeIsTheJobs) {
+  EXPECT_EQ(Launch({"--scale-tier=basic", "--module-name=toy"}, 0).code, 0);
+  EXPECT_EQ(Launch({"--scale-tier=basic", "--module-name=toy"}, 130).code, 130);
+}
+
+TEST(Launch, TheFirstWordNamesACommand) {
+  EXPECT_EQ(Launch({"predict", "a", "b"}).code, 2);  // the words that the command got
+  EXPECT_EQ(Launch({"pradict"}).err, "launch has no command 'pradict'; write `predict`\n");
+  EXPECT_EQ(Launch({"job.yaml"}).err,
+            "launch has no command 'job.yaml'; write launch --config FILE\n");
+  EXPECT_EQ(Launch({"pradict"}).code, 2);
+  EXPECT_EQ(Launch({}).code, 2);
+  EXPECT_THAT(Launch({"--help"}).out, HasSubstr("launch predict: classify clips"));
+  EXPECT_EQ(Launch({"--help"}).code, 0);
+  EXPECT_THAT(Launch({"--check", "--help"}).out, HasSubstr("--config FILE"));
+}
+
+// The example jobs, with the modules of this build.
+TEST(Examples, EveryOneIsPlanned) {
+  for (const char* file :
+       {"configs/custom.yaml", "configs/speech_commands.yaml", "configs/speech_conv_basic.yaml"}) {
+    JobDraft draft;
+    ASSERT_TRUE(ReadJobFile(file, &draft)) << draft.problems.Text();
+    if (!draft.origins.Has("trainingInput.pythonModule")) {
+      SetJobField("trainingInput.pythonModule", "speech_commands.train", {"--module-name"}, &draft);
+    }
+    const std::optional<ResolvedJob> resolved = ResolveJob({}, &draft);
+    ASSERT_TRUE(resolved) << draft.problems.Text();
+    EXPECT_GT(MakePlan(resolved->job, Catalog::BuiltIn()).steps, 0) << file;
+  }
+}
+
+}  // namespace
+}  // namespace muster::cluster
