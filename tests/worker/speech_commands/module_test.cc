@@ -7,6 +7,7 @@
 
 #include <filesystem>
 
+#include "kernels/device.h"
 #include "worker/modules/speech_commands/wav.h"
 #include "worker/onnx/builder.h"
 
@@ -97,6 +98,27 @@ TEST_F(SpeechModuleTest, AFrontEndThatCannotBeIsAnError) {
   ASSERT_TRUE(flags.ok());
   EXPECT_THAT((*type)->make(*flags).status().message(),
               HasSubstr("from 20 to 4000 Hz does not fit a sample rate of 6000 Hz"));
+}
+
+TEST_F(SpeechModuleTest, AnImageTooSmallForTheModelIsAnError) {
+  const auto type = FindModule("speech_commands");
+  auto flags = ParseFlags(**type,
+                          std::vector<std::string>{"--model_architecture=low_latency_conv",
+                                                   "--dct_coefficient_count=5"},
+                          nullptr);
+  ASSERT_TRUE(flags.ok());
+  EXPECT_EQ((*type)->make(*flags).status().message(),
+            "low_latency_conv needs images of at least 1 frame by 8 coefficients, not 98 by 5");
+}
+
+TEST_F(SpeechModuleTest, TheModelTakesTheFeatures) {
+  const auto device = MakeCpuDevice(1);
+  for (const char* name :
+       {"single_fc", "conv", "low_latency_conv", "low_latency_svdf", "tiny_conv"}) {
+    const auto model = Make({std::string("--model_architecture=") + name})->MakeModel(*device);
+    EXPECT_EQ(model->input_size(), 98 * 40) << name;
+    EXPECT_EQ(model->num_classes(), 4) << name;
+  }
 }
 
 TEST_F(SpeechModuleTest, ReadsASingleFileAsEvaluationWouldWithoutNoise) {

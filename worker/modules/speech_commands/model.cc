@@ -7,13 +7,20 @@
 
 namespace muster::worker {
 
+ImageModelSettings SpeechCommands::image() const {
+  return {.frames = front_end_->frames(),
+          .bins = front_end_->settings().coefficients,
+          .classes = static_cast<int64_t>(labels().size())};
+}
+
+absl::Status SpeechCommands::CheckModel() const {
+  const std::unique_ptr<Device> device = MakeCpuDevice(1);
+  return MakeImageModel(architecture_, image(), *device).status();
+}
+
 std::unique_ptr<Model> SpeechCommands::MakeModel(Device& device) const {
-  ImageModelSettings settings;
-  settings.frames = front_end_->frames();
-  settings.bins = front_end_->output_size() / front_end_->frames();
-  settings.classes = static_cast<int64_t>(labels().size());
-  auto model = MakeImageModel(architecture_, settings, device);
-  CHECK(model.ok());  // Make has checked the name and the size
+  auto model = MakeImageModel(architecture_, image(), device);
+  CHECK(model.ok());  // Make has called CheckModel
   return *std::move(model);
 }
 

@@ -18,6 +18,7 @@ absl::StatusOr<std::unique_ptr<Module>> SpeechCommands::Make(const FlagValues& f
   module->augment_ = settings.augment;
   module->architecture_ = std::move(settings.architecture);
   module->front_end_ = std::make_shared<const MfccFrontEnd>(std::move(front_end));
+  RETURN_IF_ERROR(module->CheckModel());
   return module;
 }
 

@@ -16,6 +16,8 @@
 
 namespace muster::worker {
 
+struct ImageModelSettings;  // worker/models/models.h
+
 class SpeechCommands : public Module {
  public:
   // `flags` holds every flag of SpeechCommandsModule(). Fails with everything that is wrong with
@@ -42,6 +44,9 @@ class SpeechCommands : public Module {
 
   SpeechCommands() = default;
   absl::StatusOr<Data> Scan(Log& log) const;
+  ImageModelSettings image() const;
+  // Fails when the architecture does not take images of this size.
+  absl::Status CheckModel() const;
 
   CorpusSettings corpus_;
   AugmentSettings augment_;
