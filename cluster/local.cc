@@ -151,6 +151,7 @@ class LocalRun {
       spec.argv.push_back(fmt::format("--index={}", role.index));
     }
     spec.argv.push_back(fmt::format("--job-dir={}", job_.job_dir));
+    spec.argv.push_back(fmt::format("--threads={}", role.threads));
     spec.environment = Environment(role);
     spec.log_path = dir_.log(role.role, role.index);
     spec.fds = {{lifeline_.read_fd(), kLifelineFd}};

@@ -21,8 +21,8 @@ std::vector<LocalRole> LocalRoles(const Job& job, int cores) {
   const int servers = static_cast<int>(SizeOf(input, Role::kParameterServer).count);
   const bool custom = input.scale_tier() == CUSTOM;
   const bool alone = workers + servers == 0;
-  const bool chief =
-      !alone && (!job.training().has_chief_trains() || job.training().chief_trains());
+  const bool chief = !alone && (!job.training().has_chief_trains() ||
+                                job.training().chief_trains() || workers == 0);
   const int trainers = std::max(1, workers + (chief ? 1 : 0));
   const int threads =
       job.training().threads() > 0 ? job.training().threads() : std::max(1, cores / trainers);

@@ -70,6 +70,7 @@ absl::Status Slice::Restore(const Checkpoint& checkpoint) {
 }
 
 void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
+  CHECK_EQ(message.payload.size(), View(sum_).size_bytes());
   const rpc::Header header = message.header;
   const auto v = static_cast<ReplicaId>(header.replica);
   int64_t& clock = state_.clocks[header.replica];
@@ -115,7 +116,7 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
   }
   if (wants) {
     const bool in_place = context_.policy->exact() && verdict != Verdict::kDrop;
-    AddReader({peer, v, header.step + 1, -1, false, in_place});
+    readers_.push_back({peer, v, header.step + 1, -1, false, in_place});
   }
   AnswerReaders();
   ReachCuts();
@@ -123,8 +124,9 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
 
 void Slice::OnPull(const std::shared_ptr<Peer>& peer, const rpc::Header& header) {
   const bool all_at_clock = (header.flags & rpc::kAllAtClock) != 0;
-  AddReader({peer, static_cast<int32_t>(header.replica), header.step, header.version, all_at_clock,
-             /*in_place=*/false});
+  readers_.push_back({peer, static_cast<int32_t>(header.replica), header.step, header.version,
+                      all_at_clock,
+                      /*in_place=*/false});
   AnswerReaders();
 }
 
@@ -235,8 +237,8 @@ void Slice::Hold(const std::shared_ptr<Peer>& peer, rpc::Message message) {
   Count(context_.counters->held);
   Count(context_.counters->bytes_in, slice_.size * int64_t{sizeof(float)});
   if ((header.flags & rpc::kWantParams) != 0) {
-    AddReader({peer, static_cast<int32_t>(header.replica), header.step + 1, -1, false,
-               context_.policy->exact()});
+    readers_.push_back({peer, static_cast<int32_t>(header.replica), header.step + 1, -1, false,
+                        context_.policy->exact()});
   }
   AnswerReaders();
 }
@@ -300,16 +302,6 @@ void Slice::Poison(absl::Status status) {
   ReachCuts();
 }
 
-void Slice::AddReader(Reader reader) {
-  if (readers_.size() >= kReadersPerReplica * state_.clocks.size()) {
-    Refuse(*reader.peer, HeaderOf(reader),
-           absl::ResourceExhaustedError(
-               fmt::format("{} readers wait for {} already", readers_.size(), Name())));
-    return;
-  }
-  readers_.push_back(std::move(reader));
-}
-
 absl::StatusOr<bool> Slice::Ready(const Reader& reader, int64_t& version) const {
   const bool exact = reader.version >= 0;
   if (exact) {
@@ -348,6 +340,12 @@ void Slice::AnswerReaders() {
     }
   }
   readers_.resize(kept);
+  while (readers_.size() > kReadersPerReplica * state_.clocks.size()) {
+    Refuse(*readers_.back().peer, HeaderOf(readers_.back()),
+           absl::ResourceExhaustedError(
+               fmt::format("{} readers wait for {} already", readers_.size() - 1, Name())));
+    readers_.pop_back();
+  }
 }
 
 void Slice::Answer(const Reader& reader, int64_t version) {

@@ -103,7 +103,7 @@ class Slice {
   void RefuseNonFinite(const Peer& peer, const rpc::Header& header);
   void Poison(absl::Status status);
 
-  void AddReader(Reader reader);
+  // Answers whoever can be answered; refuses the newest when too many are left.
   void AnswerReaders();
   // Whether the reader can be answered now; `version` is then what it gets. OutOfRange when
   // that version is gone.

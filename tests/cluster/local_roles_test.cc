@@ -56,6 +56,13 @@ TEST(LocalRolesTest, AChiefThatDoesNotTrainHasNoProcess) {
               ElementsAre("master master-0 x1", "worker worker-0 x4", "worker worker-1 x4"));
 }
 
+TEST(LocalRolesTest, WithoutWorkersTheChiefTrainsWhateverTheFileSays) {
+  Job job = Custom(0, 1);
+  job.mutable_training()->set_chief_trains(false);
+  EXPECT_THAT(Names(LocalRoles(job, 2)),
+              ElementsAre("master master-0 x1", "ps ps-0 x1", "worker chief-0 x2"));
+}
+
 TEST(LocalRolesTest, ThreadsOfTheJobFileWin) {
   Job job = Custom(2, 1);
   job.mutable_training()->set_threads(3);

@@ -148,6 +148,17 @@ TEST(BspClusterTest, TheSameBitsWhateverServersShardsWorkersAndTiming) {
       }
     }
   }
+  for (const uint64_t delay_seed : {11, 12, 13}) {
+    Servers cluster(table, {.replicas = 5,
+                            .servers = 2,
+                            .shards = 2,
+                            .optimizer = "adam",
+                            .learning_rate = 0.01f,
+                            .delay_seed = delay_seed});
+    cluster.Initialize();
+    ASSERT_EQ(Train(cluster, table, leases[delay_seed % 3], 0, kSteps, seed += 10, true), expected)
+        << "delay seed " << delay_seed;
+  }
   float moved = 0;
   for (const float w : expected) {
     ASSERT_TRUE(std::isfinite(w));

@@ -10,6 +10,7 @@
 
 #include "ps/server.h"
 #include "rpc/inproc_transport.h"
+#include "tests/harness/delay_transport.h"
 
 namespace muster::ps {
 
@@ -23,6 +24,7 @@ struct JobOptions {
   float learning_rate = 1;
   uint64_t seed = 1;
   int64_t held_bytes_budget = 1 << 20;
+  uint64_t delay_seed = 0;  // not 0: messages are held back for random times
 };
 
 class Servers {
@@ -31,6 +33,10 @@ class Servers {
       : partition_(MakePartition(table, options.servers)),
         policy_(*MakeConsistencyPolicy(options.mode, options.staleness)),
         optimizer_(*MakeOptimizer(options.optimizer, {})) {
+    if (options.delay_seed != 0) {
+      delayed_ = harness::MakeDelayTransport(
+          *inproc_, {.seed = options.delay_seed, .max_delay_us = 300, .rare_delay_us = 3'000});
+    }
     for (int i = 0; i < options.servers; ++i) {
       ServerOptions server;
       server.index = i;
@@ -65,7 +71,7 @@ class Servers {
     servers_.clear();
   }
 
-  rpc::Transport& transport() { return *transport_; }
+  rpc::Transport& transport() { return delayed_ ? *delayed_ : *inproc_; }
   const Partition& partition() const { return partition_; }
   const std::vector<std::string>& addresses() const { return addresses_; }
   Server& server(int i) { return *servers_[static_cast<size_t>(i)]; }
@@ -77,13 +83,14 @@ class Servers {
       rpc::Hello self;
       self.role = "ps";
       self.index = static_cast<int>(i);
-      listeners_.push_back(*transport_->Listen("inproc:0", self, servers_[i]->acceptor()));
+      listeners_.push_back(*transport().Listen("inproc:0", self, servers_[i]->acceptor()));
       addresses_.push_back(listeners_.back()->address());
     }
   }
 
   const std::unique_ptr<Log> log_ = Log::Discard();
-  const std::unique_ptr<rpc::Transport> transport_ = rpc::MakeInprocTransport();
+  const std::unique_ptr<rpc::Transport> inproc_ = rpc::MakeInprocTransport();
+  std::unique_ptr<rpc::Transport> delayed_;
   const Partition partition_;
   const std::unique_ptr<const ConsistencyPolicy> policy_;
   const std::unique_ptr<const Optimizer> optimizer_;

@@ -56,7 +56,7 @@ class HookedOptimizer final : public Optimizer {
 class ShardTest : public testing::Test {
  protected:
   ShardTest() {
-    // Eight slices of 25,000 elements, and one of 10.
+    // Slices of about 25,000 elements, and one of 10.
     table_ =
         *ParamTable::Make({{.name = "big", .shape = {200'000}}, {.name = "small", .shape = {10}}});
     partition_ = MakePartition(table_, 1);
@@ -133,7 +133,8 @@ TEST_F(ShardTest, EachSliceKeepsItsOrder) {
 }
 
 TEST_F(ShardTest, StopsWithWorkInItsMailboxAndLetsGoOfIt) {
-  auto gradient = std::make_shared<const std::vector<float>>(25'000, 0.0f);
+  const auto size = static_cast<size_t>(partition_.slices[0].size);
+  auto gradient = std::make_shared<const std::vector<float>>(size, 0.0f);
   for (int64_t step = 0; step < 50; ++step) {
     shard_->Post(peer_,
                  PushMessage(0, 0, step, false,

@@ -153,6 +153,25 @@ TEST_F(MakerTest, ASetIsNoMixture) {
                                             "another --out, or remove it."));
 }
 
+TEST_F(MakerTest, SomebodyElsesSetIsLeftAlone) {
+  fs::create_directories(dir_ + "/a/yes");
+  const Result result = Run("--out " + dir_ + "/a --clips 5");
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.text, HasSubstr(dir_ + "/a: holds folders that make_speech_data did not make; "
+                                            "write another --out"));
+  EXPECT_EQ(Run("--out " + dir_ + "/a --clips 5 --if-missing").code, 0);
+  EXPECT_TRUE(Read(dir_ + "/a").empty());
+}
+
+TEST_F(MakerTest, IfMissingMakesAndCompletes) {
+  ASSERT_EQ(Run("--out " + dir_ + "/a --clips 5 --if-missing").code, 0);
+  const Files whole = Read(dir_ + "/a");
+  EXPECT_EQ(whole.size(), 5 + 6 + 1);
+  fs::remove_all(dir_ + "/a/yes");
+  ASSERT_EQ(Run("--out " + dir_ + "/a --clips 5 --if-missing").code, 0);
+  EXPECT_TRUE(Read(dir_ + "/a") == whole);
+}
+
 TEST_F(MakerTest, AFolderThatCannotBeMadeIsNamed) {
   std::ofstream(dir_ + "/file") << "x";
   const Result result = Run("--out " + dir_ + "/file/a --clips 5");

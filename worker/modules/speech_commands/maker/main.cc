@@ -88,6 +88,8 @@ int main(int argc, char** argv) {
   app.add_option("--processes", settings.processes, "at the same time")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
+  bool if_missing = false;
+  app.add_flag("--if-missing", if_missing, "leave --out as it is where it holds another set");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -100,6 +102,10 @@ int main(int argc, char** argv) {
   absl::Status status = engine.status();
   if (status.ok()) {
     status = muster::worker::Make(**engine, settings, ProgressDisplay());
+  }
+  if (if_missing && absl::IsFailedPrecondition(status)) {
+    fmt::print("{} holds a data set, which stays as it is\n", settings.out);
+    return 0;
   }
   if (!status.ok()) {
     fmt::print(stderr, "make_speech_data: {}\n", std::string(status.message()));

@@ -150,6 +150,21 @@ class Children {
   std::map<pid_t, const Task*> running_;
 };
 
+absl::Status MakeFolder(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  return error ? ErrnoStatus(error.value(), fmt::format("cannot make the folder {}", folder))
+               : absl::OkStatus();
+}
+
+bool HoldsFolders(const std::string& dir) {
+  std::error_code error;
+  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+    if (it->is_directory(error)) return true;
+  }
+  return false;
+}
+
 // What a set is a function of stands beside it, so that no set is a mixture.
 absl::Status CheckRecord(const Engine& engine, const MakeSettings& settings) {
   const std::string path = settings.out + "/made_by.txt";
@@ -157,8 +172,14 @@ absl::Status CheckRecord(const Engine& engine, const MakeSettings& settings) {
       "make_speech_data 1\nengine {}\nseed {}\nwords {}\nunknown {}\nnoise_seconds {}\n",
       engine.name(), settings.plan.seed, fmt::join(settings.plan.words, ","),
       fmt::join(settings.plan.unknown, ","), settings.noise_seconds);
+  RETURN_IF_ERROR(MakeFolder(settings.out));
   const absl::StatusOr<std::string> found = ReadFile(path);
   if (absl::IsNotFound(found.status())) {
+    if (HoldsFolders(settings.out)) {
+      return absl::FailedPreconditionError(
+          fmt::format("{}: holds folders that make_speech_data did not make; write another --out",
+                      settings.out));
+    }
     return WriteFileAtomically(path, record);
   }
   RETURN_IF_ERROR(found.status());
@@ -172,14 +193,10 @@ absl::Status CheckRecord(const Engine& engine, const MakeSettings& settings) {
 }
 
 absl::Status MakeFolders(const MakeSettings& settings, std::span<const ClipPlan> plans) {
-  std::set<std::string> folders = {settings.out, settings.out + "/" + kNoiseFolder};
+  std::set<std::string> folders = {settings.out + "/" + kNoiseFolder};
   for (const ClipPlan& plan : plans) folders.insert(settings.out + "/" + plan.word);
   for (const std::string& folder : folders) {
-    std::error_code error;
-    fs::create_directories(folder, error);
-    if (error) {
-      return ErrnoStatus(error.value(), fmt::format("cannot make the folder {}", folder));
-    }
+    RETURN_IF_ERROR(MakeFolder(folder));
   }
   return absl::OkStatus();
 }
@@ -188,8 +205,8 @@ absl::Status MakeFolders(const MakeSettings& settings, std::span<const ClipPlan>
 
 absl::Status Make(Engine& engine, const MakeSettings& settings, const MakeProgress& progress) {
   const std::vector<ClipPlan> plans = PlanClips(settings.plan, engine.voices(), settings.clips);
-  RETURN_IF_ERROR(MakeFolders(settings, plans));
   RETURN_IF_ERROR(CheckRecord(engine, settings));
+  RETURN_IF_ERROR(MakeFolders(settings, plans));
   std::vector<Task> tasks;
   std::vector<std::string> noises = NoiseNames();
   noises.insert(noises.begin(), kBabble);

@@ -29,7 +29,8 @@ struct MakeSettings {
 // Called with the clips that exist so far, at least after each block.
 using MakeProgress = std::function<void(int64_t done, int64_t all)>;
 
-// Fails when `out` cannot be written, or holds a set of another engine, seed or words.
+// Fails when `out` cannot be written; with kFailedPrecondition when it holds another set: of
+// another engine, seed or words, or not made here at all.
 absl::Status Make(Engine& engine, const MakeSettings& settings, const MakeProgress& progress);
 
 }  // namespace muster::worker
