@@ -9,7 +9,7 @@
 //   conv2d    SAME or VALID cross-correlation numbers: stride_h, stride_w, same (0, 1)
 //                                             params: filter [kh, kw, in, out], b [out]
 //   max_pool  SAME or VALID                   numbers: window_h, window_w, stride_h, stride_w, same
-//   relu, dropout (nothing in inference), reshape: no numbers
+//   relu, tanh, dropout (nothing in inference), reshape: no numbers
 //   svdf      see the layer                   numbers: rank
 #pragma once
 

@@ -59,9 +59,8 @@ class LayerNodes {
     return {onnx_.AddNode("MaxPool", layer_.name, {ChannelsFirst(in)}, Window(kernel)), true};
   }
 
-  Flow Relu(const Flow& in) {
-    return {onnx_.AddNode("Relu", layer_.name, {in.value}), in.channels_first};
-  }
+  Flow Relu(const Flow& in) { return Elementwise("Relu", in); }
+  Flow Tanh(const Flow& in) { return Elementwise("Tanh", in); }
 
   Flow Nothing(const Flow& in) {
     // Another shape of the same elements: only the row-major order means something.
@@ -87,6 +86,10 @@ class LayerNodes {
   }
 
  private:
+  Flow Elementwise(const char* op, const Flow& in) {
+    return {onnx_.AddNode(op, layer_.name, {in.value}), in.channels_first};
+  }
+
   int64_t Number(const std::string& name) const {
     const auto found = layer_.numbers.find(name);
     CHECK(found != layer_.numbers.end());
@@ -194,8 +197,8 @@ struct Kind {
 constexpr Kind kKinds[] = {
     {"dense", &LayerNodes::Dense},      {"conv2d", &LayerNodes::Conv2d},
     {"max_pool", &LayerNodes::MaxPool}, {"relu", &LayerNodes::Relu},
-    {"dropout", &LayerNodes::Nothing},  {"reshape", &LayerNodes::Nothing},
-    {"svdf", &LayerNodes::Svdf},
+    {"tanh", &LayerNodes::Tanh},        {"dropout", &LayerNodes::Nothing},
+    {"reshape", &LayerNodes::Nothing},  {"svdf", &LayerNodes::Svdf},
 };
 
 const Kind* FindKind(const std::string& name) {

@@ -9,58 +9,14 @@
 #include <limits>
 #include <numbers>
 
-#include "kernels/philox.h"
 #include "telemetry/file.h"
+#include "tests/harness/clips.h"
 #include "tests/harness/onnx_runtime.h"
 
 namespace muster::worker {
 namespace {
 
 constexpr int kSamples = 16000;
-using Clip = std::vector<float>;  // [kSamples]
-
-// As a 16-bit file would have it.
-float Quantized(double x) {
-  return static_cast<float>(std::clamp(std::round(x * 32768), -32768.0, 32767.0) / 32768);
-}
-
-template <typename F>
-Clip Make(F sample) {
-  Clip clip(kSamples);
-  for (int n = 0; n < kSamples; ++n) clip[n] = Quantized(sample(n));
-  return clip;
-}
-
-double Sine(double hz, int n) { return std::sin(2 * std::numbers::pi * hz * n / kSamples); }
-
-double Noise(int n) {
-  const PhiloxBlock random = Philox(DeriveKey(7, HashName("noise")), uint64_t(n));
-  return 2.0 * UniformFloat(random[0]) - 1;
-}
-
-struct Named {
-  std::string name;
-  Clip clip;
-};
-
-std::vector<Named> Clips() {
-  return {
-      {"silence", Clip(kSamples, 0.0F)},
-      {"noise", Make([](int n) { return 0.5 * Noise(n); })},
-      {"noise of the last bit", Make([](int n) { return Noise(n) / 32768; })},
-      {"one sample", Make([](int n) { return n == 8000 ? 1.0 / 32768 : 0.0; })},
-      {"voice and then silence", Make([](int n) {
-         const double voice = Sine(140, n) + 0.5 * Sine(280, n) + 0.4 * Sine(700, n) +
-                              0.2 * Sine(2240, n) + 0.02 * Noise(n);
-         return n < 9000 ? 0.3 * voice * std::sin(std::numbers::pi * n / 9000) : 0.0;
-       })},
-      {"full scale at 440 Hz", Make([](int n) { return Sine(440, n); })},
-      {"full scale at 3000 Hz", Make([](int n) { return Sine(3000, n); })},
-      {"full scale at 7000 Hz, above all channels", Make([](int n) { return Sine(7000, n); })},
-      {"quiet 1000 Hz", Make([](int n) { return 0.001 * Sine(1000, n); })},
-      {"a constant", Make([](int) { return 0.25; })},
-  };
-}
 
 // How far two float32 evaluations of one frame's coefficients may be apart, u being the unit
 // roundoff. A magnitude is a sum of `window` products: rounding of random sign leaves u √window
@@ -112,15 +68,19 @@ TEST(FrontEndOnnx, AgreesWithTheFrontEndToTheRoundingOfFloat32) {
   const std::string model = directory + "/front_end.onnx";
   ASSERT_TRUE(WriteFileAtomically(model, onnx.Serialize()).ok());
 
-  std::vector<Clip> clips;
-  for (const Named& named : Clips()) clips.push_back(named.clip);
+  std::vector<std::string> names;
+  std::vector<std::vector<float>> clips;
+  for (const harness::Clip& clip : harness::Clips()) {
+    names.push_back(clip.name);
+    clips.push_back(clip.pcm());
+  }
   const auto rows = harness::RunOnnxRuntime(model, clips, directory);
   ASSERT_TRUE(rows.ok()) << rows.status();
   ASSERT_EQ(rows->size(), clips.size());
 
   const int coefficients = front_end->settings().coefficients;
   for (size_t i = 0; i < clips.size(); ++i) {
-    SCOPED_TRACE(Clips()[i].name);
+    SCOPED_TRACE(names[i]);
     MfccFrontEnd::Scratch scratch;
     std::vector<float> own(front_end->output_size());
     front_end->Compute(clips[i], scratch, own);

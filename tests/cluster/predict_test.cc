@@ -1,0 +1,196 @@
+// `launch predict` on a job directory made by hand: what it prints, and the exit codes.
+#include "cluster/predict.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "configs/job_yaml.h"
+#include "master/job_directory.h"
+#include "ps/checkpoint.h"
+#include "telemetry/file.h"
+
+namespace muster::cluster {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Four classes; the logits are the input times one weight.
+class ScaleModel : public worker::Model {
+ public:
+  ScaleModel() {
+    params_.emplace_back();
+    params_.back().name = "scale";
+    params_.back().shape = {1};
+  }
+  const std::vector<ps::ParamSpec>& params() const override { return params_; }
+  void Prepare(const ps::ParamTable&, int64_t) override {}
+  float Loss(std::span<const float>, const worker::Batch&, const worker::ItemKey&) override {
+    return 0;
+  }
+  void Backward(std::span<const float>, std::span<float>, const worker::OnGrad&) override {}
+  void Predict(std::span<const float> weights, const worker::Batch& batch,
+               std::span<float> logits) override {
+    for (size_t c = 0; c < logits.size(); ++c) logits[c] = weights[0] * batch.inputs[c];
+  }
+  int64_t num_classes() const override { return 4; }
+  int64_t input_size() const override { return 4; }
+  double flops_per_sample() const override { return 0; }
+
+ private:
+  std::vector<ps::ParamSpec> params_;
+};
+
+// Reads files of four numbers.
+class NumbersModule : public worker::Module {
+ public:
+  std::unique_ptr<worker::Model> MakeModel(Device&) const override {
+    return std::make_unique<ScaleModel>();
+  }
+  absl::StatusOr<std::shared_ptr<const worker::Dataset>> MakeDataset(worker::Split, uint64_t,
+                                                                     Log&) const override {
+    return absl::UnimplementedError("no data");
+  }
+  std::vector<std::string> labels() const override { return {"up", "down", "left", "backward"}; }
+  absl::Status ReadInput(const std::string& path, std::span<float> input) const override {
+    std::ifstream file(path);
+    for (float& x : input) file >> x;
+    if (!file) return absl::InvalidArgumentError(path + ": is not four numbers");
+    return absl::OkStatus();
+  }
+};
+
+absl::StatusOr<std::unique_ptr<worker::Module>> MakeNumbers(const Job& job) {
+  if (job.training_input().python_module() != "numbers.train") {
+    return absl::NotFoundError("no module is called " + job.training_input().python_module());
+  }
+  return std::make_unique<NumbersModule>();
+}
+
+class PredictTest : public ::testing::Test {
+ protected:
+  PredictTest() : dir_(MakeFolder()) {}
+  ~PredictTest() override { std::filesystem::remove_all(dir_.root()); }
+
+  static std::string MakeFolder() {
+    std::string folder = ::testing::TempDir() + "predict_test.XXXXXX";
+    return mkdtemp(folder.data());
+  }
+
+  void WriteJob(const std::string& module = "numbers.train") {
+    Job job;
+    job.mutable_training_input()->set_python_module(module);
+    ASSERT_TRUE(WriteFileAtomically(dir_.job_yaml(), WriteJobYaml(job)).ok());
+  }
+  void WriteCheckpoint(int64_t step, float scale) {
+    const ps::ParamTable table = *ps::ParamTable::Make(ScaleModel().params());
+    std::filesystem::create_directories(dir_.checkpoint(step));
+    const std::string path = ps::CheckpointPartPath(dir_.checkpoint(step), 0);
+    const std::vector<ps::SavedSlice> slices = {{0, step, {scale}, {}}};
+    ASSERT_TRUE(
+        ps::WriteCheckpointPart(path, table, ps::MakePartition(table, 1), {}, step, slices).ok());
+    master::Manifest manifest;
+    manifest.step = step;
+    manifest.parts = {{std::filesystem::path(path).filename(),
+                       static_cast<int64_t>(std::filesystem::file_size(path))}};
+    ASSERT_TRUE(master::CommitCheckpoint(dir_, manifest).ok());
+  }
+  std::string WriteInput(const std::string& name, const std::string& text) {
+    const std::string path = dir_.root() + "/" + name;
+    std::ofstream(path) << text;
+    return path;
+  }
+
+  // Runs it; what it printed is in out_ and err_.
+  int Predict(const std::vector<std::string>& files) {
+    std::FILE* out = std::tmpfile();
+    std::FILE* err = std::tmpfile();
+    const int code = RunPredict(dir_.root(), files, MakeNumbers, out, err);
+    out_ = TakeText(out);
+    err_ = TakeText(err);
+    return code;
+  }
+
+  static std::string TakeText(std::FILE* file) {
+    std::string text(std::ftell(file), '\0');
+    std::rewind(file);
+    EXPECT_EQ(std::fread(text.data(), 1, text.size(), file), text.size());
+    std::fclose(file);
+    return text;
+  }
+
+  const master::JobDirectory dir_;
+  std::string out_, err_;
+};
+
+TEST_F(PredictTest, PrintsTheThreeLikeliestLabelsOfEachFile) {
+  WriteJob();
+  WriteCheckpoint(100, 2);
+  const std::string a = WriteInput("a", "0 1 0.5 -1");
+  const std::string longer = WriteInput("longer", "3 0 0 0");
+  EXPECT_EQ(Predict({a, longer}), 0);
+  EXPECT_EQ(out_, a + "        down      65.7 %   left      24.2 %   up         8.9 %\n" + longer +
+                      "   up        99.3 %   down       0.2 %   left       0.2 %\n");
+  EXPECT_EQ(err_, "");
+}
+
+TEST_F(PredictTest, UsesTheNewestCheckpoint) {
+  WriteJob();
+  WriteCheckpoint(100, 2);
+  WriteCheckpoint(200, -2);
+  EXPECT_EQ(Predict({WriteInput("a", "9 0 0 0")}), 0);
+  EXPECT_THAT(out_, HasSubstr("a   down      33.3 %"));
+}
+
+TEST_F(PredictTest, ADamagedCheckpointIsSaidAndTheOneBeforeIsUsed) {
+  WriteJob();
+  WriteCheckpoint(100, 2);
+  WriteCheckpoint(200, -2);
+  std::filesystem::resize_file(ps::CheckpointPartPath(dir_.checkpoint(200), 0), 10);
+  EXPECT_EQ(Predict({WriteInput("a", "9 0 0 0")}), 0);
+  EXPECT_THAT(out_, HasSubstr("a   up       100.0 %"));
+  EXPECT_THAT(err_, HasSubstr("step-200"));
+}
+
+TEST_F(PredictTest, ABadFileIsNamedAndTheOthersArePredicted) {
+  WriteJob();
+  WriteCheckpoint(100, 2);
+  const std::string bad = WriteInput("bad", "zero one");
+  const std::string good = WriteInput("good", "3 0 0 0");
+  EXPECT_EQ(Predict({bad, good, dir_.root() + "/absent"}), 1);
+  EXPECT_THAT(out_, HasSubstr(good + "  "));
+  EXPECT_EQ(err_, bad + ": is not four numbers\n" + dir_.root() + "/absent: is not four numbers\n");
+}
+
+TEST_F(PredictTest, ADirectoryThatIsNoJobsIsWrongInput) {
+  EXPECT_EQ(Predict({"a"}), 2);
+  EXPECT_THAT(err_, HasSubstr(dir_.root() + " is not a job's directory"));
+  EXPECT_EQ(out_, "");
+}
+
+TEST_F(PredictTest, AJobWithoutACheckpointIsWrongInput) {
+  WriteJob();
+  EXPECT_EQ(Predict({"a"}), 2);
+  EXPECT_THAT(err_, HasSubstr("checkpoint"));
+}
+
+TEST_F(PredictTest, AnUnknownModuleIsWrongInput) {
+  WriteJob("ghosts");
+  WriteCheckpoint(100, 2);
+  EXPECT_EQ(Predict({"a"}), 2);
+  EXPECT_THAT(err_, HasSubstr("ghosts"));
+}
+
+TEST_F(PredictTest, OnlyDamagedCheckpointsIsAFailure) {
+  WriteJob();
+  WriteCheckpoint(100, 2);
+  std::filesystem::resize_file(ps::CheckpointPartPath(dir_.checkpoint(100), 0), 10);
+  EXPECT_EQ(Predict({"a"}), 1);
+  EXPECT_THAT(err_, HasSubstr("step-100"));
+}
+
+}  // namespace
+}  // namespace muster::cluster
