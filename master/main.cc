@@ -13,8 +13,7 @@
 #include <thread>
 
 #include "cluster/lifeline.h"
-#include "cluster/plan.h"
-#include "configs/catalog.h"
+#include "cluster/plan_report.h"
 #include "configs/job_yaml.h"
 #include "configs/tiers.h"
 #include "master/coordinator.h"
@@ -106,7 +105,11 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   options.host = HostName();
   options.pid = getpid();
   options.make_module = MakeModuleOf;
-  cluster::DescribePlan(job, &options);
+  cluster::PlanReport plan = cluster::MakePlanReport(job);
+  options.plan = std::move(plan.rows);
+  options.settings = std::move(plan.settings);
+  options.substitutions = std::move(plan.substitutions);
+  options.dollars_per_hour = plan.dollars_per_hour;
   ASSIGN_OR_RETURN(std::shared_ptr<Coordinator> coordinator, Coordinator::Make(options));
   ForwardSignals(coordinator, signals);
 
