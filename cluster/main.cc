@@ -1,14 +1,111 @@
 // The program `launch`. See docs/job-file.md, and `launch --help`.
+#include <fmt/format.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
 #include "cluster/command.h"
+#include "cluster/local.h"
+#include "cluster/local_roles.h"
+#include "cluster/plan_report.h"
+#include "cluster/predict.h"
+#include "configs/job_yaml.h"
+#include "master/roles.h"
+
+namespace muster::cluster {
+namespace {
+
+// Cores that this process may run on.
+int Cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+// The folder of this program, where the roles' programs lie too.
+std::string ProgramFolder() {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  return error ? "." : self.parent_path().string();
+}
+
+// Runs the job on this machine.
+int RunHere(const ResolvedJob& resolved, char** environment) {
+  Job complete = resolved.job;
+  const int cores = Cores();
+  if (complete.training().threads() == 0) {
+    // What the roles use is written into job.yaml, so that a resume uses it too.
+    int threads = 1;
+    for (const LocalRole& role : LocalRoles(complete, cores)) {
+      threads = std::max(threads, role.threads);
+    }
+    complete.mutable_training()->set_threads(threads);
+  }
+  LocalJob job = MakeLocalJob(complete, cores);
+  PlanReport plan = MakePlanReport(complete);
+  job.plan = std::move(plan.rows);
+  job.settings = std::move(plan.settings);
+  job.dollars_per_hour = plan.dollars_per_hour;
+  for (const Substitution& substitution : resolved.substitutions) {
+    job.substitutions.emplace_back(substitution.path, substitution.text);
+  }
+  LocalOptions options;
+  options.program_dir = ProgramFolder();
+  for (char** entry = environment; *entry != nullptr; ++entry) {
+    options.environment.emplace_back(*entry);
+  }
+  const char* term = std::getenv("TERM");
+  options.term = term == nullptr ? "" : term;
+  return RunLocal(job, options);
+}
+
+constexpr const char* kPredictUsage =
+    "usage: launch predict --job-dir D clip.wav...\n"
+    "Prints the three likeliest words of each clip with their probabilities.\n";
+
+int RunPredictCommand(const CommandContext& context) {
+  std::string job_dir;
+  std::vector<std::string> files;
+  for (size_t i = 0; i < context.words.size(); ++i) {
+    const std::string& word = context.words[i];
+    if (word == "--help") {
+      std::fputs(kPredictUsage, context.out);
+      return kSucceeded;
+    }
+    if (word == "--job-dir" && i + 1 < context.words.size()) {
+      job_dir = context.words[++i];
+    } else if (word.starts_with("--job-dir=")) {
+      job_dir = word.substr(word.find('=') + 1);
+    } else if (word.starts_with("-")) {
+      fmt::print(context.err, "launch predict: unknown flag {}\n{}", word, kPredictUsage);
+      return kWrongInput;
+    } else {
+      files.push_back(word);
+    }
+  }
+  if (job_dir.empty() || files.empty()) {
+    std::fputs(kPredictUsage, context.err);
+    return kWrongInput;
+  }
+  return RunPredict(job_dir, files, master::MakeModuleOf, context.out, context.err);
+}
+
+}  // namespace
+}  // namespace muster::cluster
 
 int main(int argc, char** argv) {
   using namespace muster::cluster;
-  const RunJob run = [](const ResolvedJob&, const Plan&) {
-    std::fputs("launch: this build checks jobs and cannot run them; add --check\n", stderr);
-    return kJobFailed;
+  const RunJob run = [](const ResolvedJob& resolved, const Plan&) {
+    return RunHere(resolved, environ);
   };
   const std::vector<Command> commands = {
       {"", "train a job", [&](const CommandContext& context) { return RunTrain(context, run); }},
+      {"predict", "say what clips are, with the model of a job directory", RunPredictCommand},
   };
   CommandContext context;
   context.words.assign(argv + 1, argv + argc);
