@@ -63,6 +63,11 @@ std::string ToString(const Problem& problem) {
 
 void Problems::Add(Origin origin, std::string field, std::string what, std::string write) {
   Problem problem{std::move(origin), std::move(field), std::move(what), std::move(write)};
+  constexpr size_t kKept = 1000;
+  if (problems_.size() == kKept) {
+    ++dropped_;
+    return;
+  }
   if (std::find(problems_.begin(), problems_.end(), problem) != problems_.end()) return;
   problems_.push_back(std::move(problem));
 }
@@ -82,7 +87,7 @@ std::string Problems::Text(size_t limit) const {
   size_t shown = 0;
   for (const Problem& problem : Sorted()) {
     if (shown++ == limit) {
-      return text + fmt::format("and {} more problems\n", problems_.size() - limit);
+      return text + fmt::format("and {} more problems\n", size() - limit);
     }
     text += ToString(problem) + "\n";
   }

@@ -68,10 +68,10 @@ std::string ToString(const Problem& problem);
 
 class Problems {
  public:
-  // The same problem twice counts once.
+  // The same problem twice counts once. Only the first thousand are kept; the rest are counted.
   void Add(Origin origin, std::string field, std::string what, std::string write);
   bool empty() const { return problems_.empty(); }
-  size_t size() const { return problems_.size(); }
+  size_t size() const { return problems_.size() + dropped_; }
   // By place: files first, by line and column, then flags in the order in which they were found.
   std::vector<Problem> Sorted() const;
   // One line each, at most `limit` of them, and then how many more there are. Empty when there is
@@ -80,6 +80,7 @@ class Problems {
 
  private:
   std::vector<Problem> problems_;
+  size_t dropped_ = 0;
 };
 
 }  // namespace muster

@@ -104,6 +104,12 @@ TEST(HostileYaml, ManyProblemsAreCounted) {
   EXPECT_THAT(ProblemsOf(text), HasSubstr("and 50 more problems\n"));
 }
 
+TEST(HostileYaml, ProblemsOnEveryLineOfALargeFileAreCounted) {
+  std::string text;
+  for (int i = 0; i < 60000; ++i) text += "q" + std::to_string(i) + ": 1\n";
+  EXPECT_THAT(ProblemsOf(text), HasSubstr("and 59900 more problems\n"));
+}
+
 TEST(HostileYaml, FilesThatCannotBeRead) {
   JobDraft absent, folder;
   EXPECT_FALSE(ReadJobFile("no/such/file.yaml", &absent));
