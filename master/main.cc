@@ -76,6 +76,8 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   const JobDirectory dir(arguments.job_dir);
   ASSIGN_OR_RETURN(const Job job, ReadResolvedJob(dir));
   const Shape shape = ShapeOf(job);
+  // In one process the trainer's line is the first of this log too.
+  if (!shape.one_process()) log.Info("device none: the coordinator computes nothing");
   std::unique_ptr<rpc::Transport> transport;
   if (shape.one_process()) {
     transport = rpc::MakeInprocTransport();

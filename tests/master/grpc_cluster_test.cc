@@ -1,0 +1,54 @@
+// Whole jobs over gRPC: the transport changes no bit of the result. Apart from cluster_test, because gRPC is not instrumented for tsan.
+#include <gtest/gtest.h>
+
+#include "rpc/grpc_transport.h"
+#include "tests/harness/cluster.h"
+#include "tests/harness/delay_transport.h"
+
+namespace muster::harness {
+namespace {
+
+ClusterResult RunToy(int trainers, int servers, rpc::Transport* transport) {
+  TemporaryFolder folder;
+  ClusterOptions options;
+  options.job = ToyJob(20);
+  options.replicas = 5;
+  options.trainers = trainers;
+  options.servers = servers;
+  options.job_dir = folder.path();
+  if (transport != nullptr) {
+    options.transport = transport;
+    options.listen_address = "127.0.0.1:0";
+  }
+  return Cluster(options).Run();
+}
+
+TEST(GrpcCluster, BspGivesTheBitsOfTheInProcessTransport) {
+  const ClusterResult reference = RunToy(5, 1, nullptr);
+  ASSERT_TRUE(reference.status.ok()) << reference.status;
+  const auto log = Log::Discard();
+  auto grpc = rpc::MakeGrpcTransport(rpc::GrpcOptions(), *log);
+  ASSERT_TRUE(grpc.ok()) << grpc.status();
+  for (int servers : {1, 3}) {
+    const ClusterResult result = RunToy(/*trainers=*/5, servers, grpc->get());
+    ASSERT_TRUE(result.status.ok()) << result.status;
+    EXPECT_EQ(result.weights, reference.weights) << servers << " servers";
+  }
+}
+
+TEST(GrpcCluster, BspGivesTheSameBitsUnderRandomDelays) {
+  const ClusterResult reference = RunToy(1, 1, nullptr);
+  const auto log = Log::Discard();
+  auto grpc = rpc::MakeGrpcTransport(rpc::GrpcOptions(), *log);
+  ASSERT_TRUE(grpc.ok()) << grpc.status();
+  for (uint64_t seed : {4, 5}) {
+    const auto delayed =
+        MakeDelayTransport(**grpc, DelayOptions{.seed = seed, .max_delay_us = 2000});
+    const ClusterResult result = RunToy(/*trainers=*/2, /*servers=*/2, delayed.get());
+    ASSERT_TRUE(result.status.ok()) << result.status;
+    EXPECT_EQ(result.weights, reference.weights) << "delays of seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace muster::harness
