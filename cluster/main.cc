@@ -1,5 +1,4 @@
 // The program `launch`. See docs/job-file.md, and `launch --help`.
-#include <fmt/format.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -12,9 +11,7 @@
 #include "cluster/local.h"
 #include "cluster/local_roles.h"
 #include "cluster/plan_report.h"
-#include "cluster/predict.h"
-#include "configs/job_yaml.h"
-#include "master/roles.h"
+#include "cluster/predict_command.h"
 
 namespace muster::cluster {
 namespace {
@@ -62,37 +59,6 @@ int RunHere(const ResolvedJob& resolved, char** environment) {
   const char* term = std::getenv("TERM");
   options.term = term == nullptr ? "" : term;
   return RunLocal(job, options);
-}
-
-constexpr const char* kPredictUsage =
-    "usage: launch predict --job-dir D clip.wav...\n"
-    "Prints the three likeliest words of each clip with their probabilities.\n";
-
-int RunPredictCommand(const CommandContext& context) {
-  std::string job_dir;
-  std::vector<std::string> files;
-  for (size_t i = 0; i < context.words.size(); ++i) {
-    const std::string& word = context.words[i];
-    if (word == "--help") {
-      std::fputs(kPredictUsage, context.out);
-      return kSucceeded;
-    }
-    if (word == "--job-dir" && i + 1 < context.words.size()) {
-      job_dir = context.words[++i];
-    } else if (word.starts_with("--job-dir=")) {
-      job_dir = word.substr(word.find('=') + 1);
-    } else if (word.starts_with("-")) {
-      fmt::print(context.err, "launch predict: unknown flag {}\n{}", word, kPredictUsage);
-      return kWrongInput;
-    } else {
-      files.push_back(word);
-    }
-  }
-  if (job_dir.empty() || files.empty()) {
-    std::fputs(kPredictUsage, context.err);
-    return kWrongInput;
-  }
-  return RunPredict(job_dir, files, master::MakeModuleOf, context.out, context.err);
 }
 
 }  // namespace

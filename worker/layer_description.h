@@ -2,7 +2,8 @@
 // again elsewhere (the ONNX export).
 //
 // A value type, thread-compatible. Shapes are of one sample, without the batch; images are [height,
-// width, channels], and a flat sample is the same elements in row-major order.
+// width, channels], and a flat sample is the same elements in row-major order: the two may follow
+// each other without a "reshape" in between.
 //
 // Kinds that worker/onnx/layers.cc can state, with their numbers and parameters:
 //   dense     y = x W + b                     params: W [in, out], b [out]

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "cluster/predict_command.h"
 #include "configs/job_yaml.h"
 #include "master/job_directory.h"
 #include "ps/checkpoint.h"
@@ -190,6 +191,57 @@ TEST_F(PredictTest, OnlyDamagedCheckpointsIsAFailure) {
   std::filesystem::resize_file(ps::CheckpointPartPath(dir_.checkpoint(100), 0), 10);
   EXPECT_EQ(Predict({"a"}), 1);
   EXPECT_THAT(err_, HasSubstr("step-100"));
+}
+
+const worker::ModuleType kNumbersType = {
+    "numbers",
+    {},
+    [](const worker::FlagValues&) -> absl::StatusOr<std::unique_ptr<worker::Module>> {
+      return std::make_unique<NumbersModule>();
+    }};
+
+class PredictCommandTest : public PredictTest {
+ protected:
+  // Runs `launch predict` with the words that follow.
+  int Run(const std::vector<std::string>& words) {
+    CommandContext context;
+    context.words = words;
+    context.out = std::tmpfile();
+    context.err = std::tmpfile();
+    context.resolve.find_module = [](const std::string&) { return &kNumbersType; };
+    const int code = RunPredictCommand(context);
+    out_ = TakeText(context.out);
+    err_ = TakeText(context.err);
+    return code;
+  }
+};
+
+TEST_F(PredictCommandTest, TakesTheDirectoryAndFilesInAnyOrder) {
+  WriteJob();
+  WriteCheckpoint(100, 2);
+  const std::string a = WriteInput("a", "9 0 0 0");
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"--job-dir=" + dir_.root(), a},
+        std::vector<std::string>{a, "--job-dir", dir_.root()},
+        std::vector<std::string>{"--job-dir", dir_.root(), "--", a}}) {
+    EXPECT_EQ(Run(words), kSucceeded) << err_;
+    EXPECT_THAT(out_, HasSubstr("a   up       100.0 %"));
+  }
+}
+
+TEST_F(PredictCommandTest, SaysWhichWordIsMissingOrWrong) {
+  EXPECT_EQ(Run({"a.wav"}), kWrongInput);
+  EXPECT_THAT(err_, HasSubstr("--job-dir is missing"));
+  EXPECT_EQ(Run({"--job-dir"}), kWrongInput);
+  EXPECT_EQ(Run({"--job-dir=" + dir_.root()}), kWrongInput);
+  EXPECT_THAT(err_, HasSubstr("no file is named"));
+  EXPECT_EQ(Run({"--jobdir=x", "a.wav"}), kWrongInput);
+  EXPECT_THAT(err_, HasSubstr("--jobdir=x"));
+}
+
+TEST_F(PredictCommandTest, HelpIsNoError) {
+  EXPECT_EQ(Run({"--help"}), kSucceeded);
+  EXPECT_THAT(out_, HasSubstr("usage: launch predict"));
 }
 
 }  // namespace

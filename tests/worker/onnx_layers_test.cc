@@ -250,7 +250,8 @@ TEST_F(OnnxLayers, Svdf) {
 }
 
 TEST_F(OnnxLayers, ElementsKeepTheirOrderFromLayerToLayer) {
-  // conv → relu → dropout → pool → conv → dense, against the formulas one after the other.
+  // conv → relu → dropout → pool → conv → dense, against the formulas one after the other; with a
+  // reshape where an image meets flat elements, and without.
   const ConvCase first{6, 5, 1, 3, 2, 3, 1, 1, true};
   const ConvCase second{3, 3, 3, 2, 2, 4, 1, 1, true};
   const Weights w({{"a/weights", {3, 2, 1, 3}},
@@ -295,8 +296,12 @@ TEST_F(OnnxLayers, ElementsKeepTheirOrderFromLayerToLayer) {
   for (int i = 0; i < 36; ++i) {
     for (int o = 0; o < 2; ++o) want[o] += b[i] * w[4][i * 2 + o];
   }
-  const auto y = Run(layers, w, {x});
-  ExpectNear(y[0], want, 7 * 13 * 37);
+  ExpectNear(Run(layers, w, {x})[0], want, 7 * 13 * 37);
+  std::vector<LayerDescription> bare;
+  for (const LayerDescription& layer : layers) {
+    if (layer.kind != "reshape") bare.push_back(layer);
+  }
+  ExpectNear(Run(bare, w, {x})[0], want, 7 * 13 * 37);
 }
 
 TEST(OnnxLayerNodes, AConvolutionPadsAsTensorFlowDoes) {

@@ -17,7 +17,8 @@ constexpr int64_t kBatch = OnnxBuilder::kBatch;
 // put back into our order only where somebody looks.
 struct Flow {
   std::string value;
-  bool channels_first = false;  // [batch, channels, height, width] instead of [batch, elements]
+  Shape image;  // [height, width, channels] when the value is [batch, channels, height, width];
+                // empty when it is [batch, elements]
 };
 
 Shape WithBatch(const Shape& shape) {
@@ -51,12 +52,13 @@ class LayerNodes {
     const std::string image = ChannelsFirst(in);
     return {onnx_.AddNode("Conv", layer_.name, {image, OihwFilter(filter), Constant(1)},
                           Window(kernel)),
-            true};
+            layer_.output_shape};
   }
 
   Flow MaxPool(const Flow& in) {
     const Shape kernel = {Number("window_h"), Number("window_w")};
-    return {onnx_.AddNode("MaxPool", layer_.name, {ChannelsFirst(in)}, Window(kernel)), true};
+    return {onnx_.AddNode("MaxPool", layer_.name, {ChannelsFirst(in)}, Window(kernel)),
+            layer_.output_shape};
   }
 
   Flow Relu(const Flow& in) { return Elementwise("Relu", in); }
@@ -87,7 +89,7 @@ class LayerNodes {
 
  private:
   Flow Elementwise(const char* op, const Flow& in) {
-    return {onnx_.AddNode(op, layer_.name, {in.value}), in.channels_first};
+    return {onnx_.AddNode(op, layer_.name, {in.value}), in.image};
   }
 
   int64_t Number(const std::string& name) const {
@@ -153,22 +155,22 @@ class LayerNodes {
 
   // The input as [batch, elements].
   std::string Flat(const Flow& in) {
-    const Shape& shape = layer_.input_shape;
-    if (!in.channels_first) return in.value;
-    const std::string& name = layer_.name;
+    if (in.image.empty()) return in.value;
+    CHECK_EQ(NumElements(in.image), NumElements(layer_.input_shape));
     std::string x = in.value;
-    if (shape.size() == 3 && shape[2] > 1) {
-      x = onnx_.AddNode("Transpose", name + ":channels_last", {x},
+    if (in.image[2] > 1) {
+      x = onnx_.AddNode("Transpose", layer_.name + ":channels_last", {x},
                         {{"perm", std::vector<int64_t>{0, 2, 3, 1}}});
     }
-    return onnx_.AddReshape(name + ":flat", x, {kBatch, NumElements(shape)});
+    return onnx_.AddReshape(layer_.name + ":flat", x, {kBatch, NumElements(in.image)});
   }
 
   // The input as [batch, channels, height, width].
   std::string ChannelsFirst(const Flow& in) {
     const Shape& shape = layer_.input_shape;
     CHECK_EQ(shape.size(), 3U);
-    if (in.channels_first) return in.value;
+    if (in.image == shape) return in.value;
+    CHECK(in.image.empty());
     const std::string& name = layer_.name;
     if (shape[2] == 1) {  // both orders are the same
       return onnx_.AddReshape(name + ":image", in.value, {kBatch, 1, shape[0], shape[1]});
@@ -223,10 +225,9 @@ absl::StatusOr<std::string> AddLayerNodes(std::span<const LayerDescription> laye
     }
     flow = (LayerNodes(layer, weights, onnx).*kind->add)(flow);
   }
-  if (!flow.channels_first) return flow.value;
+  if (flow.image.empty()) return flow.value;
   // The last layer left an image: back into our order.
-  const Shape& image = layers.back().output_shape;
-  const LayerDescription end{"reshape", "output", image, {NumElements(image)}, {}, {}};
+  const LayerDescription end{"reshape", "output", flow.image, {NumElements(flow.image)}, {}, {}};
   return LayerNodes(end, weights, onnx).Nothing(flow).value;
 }
 
