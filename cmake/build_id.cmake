@@ -1,25 +1,30 @@
-# Run at every build: writes OUTPUT (a C++ file with the id of this build) when it would change. The id is a hash of the sources' state (commit
-# and uncommitted changes; without git, of all source files) and of the compiler and flags, given as CONFIG.
-find_package(Git QUIET)
-set(state "")
-if(GIT_FOUND AND EXISTS ${SOURCE_DIR}/.git)
-  execute_process(COMMAND ${GIT_EXECUTABLE} rev-parse HEAD WORKING_DIRECTORY ${SOURCE_DIR} OUTPUT_VARIABLE commit ERROR_QUIET)
-  execute_process(COMMAND ${GIT_EXECUTABLE} diff HEAD --no-ext-diff -- *.h *.cc *.proto *.cmake *.csv CMakeLists.txt
-    WORKING_DIRECTORY ${SOURCE_DIR} OUTPUT_VARIABLE changes ERROR_QUIET)
-  set(state "${commit}${changes}")
-endif()
-if(state STREQUAL "")
-  foreach(folder telemetry kernels configs rpc ps worker master cluster)
-    file(GLOB_RECURSE files ${SOURCE_DIR}/${folder}/*.h ${SOURCE_DIR}/${folder}/*.cc ${SOURCE_DIR}/${folder}/*.proto)
-    foreach(file ${files})
-      file(SHA256 ${file} hash)
-      string(APPEND state ${hash})
-    endforeach()
+# Writes OUTPUT, the source of BuildId() (rpc/build_id.h): a hash over every source of the house's folders and over CONFIG (compiler and
+# flags). Runs at every build that makes a program; touches OUTPUT only when the id is another one.
+#
+# Not the git commit: a commit that changes no source is the same build, and so are two checkouts of the same sources, with or without
+# git; an edit, or a file that git does not know yet, is another one.
+set(patterns)
+foreach(folder telemetry kernels configs rpc ps worker master cluster)
+  foreach(extension h cc cu cuh proto)
+    list(APPEND patterns ${SOURCE_DIR}/${folder}/*.${extension})
   endforeach()
-endif()
-string(SHA256 id "${state}${CONFIG}")
+endforeach()
+file(GLOB_RECURSE files RELATIVE ${SOURCE_DIR} ${patterns})
+list(SORT files)
+set(state "${CONFIG}")
+foreach(path ${files} CMakeLists.txt cmake/muster.cmake)
+  file(SHA256 ${SOURCE_DIR}/${path} hash)
+  string(APPEND state "\n${path} ${hash}")
+endforeach()
+string(SHA256 id "${state}")
 string(SUBSTRING ${id} 0 12 id)
-set(text "#include \"rpc/build_id.h\"\n\nnamespace muster::rpc {\nconst char* BuildId() { return \"${id}\"; }\n}  // namespace muster::rpc\n")
+set(text "// Written by cmake/build_id.cmake.
+#include \"rpc/build_id.h\"
+
+namespace muster::rpc {
+const char* BuildId() { return \"${id}\"; }
+}  // namespace muster::rpc
+")
 set(old "")
 if(EXISTS ${OUTPUT})
   file(READ ${OUTPUT} old)
