@@ -1,11 +1,16 @@
 #include "rpc/grpc_socket.h"
 
+#include <fmt/format.h>
 #include <grpcpp/version_info.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
-#include <utility>
+#include <cerrno>
+#include <cstring>
+#include <memory>
 
 // gRPC applies a "socket mutator" to each socket, and its library exports all that makes one, but
 // the struct is declared in no installed header. It has been this since 1.38; we have it for the
@@ -34,6 +39,33 @@ namespace muster::rpc {
 bool IsLoopback(const std::string& address) {
   return address.starts_with("127.") || address.starts_with("localhost:") ||
          address.starts_with("[::1]:");
+}
+
+absl::Status CheckListenable(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  std::string host = address.substr(0, colon);
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  const std::string port = colon == std::string::npos ? "" : address.substr(colon + 1);
+  if (host.empty() || port.empty() || port.size() > 5 ||
+      port.find_first_not_of("0123456789") != std::string::npos || std::stoi(port) > 65535) {
+    return absl::InvalidArgumentError(fmt::format(
+        "cannot listen on '{}': write host:port, port 0 to let the system choose", address));
+  }
+  const addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+  addrinfo* found = nullptr;
+  if (const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found); error != 0) {
+    return absl::InvalidArgumentError(
+        fmt::format("cannot listen on {}: {}", address, gai_strerror(error)));
+  }
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owned(found, &freeaddrinfo);
+  const int fd = socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC, found->ai_protocol);
+  const int one = 1;
+  const bool bound = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
+                     bind(fd, found->ai_addr, found->ai_addrlen) == 0;
+  const int error = errno;
+  if (fd >= 0) close(fd);
+  if (bound) return absl::OkStatus();
+  return absl::UnavailableError(fmt::format("cannot listen on {}: {}", address, strerror(error)));
 }
 
 #ifdef MUSTER_SOCKET_MUTATOR

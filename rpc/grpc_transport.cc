@@ -80,6 +80,7 @@ class GrpcListener : public Listener {
   }
 
   absl::Status Start(const std::string& address) {
+    RETURN_IF_ERROR(CheckListenable(address));
     grpc::ServerBuilder builder;
     builder.SetOption(std::make_unique<ServerArguments>(options_, address));
     builder.RegisterAsyncGenericService(&service_);
@@ -89,8 +90,8 @@ class GrpcListener : public Listener {
     server_ = builder.BuildAndStart();
     thread_.emplace(*cq_, "rpc-accept");
     if (server_ == nullptr || port == 0) {
-      return absl::UnavailableError(fmt::format(
-          "cannot listen on {}: the port is taken, or it is no address of this machine", address));
+      return absl::UnavailableError(
+          fmt::format("cannot listen on {}: gRPC refused it (its reason is on stderr)", address));
     }
     address_ = fmt::format("{}:{}", address.substr(0, address.rfind(':')), port);
     AcceptNext();

@@ -26,7 +26,9 @@ struct GrpcOptions {
   int64_t keepalive_timeout_ms = 20'000;
   // How long a peer may connect without saying Hello.
   int64_t hello_timeout_ms = 10'000;
-  // How long a closed stream waits for a peer that reads nothing of what is still to be sent.
+  // How long a closed stream waits for a peer that reads nothing of what is still to be sent. gRPC
+  // keeps the bytes it has begun to write until keepalive gives the connection up, so OnClosed may
+  // then come that much later.
   int64_t close_grace_ms = 5'000;
   // Congestion control as TCP_CONGESTION names it. Empty: "cubic" on loopback, where bbr halves the
   // throughput, else the system's.
