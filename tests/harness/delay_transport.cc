@@ -68,7 +68,8 @@ class Held {
 // Pops each Held at its times, on one thread.
 class Timer {
  public:
-  ~Timer() {
+  // Hands on everything and ends the thread. What is held back later goes nowhere.
+  void Stop() {
     {
       MutexLock lock(mu_);
       stopping_ = true;
@@ -78,6 +79,7 @@ class Timer {
   }
   void At(Clock::time_point when, std::shared_ptr<Held> held) {
     MutexLock lock(mu_);
+    if (stopping_) return;
     due_.emplace(when, std::move(held));
     changed_.NotifyAll();
   }
@@ -163,10 +165,10 @@ class FilteringHandler : public rpc::StreamHandler {
 
 class DelayedStream : public rpc::Stream {
  public:
-  DelayedStream(std::shared_ptr<rpc::Stream> inner, Timer& timer, const DelayOptions& options,
-                uint64_t index, std::shared_ptr<EndState> state)
+  DelayedStream(std::shared_ptr<rpc::Stream> inner, std::shared_ptr<Timer> timer,
+                const DelayOptions& options, uint64_t index, std::shared_ptr<EndState> state)
       : inner_(inner),
-        timer_(timer),
+        timer_(std::move(timer)),
         options_(options),
         state_(std::move(state)),
         held_(std::make_shared<Held>(inner, options.seed * 0x9e3779b97f4a7c15 + index)) {}
@@ -191,11 +193,11 @@ class DelayedStream : public rpc::Stream {
   void Later(std::optional<rpc::Message> message, absl::Status close)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     held_->Push(std::move(message), std::move(close));
-    timer_.At(held_->Draw(options_), held_);
+    timer_->At(held_->Draw(options_), held_);
   }
 
   const std::shared_ptr<rpc::Stream> inner_;
-  Timer& timer_;
+  const std::shared_ptr<Timer> timer_;
   const DelayOptions options_;
   const std::shared_ptr<EndState> state_;
   const std::shared_ptr<Held> held_;
@@ -225,6 +227,7 @@ class DelayedListener : public rpc::Listener {
 class DelayTransport : public rpc::Transport {
  public:
   DelayTransport(rpc::Transport& inner, DelayOptions options) : inner_(inner), options_(options) {}
+  ~DelayTransport() override { timer_->Stop(); }
 
   absl::StatusOr<std::unique_ptr<rpc::Listener>> Listen(const std::string& address, rpc::Hello self,
                                                         rpc::Acceptor acceptor) override {
@@ -238,7 +241,7 @@ class DelayTransport : public rpc::Transport {
       return std::make_unique<FilteringHandler>(std::move(handler), std::move(state));
     };
     ASSIGN_OR_RETURN(auto listener, inner_.Listen(address, std::move(self), std::move(delayed)));
-    return std::make_unique<DelayedListener>(std::move(listener), timer_);
+    return std::make_unique<DelayedListener>(std::move(listener), *timer_);
   }
 
   absl::StatusOr<std::shared_ptr<rpc::Stream>> Connect(const std::string& address, rpc::Hello self,
@@ -256,7 +259,7 @@ class DelayTransport : public rpc::Transport {
   rpc::Transport& inner_;
   const DelayOptions options_;
   std::atomic<uint64_t> next_index_ = 0;
-  Timer timer_;
+  const std::shared_ptr<Timer> timer_ = std::make_shared<Timer>();
 };
 
 }  // namespace

@@ -19,7 +19,7 @@ struct DelayOptions {
   int64_t rare_delay_us = 20'000;  // one message in 64 waits this long
 };
 
-// `inner` is borrowed and outlives the result, which outlives its streams. Destroying the result or
+// `inner` is borrowed and outlives the result. Destroying the result or
 // a listener sends at once what is still held back.
 std::unique_ptr<rpc::Transport> MakeDelayTransport(rpc::Transport& inner, DelayOptions options);
 
