@@ -734,8 +734,13 @@ absl::Status CoordinatorImpl::ExportModel(ResultLine* result) {
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, NewestCheckpoint(options_.dir, nullptr));
   ASSIGN_OR_RETURN(const std::vector<float> weights,
                    ps::ReadFullParams(checkpoint.part_files(), table_));
-  ASSIGN_OR_RETURN(result->model_path,
-                   worker::ExportModel(*module_, table_, weights, options_.dir.export_dir()));
+  worker::ModelOrigin origin{identity_.module, {}, checkpoint.step};
+  for (const auto& [flag, value] : identity_.module_flags) {
+    origin.flags[flag.substr(std::min(flag.find_first_not_of('-'), flag.size()))] = value;
+  }
+  ASSIGN_OR_RETURN(
+      result->model_path,
+      worker::ExportModel(*module_, table_, weights, options_.dir.export_dir(), origin));
   record_->state().model_path = "export/model.onnx";
   return absl::OkStatus();
 }

@@ -73,8 +73,8 @@ class Module {
   // For `launch predict`: writes what the file holds to `input` [input_size], as a Dataset would in
   // evaluation, but with nothing mixed in. Fails with the file's name and what is wrong with it;
   // Unimplemented (the default) when the module reads no single files.
-  virtual absl::Status ReadInput(const std::string& /*path*/, std::span<float> /*input*/) const {
-    return absl::UnimplementedError("this module reads no single files");
+  virtual absl::Status ReadInput(const std::string& path, std::span<float> /*input*/) const {
+    return absl::UnimplementedError(path + ": this job's module reads no single files");
   }
 };
 
