@@ -1,6 +1,8 @@
-// Module: what a user names in `pythonModule` / --module-name: a model, its data, its flags and its metrics.
+// Module: what a user names in `pythonModule` / --module-name: a model, its data, its flags and its
+// metrics.
 //
-// Immutable after Make: thread-safe. A new module is one folder worker/modules/<name>/, one line in worker/modules/modules.cc, and its test.
+// Immutable after Make: thread-safe. A new module is one folder worker/modules/<name>/, one line in
+// worker/modules/modules.cc, and its test.
 #pragma once
 
 #include <cstdint>
@@ -25,11 +27,12 @@ namespace muster::worker {
 
 class OnnxBuilder;  // worker/onnx/builder.h
 
-// One of the module's own flags (after `--` or in trainingInput.args). `alias` names the `training:` knob that it means, if any, by its
-// path in the job file, e.g. "training.batchSize"; the launcher then moves the value there and the module never sees the flag.
+// One of the module's own flags (after `--` or in trainingInput.args). `alias` names the
+// `training:` knob that it means, if any, by its path in the job file, e.g. "training.batchSize";
+// the launcher then moves the value there and the module never sees the flag.
 struct Flag {
   enum class Type { kString, kInt, kDouble, kBool };
-  std::string name;           // without dashes: "batch_size"
+  std::string name;  // without dashes: "batch_size"
   Type type = Type::kString;
   std::string default_value;
   std::string help;
@@ -41,8 +44,9 @@ using FlagValues = std::map<std::string, std::string>;
 
 enum class Split { kTraining, kValidation, kTesting };
 
-// Classification counts of an evaluation: confusion[true * classes + predicted], and the summed loss in float64 is not kept: integer
-// counts are summed over replicas, so the result does not depend on how the work was shared.
+// Classification counts of an evaluation: confusion[true * classes + predicted], and the summed
+// loss in float64 is not kept: integer counts are summed over replicas, so the result does not
+// depend on how the work was shared.
 using Confusion = std::vector<int64_t>;
 
 // What stands in an exported model before the layers: how it takes its input from the world.
@@ -59,14 +63,15 @@ class Module {
   virtual ~Module() = default;
   // The model, computing on `device` (borrowed).
   virtual std::unique_ptr<Model> MakeModel(Device& device) const = 0;
-  // Scans the data once per split and keeps the result; `seed` is the job's. Fails with what is wrong with the data and what to do.
+  // Scans the data once per split and keeps the result; `seed` is the job's. Fails with what is
+  // wrong with the data and what to do.
   virtual absl::StatusOr<std::shared_ptr<const Dataset>> MakeDataset(Split split, uint64_t seed,
                                                                      Log& log) const = 0;
   virtual std::vector<std::string> labels() const = 0;  // by class index
 
-  // For the export: adds the graph's input and the nodes that make the model's inputs of it, all called
-  // "front_end/…". The graph is still empty. Nothing (the default): there is no front end, the graph takes
-  // the model's inputs as they are.
+  // For the export: adds the graph's input and the nodes that make the model's inputs of it, all
+  // called "front_end/…". The graph is still empty. Nothing (the default): there is no front end,
+  // the graph takes the model's inputs as they are.
   virtual absl::StatusOr<std::optional<FrontEnd>> AddFrontEnd(OnnxBuilder&) const {
     return std::optional<FrontEnd>();
   }
@@ -79,10 +84,10 @@ class Module {
 };
 
 struct ModuleType {
-  std::string name;                      // "speech_commands"; "speech_commands.train" names it too (Python's habit)
+  std::string name;  // "speech_commands"; "speech_commands.train" names it too (Python's habit)
   std::vector<Flag> flags;
-  // Values of knobs that this module wants where neither file nor flags say anything, by path: {"training.batchSize", "100"} …: taken
-  // from the defaults of the aliased flags.
+  // Values of knobs that this module wants where neither file nor flags say anything, by path:
+  // {"training.batchSize", "100"} …: taken from the defaults of the aliased flags.
   absl::StatusOr<std::unique_ptr<Module>> (*make)(const FlagValues& flags);
 };
 
@@ -105,11 +110,12 @@ struct ParsedFlags {
   std::vector<FlagProblem> problems;
 };
 
-// Parses `args` ("--name=value", "--name value", "--bool_flag") over the module's flags. A wrong argument is reported and its flag keeps
-// the default.
+// Parses `args` ("--name=value", "--name value", "--bool_flag") over the module's flags. A wrong
+// argument is reported and its flag keeps the default.
 ParsedFlags ParseModuleFlags(const ModuleType& module, std::span<const std::string> args);
 
-// The same for callers without places to report: all problems in one message. `given`, if not null, gets the names that args set.
+// The same for callers without places to report: all problems in one message. `given`, if not null,
+// gets the names that args set.
 absl::StatusOr<FlagValues> ParseFlags(const ModuleType& module, std::span<const std::string> args,
                                       std::vector<std::string>* given);
 
