@@ -1,25 +1,138 @@
-// DeviceOps: the table of operations that a Device owns. op.h says what each does; this is only
-// their list.
+// DeviceOps: the table of functions by which a Device computes. op.h checks shapes and calls
+// through it; a plug-in for another kind of device supplies another table.
+//
+// Thread-safe, but a Conv2dPlan is used by one thread at a time. Every function enqueues on
+// `stream` and returns; on cpu it is done when it returns. Pointers are to memory of the stream's
+// device, float32, dense and row-major unless said otherwise; in and out may be the same memory
+// only where a comment says so. All are deterministic: the same bits for the same arguments on the
+// same device.
 #pragma once
 
-#include "kernels/op.h"
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "kernels/philox.h"
+#include "kernels/stream.h"
+#include "kernels/window.h"
 
 namespace muster {
 
-struct DeviceOps {
-  decltype(&MatMul) mat_mul;
-  decltype(&AddBias) add_bias;
-  decltype(&BiasGrad) bias_grad;
-  decltype(&Conv2dForward) conv2d_forward;
-  decltype(&Conv2dBackwardInput) conv2d_backward_input;
-  decltype(&Conv2dBackwardFilter) conv2d_backward_filter;
-  decltype(&Relu) relu;
-  decltype(&ReluGrad) relu_grad;
-  decltype(&Dropout) dropout;
-  decltype(&ReluDropoutGrad) relu_dropout_grad;
-  decltype(&MaxPool) max_pool;
-  decltype(&ReluDropoutMaxPoolGrad) relu_dropout_max_pool_grad;
-  decltype(&SoftmaxCrossEntropy) softmax_cross_entropy;
+enum class CopyDirection { kHostToDevice, kDeviceToHost, kDeviceToDevice };
+
+// C = alpha * op(A) * op(B) + beta * C, with op(A) [m, k], op(B) [k, n], C [m, n]; op is the
+// transpose where trans_ says so. ld_ is the distance between rows as stored. beta = 0 does not
+// read C.
+struct GemmArgs {
+  bool trans_a = false, trans_b = false;
+  int64_t m = 0, n = 0, k = 0;
+  float alpha = 1;
+  const float* a = nullptr;
+  int64_t lda = 0;
+  const float* b = nullptr;
+  int64_t ldb = 0;
+  float beta = 0;
+  float* c = nullptr;
+  int64_t ldc = 0;
 };
+
+// Dropout: element e of sample s is dropped, or kept and multiplied by 1 / keep probability, as a
+// function of (key, step, s, e) alone. The keep probability is a multiple of 1/256, so the
+// product's mean is exact. Rate 0 keeps everything.
+struct DropoutArgs {
+  PhiloxKey key;
+  int64_t step = 0;
+  float rate = 0;
+
+  int keep_of_256() const;  // 256: keep everything
+  float scale() const { return 256.0f / static_cast<float>(keep_of_256()); }
+};
+
+// Images are [samples, h, w, channels].
+struct PoolArgs {
+  Window window;
+  int64_t channels = 0;
+  bool relu = false;    // pool max(x, 0) instead of x
+  DropoutArgs dropout;  // of what is pooled, after the relu; only with relu
+};
+inline constexpr uint8_t kNoWinner =
+    255;  // in a pool's winners: the maximum is the relu's 0, no gradient goes back
+
+struct Conv2dArgs {
+  Window window;
+  int64_t in_channels = 0;
+  int64_t out_channels = 0;
+  int64_t patch() const { return window.kernel.h * window.kernel.w * in_channels; }
+};
+
+// A convolution prepared for its shapes: x [n, in.h, in.w, in_channels], w [kernel.h, kernel.w,
+// in_channels, out_channels], y [n, out.h, out.w, out_channels]. Owned by one thread; holds its
+// scratch memory.
+class Conv2dPlan {
+ public:
+  virtual ~Conv2dPlan() = default;
+  // y[i, j, o] = bias[o] + sum over (a, b, c) of x[i * stride + a - pad, j * stride + b - pad, c] *
+  // w[a, b, c, o]
+  virtual void Forward(Stream& stream, int64_t n, const float* x, const float* w, const float* bias,
+                       float* y) = 0;
+  virtual void BackwardData(Stream& stream, int64_t n, const float* dy, const float* w,
+                            float* dx) = 0;
+  virtual void BackwardWeights(Stream& stream, int64_t n, const float* x, const float* dy,
+                               float* dw, float* dbias) = 0;
+};
+
+class DeviceOps {
+ public:
+  virtual ~DeviceOps() = default;
+
+  virtual void Copy(Stream& stream, void* to, const void* from, size_t bytes,
+                    CopyDirection direction) = 0;
+  virtual void Fill(Stream& stream, int64_t n, float value, float* x) = 0;
+  virtual void Axpy(Stream& stream, int64_t n, float a, const float* x, float* y) = 0;  // y += a x
+  virtual void Gemm(Stream& stream, const GemmArgs& args) = 0;
+  virtual void BroadcastRow(Stream& stream, int64_t rows, int64_t cols, const float* row,
+                            float* y) = 0;  // y[i] = row for each i
+  virtual void SumRows(Stream& stream, int64_t rows, int64_t cols, const float* x, float* sum) = 0;
+
+  // y = dropout(max(x, 0)); y may be x. mask (may be null): bit e % 32 of mask[s, e / 32] tells
+  // y[s, e] != 0, [n, MaskWords(features)].
+  virtual void ReluDropout(Stream& stream, int64_t n, int64_t features, const DropoutArgs& dropout,
+                           const float* x, float* y, uint32_t* mask) = 0;
+  // dx[s, e] = scale * dy[s, e] where the mask's bit is set, else 0; dx may be dy.
+  virtual void MaskedScale(Stream& stream, int64_t n, int64_t features, const uint32_t* mask,
+                           float scale, const float* dy, float* dx) = 0;
+  // y = dropout(x); y may be x. It is its own gradient.
+  virtual void Dropout(Stream& stream, int64_t n, int64_t features, const DropoutArgs& dropout,
+                       const float* x, float* y) = 0;
+
+  // y [n, out.h, out.w, channels] = the windows' maxima, winners (same shape, may be null) their
+  // places a * kernel.w + b, the first of equals, or kNoWinner. PRECONDITION: fewer than 255 pixels
+  // in a window.
+  virtual void MaxPool(Stream& stream, int64_t n, const PoolArgs& pool, const float* x, float* y,
+                       uint8_t* winners) = 0;
+  virtual void MaxPoolGradient(Stream& stream, int64_t n, const PoolArgs& pool,
+                               const uint8_t* winners, const float* dy, float* dx) = 0;
+
+  // loss[s] = log(sum_c exp(x[s, c])) - x[s, label[s]]; dx[s, c] = (softmax(x)[s, c] - [c =
+  // label[s]]) / n; dx may be x, and may be null.
+  virtual void SoftmaxCrossEntropy(Stream& stream, int64_t n, int64_t classes, const float* x,
+                                   const int32_t* label, float* loss, float* dx) = 0;
+
+  // The matrix that rank-constrained filters stand for: matrix[t, i, u] = sum_r feature[i, u * rank
+  // + r] * time[t, u * rank + r], with feature [features, units * rank], time [frames, units *
+  // rank], matrix [frames * features, units].
+  virtual void SvdfExpand(Stream& stream, int64_t frames, int64_t features, int64_t units,
+                          int64_t rank, const float* feature, const float* time, float* matrix) = 0;
+  // Its gradients: dfeature[i, f] = sum_t dmatrix[t, i, f / rank] * time[t, f], dtime[t, f] = sum_i
+  // dmatrix[t, i, f / rank] * feature[i, f].
+  virtual void SvdfContract(Stream& stream, int64_t frames, int64_t features, int64_t units,
+                            int64_t rank, const float* feature, const float* time,
+                            const float* dmatrix, float* dfeature, float* dtime) = 0;
+
+  virtual std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) = 0;
+};
+
+// Words of 32 mask bits per sample.
+constexpr int64_t MaskWords(int64_t features) { return (features + 31) / 32; }
 
 }  // namespace muster

@@ -1,97 +1,159 @@
 #include "kernels/op.h"
 
-#include "kernels/device_ops.h"
+#include "telemetry/check.h"
 
 namespace muster {
+namespace {
 
-void MatMul(Stream& stream, const MatMulShape& shape, const float* a, const float* b, float beta,
-            float* c) {
-  stream.device().ops().mat_mul(stream, shape, a, b, beta, c);
+DeviceOps& Ops(Stream& stream) { return stream.device().ops(); }
+
+int64_t PerSample(const ConstTensor& x) {
+  CHECK_GE(x.shape().rank(), 1);
+  return x.dim(0) == 0 ? 0 : x.size() / x.dim(0);
 }
 
-void AddBias(Stream& stream, int64_t rows, int64_t columns, const float* bias, float* y) {
-  stream.device().ops().add_bias(stream, rows, columns, bias, y);
+void CheckSame(const ConstTensor& a, const ConstTensor& b) {
+  if (a.shape() == b.shape()) return;
+  CheckFailed(__FILE__, __LINE__,
+              "shapes " + a.shape().ToString() + " and " + b.shape().ToString() + " differ");
 }
 
-void BiasGrad(Stream& stream, int64_t rows, int64_t columns, const float* dy, float* d_bias) {
-  stream.device().ops().bias_grad(stream, rows, columns, dy, d_bias);
+template <typename T>
+T* OrNull(const Tensor& x) {
+  return x.empty() ? nullptr : x.data<T>();
 }
 
-Conv2dShape MakeConv2dShape(int64_t in_height, int64_t in_width, int64_t in_channels,
-                            int64_t kernel_height, int64_t kernel_width, int64_t out_channels,
-                            int64_t stride_height, int64_t stride_width, bool same) {
-  struct Axis {
-    int64_t out, pad;
-  };
-  const auto axis = [same](int64_t in, int64_t kernel, int64_t stride) -> Axis {
-    if (!same) return {(in - kernel) / stride + 1, 0};
-    const int64_t out = (in + stride - 1) / stride;
-    const int64_t total = (out - 1) * stride + kernel - in;
-    return {out, total > 0 ? total / 2 : 0};
-  };
-  const Axis rows = axis(in_height, kernel_height, stride_height);
-  const Axis columns = axis(in_width, kernel_width, stride_width);
-  Conv2dShape shape;
-  shape.in_height = in_height;
-  shape.in_width = in_width;
-  shape.in_channels = in_channels;
-  shape.kernel_height = kernel_height;
-  shape.kernel_width = kernel_width;
-  shape.out_height = rows.out;
-  shape.out_width = columns.out;
-  shape.out_channels = out_channels;
-  shape.stride_height = stride_height;
-  shape.stride_width = stride_width;
-  shape.pad_top = rows.pad;
-  shape.pad_left = columns.pad;
-  return shape;
+void CheckPool(const PoolArgs& pool, const ConstTensor& x, const ConstTensor& y) {
+  const Window& w = pool.window;
+  CHECK_LT(w.kernel.h * w.kernel.w, kNoWinner);
+  CHECK(pool.relu || pool.dropout.rate == 0);
+  CHECK(x.shape() == (Shape{x.dim(0), w.in.h, w.in.w, pool.channels}));
+  CHECK(y.shape() == (Shape{x.dim(0), w.out.h, w.out.w, pool.channels}));
 }
 
-void Conv2dForward(Stream& stream, const Conv2dShape& shape, const float* x, const float* filter,
-                   const float* bias, float* y) {
-  stream.device().ops().conv2d_forward(stream, shape, x, filter, bias, y);
+}  // namespace
+
+void CopyToDevice(Stream& stream, std::span<const float> from, Tensor to) {
+  CHECK_EQ(static_cast<int64_t>(from.size()), to.size());
+  Ops(stream).Copy(stream, to.data<float>(), from.data(), from.size_bytes(),
+                   CopyDirection::kHostToDevice);
 }
 
-void Conv2dBackwardInput(Stream& stream, const Conv2dShape& shape, const float* filter,
-                         const float* dy, float* dx) {
-  stream.device().ops().conv2d_backward_input(stream, shape, filter, dy, dx);
+void CopyToDevice(Stream& stream, std::span<const int32_t> from, Tensor to) {
+  CHECK_EQ(static_cast<int64_t>(from.size()), to.size());
+  Ops(stream).Copy(stream, to.data<int32_t>(), from.data(), from.size_bytes(),
+                   CopyDirection::kHostToDevice);
 }
 
-void Conv2dBackwardFilter(Stream& stream, const Conv2dShape& shape, const float* x, const float* dy,
-                          float* d_filter, float* d_bias) {
-  stream.device().ops().conv2d_backward_filter(stream, shape, x, dy, d_filter, d_bias);
+absl::Status CopyToHost(Stream& stream, ConstTensor from, std::span<float> to) {
+  CHECK_EQ(from.size(), static_cast<int64_t>(to.size()));
+  Ops(stream).Copy(stream, to.data(), from.data<float>(), to.size_bytes(),
+                   CopyDirection::kDeviceToHost);
+  return stream.Synchronize();
 }
 
-void Relu(Stream& stream, int64_t size, const float* x, float* y) {
-  stream.device().ops().relu(stream, size, x, y);
+void Fill(Stream& stream, float value, Tensor x) {
+  Ops(stream).Fill(stream, x.size(), value, x.data<float>());
 }
 
-void ReluGrad(Stream& stream, int64_t size, const float* y, const float* dy, float* dx) {
-  stream.device().ops().relu_grad(stream, size, y, dy, dx);
+void Axpy(Stream& stream, float a, ConstTensor x, Tensor y) {
+  CheckSame(x, y);
+  Ops(stream).Axpy(stream, x.size(), a, x.data<float>(), y.data<float>());
 }
 
-void Dropout(Stream& stream, int64_t size, float keep, PhiloxKey key, const float* x, float* y) {
-  stream.device().ops().dropout(stream, size, keep, key, x, y);
+void MatMul(Stream& stream, ConstTensor a, ConstTensor b, Tensor c, MatMulOptions options) {
+  CHECK(a.shape().rank() == 2 && b.shape().rank() == 2 && c.shape().rank() == 2);
+  GemmArgs args{options.trans_a, options.trans_b, c.dim(0), c.dim(1)};
+  args.k = options.trans_a ? a.dim(0) : a.dim(1);
+  CHECK_EQ(args.m, options.trans_a ? a.dim(1) : a.dim(0));
+  CHECK_EQ(args.k, options.trans_b ? b.dim(1) : b.dim(0));
+  CHECK_EQ(args.n, options.trans_b ? b.dim(0) : b.dim(1));
+  args.alpha = options.alpha;
+  args.beta = options.beta;
+  args.a = a.data<float>();
+  args.lda = a.dim(1);
+  args.b = b.data<float>();
+  args.ldb = b.dim(1);
+  args.c = c.data<float>();
+  args.ldc = c.dim(1);
+  Ops(stream).Gemm(stream, args);
 }
 
-void ReluDropoutGrad(Stream& stream, int64_t size, float keep, const float* y, const float* dy,
-                     float* dx) {
-  stream.device().ops().relu_dropout_grad(stream, size, keep, y, dy, dx);
+void BroadcastRow(Stream& stream, ConstTensor row, Tensor y) {
+  CHECK_EQ(row.size(), PerSample(y));
+  Ops(stream).BroadcastRow(stream, y.dim(0), row.size(), row.data<float>(), y.data<float>());
 }
 
-void MaxPool(Stream& stream, const PoolShape& shape, const float* x, float* y) {
-  stream.device().ops().max_pool(stream, shape, x, y);
+void SumRows(Stream& stream, ConstTensor x, Tensor sum) {
+  CHECK_EQ(sum.size(), PerSample(x));
+  Ops(stream).SumRows(stream, x.dim(0), sum.size(), x.data<float>(), sum.data<float>());
 }
 
-void ReluDropoutMaxPoolGrad(Stream& stream, const PoolShape& shape, float keep, const float* y,
-                            const float* dy, float* x) {
-  stream.device().ops().relu_dropout_max_pool_grad(stream, shape, keep, y, dy, x);
+void ReluDropout(Stream& stream, const DropoutArgs& dropout, ConstTensor x, Tensor y, Tensor mask) {
+  CheckSame(x, y);
+  if (!mask.empty()) CHECK(mask.shape() == (Shape{x.dim(0), MaskWords(PerSample(x))}));
+  Ops(stream).ReluDropout(stream, x.dim(0), PerSample(x), dropout, x.data<float>(), y.data<float>(),
+                          OrNull<uint32_t>(mask));
 }
 
-float SoftmaxCrossEntropy(Stream& stream, int64_t rows, int64_t classes, const float* logits,
-                          const int32_t* labels, float* d_logits) {
-  return stream.device().ops().softmax_cross_entropy(stream, rows, classes, logits, labels,
-                                                     d_logits);
+void MaskedScale(Stream& stream, ConstTensor mask, float scale, ConstTensor dy, Tensor dx) {
+  CheckSame(dy, dx);
+  CHECK(mask.shape() == (Shape{dy.dim(0), MaskWords(PerSample(dy))}));
+  Ops(stream).MaskedScale(stream, dy.dim(0), PerSample(dy), mask.data<uint32_t>(), scale,
+                          dy.data<float>(), dx.data<float>());
+}
+
+void Dropout(Stream& stream, const DropoutArgs& dropout, ConstTensor x, Tensor y) {
+  CheckSame(x, y);
+  Ops(stream).Dropout(stream, x.dim(0), PerSample(x), dropout, x.data<float>(), y.data<float>());
+}
+
+void MaxPool(Stream& stream, const PoolArgs& pool, ConstTensor x, Tensor y, Tensor winners) {
+  CheckPool(pool, x, y);
+  if (!winners.empty()) CheckSame(y, winners);
+  Ops(stream).MaxPool(stream, x.dim(0), pool, x.data<float>(), y.data<float>(),
+                      OrNull<uint8_t>(winners));
+}
+
+void MaxPoolGradient(Stream& stream, const PoolArgs& pool, ConstTensor winners, ConstTensor dy,
+                     Tensor dx) {
+  CheckPool(pool, dx, dy);
+  CheckSame(dy, winners);
+  Ops(stream).MaxPoolGradient(stream, dx.dim(0), pool, winners.data<uint8_t>(), dy.data<float>(),
+                              dx.data<float>());
+}
+
+void SoftmaxCrossEntropy(Stream& stream, ConstTensor x, ConstTensor labels, Tensor loss,
+                         Tensor dx) {
+  CHECK_EQ(x.shape().rank(), 2);
+  CHECK_EQ(labels.size(), x.dim(0));
+  CHECK_EQ(loss.size(), x.dim(0));
+  if (!dx.empty()) CheckSame(x, dx);
+  Ops(stream).SoftmaxCrossEntropy(stream, x.dim(0), x.dim(1), x.data<float>(),
+                                  labels.data<int32_t>(), loss.data<float>(), OrNull<float>(dx));
+}
+
+void SvdfExpand(Stream& stream, int64_t rank, ConstTensor feature, ConstTensor time,
+                Tensor matrix) {
+  const int64_t units = matrix.dim(1);
+  CHECK_EQ(feature.dim(1), units * rank);
+  CHECK_EQ(time.dim(1), units * rank);
+  CHECK_EQ(matrix.dim(0), time.dim(0) * feature.dim(0));
+  Ops(stream).SvdfExpand(stream, time.dim(0), feature.dim(0), units, rank, feature.data<float>(),
+                         time.data<float>(), matrix.data<float>());
+}
+
+void SvdfContract(Stream& stream, int64_t rank, ConstTensor feature, ConstTensor time,
+                  ConstTensor dmatrix, Tensor dfeature, Tensor dtime) {
+  const int64_t units = dmatrix.dim(1);
+  CheckSame(feature, dfeature);
+  CheckSame(time, dtime);
+  CHECK_EQ(feature.dim(1), units * rank);
+  CHECK_EQ(time.dim(1), units * rank);
+  CHECK_EQ(dmatrix.dim(0), time.dim(0) * feature.dim(0));
+  Ops(stream).SvdfContract(stream, time.dim(0), feature.dim(0), units, rank, feature.data<float>(),
+                           time.data<float>(), dmatrix.data<float>(), dfeature.data<float>(),
+                           dtime.data<float>());
 }
 
 }  // namespace muster

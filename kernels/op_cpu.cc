@@ -1,139 +1,222 @@
 #include "kernels/op_cpu.h"
 
+#include <dnnl.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
-#include "kernels/parallel.h"
+#include "kernels/dropout_bits.h"
+#include "kernels/parallel_cpu.h"
+#include "kernels/simd_cpu.h"
+#include "telemetry/check.h"
 
-namespace muster::cpu {
+namespace muster {
 namespace {
 
-constexpr int64_t kGrain = 16 * 1024;  // elements: below, a second thread costs more than it gives
+// [rows, units * rank] as [rank][rows, units], so that inner loops run over units.
+std::vector<float> RanksApart(int64_t rows, int64_t units, int64_t rank, const float* x) {
+  std::vector<float> apart(rank * rows * units);
+  for (int64_t r = 0; r < rank; ++r) {
+    for (int64_t i = 0; i < rows * units; ++i) apart[r * rows * units + i] = x[i * rank + r];
+  }
+  return apart;
+}
+
+void RanksTogether(int64_t rows, int64_t units, int64_t rank, const std::vector<float>& apart,
+                   float* x) {
+  for (int64_t r = 0; r < rank; ++r) {
+    for (int64_t i = 0; i < rows * units; ++i) x[i * rank + r] = apart[r * rows * units + i];
+  }
+}
 
 }  // namespace
 
-void AddBias(Stream& stream, int64_t rows, int64_t columns, const float* bias, float* y) {
-  ParallelFor(stream.device().threads(), rows, kGrain / columns + 1,
-              [&](int64_t begin, int64_t end) {
-                for (int64_t r = begin; r < end; ++r) {
-                  float* row = y + r * columns;
-                  for (int64_t c = 0; c < columns; ++c) row[c] += bias[c];
-                }
-              });
+void CpuOps::Copy(Stream&, void* to, const void* from, size_t bytes, CopyDirection) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
 }
 
-void BiasGrad(Stream&, int64_t rows, int64_t columns, const float* dy, float* d_bias) {
-  std::fill(d_bias, d_bias + columns, 0.0f);
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* row = dy + r * columns;
-    for (int64_t c = 0; c < columns; ++c) d_bias[c] += row[c];
-  }
-}
+void CpuOps::Fill(Stream&, int64_t n, float value, float* x) { std::fill_n(x, n, value); }
 
-void Relu(Stream& stream, int64_t size, const float* x, float* y) {
-  ParallelFor(stream.device().threads(), size, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) y[i] = x[i] > 0 ? x[i] : 0.0f;
+void CpuOps::Axpy(Stream&, int64_t n, float a, const float* x, float* y) {
+  ParallelFor(n < 65536 ? 1 : threads_, n, [&](int, int64_t begin, int64_t end) {
+    simd::Axpy(end - begin, a, x + begin, y + begin);
   });
 }
 
-void ReluGrad(Stream& stream, int64_t size, const float* y, const float* dy, float* dx) {
-  cpu::ReluDropoutGrad(stream, size, 1.0f, y, dy, dx);
+void CpuOps::Gemm(Stream&, const GemmArgs& g) {
+  const ThreadScope scope(threads_);
+  const dnnl_status_t status = dnnl_sgemm(g.trans_a ? 'T' : 'N', g.trans_b ? 'T' : 'N', g.m, g.n,
+                                          g.k, g.alpha, g.a, g.lda, g.b, g.ldb, g.beta, g.c, g.ldc);
+  CHECK(status == dnnl_success);
 }
 
-void Dropout(Stream& stream, int64_t size, float keep, PhiloxKey key, const float* x, float* y) {
-  const float scale = 1.0f / keep;
-  // Element i takes word i % 4 of block i / 4: one Philox block serves four elements.
-  ParallelFor(stream.device().threads(), (size + 3) / 4, kGrain / 4,
-              [&](int64_t begin, int64_t end) {
-                for (int64_t block = begin; block < end; ++block) {
-                  const PhiloxBlock random = Philox(key, static_cast<uint64_t>(block));
-                  const int64_t first = block * 4;
-                  const int64_t count = std::min<int64_t>(4, size - first);
-                  for (int64_t i = 0; i < count; ++i) {
-                    y[first + i] = UniformFloat(random[i]) < keep ? x[first + i] * scale : 0.0f;
-                  }
-                }
-              });
+void CpuOps::BroadcastRow(Stream&, int64_t rows, int64_t cols, const float* row, float* y) {
+  for (int64_t i = 0; i < rows; ++i) std::copy_n(row, cols, y + i * cols);
 }
 
-void ReluDropoutGrad(Stream& stream, int64_t size, float keep, const float* y, const float* dy,
-                     float* dx) {
-  const float scale = 1.0f / keep;
-  ParallelFor(stream.device().threads(), size, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) dx[i] = y[i] > 0 ? dy[i] * scale : 0.0f;
+void CpuOps::SumRows(Stream&, int64_t rows, int64_t cols, const float* x, float* sum) {
+  const int parts = rows * cols < 65536 ? 1 : threads_;
+  std::vector<float> partial(parts * cols);
+  ParallelFor(parts, rows, [&](int part, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) simd::Add(cols, x + i * cols, &partial[part * cols]);
+  });
+  std::copy_n(partial.data(), cols, sum);
+  for (int part = 1; part < parts; ++part) simd::Add(cols, &partial[part * cols], sum);
+}
+
+void CpuOps::ReluDropout(Stream&, int64_t n, int64_t features, const DropoutArgs& dropout,
+                         const float* x, float* y, uint32_t* mask) {
+  const int64_t blocks = (features + kDropoutBlock - 1) / kDropoutBlock;
+  ParallelFor(threads_, n, [&](int, int64_t begin, int64_t end) {
+    std::vector<uint32_t> keep(dropout.rate > 0 ? blocks * kDropoutBlockWords : 0);
+    for (int64_t s = begin; s < end; ++s) {
+      if (!keep.empty()) DropoutBits(dropout, s, 0, blocks, keep.data());
+      simd::ReluKeep(features, keep.empty() ? nullptr : keep.data(), dropout.scale(),
+                     x + s * features, y + s * features,
+                     mask == nullptr ? nullptr : mask + s * MaskWords(features));
+    }
   });
 }
 
-void MaxPool(Stream& stream, const PoolShape& shape, const float* x, float* y) {
-  const int64_t out_h = shape.out_height(), out_w = shape.out_width(), c = shape.channels;
-  ParallelFor(stream.device().threads(), shape.batch * out_h, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const int64_t image = row / out_h, top = row % out_h * 2;
-      const float* upper = x + (image * shape.height + top) * shape.width * c;
-      const float* lower = top + 1 < shape.height ? upper + shape.width * c : upper;
-      for (int64_t column = 0; column < out_w; ++column) {
-        const int64_t left = column * 2 * c;
-        const int64_t right = column * 2 + 1 < shape.width ? left + c : left;
-        float* out = y + (row * out_w + column) * c;
-        for (int64_t i = 0; i < c; ++i) {
-          out[i] = std::max(std::max(upper[left + i], upper[right + i]),
-                            std::max(lower[left + i], lower[right + i]));
-        }
+void CpuOps::MaskedScale(Stream&, int64_t n, int64_t features, const uint32_t* mask, float scale,
+                         const float* dy, float* dx) {
+  ParallelFor(threads_, n, [&](int, int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s) {
+      simd::Keep(features, mask + s * MaskWords(features), scale, dy + s * features,
+                 dx + s * features);
+    }
+  });
+}
+
+void CpuOps::Dropout(Stream&, int64_t n, int64_t features, const DropoutArgs& dropout,
+                     const float* x, float* y) {
+  const int64_t blocks = (features + kDropoutBlock - 1) / kDropoutBlock;
+  ParallelFor(threads_, n, [&](int, int64_t begin, int64_t end) {
+    std::vector<uint32_t> keep(blocks * kDropoutBlockWords);
+    for (int64_t s = begin; s < end; ++s) {
+      DropoutBits(dropout, s, 0, blocks, keep.data());
+      simd::Keep(features, keep.data(), dropout.scale(), x + s * features, y + s * features);
+    }
+  });
+}
+
+void CpuOps::MaxPool(Stream&, int64_t n, const PoolArgs& pool, const float* x, float* y,
+                     uint8_t* winners) {
+  const Window& w = pool.window;
+  const int64_t row = w.in.w * pool.channels;  // elements
+  const int64_t image = w.in.h * row;
+  const int64_t out_row = w.out.w * pool.channels;
+  const int64_t window_blocks = (w.kernel.h * row + kDropoutBlock - 1) / kDropoutBlock + 1;
+  ParallelFor(threads_, n * w.out.h, [&](int, int64_t begin, int64_t end) {
+    const bool drop = pool.dropout.rate > 0;
+    std::vector<uint32_t> keep(drop ? window_blocks * kDropoutBlockWords + 2 : 0);
+    for (int64_t at = begin; at < end; ++at) {
+      const int64_t s = at / w.out.h, i = at % w.out.h;
+      const int64_t top = std::max<int64_t>(0, i * w.stride.h - w.pad.h);
+      const int64_t block = top * row / kDropoutBlock;
+      if (drop) DropoutBits(pool.dropout, s, block, window_blocks, keep.data());
+      simd::PoolRow(pool, i, x + s * image,
+                    drop ? reinterpret_cast<const uint8_t*>(keep.data()) : nullptr,
+                    block * kDropoutBlock, y + at * out_row,
+                    winners == nullptr ? nullptr : winners + at * out_row);
+    }
+  });
+}
+
+void CpuOps::MaxPoolGradient(Stream&, int64_t n, const PoolArgs& pool, const uint8_t* winners,
+                             const float* dy, float* dx) {
+  const Window& w = pool.window;
+  const int64_t image = w.in.h * w.in.w * pool.channels;
+  const int64_t out_row = w.out.w * pool.channels;
+  const bool overlap = w.stride.h < w.kernel.h || w.stride.w < w.kernel.w;
+  const bool covers =
+      w.stride == w.kernel && w.out.h * w.stride.h >= w.in.h && w.out.w * w.stride.w >= w.in.w;
+  ParallelFor(threads_, n, [&](int, int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s) {
+      if (!covers) std::fill_n(dx + s * image, image, 0.0f);
+      for (int64_t i = 0; i < w.out.h; ++i) {
+        const int64_t at = (s * w.out.h + i) * out_row;
+        simd::PoolRowGradient(pool, i, overlap, winners + at, dy + at, dx + s * image);
       }
     }
   });
 }
 
-void ReluDropoutMaxPoolGrad(Stream& stream, const PoolShape& shape, float keep, const float* y,
-                            const float* dy, float* x) {
-  const float scale = 1.0f / keep;
-  const int64_t out_h = shape.out_height(), out_w = shape.out_width(), c = shape.channels;
-  ParallelFor(stream.device().threads(), shape.batch * out_h, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const int64_t image = row / out_h, top = row % out_h * 2;
-      const int64_t upper = (image * shape.height + top) * shape.width * c;
-      for (int64_t column = 0; column < out_w; ++column) {
-        const float* best = y + (row * out_w + column) * c;
-        const float* grad = dy + (row * out_w + column) * c;
-        const bool has_right = column * 2 + 1 < shape.width, has_lower = top + 1 < shape.height;
-        const int64_t p00 = upper + column * 2 * c;
-        const int64_t p01 = p00 + c, p10 = p00 + shape.width * c, p11 = p10 + c;
-        for (int64_t i = 0; i < c; ++i) {
-          // The first maximum in row-major order takes the gradient.
-          float left = best[i] > 0 ? grad[i] * scale : 0.0f;
-          const auto give = [&](int64_t at) {
-            const bool hit = x[at + i] == best[i];
-            x[at + i] = hit ? left : 0.0f;
-            left = hit ? 0.0f : left;
-          };
-          give(p00);
-          if (has_right) give(p01);
-          if (has_lower) give(p10);
-          if (has_right && has_lower) give(p11);
-        }
-      }
-    }
-  });
-}
-
-float SoftmaxCrossEntropy(Stream&, int64_t rows, int64_t classes, const float* logits,
-                          const int32_t* labels, float* d_logits) {
-  double loss = 0;
-  const float scale = 1.0f / static_cast<float>(rows);
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* row = logits + r * classes;
-    const float top = *std::max_element(row, row + classes);
+void CpuOps::SoftmaxCrossEntropy(Stream&, int64_t n, int64_t classes, const float* x,
+                                 const int32_t* label, float* loss, float* dx) {
+  std::vector<double> p(classes);
+  for (int64_t s = 0; s < n; ++s) {
+    const float* row = x + s * classes;
+    CHECK_GE(label[s], 0);
+    CHECK_LT(label[s], classes);
+    const double max = *std::max_element(row, row + classes);
     double sum = 0;
-    for (int64_t c = 0; c < classes; ++c) sum += std::exp(static_cast<double>(row[c] - top));
-    loss += std::log(sum) - static_cast<double>(row[labels[r]] - top);
-    if (d_logits == nullptr) continue;
+    for (int64_t c = 0; c < classes; ++c) sum += p[c] = std::exp(row[c] - max);
+    loss[s] = static_cast<float>(std::log(sum) + max - row[label[s]]);
+    if (dx == nullptr) continue;
     for (int64_t c = 0; c < classes; ++c) {
-      const auto p = static_cast<float>(std::exp(static_cast<double>(row[c] - top)) / sum);
-      d_logits[r * classes + c] = (p - (c == labels[r] ? 1.0f : 0.0f)) * scale;
+      const double target = c == label[s] ? 1 : 0;
+      dx[s * classes + c] = static_cast<float>((p[c] / sum - target) / static_cast<double>(n));
     }
   }
-  return static_cast<float>(loss / static_cast<double>(rows));
 }
 
-}  // namespace muster::cpu
+void CpuOps::SvdfExpand(Stream&, int64_t frames, int64_t features, int64_t units, int64_t rank,
+                        const float* feature, const float* time, float* matrix) {
+  const std::vector<float> f = RanksApart(features, units, rank, feature);
+  const std::vector<float> t = RanksApart(frames, units, rank, time);
+  ParallelFor(threads_, frames * features, [&](int, int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* ft = &t[row / features * units];
+      const float* ff = &f[row % features * units];
+      simd::Mul(units, ft, ff, matrix + row * units);
+      for (int64_t r = 1; r < rank; ++r) {
+        simd::AddMul(units, ft + r * frames * units, ff + r * features * units,
+                     matrix + row * units);
+      }
+    }
+  });
+}
+
+void CpuOps::SvdfContract(Stream&, int64_t frames, int64_t features, int64_t units, int64_t rank,
+                          const float* feature, const float* time, const float* dmatrix,
+                          float* dfeature, float* dtime) {
+  const std::vector<float> f = RanksApart(features, units, rank, feature);
+  const std::vector<float> t = RanksApart(frames, units, rank, time);
+  std::vector<float> df(f.size()), dt(t.size());
+  ParallelFor(threads_, features * rank, [&](int, int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; ++at) {
+      const int64_t i = at % features, r = at / features;
+      for (int64_t j = 0; j < frames; ++j) {
+        simd::AddMul(units, dmatrix + (j * features + i) * units, &t[(r * frames + j) * units],
+                     &df[at * units]);
+      }
+    }
+  });
+  ParallelFor(threads_, frames * rank, [&](int, int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; ++at) {
+      const int64_t j = at % frames, r = at / frames;
+      for (int64_t i = 0; i < features; ++i) {
+        simd::AddMul(units, dmatrix + (j * features + i) * units, &f[(r * features + i) * units],
+                     &dt[at * units]);
+      }
+    }
+  });
+  RanksTogether(features, units, rank, df, dfeature);
+  RanksTogether(frames, units, rank, dt, dtime);
+}
+
+std::unique_ptr<Conv2dPlan> CpuOps::MakeConv2d(const Conv2dArgs& args) {
+  CHECK_GT(args.window.out.h, 0);
+  CHECK_GT(args.window.out.w, 0);
+  // Fewer channels than a vector holds waste most of oneDNN's direct kernels, or get its reference
+  // loops.
+  if (args.in_channels >= 16 && args.out_channels >= 16) {
+    if (std::unique_ptr<Conv2dPlan> plan = MakeDirectConv2d(args, threads_)) return plan;
+  }
+  return MakePatchConv2d(args, threads_);
+}
+
+}  // namespace muster

@@ -1,30 +1,51 @@
-// The CPU's operations, by file: op_cpu.cc (element-wise, pooling, loss), matmul_cpu.cc,
-// conv_cpu.cc. Only device_cpu.cc includes this.
+// CpuOps: the table of ops of the cpu device. See device_ops.h for what each does; the convolutions
+// are in conv_cpu_*.cc.
+//
+// Internal to the cpu device. Thread-safe.
 #pragma once
+
+#include <memory>
 
 #include "kernels/device_ops.h"
 
-namespace muster::cpu {
+namespace muster {
 
-void MatMul(Stream& stream, const MatMulShape& shape, const float* a, const float* b, float beta,
-            float* c);
-void AddBias(Stream& stream, int64_t rows, int64_t columns, const float* bias, float* y);
-void BiasGrad(Stream& stream, int64_t rows, int64_t columns, const float* dy, float* d_bias);
-void Conv2dForward(Stream& stream, const Conv2dShape& shape, const float* x, const float* filter,
-                   const float* bias, float* y);
-void Conv2dBackwardInput(Stream& stream, const Conv2dShape& shape, const float* filter,
-                         const float* dy, float* dx);
-void Conv2dBackwardFilter(Stream& stream, const Conv2dShape& shape, const float* x, const float* dy,
-                          float* d_filter, float* d_bias);
-void Relu(Stream& stream, int64_t size, const float* x, float* y);
-void ReluGrad(Stream& stream, int64_t size, const float* y, const float* dy, float* dx);
-void Dropout(Stream& stream, int64_t size, float keep, PhiloxKey key, const float* x, float* y);
-void ReluDropoutGrad(Stream& stream, int64_t size, float keep, const float* y, const float* dy,
-                     float* dx);
-void MaxPool(Stream& stream, const PoolShape& shape, const float* x, float* y);
-void ReluDropoutMaxPoolGrad(Stream& stream, const PoolShape& shape, float keep, const float* y,
-                            const float* dy, float* x);
-float SoftmaxCrossEntropy(Stream& stream, int64_t rows, int64_t classes, const float* logits,
-                          const int32_t* labels, float* d_logits);
+class CpuOps final : public DeviceOps {
+ public:
+  explicit CpuOps(int threads) : threads_(threads) {}
 
-}  // namespace muster::cpu
+  void Copy(Stream&, void* to, const void* from, size_t bytes, CopyDirection) override;
+  void Fill(Stream&, int64_t n, float value, float* x) override;
+  void Axpy(Stream&, int64_t n, float a, const float* x, float* y) override;
+  void Gemm(Stream&, const GemmArgs& g) override;
+  void BroadcastRow(Stream&, int64_t rows, int64_t cols, const float* row, float* y) override;
+  void SumRows(Stream&, int64_t rows, int64_t cols, const float* x, float* sum) override;
+  void ReluDropout(Stream&, int64_t n, int64_t features, const DropoutArgs& dropout, const float* x,
+                   float* y, uint32_t* mask) override;
+  void MaskedScale(Stream&, int64_t n, int64_t features, const uint32_t* mask, float scale,
+                   const float* dy, float* dx) override;
+  void Dropout(Stream&, int64_t n, int64_t features, const DropoutArgs& dropout, const float* x,
+               float* y) override;
+  void MaxPool(Stream&, int64_t n, const PoolArgs& pool, const float* x, float* y,
+               uint8_t* winners) override;
+  void MaxPoolGradient(Stream&, int64_t n, const PoolArgs& pool, const uint8_t* winners,
+                       const float* dy, float* dx) override;
+  void SoftmaxCrossEntropy(Stream&, int64_t n, int64_t classes, const float* x,
+                           const int32_t* label, float* loss, float* dx) override;
+  void SvdfExpand(Stream&, int64_t frames, int64_t features, int64_t units, int64_t rank,
+                  const float* feature, const float* time, float* matrix) override;
+  void SvdfContract(Stream&, int64_t frames, int64_t features, int64_t units, int64_t rank,
+                    const float* feature, const float* time, const float* dmatrix, float* dfeature,
+                    float* dtime) override;
+  std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) override;
+
+ private:
+  const int threads_;
+};
+
+// A convolution by patches (im2col) and sgemm: for few channels, and for all shapes.
+std::unique_ptr<Conv2dPlan> MakePatchConv2d(const Conv2dArgs& args, int threads);
+// A convolution by oneDNN's direct kernels; null where it has only its reference implementation.
+std::unique_ptr<Conv2dPlan> MakeDirectConv2d(const Conv2dArgs& args, int threads);
+
+}  // namespace muster

@@ -29,7 +29,7 @@ namespace muster {
     if (!(check_a_ op check_b_)) [[unlikely]] {                                              \
       ::muster::CheckFailed(                                                                 \
           __FILE__, __LINE__,                                                                \
-          fmt::format("CHECK(" #a " " #op " " #b "): {} against {}", check_a_, check_b_));   \
+          fmt::format("{}: {} against {}", "CHECK(" #a " " #op " " #b ")", check_a_, check_b_)); \
     }                                                                                        \
   } while (false)
 

@@ -1,61 +1,65 @@
 #include "worker/layers/conv2d.h"
 
 namespace muster::worker {
+namespace {
 
-Conv2d::Conv2d(std::string name, std::string prefix, const Conv2dShape& shape, bool same)
-    : Layer(std::move(name), shape.in_height * shape.in_width * shape.in_channels,
-            shape.out_height * shape.out_width * shape.out_channels),
-      prefix_(std::move(prefix)),
-      shape_(shape),
-      same_(same) {
-  shape_.relu = true;
+Conv2dArgs ArgsOf(const Shape& input, Extent kernel, Extent stride, Padding padding,
+                  int64_t out_channels) {
+  CHECK_EQ(input.rank(), 3);
+  return {Window::Make({input[0], input[1]}, kernel, stride, padding), input[2], out_channels};
 }
+
+Shape OutputOf(const Conv2dArgs& args) {
+  CHECK(args.window.out.h > 0 && args.window.out.w > 0);
+  return {args.window.out.h, args.window.out.w, args.out_channels};
+}
+
+}  // namespace
+
+Conv2d::Conv2d(std::string name, std::string prefix, const Shape& input, Extent kernel,
+               Extent stride, Padding padding, int64_t out_channels)
+    : Layer(std::move(name), input, OutputOf(ArgsOf(input, kernel, stride, padding, out_channels))),
+      prefix_(std::move(prefix)),
+      padding_(padding),
+      args_(ArgsOf(input, kernel, stride, padding, out_channels)) {}
 
 std::vector<ps::ParamSpec> Conv2d::params() const {
-  ps::ParamSpec weights, bias;
-  weights.name = prefix_ + "weights";
-  weights.shape = {shape_.kernel_height, shape_.kernel_width, shape_.in_channels,
-                   shape_.out_channels};
-  weights.init = {ps::Init::Kind::kTruncatedNormal, 0.01f};
-  bias.name = prefix_ + "bias";
-  bias.shape = {shape_.out_channels};
-  bias.decay = false;
-  return {weights, bias};
+  const Extent kernel = args_.window.kernel;
+  return {WeightSpec(prefix_ + "weights",
+                     {kernel.h, kernel.w, args_.in_channels, args_.out_channels}, 0.01f),
+          BiasSpec(prefix_ + "bias", args_.out_channels)};
 }
 
-void Conv2d::Forward(const Pass& pass, const float* x, float* y) {
-  shape_.batch = pass.batch;
-  Conv2dForward(pass.stream, shape_, x, pass.weights[0], pass.weights[1], y);
+void Conv2d::Prepare(Device& device, int64_t) { plan_ = device.ops().MakeConv2d(args_); }
+
+void Conv2d::Forward(const Pass& pass, ConstTensor x, Tensor y) {
+  plan_->Forward(pass.stream, x.dim(0), x.data(), pass.weights[0].data(), pass.weights[1].data(),
+                 y.data());
 }
 
-void Conv2d::Backward(const Pass& pass, const float* x, const float* /*y*/, const float* dy,
-                      float* dx, const std::function<void(int param)>& done) {
-  shape_.batch = pass.batch;
-  Conv2dBackwardFilter(pass.stream, shape_, x, dy, pass.grads[0], pass.grads[1]);
-  done(1);
-  if (dx != nullptr) Conv2dBackwardInput(pass.stream, shape_, pass.weights[0], dy, dx);
-  done(0);
+void Conv2d::Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
+                      const OnLayerGrad& on_grad) {
+  plan_->BackwardWeights(pass.stream, x.dim(0), x.data(), dy.data(), pass.grads[0].data(),
+                         pass.grads[1].data());
+  on_grad(1);
+  if (want_dx) {
+    plan_->BackwardData(pass.stream, x.dim(0), dy.data(), pass.weights[0].data(), x.data());
+  }
+  on_grad(0);
 }
 
 std::vector<LayerDescription> Conv2d::Describe() const {
-  const std::vector<int64_t> in = {shape_.in_height, shape_.in_width, shape_.in_channels};
-  const std::vector<int64_t> out = {shape_.out_height, shape_.out_width, shape_.out_channels};
-  return {{"conv2d",
-           name(),
-           in,
-           out,
-           {{"stride_h", shape_.stride_height},
-            {"stride_w", shape_.stride_width},
-            {"same", same_ ? 1 : 0}},
-           {prefix_ + "weights", prefix_ + "bias"}},
-          {"relu", name() + "_relu", out, out, {}, {}}};
+  LayerDescription layer = Description("conv2d");
+  layer.numbers = {{"stride_h", args_.window.stride.h},
+                   {"stride_w", args_.window.stride.w},
+                   {"same", padding_ == Padding::kSame ? 1 : 0}};
+  layer.params = {prefix_ + "weights", prefix_ + "bias"};
+  return {layer};
 }
 
-double Conv2d::flops_per_sample(bool first) const {
-  const auto products = static_cast<double>(output_size()) *
-                        static_cast<double>(shape_.kernel_height * shape_.kernel_width) *
-                        static_cast<double>(shape_.in_channels);
-  return 2.0 * products * (first ? 2 : 3);
+double Conv2d::flops(bool want_dx) const {
+  return 2.0 * static_cast<double>(output_shape().size()) * static_cast<double>(args_.patch()) *
+         (want_dx ? 3 : 2);
 }
 
 }  // namespace muster::worker

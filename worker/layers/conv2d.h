@@ -1,11 +1,11 @@
-// Conv2d: y = relu(x ⋆ filter + b), a cross-correlation with TensorFlow's SAME or VALID padding.
+// Conv2d: a cross-correlation of images with TensorFlow's SAME or VALID padding.
 //
-//   x [height, width, in]   filter [kernel_height, kernel_width, in, out]   b [out]   y
-//   [out_height, out_width, out]
-//
-// Backward takes the gradient *before* the relu: the layer behind it (ReluDropout,
-// ReluDropoutMaxPool) has the relu's gradient fused with its own.
+//   x [in.h, in.w, in]   w [kernel.h, kernel.w, in, out]   b [out]   y [out.h, out.w, out]
+//   y[i, j, o] = b[o] + Σ x[i · stride.h + a - pad.h, j · stride.w + b - pad.w, c] · w[a, b, c, o]
+//   over a, b, c
 #pragma once
+
+#include <memory>
 
 #include "worker/layers/layer.h"
 
@@ -13,20 +13,25 @@ namespace muster::worker {
 
 class Conv2d : public Layer {
  public:
-  // Parameters `<prefix>weights` (truncated normal, stddev 0.01) and `<prefix>bias` (zero). `shape`
-  // by MakeConv2dShape, `same` as given to it.
-  Conv2d(std::string name, std::string prefix, const Conv2dShape& shape, bool same);
+  // Parameters `<prefix>weights` (truncated normal, stddev 0.01) and `<prefix>bias` (zero). `input`
+  // is [height, width, channels]. PRECONDITION: with VALID padding the kernel is not larger than
+  // the image.
+  Conv2d(std::string name, std::string prefix, const Shape& input, Extent kernel, Extent stride,
+         Padding padding, int64_t out_channels);
+
   std::vector<ps::ParamSpec> params() const override;
-  void Forward(const Pass& pass, const float* x, float* y) override;
-  void Backward(const Pass& pass, const float* x, const float* y, const float* dy, float* dx,
-                const std::function<void(int param)>& done) override;
+  void Prepare(Device& device, int64_t max_batch) override;
+  void Forward(const Pass& pass, ConstTensor x, Tensor y) override;
+  void Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
+                const OnLayerGrad& on_grad) override;
   std::vector<LayerDescription> Describe() const override;
-  double flops_per_sample(bool first) const override;
+  double flops(bool want_dx) const override;
 
  private:
   const std::string prefix_;
-  Conv2dShape shape_;
-  const bool same_;
+  const Padding padding_;
+  const Conv2dArgs args_;
+  std::unique_ptr<Conv2dPlan> plan_;
 };
 
 }  // namespace muster::worker

@@ -1,56 +1,20 @@
 #include "worker/layers/dropout.h"
 
-#include "telemetry/check.h"
-
 namespace muster::worker {
 
-void Dropout::Forward(const Pass& pass, const float* x, float* y) {
-  CHECK(x == y);
-  if (pass.training) {
-    muster::Dropout(pass.stream, pass.batch * input_size(), keep_, RandomKey(pass), x, y);
-  }
+DropoutArgs DropoutOf(const Pass& pass, const std::string& name, float rate) {
+  return {DeriveKey(pass.item.seed, HashName(name), static_cast<uint64_t>(pass.item.replica)),
+          pass.item.step, pass.training ? rate : 0.0f};
 }
 
-void Dropout::Backward(const Pass& pass, const float* /*x*/, const float* /*y*/, const float* dy,
-                       float* dx, const std::function<void(int param)>& /*done*/) {
-  // The gradient of a mask is the mask.
-  muster::Dropout(pass.stream, pass.batch * input_size(), keep_, RandomKey(pass), dy, dx);
+void Dropout::Forward(const Pass& pass, ConstTensor x, Tensor y) {
+  const DropoutArgs dropout = DropoutOf(pass, name(), rate_);
+  if (dropout.rate > 0) muster::Dropout(pass.stream, dropout, x, y);
 }
 
-void ReluDropout::Backward(const Pass& pass, const float* /*x*/, const float* y, const float* dy,
-                           float* dx, const std::function<void(int param)>& /*done*/) {
-  ReluDropoutGrad(pass.stream, pass.batch * input_size(), keep_, y, dy, dx);
-}
-
-ReluDropoutMaxPool::ReluDropoutMaxPool(std::string name, const PoolShape& shape, float keep)
-    : Layer(std::move(name), shape.height * shape.width * shape.channels,
-            shape.out_height() * shape.out_width() * shape.channels),
-      shape_(shape),
-      keep_(keep) {}
-
-void ReluDropoutMaxPool::Forward(const Pass& pass, const float* x, float* y) {
-  shape_.batch = pass.batch;
-  if (pass.training) {
-    // Over x: the values before dropout are needed no more, and the gradient goes there too.
-    muster::Dropout(pass.stream, pass.batch * input_size(), keep_, RandomKey(pass), x,
-                    const_cast<float*>(x));
-  }
-  MaxPool(pass.stream, shape_, x, y);
-}
-
-void ReluDropoutMaxPool::Backward(const Pass& pass, const float* x, const float* y, const float* dy,
-                                  float* dx, const std::function<void(int param)>& /*done*/) {
-  CHECK(x == dx);
-  ReluDropoutMaxPoolGrad(pass.stream, shape_, keep_, y, dy, dx);
-}
-
-std::vector<LayerDescription> ReluDropoutMaxPool::Describe() const {
-  return {{"max_pool",
-           name(),
-           {shape_.height, shape_.width, shape_.channels},
-           {shape_.out_height(), shape_.out_width(), shape_.channels},
-           {{"window_h", 2}, {"window_w", 2}, {"stride_h", 2}, {"stride_w", 2}, {"same", 1}},
-           {}}};
+void Dropout::Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx, const OnLayerGrad&) {
+  const DropoutArgs dropout = DropoutOf(pass, name(), rate_);
+  if (want_dx && dropout.rate > 0) muster::Dropout(pass.stream, dropout, dy, x);
 }
 
 }  // namespace muster::worker

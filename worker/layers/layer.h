@@ -1,8 +1,10 @@
 // Layer: one step of a feed-forward model. Owned by its model and called by that model's thread.
 //
-// A layer maps x [batch, input_size] to y [batch, output_size]. Weights, gradients and activations
-// belong to the model; a layer keeps only scratch. A new layer is one pair of files here and its
-// test; if it is to be exported, one function in worker/onnx/layers.cc.
+// A layer maps x [batch, input_shape] to y [batch, output_shape]. Weights, gradients and
+// activations belong to the model; a layer keeps what Backward needs beyond its x. An activation's
+// memory serves twice: Forward leaves y there, and Backward of the layer behind replaces it by its
+// gradient. A new layer is one pair of files here and its test; if it is to be exported, one
+// function in worker/onnx/layers.cc.
 #pragma once
 
 #include <cstdint>
@@ -22,51 +24,56 @@ namespace muster::worker {
 // What a pass over the layers hands to each of them.
 struct Pass {
   Stream& stream;
-  int64_t batch = 0;
   bool training = false;
-  ItemKey key;                        // of everything random; training only
-  std::vector<const float*> weights;  // of this layer, in the order of its params()
-  std::vector<float*> grads;          // likewise; Backward only
+  ItemKey item;                          // of everything random; training only
+  std::span<const ConstTensor> weights;  // of this layer, in the order of its params()
+  std::span<const Tensor> grads;         // likewise; Backward only
 };
+
+// Called with a parameter's index among the layer's params().
+using OnLayerGrad = std::function<void(int param)>;
 
 class Layer {
  public:
-  explicit Layer(std::string name, int64_t input_size, int64_t output_size)
-      : name_(std::move(name)), input_size_(input_size), output_size_(output_size) {}
+  // Shapes are of one sample.
+  Layer(std::string name, Shape input, Shape output)
+      : name_(std::move(name)), input_(input), output_(output) {}
   virtual ~Layer() = default;
 
-  const std::string& name() const { return name_; }
-  int64_t input_size() const { return input_size_; }
-  int64_t output_size() const { return output_size_; }
+  const std::string& name() const { return name_; }  // unique within the model
+  const Shape& input_shape() const { return input_; }
+  const Shape& output_shape() const { return output_; }
 
   virtual std::vector<ps::ParamSpec> params() const { return {}; }
-  // True when y is written over x (and dx over dy).
+  // True when y lies over x (and so dx over dy).
   virtual bool in_place() const { return false; }
-  // True when Backward writes dx over the x of the forward pass.
-  virtual bool grad_over_input() const { return false; }
+  // Allocates what the layer keeps, for batches up to `max_batch`. Called once, first.
+  virtual void Prepare(Device& /*device*/, int64_t /*max_batch*/) {}
 
-  virtual void Forward(const Pass& pass, const float* x, float* y) = 0;
-  // dx from dy, and the gradients of the weights (overwritten). `x` and `y` are those of the
-  // forward pass; a null `dx` is not wanted. Calls `done` with the index of each of its params once
-  // the gradient is final and the weight is read no more.
-  virtual void Backward(const Pass& pass, const float* x, const float* y, const float* dy,
-                        float* dx, const std::function<void(int param)>& done) = 0;
+  virtual void Forward(const Pass& pass, ConstTensor x, Tensor y) = 0;
+  // `x` is the x of the forward pass, `dy` the gradient of its y. Overwrites pass.grads, and x with
+  // dx where `want_dx` (x is not read otherwise after that). Calls `on_grad` once for each
+  // parameter, after its gradient is final and the layer's last read of it.
+  virtual void Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
+                        const OnLayerGrad& on_grad) = 0;
 
-  // What it computes in inference; several when it fuses several.
+  // What it computes in inference, as a chain.
   virtual std::vector<LayerDescription> Describe() const = 0;
-  // Multiplications and additions of a training step for one sample; `first`: no dx is wanted.
-  virtual double flops_per_sample(bool /*first*/) const { return 0; }
+  // Multiplications and additions of a training step for one sample.
+  virtual double flops(bool /*want_dx*/) const { return 0; }
 
  protected:
-  // Key of this layer's random numbers in this pass.
-  PhiloxKey RandomKey(const Pass& pass) const {
-    return DeriveKey(pass.key.seed ^ HashName(name_), static_cast<uint64_t>(pass.key.step),
-                     static_cast<uint64_t>(pass.key.replica));
+  LayerDescription Description(std::string kind) const {
+    return {std::move(kind), name_, input_.ToVector(), output_.ToVector(), {}, {}};
   }
 
  private:
   const std::string name_;
-  const int64_t input_size_, output_size_;
+  const Shape input_, output_;
 };
+
+// A weight with TensorFlow's usual first values (truncated normal), and a bias of zeros.
+ps::ParamSpec WeightSpec(std::string name, const Shape& shape, float stddev);
+ps::ParamSpec BiasSpec(std::string name, int64_t size);
 
 }  // namespace muster::worker

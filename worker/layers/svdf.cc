@@ -1,97 +1,57 @@
 #include "worker/layers/svdf.h"
 
-#include <algorithm>
-
-#include "telemetry/check.h"
-
 namespace muster::worker {
 
-Svdf::Svdf(std::string name, int64_t frames, int64_t bins, int64_t units, int64_t rank)
-    : Layer(std::move(name), frames * bins, units),
+Svdf::Svdf(std::string name, int64_t frames, int64_t features, int64_t units, int64_t rank)
+    : Layer(std::move(name), {frames, features}, {units}),
       frames_(frames),
-      bins_(bins),
+      features_(features),
       units_(units),
-      rank_(rank),
-      activations_(frames * units * rank) {}
+      rank_(rank) {}
 
 std::vector<ps::ParamSpec> Svdf::params() const {
-  ps::ParamSpec frequency, time, bias;
-  frequency.name = "weights_frequency";
-  frequency.shape = {bins_, units_ * rank_};
-  time.name = "weights_time";
-  time.shape = {frames_, units_ * rank_};
-  frequency.init = time.init = {ps::Init::Kind::kTruncatedNormal, 0.01f};
-  bias.name = "bias";
-  bias.shape = {units_};
-  bias.decay = false;
-  return {frequency, time, bias};
+  return {WeightSpec("weights_frequency", {features_, units_ * rank_}, 0.01f),
+          WeightSpec("weights_time", {frames_, units_ * rank_}, 0.01f), BiasSpec("bias", units_)};
 }
 
-void Svdf::Forward(const Pass& pass, const float* x, float* y) {
-  const int64_t filters = units_ * rank_;
-  const float* time = pass.weights[1];
-  const float* bias = pass.weights[2];
-  std::vector<float> sums(filters);
-  for (int64_t n = 0; n < pass.batch; ++n) {
-    MatMul(pass.stream, {.m = frames_, .n = filters, .k = bins_}, x + n * input_size(),
-           pass.weights[0], 0.0f, activations_.data());
-    std::fill(sums.begin(), sums.end(), 0.0f);
-    for (int64_t t = 0; t < frames_; ++t) {
-      for (int64_t f = 0; f < filters; ++f) {
-        sums[f] += activations_[t * filters + f] * time[t * filters + f];
-      }
-    }
-    for (int64_t u = 0; u < units_; ++u) {
-      float unit = bias[u];
-      for (int64_t r = 0; r < rank_; ++r) unit += sums[u * rank_ + r];
-      y[n * units_ + u] = unit > 0 ? unit : 0.0f;
-    }
-  }
+void Svdf::Prepare(Device& device, int64_t) {
+  matrix_ = Buffer(device, frames_ * features_ * units_ * SizeOf(DType::kFloat32));
 }
 
-void Svdf::Backward(const Pass& pass, const float* x, const float* /*y*/, const float* dy,
-                    float* dx, const std::function<void(int param)>& done) {
-  CHECK(dx == nullptr);
-  const int64_t filters = units_ * rank_;
-  const float* time = pass.weights[1];
-  float* d_time = pass.grads[1];
-  BiasGrad(pass.stream, pass.batch, units_, dy, pass.grads[2]);
-  done(2);
-  std::fill(d_time, d_time + frames_ * filters, 0.0f);
-  std::vector<float> d_sums(filters);
-  for (int64_t n = 0; n < pass.batch; ++n) {
-    // The activations are made again rather than kept: a matrix product is cheaper than batch times
-    // their memory.
-    MatMul(pass.stream, {.m = frames_, .n = filters, .k = bins_}, x + n * input_size(),
-           pass.weights[0], 0.0f, activations_.data());
-    for (int64_t f = 0; f < filters; ++f) d_sums[f] = dy[n * units_ + f / rank_];
-    for (int64_t t = 0; t < frames_; ++t) {
-      for (int64_t f = 0; f < filters; ++f) {
-        float& a = activations_[t * filters + f];
-        d_time[t * filters + f] += d_sums[f] * a;
-        a = d_sums[f] * time[t * filters + f];
-      }
-    }
-    MatMul(pass.stream, {.m = bins_, .n = filters, .k = frames_, .trans_a = true},
-           x + n * input_size(), activations_.data(), n == 0 ? 0.0f : 1.0f, pass.grads[0]);
+Tensor Svdf::Matrix() const { return {matrix_.data<float>(), {frames_ * features_, units_}}; }
+
+void Svdf::Forward(const Pass& pass, ConstTensor x, Tensor y) {
+  SvdfExpand(pass.stream, rank_, pass.weights[0], pass.weights[1], Matrix());
+  BroadcastRow(pass.stream, pass.weights[2], y);
+  MatMul(pass.stream, x.Reshape({x.dim(0), frames_ * features_}), Matrix(), y, {.beta = 1});
+}
+
+void Svdf::Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
+                    const OnLayerGrad& on_grad) {
+  SumRows(pass.stream, dy, pass.grads[2]);
+  on_grad(2);
+  const Tensor rows = x.Reshape({x.dim(0), frames_ * features_});
+  MatMul(pass.stream, rows, dy, Matrix(), {.trans_a = true});
+  SvdfContract(pass.stream, rank_, pass.weights[0], pass.weights[1], Matrix(), pass.grads[0],
+               pass.grads[1]);
+  if (want_dx) {
+    SvdfExpand(pass.stream, rank_, pass.weights[0], pass.weights[1], Matrix());
+    MatMul(pass.stream, dy, Matrix(), rows, {.trans_b = true});
   }
-  done(1);
-  done(0);
+  on_grad(1);
+  on_grad(0);
 }
 
 std::vector<LayerDescription> Svdf::Describe() const {
-  return {{"svdf",
-           name(),
-           {frames_, bins_},
-           {units_},
-           {{"rank", rank_}},
-           {"weights_frequency", "weights_time", "bias"}},
-          {"relu", name() + "_relu", {units_}, {units_}, {}, {}}};
+  LayerDescription layer = Description("svdf");
+  layer.numbers = {{"rank", rank_}};
+  layer.params = {"weights_frequency", "weights_time", "bias"};
+  return {layer};
 }
 
-double Svdf::flops_per_sample(bool /*first*/) const {
-  const auto filters = static_cast<double>(units_ * rank_);
-  return 2.0 * static_cast<double>(frames_) * filters * (2.0 * static_cast<double>(bins_) + 3);
+double Svdf::flops(bool want_dx) const {
+  const auto cells = static_cast<double>(frames_ * features_ * units_);
+  return 2.0 * cells * (want_dx ? 3 : 2);
 }
 
 }  // namespace muster::worker

@@ -1,12 +1,12 @@
-// Svdf: a rank-constrained dense layer over time: each filter is a frequency filter times a time
-// filter; `rank` filters add up to a unit.
+// Svdf: a dense layer over [frames, features] whose weights are sums of `rank` products of a filter
+// over features and one over frames.
 //
-//   x [frames, bins]   F [bins, filters]   T [frames, filters]   b [units]   filters = rank * units
-//   a = x F                                          [frames, filters]
-//   o[f] = Σ_t a[t, f] T[t, f]                       [filters]
-//   y[u] = relu(Σ_r o[u * rank + r] + b[u])          [units]
+//   x [frames, features]   F [features, units · rank]   T [frames, units · rank]   b [units]   y
+//   [units] y[u] = b[u] + Σ_t Σ_i x[t, i] M[t, i, u]      M[t, i, u] = Σ_r F[i, u · rank + r] ·
+//   T[t, u · rank + r]
 //
-// Backward takes the gradient *before* the relu (see conv2d.h). Source: Nakkiran et al.:
+// M is written out once for a pass: for a whole clip that is half the work of filtering each frame,
+// and nothing beside M has to be kept. Source: Nakkiran, Alvarez, Prabhavalkar, Parada:
 // "Compressing Deep Neural Networks using a Rank-Constrained Topology", Interspeech 2015.
 #pragma once
 
@@ -16,19 +16,23 @@ namespace muster::worker {
 
 class Svdf : public Layer {
  public:
-  // Parameters `weights_frequency`, `weights_time` (truncated normal, stddev 0.01) and `bias`
-  // (zero). The first layer of its model: it computes no dx.
-  Svdf(std::string name, int64_t frames, int64_t bins, int64_t units, int64_t rank);
+  // Parameters `weights_frequency` (F), `weights_time` (T; both truncated normal, stddev 0.01) and
+  // `bias` (zero).
+  Svdf(std::string name, int64_t frames, int64_t features, int64_t units, int64_t rank);
+
   std::vector<ps::ParamSpec> params() const override;
-  void Forward(const Pass& pass, const float* x, float* y) override;
-  void Backward(const Pass& pass, const float* x, const float* y, const float* dy, float* dx,
-                const std::function<void(int param)>& done) override;
+  void Prepare(Device& device, int64_t max_batch) override;
+  void Forward(const Pass& pass, ConstTensor x, Tensor y) override;
+  void Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
+                const OnLayerGrad& on_grad) override;
   std::vector<LayerDescription> Describe() const override;
-  double flops_per_sample(bool first) const override;
+  double flops(bool want_dx) const override;
 
  private:
-  const int64_t frames_, bins_, units_, rank_;
-  std::vector<float> activations_;  // a of one sample, [frames, filters]
+  Tensor Matrix() const;
+
+  const int64_t frames_, features_, units_, rank_;
+  Buffer matrix_;  // M, then its gradient
 };
 
 }  // namespace muster::worker

@@ -19,7 +19,7 @@ struct ImageModelSettings {
   int64_t frames = 98;  // spectrogram length
   int64_t bins = 40;    // coefficients per frame
   int64_t classes = 12;
-  float keep = 0.5f;  // of dropout in training
+  float dropout = 0.5f;  // rate, in training
 };
 
 // TensorFlow's speech_commands models (models.py): "single_fc", "conv", "low_latency_conv",

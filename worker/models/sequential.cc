@@ -1,105 +1,127 @@
 #include "worker/models/sequential.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "telemetry/check.h"
 
 namespace muster::worker {
+namespace {
+
+// A device that fails in the middle of a step leaves nothing to go on with.
+void CheckDevice(const absl::Status& status) {
+  if (!status.ok()) CheckFailed(__FILE__, __LINE__, std::string(status.message()));
+}
+
+Shape ShapeOf(const ps::ParamSpec& spec) {
+  Shape shape;
+  for (const int64_t dim : spec.shape) shape.Append(dim);
+  return shape;
+}
+
+}  // namespace
 
 Sequential::Sequential(Device& device, std::vector<std::unique_ptr<Layer>> layers)
-    : stream_(device), layers_(std::move(layers)) {
-  CHECK(!layers_.empty() && !layers_.front()->in_place());
+    : device_(device), stream_(device.MakeStream()), layers_(std::move(layers)) {
+  CHECK(!layers_.empty());
   for (size_t i = 0; i < layers_.size(); ++i) {
-    if (i > 0) CHECK_EQ(layers_[i]->input_size(), layers_[i - 1]->output_size());
+    if (i > 0) CHECK_EQ(layers_[i]->input_shape().size(), layers_[i - 1]->output_shape().size());
     first_param_.push_back(static_cast<ps::ParamId>(params_.size()));
     for (ps::ParamSpec& spec : layers_[i]->params()) params_.push_back(std::move(spec));
   }
+  first_param_.push_back(static_cast<ps::ParamId>(params_.size()));
 }
 
 void Sequential::Prepare(const ps::ParamTable& table, int64_t max_batch) {
+  CHECK_EQ(table.specs().size(), params_.size());
+  CHECK_GE(max_batch, 1);
   max_batch_ = max_batch;
-  offsets_.clear();
   for (size_t p = 0; p < params_.size(); ++p) {
     offsets_.push_back(table.offset(static_cast<ps::ParamId>(p)));
   }
-  buffer_.clear();
-  activations_.clear();
-  int64_t largest_gradient = 0;
+  const auto add_buffer = [this](const Shape& shape) {
+    buffers_.emplace_back(device_, max_batch_ * shape.size() * SizeOf(DType::kFloat32));
+  };
+  add_buffer(layers_.front()->input_shape());
+  buffer_of_.push_back(0);
+  for (const auto& layer : layers_) {
+    layer->Prepare(device_, max_batch_);
+    if (!layer->in_place()) add_buffer(layer->output_shape());
+    buffer_of_.push_back(buffers_.size() - 1);
+  }
+  labels_ = Buffer(device_, max_batch_ * SizeOf(DType::kInt32));
+  losses_ = Buffer(device_, max_batch_ * SizeOf(DType::kFloat32));
+}
+
+Tensor Sequential::Activation(size_t i, const Shape& shape) const {
+  return {buffers_[buffer_of_[i]].data<float>(), shape.WithBatch(batch_size_)};
+}
+
+Tensor Sequential::Logits() const { return Activation(layers_.size(), Shape{num_classes()}); }
+
+void Sequential::Forward(std::span<const float> weights, std::span<const float> inputs,
+                         bool training) {
+  CHECK_LE(batch_size_, max_batch_);
+  CopyToDevice(*stream_, inputs, Activation(0, Shape{input_size()}));
+  std::vector<ConstTensor> of_layer;
   for (size_t i = 0; i < layers_.size(); ++i) {
-    if (!layers_[i]->in_place()) {
-      activations_.emplace_back(stream_.device(), max_batch * layers_[i]->output_size());
+    Layer& layer = *layers_[i];
+    of_layer.clear();
+    for (ps::ParamId p = first_param_[i]; p < first_param_[i + 1]; ++p) {
+      of_layer.emplace_back(weights.data() + offsets_[p], ShapeOf(params_[p]));
     }
-    buffer_.push_back(activations_.size() - 1);
-    // The gradient of a layer's output lies in gradients_ unless the layer behind writes it over
-    // the activation.
-    const bool over = i + 1 < layers_.size() && layers_[i + 1]->grad_over_input();
-    if (!over) largest_gradient = std::max(largest_gradient, layers_[i]->output_size());
-  }
-  for (Buffer& gradient : gradients_) {
-    gradient = Buffer(stream_.device(), max_batch * largest_gradient);
-  }
-}
-
-const float* Sequential::Input(size_t i) const {
-  return i == 0 ? batch_.inputs.data() : Output(i - 1);
-}
-
-Pass Sequential::PassFor(size_t i, std::span<const float> weights, bool training) const {
-  Pass pass{stream_, batch_.size, training, key_, {}, {}};
-  const auto count = layers_[i]->params().size();
-  for (size_t p = 0; p < count; ++p) {
-    pass.weights.push_back(weights.data() + offsets_[first_param_[i] + p]);
-  }
-  return pass;
-}
-
-void Sequential::Forward(std::span<const float> weights, const Batch& batch, bool training,
-                         const ItemKey& key) {
-  CHECK_LE(batch.size, max_batch_);
-  batch_ = batch;
-  key_ = key;
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    layers_[i]->Forward(PassFor(i, weights, training), Input(i), Output(i));
+    layer.Forward({*stream_, training, item_, of_layer, {}}, Activation(i, layer.input_shape()),
+                  Activation(i + 1, layer.output_shape()));
   }
 }
 
 float Sequential::Loss(std::span<const float> weights, const Batch& batch, const ItemKey& key) {
-  Forward(weights, batch, /*training=*/true, key);
-  return SoftmaxCrossEntropy(stream_, batch.size, num_classes(), Output(layers_.size() - 1),
-                             batch.labels.data(), gradients_[0].data());
+  CHECK_GE(batch.size, 1);
+  batch_size_ = batch.size;
+  item_ = key;
+  Forward(weights, batch.inputs, /*training=*/true);
+  const Tensor labels(labels_.data<int32_t>(), {batch_size_});
+  const Tensor losses(losses_.data<float>(), {batch_size_});
+  CopyToDevice(*stream_, batch.labels, labels);
+  SoftmaxCrossEntropy(*stream_, Logits(), labels, losses, Logits());
+  std::vector<float> by_sample(batch_size_);
+  CheckDevice(CopyToHost(*stream_, losses, by_sample));
+  double sum = 0;
+  for (const float loss : by_sample) sum += loss;
+  return static_cast<float>(sum / static_cast<double>(batch_size_));
 }
 
 void Sequential::Backward(std::span<const float> weights, std::span<float> grads,
                           const OnGrad& on_grad) {
-  float* dy = gradients_[0].data();
-  int spare = 1;  // the gradient buffer that dy does not lie in
+  std::vector<ConstTensor> layer_weights;
+  std::vector<Tensor> layer_grads;
   for (size_t i = layers_.size(); i-- > 0;) {
     Layer& layer = *layers_[i];
-    Pass pass = PassFor(i, weights, /*training=*/true);
-    for (size_t p = 0; p < pass.weights.size(); ++p) {
-      pass.grads.push_back(grads.data() + offsets_[first_param_[i] + p]);
+    layer_weights.clear();
+    layer_grads.clear();
+    for (ps::ParamId p = first_param_[i]; p < first_param_[i + 1]; ++p) {
+      layer_weights.emplace_back(weights.data() + offsets_[p], ShapeOf(params_[p]));
+      layer_grads.emplace_back(grads.data() + offsets_[p], ShapeOf(params_[p]));
     }
-    float* dx = nullptr;
-    if (layer.in_place()) {
-      dx = dy;
-    } else if (layer.grad_over_input()) {
-      dx = Output(i - 1);
-    } else if (i > 0) {
-      dx = gradients_[spare].data();
-      spare = 1 - spare;
-    }
-    layer.Backward(pass, Input(i), Output(i), dy, dx,
-                   [&](int param) { on_grad(first_param_[i] + static_cast<ps::ParamId>(param)); });
-    dy = dx;
+    // Nobody asks for the gradient of the inputs, nor of a layer before which nothing can be
+    // learnt.
+    const bool want_dx = first_param_[i] > 0;
+    layer.Backward({*stream_, /*training=*/true, item_, layer_weights, layer_grads},
+                   Activation(i, layer.input_shape()), Activation(i + 1, layer.output_shape()),
+                   want_dx, [&](int param) { on_grad(first_param_[i] + param); });
+    if (!want_dx) return;
   }
 }
 
 void Sequential::Predict(std::span<const float> weights, const Batch& batch,
                          std::span<float> logits) {
-  Forward(weights, batch, /*training=*/false, {});
-  std::memcpy(logits.data(), Output(layers_.size() - 1),
-              static_cast<size_t>(batch.size * num_classes()) * sizeof(float));
+  item_ = {};
+  for (int64_t begin = 0; begin < batch.size; begin += max_batch_) {
+    batch_size_ = std::min(max_batch_, batch.size - begin);
+    Forward(weights, batch.inputs.subspan(begin * input_size(), batch_size_ * input_size()),
+            /*training=*/false);
+    CheckDevice(CopyToHost(*stream_, Logits(),
+                           logits.subspan(begin * num_classes(), batch_size_ * num_classes())));
+  }
 }
 
 std::vector<LayerDescription> Sequential::layers() const {
@@ -112,7 +134,7 @@ std::vector<LayerDescription> Sequential::layers() const {
 
 double Sequential::flops_per_sample() const {
   double flops = 0;
-  for (size_t i = 0; i < layers_.size(); ++i) flops += layers_[i]->flops_per_sample(i == 0);
+  for (size_t i = 0; i < layers_.size(); ++i) flops += layers_[i]->flops(first_param_[i] > 0);
   return flops;
 }
 

@@ -1,12 +1,12 @@
 // Sequential: a chain of layers that ends in logits, trained with softmax cross entropy. All models
 // of worker/models are one.
 //
-// Memory: one buffer per layer that does not work in place, and two for gradients, allocated by
-// Prepare for the largest batch.
+// Memory: one buffer for the inputs and one for each layer that does not work in place, allocated
+// by Prepare for the largest batch. In Backward each holds the gradient of what it held (layer.h).
 #pragma once
 
-#include <array>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "kernels/device.h"
@@ -26,32 +26,37 @@ class Sequential : public Model {
   float Loss(std::span<const float> weights, const Batch& batch, const ItemKey& key) override;
   void Backward(std::span<const float> weights, std::span<float> grads,
                 const OnGrad& on_grad) override;
+  // Any batch size: a larger one goes in pieces. Forgets the last Loss.
   void Predict(std::span<const float> weights, const Batch& batch,
                std::span<float> logits) override;
-  int64_t num_classes() const override { return layers_.back()->output_size(); }
-  int64_t input_size() const override { return layers_.front()->input_size(); }
+  int64_t num_classes() const override { return layers_.back()->output_shape().size(); }
+  int64_t input_size() const override { return layers_.front()->input_shape().size(); }
   std::vector<LayerDescription> layers() const override;
   double flops_per_sample() const override;
 
  private:
-  // What layer i reads and writes in a pass over `batch_`.
-  const float* Input(size_t i) const;
-  float* Output(size_t i) const { return activations_[buffer_[i]].data(); }
-  Pass PassFor(size_t i, std::span<const float> weights, bool training) const;
-  void Forward(std::span<const float> weights, const Batch& batch, bool training,
-               const ItemKey& key);
+  // The memory of activation `i` (0: the inputs, i + 1: layer i's output), as [batch_size_, shape
+  // ...].
+  Tensor Activation(size_t i, const Shape& shape) const;
+  Tensor Logits() const;
+  void Forward(std::span<const float> weights, std::span<const float> inputs, bool training);
 
-  Stream mutable stream_;
-  std::vector<std::unique_ptr<Layer>> layers_;
+  Device& device_;
+  const std::unique_ptr<Stream> stream_;
+  const std::vector<std::unique_ptr<Layer>> layers_;
   std::vector<ps::ParamSpec> params_;
-  std::vector<ps::ParamId> first_param_;  // by layer
-  std::vector<int64_t> offsets_;          // by parameter: in the arena
-  std::vector<size_t> buffer_;            // by layer: its output's buffer
-  std::vector<Buffer> activations_;
-  std::array<Buffer, 2> gradients_;
+  std::vector<ps::ParamId> first_param_;  // by layer, and one past the last
+
+  // Since Prepare.
+  std::vector<int64_t> offsets_;  // by parameter: in the arena, in elements
+  std::vector<Buffer> buffers_;
+  std::vector<size_t> buffer_of_;  // by activation
+  Buffer labels_, losses_;         // int32 and float32 [max_batch]
   int64_t max_batch_ = 0;
-  Batch batch_;  // of the last pass
-  ItemKey key_;
+
+  // Of the last pass.
+  int64_t batch_size_ = 0;
+  ItemKey item_;
 };
 
 }  // namespace muster::worker

@@ -7,7 +7,8 @@ namespace muster::worker {
 
 std::unique_ptr<Model> MakeSingleFc(const ImageModelSettings& s, Device& device) {
   std::vector<std::unique_ptr<Layer>> layers;
-  layers.push_back(std::make_unique<Dense>("logits", "", s.frames * s.bins, s.classes));
+  layers.push_back(
+      std::make_unique<Dense>("logits", "", Shape{s.frames, s.bins}, s.classes, 0.001f));
   return std::make_unique<Sequential>(device, std::move(layers));
 }
 

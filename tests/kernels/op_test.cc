@@ -1,0 +1,300 @@
+// Each op against a loop that is plainly right, over random shapes.
+#include "kernels/op.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/kernels/reference.h"
+
+namespace muster {
+namespace {
+
+using testing::Distinct;
+using testing::Tolerance;
+using testing::Uniform;
+
+class OpTest : public ::testing::TestWithParam<int> {
+ protected:
+  int64_t Draw(int64_t low, int64_t high) {
+    return low + UniformInt(DeriveKey(kSeed, 0), draws_++, 0, high - low + 1);
+  }
+  void SetUp() override { RecordProperty("seed", kSeed); }
+
+  static constexpr int kSeed = 20261121;
+  uint64_t draws_ = 0;
+  const std::unique_ptr<Device> device_ = MakeCpuDevice(GetParam());
+  const std::unique_ptr<Stream> stream_ = device_->MakeStream();
+};
+
+INSTANTIATE_TEST_SUITE_P(Threads, OpTest, ::testing::Values(1, 2, 3));
+
+TEST_P(OpTest, MatMulWithAllTransposes) {
+  for (int round = 0; round < 40; ++round) {
+    const int64_t m = Draw(1, 40), n = Draw(1, 40), k = Draw(1, 70);
+    const bool trans_a = Draw(0, 1), trans_b = Draw(0, 1);
+    const auto beta = static_cast<float>(Draw(0, 1));
+    const auto a = Uniform(m * k, 1), b = Uniform(k * n, 2), before = Uniform(m * n, 3);
+    auto c = before;
+    MatMul(*stream_, {a.data(), trans_a ? Shape{k, m} : Shape{m, k}},
+           {b.data(), trans_b ? Shape{n, k} : Shape{k, n}}, {c.data(), {m, n}},
+           {trans_a, trans_b, 1, beta});
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < n; ++j) {
+        double want = beta * before[i * n + j];
+        for (int64_t p = 0; p < k; ++p) {
+          want += double{trans_a ? a[p * m + i] : a[i * k + p]} *
+                  (trans_b ? b[j * k + p] : b[p * n + j]);
+        }
+        ASSERT_NEAR(c[i * n + j], want, Tolerance(k + 1)) << m << " " << n << " " << k;
+      }
+    }
+  }
+}
+
+TEST_P(OpTest, RowsAreBroadcastAndSummed) {
+  for (const int64_t rows : {1, 3, 5000}) {
+    const int64_t cols = Draw(1, 100);
+    const auto x = Uniform(rows * cols, 1);
+    std::vector<float> sum(cols, 7), y(rows * cols, 7);
+    SumRows(*stream_, {x.data(), {rows, cols}}, {sum.data(), {cols}});
+    BroadcastRow(*stream_, {sum.data(), {cols}}, {y.data(), {rows, cols}});
+    for (int64_t j = 0; j < cols; ++j) {
+      double want = 0;
+      for (int64_t i = 0; i < rows; ++i) want += x[i * cols + j];
+      ASSERT_NEAR(sum[j], want, Tolerance(rows));
+      for (int64_t i = 0; i < rows; ++i) ASSERT_EQ(y[i * cols + j], sum[j]);
+    }
+  }
+}
+
+TEST_P(OpTest, AxpyAndFill) {
+  for (const int64_t n : {1, 17, 100003}) {
+    const auto x = Uniform(n, 1), before = Uniform(n, 2);
+    auto y = before;
+    Axpy(*stream_, 0.5f, {x.data(), {n}}, {y.data(), {n}});
+    for (int64_t i = 0; i < n; ++i) ASSERT_NEAR(y[i], 0.5 * x[i] + before[i], Tolerance(1));
+    Fill(*stream_, 3, {y.data(), {n}});
+    ASSERT_EQ(std::count(y.begin(), y.end(), 3.0f), n);
+  }
+}
+
+TEST_P(OpTest, ReluKeepsAMaskOfWhatIsLeftAndItsGradientFollowsIt) {
+  for (int round = 0; round < 30; ++round) {
+    const int64_t n = Draw(1, 5), features = Draw(1, 400);
+    const auto x = Uniform(n * features, round), dy = Uniform(n * features, round + 100);
+    std::vector<float> y(x.size(), 7), dx(x.size(), 7);
+    std::vector<uint32_t> mask(n * MaskWords(features), 7);
+    ReluDropout(*stream_, {}, {x.data(), {n, features}}, {y.data(), {n, features}},
+                {mask.data(), {n, MaskWords(features)}});
+    MaskedScale(*stream_, {mask.data(), {n, MaskWords(features)}}, 2, {dy.data(), {n, features}},
+                {dx.data(), {n, features}});
+    for (size_t i = 0; i < x.size(); ++i) {
+      ASSERT_EQ(y[i], std::max(x[i], 0.0f)) << i;
+      ASSERT_EQ(dx[i], x[i] > 0 ? 2 * dy[i] : 0.0f) << i;
+    }
+  }
+}
+
+// The bits kept of [n, features], as dropout of ones tells.
+std::vector<float> DropoutOfOnes(Stream& stream, const DropoutArgs& dropout, int64_t n,
+                                 int64_t features) {
+  std::vector<float> x(n * features, 1);
+  Dropout(stream, dropout, {x.data(), {n, features}}, {x.data(), {n, features}});
+  return x;
+}
+
+TEST_P(OpTest, DropoutKeepsItsShareAndTheMean) {
+  for (const float rate : {0.5f, 0.25f, 0.1f, 0.75f}) {
+    const DropoutArgs dropout{DeriveKey(1, 2), 3, rate};
+    const double keep = dropout.keep_of_256() / 256.0;
+    EXPECT_NEAR(keep, 1 - rate, 0.5 / 256);
+    constexpr int64_t kCount = 100000;
+    const auto y = DropoutOfOnes(*stream_, dropout, 10, kCount / 10);
+    const auto kept = kCount - std::count(y.begin(), y.end(), 0.0f);
+    EXPECT_EQ(std::count(y.begin(), y.end(), dropout.scale()), kept);
+    // Six deviations of a binomial.
+    EXPECT_NEAR(static_cast<double>(kept), keep * kCount,
+                6 * std::sqrt(kCount * keep * (1 - keep)));
+  }
+}
+
+TEST_P(OpTest, DropoutIsAFunctionOfSampleAndElementNotOfTheBatch) {
+  const DropoutArgs dropout{DeriveKey(1, 2), 3, 0.5f};
+  constexpr int64_t kFeatures = 300;
+  const auto large = DropoutOfOnes(*stream_, dropout, 7, kFeatures);
+  const auto small = DropoutOfOnes(*stream_, dropout, 2, kFeatures);
+  EXPECT_TRUE(std::equal(small.begin(), small.end(), large.begin()));
+  const auto other = MakeCpuDevice(GetParam() + 1);
+  EXPECT_EQ(large, DropoutOfOnes(*other->MakeStream(), dropout, 7, kFeatures));
+}
+
+TEST_P(OpTest, DropoutDiffersBetweenSamplesStepsAndKeys) {
+  constexpr int64_t kFeatures = 300;
+  const auto first = DropoutOfOnes(*stream_, {DeriveKey(1, 2), 3, 0.5f}, 2, kFeatures);
+  EXPECT_FALSE(std::equal(first.begin(), first.begin() + kFeatures, first.begin() + kFeatures));
+  EXPECT_NE(first, DropoutOfOnes(*stream_, {DeriveKey(1, 2), 4, 0.5f}, 2, kFeatures));
+  EXPECT_NE(first, DropoutOfOnes(*stream_, {DeriveKey(1, 3), 3, 0.5f}, 2, kFeatures));
+}
+
+TEST_P(OpTest, ReluDropoutIsDropoutOfRelu) {
+  constexpr int64_t kN = 3, kFeatures = 333;
+  const DropoutArgs dropout{DeriveKey(1, 2), 3, 0.25f};
+  const auto x = Uniform(kN * kFeatures, 1);
+  std::vector<float> y(x.size()), want(x.size());
+  std::vector<uint32_t> mask(kN * MaskWords(kFeatures));
+  ReluDropout(*stream_, dropout, {x.data(), {kN, kFeatures}}, {y.data(), {kN, kFeatures}},
+              {mask.data(), {kN, MaskWords(kFeatures)}});
+  for (size_t i = 0; i < x.size(); ++i) want[i] = std::max(x[i], 0.0f);
+  Dropout(*stream_, dropout, {want.data(), {kN, kFeatures}}, {want.data(), {kN, kFeatures}});
+  EXPECT_EQ(y, want);
+  for (int64_t s = 0; s < kN; ++s) {
+    for (int64_t e = 0; e < kFeatures; ++e) {
+      const bool bit = mask[s * MaskWords(kFeatures) + e / 32] >> (e % 32) & 1;
+      ASSERT_EQ(bit, y[s * kFeatures + e] > 0);
+    }
+  }
+}
+
+TEST_P(OpTest, MaxPoolAndItsGradient) {
+  for (int round = 0; round < 60; ++round) {
+    const Extent in{Draw(1, 9), Draw(1, 9)};
+    // Also windows that overlap, leave gaps, or hang over the border.
+    const Extent kernel{Draw(1, std::min<int64_t>(3, in.h)), Draw(1, std::min<int64_t>(3, in.w))};
+    const Extent stride{Draw(1, 3), Draw(1, 3)};
+    const int64_t n = Draw(1, 3), channels = Draw(1, 40);
+    PoolArgs pool{Window::Make(in, kernel, stride, Draw(0, 1) ? Padding::kSame : Padding::kValid),
+                  channels};
+    pool.relu = Draw(0, 1);
+    if (pool.relu && Draw(0, 1)) pool.dropout = {DeriveKey(1, round), 2, 0.5f};
+    const Window& w = pool.window;
+    const Shape in_shape{n, in.h, in.w, channels}, out_shape{n, w.out.h, w.out.w, channels};
+    const auto x = Distinct(in_shape.size(), round), dy = Uniform(out_shape.size(), round + 100);
+    auto pooled = x;  // what the maxima are of
+    if (pool.relu) {
+      for (float& v : pooled) v = std::max(v, 0.0f);
+      if (pool.dropout.rate > 0) {
+        const Shape flat{n, in.h * in.w * channels};
+        Dropout(*stream_, pool.dropout, {pooled.data(), flat}, {pooled.data(), flat});
+      }
+    }
+    std::vector<float> y(dy.size(), 7), dx(x.size(), 7), want_dx(x.size());
+    std::vector<uint8_t> winners(dy.size(), 7);
+    MaxPool(*stream_, pool, {x.data(), in_shape}, {y.data(), out_shape},
+            {winners.data(), out_shape});
+    MaxPoolGradient(*stream_, pool, {winners.data(), out_shape}, {dy.data(), out_shape},
+                    {dx.data(), in_shape});
+    for (int64_t at = 0; at < out_shape.size(); ++at) {
+      const int64_t c = at % channels, j = at / channels % w.out.w;
+      const int64_t i = at / channels / w.out.w % w.out.h, s = at / channels / w.out.w / w.out.h;
+      int64_t best = -1;
+      for (int64_t a = 0; a < kernel.h; ++a) {
+        for (int64_t b = 0; b < kernel.w; ++b) {
+          const int64_t r = i * stride.h + a - w.pad.h, q = j * stride.w + b - w.pad.w;
+          if (r < 0 || r >= in.h || q < 0 || q >= in.w) continue;
+          const int64_t e = ((s * in.h + r) * in.w + q) * channels + c;
+          if (best < 0 || pooled[e] > pooled[best]) best = e;
+        }
+      }
+      ASSERT_GE(best, 0);
+      ASSERT_FLOAT_EQ(y[at], pooled[best]) << "round " << round;
+      if (!pool.relu || pooled[best] > 0) want_dx[best] += dy[at] * pool.dropout.scale();
+    }
+    for (size_t e = 0; e < x.size(); ++e) {
+      ASSERT_NEAR(dx[e], want_dx[e], 2 * Tolerance(9)) << "round " << round;
+    }
+  }
+}
+
+TEST_P(OpTest, SoftmaxCrossEntropyAndItsGradient) {
+  for (int round = 0; round < 20; ++round) {
+    const int64_t n = Draw(1, 20), classes = Draw(2, 15);
+    const auto x = Uniform(n * classes, round);
+    std::vector<int32_t> label(n);
+    for (int32_t& l : label) l = static_cast<int32_t>(Draw(0, classes - 1));
+    std::vector<float> loss(n), dx(x.size());
+    SoftmaxCrossEntropy(*stream_, {x.data(), {n, classes}}, {label.data(), {n}}, {loss.data(), {n}},
+                        {dx.data(), {n, classes}});
+    for (int64_t s = 0; s < n; ++s) {
+      double sum = 0;
+      for (int64_t c = 0; c < classes; ++c) sum += std::exp(double{x[s * classes + c]});
+      ASSERT_NEAR(loss[s], std::log(sum) - x[s * classes + label[s]], 1e-6);
+      for (int64_t c = 0; c < classes; ++c) {
+        const double p = std::exp(double{x[s * classes + c]}) / sum;
+        ASSERT_NEAR(dx[s * classes + c], (p - (c == label[s])) / static_cast<double>(n), 1e-7);
+      }
+    }
+  }
+}
+
+TEST_P(OpTest, SoftmaxCrossEntropyStandsLargeLogits) {
+  const std::vector<float> x = {1000, -1000, 1000};
+  const std::vector<int32_t> label = {1};
+  std::vector<float> loss(1), dx(3);
+  SoftmaxCrossEntropy(*stream_, {x.data(), {1, 3}}, {label.data(), {1}}, {loss.data(), {1}},
+                      {dx.data(), {1, 3}});
+  EXPECT_FLOAT_EQ(loss[0], 2000 + std::log(2.0f));
+  EXPECT_FLOAT_EQ(dx[0], 0.5f);
+  EXPECT_FLOAT_EQ(dx[1], -1);
+}
+
+TEST_P(OpTest, SvdfMatrixAndItsGradients) {
+  for (int round = 0; round < 20; ++round) {
+    const int64_t frames = Draw(1, 9), features = Draw(1, 9), units = Draw(1, 30),
+                  rank = Draw(1, 3), filters = units * rank;
+    const auto f = Uniform(features * filters, 1), t = Uniform(frames * filters, 2),
+               dm = Uniform(frames * features * units, 3);
+    std::vector<float> m(dm.size(), 7), df(f.size(), 7), dt(t.size(), 7);
+    std::vector<double> want_m(m.size()), want_df(f.size()), want_dt(t.size());
+    for (int64_t j = 0; j < frames; ++j) {
+      for (int64_t i = 0; i < features; ++i) {
+        for (int64_t k = 0; k < filters; ++k) {
+          const int64_t at = (j * features + i) * units + k / rank;
+          want_m[at] += double{f[i * filters + k]} * t[j * filters + k];
+          want_df[i * filters + k] += double{dm[at]} * t[j * filters + k];
+          want_dt[j * filters + k] += double{dm[at]} * f[i * filters + k];
+        }
+      }
+    }
+    const ConstTensor feature(f.data(), {features, filters}), time(t.data(), {frames, filters});
+    SvdfExpand(*stream_, rank, feature, time, {m.data(), {frames * features, units}});
+    SvdfContract(*stream_, rank, feature, time, {dm.data(), {frames * features, units}},
+                 {df.data(), {features, filters}}, {dt.data(), {frames, filters}});
+    for (size_t i = 0; i < m.size(); ++i) ASSERT_NEAR(m[i], want_m[i], Tolerance(rank));
+    for (size_t i = 0; i < df.size(); ++i) ASSERT_NEAR(df[i], want_df[i], Tolerance(frames));
+    for (size_t i = 0; i < dt.size(); ++i) ASSERT_NEAR(dt[i], want_dt[i], Tolerance(features));
+  }
+}
+
+TEST(DeviceTest, SaysWhatItIs) {
+  const auto device = MakeCpuDevice(2);
+  EXPECT_EQ(device->name(), "/cpu:0");
+  EXPECT_EQ(device->description().substr(0, 11), "2 threads, ");
+  EXPECT_TRUE(device->host_memory());
+}
+
+TEST(DeviceTest, BuffersAreAlignedZeroAndMovable) {
+  const auto device = MakeCpuDevice(1);
+  Buffer buffer(*device, 100);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer.data()) % 64, 0u);
+  EXPECT_EQ(std::count(buffer.data<uint8_t>(), buffer.data<uint8_t>() + 100, 0), 100);
+  float* const data = buffer.data();
+  const Buffer moved = std::move(buffer);
+  EXPECT_EQ(moved.data(), data);
+  EXPECT_EQ(moved.size_bytes(), 100u);
+}
+
+TEST(DeviceTest, EventsOfTheCpuAreDoneAtOnce) {
+  const auto device = MakeCpuDevice(1);
+  const auto stream = device->MakeStream();
+  const auto event = device->MakeEvent();
+  stream->Record(*event);
+  stream->Wait(*event);
+  EXPECT_TRUE(event->Done());
+  EXPECT_TRUE(event->Synchronize().ok());
+  EXPECT_TRUE(stream->Synchronize().ok());
+}
+
+}  // namespace
+}  // namespace muster
