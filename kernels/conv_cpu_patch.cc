@@ -84,9 +84,7 @@ class PatchConv2d final : public Conv2dPlan {
         const float* from = dy + block.out;
         Sgemm('T', 'N', args_.patch(), oc, block.pixels, patches_[part].data(), args_.patch(), from,
               oc, 1, sum, oc);
-        std::vector<float> rows(oc);
-        for (int64_t p = 0; p < block.pixels; ++p) simd::Add(oc, from + p * oc, rows.data());
-        simd::Add(oc, rows.data(), bias_sum);
+        simd::SumRows(block.pixels, oc, from, bias_sum);
       }
     });
     for (int part = 1; part < threads_; ++part) {
@@ -111,56 +109,60 @@ class PatchConv2d final : public Conv2dPlan {
             sample * out_image_ + row * w.out.w * args_.out_channels};
   }
 
-  // Calls f(patch, image, count) for each row of a patch that lies on the image: `count` elements
-  // at offset `patch` of the patches and at offset `image` of the image. Calls skip(patch, count)
-  // for what is padding.
-  template <class F, class Skip>
-  void ForEachRun(const Block& block, const F& f, const Skip& skip) const {
+  // For each patch calls f(patch, image, count, rows), unless all of it is padding: `rows` runs of
+  // `count` elements lie on the image, the first at offset `patch` of the patches and at offset
+  // `image` of the image, the next a kernel's and an image's row further on. Before that calls
+  // pad(patch) for each patch that has padding.
+  template <class F, class Pad>
+  void ForEachPatch(const Block& block, const F& f, const Pad& pad) const {
     const Window& w = args_.window;
     const int64_t c = args_.in_channels, run = w.kernel.w * c;
     int64_t patch = 0;
     for (int64_t i = block.row; i < block.row + block.rows; ++i) {
       const int64_t top = i * w.stride.h - w.pad.h;
-      for (int64_t j = 0; j < w.out.w; ++j) {
+      const int64_t a0 = std::max<int64_t>(0, -top);
+      const int64_t a1 = std::max(a0, std::min(w.kernel.h, w.in.h - top));
+      for (int64_t j = 0; j < w.out.w; ++j, patch += args_.patch()) {
         const int64_t left = j * w.stride.w - w.pad.w;
         const int64_t b0 = std::max<int64_t>(0, -left) * c;
         const int64_t b1 = std::min(w.kernel.w, w.in.w - left) * c;
-        for (int64_t a = 0; a < w.kernel.h; ++a, patch += run) {
-          const int64_t r = top + a;
-          if (r < 0 || r >= w.in.h || b1 <= b0) {
-            skip(patch, run);
-            continue;
-          }
-          if (b0 > 0) skip(patch, b0);
-          f(patch + b0, (r * w.in.w + left) * c + b0, b1 - b0);
-          if (b1 < run) skip(patch + b1, run - b1);
-        }
+        if (a0 > 0 || a1 < w.kernel.h || b0 > 0 || b1 < run) pad(patch);
+        if (b1 <= b0) continue;
+        f(patch + a0 * run + b0, ((top + a0) * w.in.w + left) * c + b0, b1 - b0, a1 - a0);
       }
     }
   }
 
   void Gather(const Block& block, const float* x, float* patches) const {
     const float* image = x + block.sample * image_;
-    ForEachRun(
+    const int64_t run = args_.window.kernel.w * args_.in_channels;
+    const int64_t row = args_.window.in.w * args_.in_channels;
+    ForEachPatch(
         block,
-        [&](int64_t patch, int64_t at, int64_t count) {
+        [=](int64_t patch, int64_t at, int64_t count, int64_t rows) {
+          float* to = patches + patch;
+          const float* from = image + at;
           if (count == 8) {  // a constant size is one vector move
-            std::memcpy(patches + patch, image + at, 8 * sizeof(float));
+            for (; rows > 0; --rows, to += run, from += row) std::memcpy(to, from, 32);
           } else {
-            std::memcpy(patches + patch, image + at, count * sizeof(float));
+            for (; rows > 0; --rows, to += run, from += row) std::copy_n(from, count, to);
           }
         },
-        [&](int64_t patch, int64_t count) { std::fill_n(patches + patch, count, 0.0f); });
+        [&](int64_t patch) { std::fill_n(patches + patch, args_.patch(), 0.0f); });
   }
 
   void Scatter(const Block& block, const float* patches, float* dx) const {
     float* image = dx + block.sample * image_;
-    ForEachRun(
+    const int64_t run = args_.window.kernel.w * args_.in_channels;
+    const int64_t row = args_.window.in.w * args_.in_channels;
+    ForEachPatch(
         block,
-        [&](int64_t patch, int64_t at, int64_t count) {
-          simd::Add(count, patches + patch, image + at);
+        [=](int64_t patch, int64_t at, int64_t count, int64_t rows) {
+          for (int64_t a = 0; a < rows; ++a) {
+            simd::Add(count, patches + patch + a * run, image + at + a * row);
+          }
         },
-        [](int64_t, int64_t) {});
+        [](int64_t) {});
   }
 
   const Conv2dArgs args_;

@@ -60,7 +60,7 @@ void CpuOps::SumRows(Stream&, int64_t rows, int64_t cols, const float* x, float*
   const int parts = rows * cols < 65536 ? 1 : threads_;
   std::vector<float> partial(parts * cols);
   ParallelFor(parts, rows, [&](int part, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) simd::Add(cols, x + i * cols, &partial[part * cols]);
+    simd::SumRows(end - begin, cols, x + begin * cols, &partial[part * cols]);
   });
   std::copy_n(partial.data(), cols, sum);
   for (int part = 1; part < parts; ++part) simd::Add(cols, &partial[part * cols], sum);

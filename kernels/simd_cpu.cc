@@ -123,6 +123,35 @@ void AddMul(int64_t n, const float* a, const float* b, float* y) {
   Each(n, a, b, y, [](V va, V vb, V c) HWY_ATTR { return hn::MulAdd(va, vb, c); });
 }
 
+// kVectors vectors of columns from `x` on, in registers.
+template <int kVectors>
+HWY_INLINE void SumColumns(int64_t rows, int64_t cols, const float* x, float* sum) {
+  const D d;
+  const int64_t lanes = LanesOf(d);
+  V total[kVectors];
+  for (int v = 0; v < kVectors; ++v) total[v] = hn::Zero(d);
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int v = 0; v < kVectors; ++v) {
+      total[v] = hn::Add(total[v], hn::LoadU(d, x + i * cols + v * lanes));
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    hn::StoreU(hn::Add(hn::LoadU(d, sum + v * lanes), total[v]), d, sum + v * lanes);
+  }
+}
+
+void SumRows(int64_t rows, int64_t cols, const float* x, float* sum) {
+  const int64_t lanes = LanesOf(D());
+  int64_t j = 0;
+  for (; j + 4 * lanes <= cols; j += 4 * lanes) SumColumns<4>(rows, cols, x + j, sum + j);
+  for (; j + lanes <= cols; j += lanes) SumColumns<1>(rows, cols, x + j, sum + j);
+  for (; j < cols; ++j) {
+    float total = 0;
+    for (int64_t i = 0; i < rows; ++i) total += x[i * cols + j];
+    sum[j] += total;
+  }
+}
+
 // The part of the window at output (i, j) that lies on the image: rows [a0, a1) and columns [b0,
 // b1) of the window.
 struct Patch {
@@ -256,6 +285,7 @@ HWY_EXPORT(Add);
 HWY_EXPORT(Axpy);
 HWY_EXPORT(Mul);
 HWY_EXPORT(AddMul);
+HWY_EXPORT(SumRows);
 HWY_EXPORT(PoolRow);
 HWY_EXPORT(PoolRowGradient);
 
@@ -273,6 +303,9 @@ void Mul(int64_t n, const float* a, const float* b, float* y) {
 }
 void AddMul(int64_t n, const float* a, const float* b, float* y) {
   HWY_DYNAMIC_DISPATCH(AddMul)(n, a, b, y);
+}
+void SumRows(int64_t rows, int64_t cols, const float* x, float* sum) {
+  HWY_DYNAMIC_DISPATCH(SumRows)(rows, cols, x, sum);
 }
 void PoolRow(const PoolArgs& pool, int64_t i, const float* image, const uint8_t* keep,
              int64_t keep_from, float* y, uint8_t* winners) {

@@ -24,6 +24,9 @@ void Axpy(int64_t n, float a, const float* x, float* y);           // y += a x
 void Mul(int64_t n, const float* a, const float* b, float* y);     // y = a b
 void AddMul(int64_t n, const float* a, const float* b, float* y);  // y += a b, rounded once
 
+// sum[j] += x[0, j] + … + x[rows - 1, j] over [rows, cols].
+void SumRows(int64_t rows, int64_t cols, const float* x, float* sum);
+
 // Output row i of the pool of one image. `keep`: dropout's bits of the image's elements from
 // `keep_from` on (a multiple of 8), 8 bytes longer than needed; null keeps all. `y` and `winners`
 // (may be null): that row.
