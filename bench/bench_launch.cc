@@ -1,11 +1,17 @@
-// bench_launch: what it costs to start a job, and what a separate server process costs. Both through the `launch` program on real data.
+// bench_launch: what it costs to start a job, and what a separate server process costs. Both
+// through the `launch` program on real data.
 //
 //   bench_launch [--pairs N] [--data DIR] [--smoke]
 //
-//   first_step   seconds from the start of `launch` to the first finished step: tiny_conv, batch 100, chief + 4 workers + 2 servers; median
-//   server_cost  time per step with one separate server process over time per step in one process (BASIC), tiny_conv, chief alone: mean of the
+//   first_step   seconds from the start of `launch` to the first finished step: tiny_conv, batch
+//   100, chief + 4 workers + 2 servers; median server_cost  time per step with one separate server
+//   process over time per step in one process (BASIC), tiny_conv, chief alone: mean of the
 //                ratios over interleaved pairs, with the 95 % interval (normal approximation)
+//   memory       peak resident memory of a trainer process of the conv model, batch 100, beyond its
+//   weights, gradients and one batch's
+//                activations (the slots are the server's)
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,12 +21,16 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
+#include "kernels/device.h"
 #include "master/history.h"
 #include "master/job_directory.h"
+#include "master/job_state.h"
 #include "telemetry/time.h"
+#include "worker/models/models.h"
 
 extern char** environ;
 
@@ -37,20 +47,45 @@ struct Options {
 };
 
 struct Run {
-  double first_step_s = 0;  // from the start of `launch`
-  double step_ms = 0;       // from the first loss point after warm-up to the last
+  double first_step_s = 0;    // from the start of `launch`
+  double step_ms = 0;         // from the second loss point to the last
+  int64_t trainer_bytes = 0;  // peak resident memory of the chief's trainer process
 };
 
+// Peak resident bytes of process `pid` so far; 0 when it is gone.
+int64_t PeakResidentBytes(int64_t pid) {
+  std::ifstream status(fmt::format("/proc/{}/status", pid));
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::atoll(line.c_str() + 6) * 1024;
+  }
+  return 0;
+}
+
+// Waits for `launch`, and meanwhile follows the memory of the chief's trainer process.
+int Wait(pid_t launch, const std::string& folder, int64_t* trainer_bytes) {
+  int status = 0;
+  for (;;) {
+    if (waitpid(launch, &status, WNOHANG) == launch) return status;
+    if (const auto state = muster::master::ReadJobState(folder + "/state.json");
+        state.ok() && !state->replicas.empty() && !state->replicas.front().pids.empty()) {
+      *trainer_bytes =
+          std::max(*trainer_bytes, PeakResidentBytes(state->replicas.front().pids.back()));
+    }
+    usleep(20'000);
+  }
+}
+
 // Runs `launch` with `args` in a fresh job directory; exits when it fails.
-Run Launch(const Options& options, std::vector<std::string> args, int64_t steps) {
+Run Launch(const Options& options, std::vector<std::string> args, int64_t steps,
+           const std::string& model = "tiny_conv") {
   std::string folder = (fs::temp_directory_path() / "muster-bench-XXXXXX").string();
   if (mkdtemp(folder.data()) == nullptr) std::exit(1);
   args.insert(args.begin(), options.launch);
   for (std::string arg :
-       {std::string("--job-dir=") + folder, std::string("--"),
-        std::string("--model_architecture=tiny_conv"), "--data_dir=" + options.data,
-        fmt::format("--how_many_training_steps={}", steps), std::string("--learning_rate=0.001"),
-        fmt::format("--eval_step_interval={}", steps), fmt::format("--save_step_interval={}", steps)}) {
+       {std::string("--job-dir=") + folder, std::string("--"), "--model_architecture=" + model,
+        "--data_dir=" + options.data, fmt::format("--how_many_training_steps={}", steps),
+        std::string("--learning_rate=0.001"), fmt::format("--eval_step_interval={}", steps),
+        fmt::format("--save_step_interval={}", steps)}) {
     args.push_back(std::move(arg));
   }
   std::vector<char*> argv;
@@ -62,20 +97,20 @@ Run Launch(const Options& options, std::vector<std::string> args, int64_t steps)
   const int64_t begin_ms = muster::UnixMillis();
   pid_t pid = 0;
   int status = 0;
+  Run run;
   if (posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), environ) != 0 ||
-      waitpid(pid, &status, 0) != pid || status != 0) {
+      (status = Wait(pid, folder, &run.trainer_bytes)) != 0) {
     fmt::print(stderr, "bench_launch: {} failed\n", fmt::join(args, " "));
     std::exit(1);
   }
   posix_spawn_file_actions_destroy(&actions);
   const auto history =
       muster::master::ReadHistory(muster::master::JobDirectory(folder).history(), nullptr);
-  if (!history.ok() || history->losses.size() < 3) {
+  if (!history.ok() || history->losses.size() < 2) {
     fmt::print(stderr, "bench_launch: no history in {}\n", folder);
     std::exit(1);
   }
   const auto& losses = history->losses;
-  Run run;
   run.first_step_s = static_cast<double>(losses.front().time_ms - begin_ms) / 1000;
   const auto& warm = losses[1];
   run.step_ms = static_cast<double>(losses.back().time_ms - warm.time_ms) /
@@ -87,6 +122,27 @@ Run Launch(const Options& options, std::vector<std::string> args, int64_t steps)
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
+}
+
+void PrintMemory(const Options& options, const std::vector<std::string>& server, int64_t steps) {
+  constexpr int64_t kBatch = 100;
+  const auto device = muster::MakeCpuDevice(1);
+  const auto model = muster::worker::MakeImageModel("conv", {}, *device);
+  if (!model.ok()) std::exit(1);
+  int64_t weights = 0, activations = kBatch * (*model)->input_size();
+  for (const auto& spec : (*model)->params()) weights += spec.size();
+  for (const auto& layer : (*model)->layers()) {
+    if (layer.kind == "relu") continue;  // in place
+    int64_t size = kBatch;
+    for (int64_t d : layer.output_shape) size *= d;
+    activations += size;
+  }
+  const auto owed = static_cast<int64_t>(sizeof(float)) * (2 * weights + activations);
+  const int64_t peak = Launch(options, server, steps, "conv").trainer_bytes;
+  fmt::print(
+      "memory       {:.0f} MB beyond the {:.0f} MB of weights, gradients and activations; asked <= "
+      "100 MB\n",
+      static_cast<double>(peak - owed) / 1e6, static_cast<double>(owed) / 1e6);
 }
 
 }  // namespace
@@ -114,7 +170,8 @@ int main(int argc, char** argv) {
     made = (fs::temp_directory_path() / "muster-bench-data-XXXXXX").string();
     if (mkdtemp(made.data()) == nullptr) return 1;
     const std::string maker = fs::path(argv[0]).parent_path() / "make_speech_data";
-    if (std::system(fmt::format("{} --out {} --clips 1200 >/dev/null 2>&1", maker, made).c_str()) != 0) {
+    if (std::system(fmt::format("{} --out {} --clips 1200 >/dev/null 2>&1", maker, made).c_str()) !=
+        0) {
       fmt::print(stderr, "bench_launch: {} failed\n", maker);
       return 1;
     }
@@ -123,24 +180,27 @@ int main(int argc, char** argv) {
 
   const std::vector<std::string> module = {"--module-name=speech_commands.train"};
   std::vector<std::string> cluster = module;
-  for (const char* flag : {"--scale-tier=custom", "--master-machine-type=standard",
-                           "--worker-machine-type=standard", "--worker-count=4",
-                           "--parameter-server-machine-type=standard", "--parameter-server-count=2"}) {
+  for (const char* flag :
+       {"--scale-tier=custom", "--master-machine-type=standard", "--worker-machine-type=standard",
+        "--worker-count=4", "--parameter-server-machine-type=standard",
+        "--parameter-server-count=2"}) {
     cluster.push_back(flag);
   }
   std::vector<double> starts;
   for (int i = 0; i < options.starts; ++i) {
     starts.push_back(Launch(options, cluster, 30).first_step_s);
   }
-  fmt::print("first_step   median {:.2f} s over {} starts (best {:.2f}, worst {:.2f}); asked <= 1 s\n",
-             Median(starts), starts.size(), *std::min_element(starts.begin(), starts.end()),
-             *std::max_element(starts.begin(), starts.end()));
+  fmt::print(
+      "first_step   median {:.2f} s over {} starts (best {:.2f}, worst {:.2f}); asked <= 1 s\n",
+      Median(starts), starts.size(), *std::min_element(starts.begin(), starts.end()),
+      *std::max_element(starts.begin(), starts.end()));
   std::fflush(stdout);
 
   std::vector<std::string> basic = module, server = module;
   basic.push_back("--scale-tier=basic");
-  for (const char* flag : {"--scale-tier=custom", "--master-machine-type=standard",
-                           "--parameter-server-machine-type=standard", "--parameter-server-count=1"}) {
+  for (const char* flag :
+       {"--scale-tier=custom", "--master-machine-type=standard",
+        "--parameter-server-machine-type=standard", "--parameter-server-count=1"}) {
     server.push_back(flag);
   }
   std::vector<double> ratios;
@@ -157,9 +217,11 @@ int main(int argc, char** argv) {
   for (double r : ratios) variance += (r - mean) * (r - mean);
   const double n = static_cast<double>(ratios.size());
   const double error = n > 1 ? 1.96 * std::sqrt(variance / (n - 1) / n) : 0;
-  fmt::print("server_cost  {:+.1f} % [{:+.1f}, {:+.1f}] over {} pairs, median {:+.1f} %; asked <= +5 %\n",
-             100 * (mean - 1), 100 * (mean - error - 1), 100 * (mean + error - 1), ratios.size(),
-             100 * (Median(ratios) - 1));
+  fmt::print(
+      "server_cost  {:+.1f} % [{:+.1f}, {:+.1f}] over {} pairs, median {:+.1f} %; asked <= +5 %\n",
+      100 * (mean - 1), 100 * (mean - error - 1), 100 * (mean + error - 1), ratios.size(),
+      100 * (Median(ratios) - 1));
+  PrintMemory(options, server, smoke ? 2 : 6);
   if (!made.empty()) fs::remove_all(made);
   return 0;
 }
