@@ -131,7 +131,7 @@ void Slice::OnPull(const std::shared_ptr<Peer>& peer, const rpc::Header& header)
 }
 
 void Slice::OnCut(const std::shared_ptr<Cut>& cut) {
-  cuts_.push_back(cut);
+  cuts_.emplace(cut->clock, cut);
   ReachCuts();
 }
 
@@ -363,22 +363,22 @@ void Slice::Answer(const Reader& reader, int64_t version) {
 }
 
 void Slice::ReachCuts() {
-  std::erase_if(cuts_, [&](const std::shared_ptr<Cut>& cut) {
+  // Only the earliest is looked at: a long job has thousands of them, and this runs at every push.
+  while (!cuts_.empty()) {
+    const std::shared_ptr<Cut> cut = cuts_.begin()->second;
     const int64_t clock = state_.min_clock();
+    if (poisoned_.ok() && clock < cut->clock) return;
+    cuts_.erase(cuts_.begin());
     if (!poisoned_.ok()) {
       context_.cuts->Fail(cut, poisoned_);
-      return true;
-    }
-    if (clock < cut->clock) return false;
-    if (clock == cut->clock) {
+    } else if (clock == cut->clock) {
       Save(cut);
     } else {
       context_.cuts->Fail(
           cut, absl::OutOfRangeError(fmt::format("cannot save clock {}: {} is at clock {} already",
                                                  cut->clock, Name(), clock)));
     }
-    return true;
-  });
+  }
 }
 
 void Slice::Save(const std::shared_ptr<Cut>& cut) {

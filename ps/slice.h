@@ -22,6 +22,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -125,7 +126,7 @@ class Slice {
   std::vector<Buffer> slots_;
   std::vector<std::shared_ptr<HeldGradient>> held_;
   std::vector<Reader> readers_;
-  std::vector<std::shared_ptr<Cut>> cuts_;
+  std::multimap<int64_t, std::shared_ptr<Cut>> cuts_;  // by clock
   absl::Status poisoned_;
 };
 
