@@ -29,8 +29,8 @@ PlanReport MakePlanReport(const Job& job) {
       {"optimizer", training.optimizer().name().empty() ? "sgd" : training.optimizer().name()},
       {"learning rate", FormatSchedule(training)},
       {"replicas", fmt::format("{}", plan.replicas)},
-      {"batch", fmt::format("{} per replica, {} per step", training.batch_size(),
-                            plan.global_batch)},
+      {"batch",
+       fmt::format("{} per replica, {} per step", training.batch_size(), plan.global_batch)},
       {"seed", fmt::format("{}", training.seed())},
       {"threads per trainer", fmt::format("{}", training.threads())},
   };

@@ -1,4 +1,5 @@
-// What of a job's plan the report shows: one row per role, the settings that matter, and what is done instead of what the file asks.
+// What of a job's plan the report shows: one row per role, the settings that matter, and what is
+// done instead of what the file asks.
 //
 // A pure function of the resolved job: thread-safe.
 #pragma once

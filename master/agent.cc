@@ -62,8 +62,7 @@ absl::StatusOr<std::unique_ptr<Agent>> Agent::Join(rpc::Transport& transport,
                                                    const Register& registration, Events events,
                                                    int64_t timeout_ms) {
   auto agent = std::unique_ptr<Agent>(new Agent(std::move(events)));
-  auto stream =
-      transport.Connect(master, self, std::make_unique<Handler>(agent.get()), timeout_ms);
+  auto stream = transport.Connect(master, self, std::make_unique<Handler>(agent.get()), timeout_ms);
   if (!stream.ok()) {
     // No stream, so no OnClosed to wait for.
     MutexLock lock(agent->mu_);

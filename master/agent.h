@@ -1,7 +1,8 @@
-// Agent: a role's link to the master: registers, sends heartbeats, hands commands over, notices when the master is gone.
+// Agent: a role's link to the master: registers, sends heartbeats, hands commands over, notices
+// when the master is gone.
 //
-// Thread-safe. Commands arrive in order on a transport thread; the handler must not block. Owned by the role's main function, which
-// destroys it last.
+// Thread-safe. Commands arrive in order on a transport thread; the handler must not block. Owned by
+// the role's main function, which destroys it last.
 #pragma once
 
 #include <atomic>
@@ -26,8 +27,8 @@ class Agent {
     std::function<void(const absl::Status&)> on_lost;
   };
 
-  // Opens the control stream and sends `registration`. Fails when the master cannot be reached within `timeout_ms` or refuses (other
-  // build, unknown role, registered twice).
+  // Opens the control stream and sends `registration`. Fails when the master cannot be reached
+  // within `timeout_ms` or refuses (other build, unknown role, registered twice).
   static absl::StatusOr<std::unique_ptr<Agent>> Join(rpc::Transport& transport,
                                                      const std::string& master,
                                                      const rpc::Hello& self,

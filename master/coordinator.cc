@@ -17,9 +17,9 @@
 #include "master/resume.h"
 #include "master/roles.h"
 #include "master/run_record.h"
+#include "ps/checkpoint.h"
 #include "telemetry/check.h"
 #include "telemetry/mutex.h"
-#include "ps/checkpoint.h"
 #include "worker/export.h"
 
 namespace muster::master {
@@ -129,8 +129,7 @@ class CoordinatorImpl : public Coordinator {
  private:
   // A trainer's replicas, by its place among the trainers (chief first).
   const std::vector<int32_t>& LeasesOf(const RoleId& role) const {
-    const int place =
-        role.kind == RoleId::Kind::kChief ? 0 : options_.chief + role.index;
+    const int place = role.kind == RoleId::Kind::kChief ? 0 : options_.chief + role.index;
     return leases_[place];
   }
   static bool IsTrainer(const RoleId& role) { return role.kind != RoleId::Kind::kServer; }
@@ -188,9 +187,9 @@ class CoordinatorImpl : public Coordinator {
   };
   std::vector<Peer> peers_;
 
-  int64_t start_ = 0;         // clock that the run starts from
-  int64_t total_ = 0;         // steps of the job
-  int64_t target_ = 0;        // clock at which this run ends
+  int64_t start_ = 0;   // clock that the run starts from
+  int64_t total_ = 0;   // steps of the job
+  int64_t target_ = 0;  // clock at which this run ends
   bool setups_sent_ = false, placed_ = false, running_ = false;
   int interrupts_ = 0;
   std::string interrupt_reason_;
@@ -262,8 +261,8 @@ absl::Status CoordinatorImpl::Start() {
               -> absl::StatusOr<std::unique_ptr<rpc::StreamHandler>> {
             const std::optional<RoleId> role = ParseRole(peer.role, peer.index);
             if (!role.has_value() || peer.service != "control") {
-              return absl::InvalidArgumentError(fmt::format(
-                  "{}-{} ({}) is no role of a job", peer.role, peer.index, peer.service));
+              return absl::InvalidArgumentError(fmt::format("{}-{} ({}) is no role of a job",
+                                                            peer.role, peer.index, peer.service));
             }
             queue->Put(Joined{*role, std::move(stream)});
             return std::make_unique<RoleHandler>(*role, queue);
@@ -293,7 +292,8 @@ absl::Status CoordinatorImpl::Run() {
     }
     record_->Flush(false);
   }
-  // The roles have been told; they close their streams when they are done. Checkpoints that were under way are still committed.
+  // The roles have been told; they close their streams when they are done. Checkpoints that were
+  // under way are still committed.
   const int64_t deadline = options_.now_ms() + kStopGraceMs;
   const auto all_left = [this] {
     return std::all_of(peers_.begin(), peers_.end(), [](const Peer& peer) { return peer.left; });
@@ -367,11 +367,11 @@ void CoordinatorImpl::Handle(const Left& left) {
   for (Peer& peer : peers_) peer.left |= peer.role == left.role;
   if (member->state == Member::State::kLost) return;
   member->state = Member::State::kLost;
-  record_->AddReplica({KindName(left.role.kind), left.role.index, "LOST", member->pid,
-                       member->host, member->device, std::string(left.status.message())});
-  End(absl::UnavailableError(fmt::format(
-      "{} (pid {} on {}) is gone: {}", RoleName(left.role), member->pid, member->host,
-      left.status.ok() ? "it closed its link" : std::string(left.status.message()))));
+  record_->AddReplica({KindName(left.role.kind), left.role.index, "LOST", member->pid, member->host,
+                       member->device, std::string(left.status.message())});
+  End(absl::UnavailableError(
+      fmt::format("{} (pid {} on {}) is gone: {}", RoleName(left.role), member->pid, member->host,
+                  left.status.ok() ? "it closed its link" : std::string(left.status.message()))));
 }
 
 void CoordinatorImpl::Handle(const Interrupted& interrupted) {
@@ -394,7 +394,8 @@ void CoordinatorImpl::OnHeld(const RoleId& role, const Held& held) {
   if (held_.size() < Trainers().size() || target_sent_) return;
   int64_t begun = start_;
   for (const auto& [name, started] : held_) begun = std::max(begun, started);
-  // One step more than anybody has begun: no slice can have reached that clock, so every server can still save it.
+  // One step more than anybody has begun: no slice can have reached that clock, so every server can
+  // still save it.
   target_ = std::min(begun + 1, total_);
   if (target_ == total_) {
     // The servers know this cut from the start.
@@ -428,12 +429,11 @@ void CoordinatorImpl::OnRegister(const RoleId& role, const Register& registratio
   member->params_address = registration.params_address();
   member->device = registration.device();
   member->isa = registration.isa();
-  record_->AddReplica({KindName(role.kind), role.index, MemberStateName(member->state),
-                       member->pid, member->host, member->device, ""});
+  record_->AddReplica({KindName(role.kind), role.index, MemberStateName(member->state), member->pid,
+                       member->host, member->device, ""});
   UpdateReplicas();
   if (IsTrainer(role)) SendTrainerSetup(role);
-  if (!setups_sent_ &&
-      membership_.All(RoleId::Kind::kServer, Member::State::kRegistered)) {
+  if (!setups_sent_ && membership_.All(RoleId::Kind::kServer, Member::State::kRegistered)) {
     // A server's address must be known before its set-up: registrations may still be on their way.
     const bool addresses = std::all_of(
         membership_.members().begin(), membership_.members().end(), [](const Member& m) {
@@ -476,8 +476,8 @@ void CoordinatorImpl::SendSetups() {
 
 void CoordinatorImpl::OnReady(Member& member) {
   member.state = Member::State::kReady;
-  record_->AddReplica({KindName(member.role.kind), member.role.index,
-                       MemberStateName(member.state), member.pid, member.host, member.device, ""});
+  record_->AddReplica({KindName(member.role.kind), member.role.index, MemberStateName(member.state),
+                       member.pid, member.host, member.device, ""});
   UpdateReplicas();
   if (!placed_ && membership_.All(RoleId::Kind::kServer, Member::State::kReady) &&
       membership_.All(RoleId::Kind::kChief, Member::State::kReady) &&
@@ -503,14 +503,14 @@ void CoordinatorImpl::SendPlacement() {
 
 void CoordinatorImpl::OnProgress(const Progress& progress) {
   const int64_t now = options_.now_ms();
-  const int64_t since = replica_ms_.contains(progress.replica()) ? replica_ms_[progress.replica()]
-                                                                 : last_loss_ms_;
+  const int64_t since =
+      replica_ms_.contains(progress.replica()) ? replica_ms_[progress.replica()] : last_loss_ms_;
   replica_ms_[progress.replica()] = now;
   if (now > since) {
-    record_->AddThroughput({progress.replica(), progress.step(),
-                            1000.0 * static_cast<double>(progress.samples()) /
-                                static_cast<double>(now - since),
-                            progress.compute_ms(), progress.wait_ms(), progress.data_ms(), now});
+    record_->AddThroughput(
+        {progress.replica(), progress.step(),
+         1000.0 * static_cast<double>(progress.samples()) / static_cast<double>(now - since),
+         progress.compute_ms(), progress.wait_ms(), progress.data_ms(), now});
   }
   const std::optional<double> loss =
       losses_.Add(progress.step(), progress.replica(), progress.loss());
@@ -528,9 +528,9 @@ void CoordinatorImpl::OnProgress(const Progress& progress) {
   }
   last_loss_step_ = progress.step();
   last_loss_ms_ = now;
-  record_->AddLoss({progress.step(), *loss,
-                    LearningRate(options_.job.training(), progress.step() - 1), now},
-                   samples_per_second, Lagging());
+  record_->AddLoss(
+      {progress.step(), *loss, LearningRate(options_.job.training(), progress.step() - 1), now},
+      samples_per_second, Lagging());
 }
 
 std::vector<LaggingReplica> CoordinatorImpl::Lagging() const {
@@ -542,8 +542,8 @@ std::vector<LaggingReplica> CoordinatorImpl::Lagging() const {
     if (!IsTrainer(member.role) || member.state != Member::State::kReady) continue;
     const int64_t silent = options_.now_ms() - member.last_seen_ms;
     if (silent > kLagMs) {
-      lagging.push_back({KindName(member.role.kind), member.role.index, ahead - member.clock,
-                         silent});
+      lagging.push_back(
+          {KindName(member.role.kind), member.role.index, ahead - member.clock, silent});
     }
   }
   return lagging;
@@ -587,9 +587,9 @@ void CoordinatorImpl::CommitCut(const CutGather::Result& result) {
     }
   }
   if (!error.empty()) {
-    record_->Message(MessageLine::Level::kWarning,
-                     fmt::format("the checkpoint of step {} was not written: {}", result.clock,
-                                 error));
+    record_->Message(
+        MessageLine::Level::kWarning,
+        fmt::format("the checkpoint of step {} was not written: {}", result.clock, error));
     record_->AddEvent(result.clock, "checkpoint failed: " + error);
     if (result.clock == target_) final_cut_error_ = error;
     return;
@@ -738,9 +738,8 @@ absl::Status CoordinatorImpl::ExportModel(ResultLine* result) {
   for (const auto& [flag, value] : identity_.module_flags) {
     origin.flags[flag.substr(std::min(flag.find_first_not_of('-'), flag.size()))] = value;
   }
-  ASSIGN_OR_RETURN(
-      result->model_path,
-      worker::ExportModel(*module_, table_, weights, options_.dir.export_dir(), origin));
+  ASSIGN_OR_RETURN(result->model_path, worker::ExportModel(*module_, table_, weights,
+                                                           options_.dir.export_dir(), origin));
   record_->state().model_path = "export/model.onnx";
   return absl::OkStatus();
 }

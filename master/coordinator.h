@@ -1,11 +1,14 @@
-// Coordinator: the master of a job. Gathers the roles, places slices, hands out leases, follows the run, commits checkpoints, and ends it.
+// Coordinator: the master of a job. Gathers the roles, places slices, hands out leases, follows the
+// run, commits checkpoints, and ends it.
 //
-//   roles register → trainers read their data while servers initialise (or restore) → placement → steps …
-//   every evaluation, loss point and checkpoint part that a role reports is gathered (gather.h) and recorded (run_record.h)
-//   all trainers finished, the last checkpoint committed → model exported → everybody is told to stop
+//   roles register → trainers read their data while servers initialise (or restore) → placement →
+//   steps … every evaluation, loss point and checkpoint part that a role reports is gathered
+//   (gather.h) and recorded (run_record.h) all trainers finished, the last checkpoint committed →
+//   model exported → everybody is told to stop
 //
-// Run is called by one thread, which owns all state; messages reach it through a queue. Interrupt and Fail are thread-safe. It knows no process: who
-// starts and watches the roles' processes is cluster/. Time comes from options.now_ms.
+// Run is called by one thread, which owns all state; messages reach it through a queue. Interrupt
+// and Fail are thread-safe. It knows no process: who starts and watches the roles' processes is
+// cluster/. Time comes from options.now_ms.
 #pragma once
 
 #include <cstdint>
@@ -27,18 +30,19 @@
 namespace muster::master {
 
 struct CoordinatorOptions {
-  Job job;                  // resolved: module, schedule, batch size, threads are set
-  int chief = 1;            // trainer on the master's machine: 0 or 1
-  int workers = 0;          // worker processes
-  int servers = 1;          // parameter servers, wherever they run
-  int num_replicas = 1;     // V >= trainers (chief + workers)
-  JobDirectory dir{""};     // exists (CreateJobDirectory)
+  Job job;                              // resolved: module, schedule, batch size, threads are set
+  int chief = 1;                        // trainer on the master's machine: 0 or 1
+  int workers = 0;                      // worker processes
+  int servers = 1;                      // parameter servers, wherever they run
+  int num_replicas = 1;                 // V >= trainers (chief + workers)
+  JobDirectory dir{""};                 // exists (CreateJobDirectory)
   rpc::Transport* transport = nullptr;  // borrowed
   std::string listen_address;
-  rpc::Hello self;          // role "master"
-  Log* log = nullptr;       // borrowed
-  std::function<void(const StatusLine&)> on_status;  // on Run's thread, and for the listening line on Make's
-  std::function<int64_t()> now_ms;                   // since 1970
+  rpc::Hello self;     // role "master"
+  Log* log = nullptr;  // borrowed
+  std::function<void(const StatusLine&)>
+      on_status;                    // on Run's thread, and for the listening line on Make's
+  std::function<int64_t()> now_ms;  // since 1970
   std::string host;
   int64_t pid = 0;
   std::function<absl::StatusOr<std::unique_ptr<worker::Module>>(const Job&)> make_module;
@@ -50,21 +54,23 @@ struct CoordinatorOptions {
 
 class Coordinator {
  public:
-  // Finds the checkpoint to resume from, makes the module, listens. Fails when the job directory's checkpoints do not fit the job, the
-  // module cannot be made or the address is taken.
+  // Finds the checkpoint to resume from, makes the module, listens. Fails when the job directory's
+  // checkpoints do not fit the job, the module cannot be made or the address is taken.
   static absl::StatusOr<std::unique_ptr<Coordinator>> Make(CoordinatorOptions options);
   virtual ~Coordinator() = default;
 
   virtual const std::string& address() const = 0;
 
-  // Follows the job to its end. OK: SUCCEEDED. Cancelled: interrupted (a checkpoint was committed when training had begun). Else FAILED,
-  // with the one line that the user reads. All roles have been told to stop when it returns.
+  // Follows the job to its end. OK: SUCCEEDED. Cancelled: interrupted (a checkpoint was committed
+  // when training had begun). Else FAILED, with the one line that the user reads. All roles have
+  // been told to stop when it returns.
   virtual absl::Status Run() = 0;
 
   // First call: finish the step, checkpoint, stop all. Second call: stop at once.
   virtual void Interrupt(const std::string& reason) = 0;
 
-  // Ends the job as failed: a role that lives in this process could not go on. Has no effect once the job has ended.
+  // Ends the job as failed: a role that lives in this process could not go on. Has no effect once
+  // the job has ended.
   virtual void Fail(absl::Status status) = 0;
 };
 

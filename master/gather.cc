@@ -13,7 +13,8 @@ std::optional<double> LossGather::Add(int64_t step, int32_t replica, double loss
   if (static_cast<int>(losses.size()) < replicas_) return std::nullopt;
   double sum = 0;
   for (const auto& [v, value] : losses) sum += value;
-  // Older points that are still incomplete stay incomplete only when a replica skipped them; they are of no use any more.
+  // Older points that are still incomplete stay incomplete only when a replica skipped them; they
+  // are of no use any more.
   waiting_.erase(waiting_.begin(), waiting_.upper_bound(step));
   return sum / replicas_;
 }
@@ -21,9 +22,8 @@ std::optional<double> LossGather::Add(int64_t step, int32_t replica, double loss
 std::optional<EvaluationPoint> EvaluationGather::Add(const Evaluated& share) {
   const auto key = std::make_pair(share.step(), share.split());
   auto& shares = waiting_[key];
-  if (!shares.empty() &&
-      (shares.begin()->second.shares() != share.shares() ||
-       shares.begin()->second.confusion_size() != share.confusion_size())) {
+  if (!shares.empty() && (shares.begin()->second.shares() != share.shares() ||
+                          shares.begin()->second.confusion_size() != share.confusion_size())) {
     return std::nullopt;
   }
   shares[share.replica()] = share;

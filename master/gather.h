@@ -1,6 +1,7 @@
 // Gathers what single roles report into what the job has: loss points, evaluations, checkpoints.
 //
-// Pure, owned by one thread (the coordinator's). Sums run in replica order, so the result does not depend on who reported first.
+// Pure, owned by one thread (the coordinator's). Sums run in replica order, so the result does not
+// depend on who reported first.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,8 @@ namespace muster::master {
 class LossGather {
  public:
   explicit LossGather(int replicas) : replicas_(replicas) {}
-  // The mean loss at `step` once every replica has reported it. Repeated reports replace earlier ones.
+  // The mean loss at `step` once every replica has reported it. Repeated reports replace earlier
+  // ones.
   std::optional<double> Add(int64_t step, int32_t replica, double loss);
 
  private:
@@ -30,7 +32,8 @@ class LossGather {
 // Shares of an evaluation → its confusion matrix and accuracy.
 class EvaluationGather {
  public:
-  // The whole evaluation once all its shares are in; a share that does not fit the others is ignored.
+  // The whole evaluation once all its shares are in; a share that does not fit the others is
+  // ignored.
   std::optional<EvaluationPoint> Add(const Evaluated& share);
   // True when an evaluation has some of its shares.
   bool pending() const { return !waiting_.empty(); }
@@ -45,7 +48,7 @@ class CutGather {
   struct Result {
     int64_t clock = 0;
     std::vector<std::string> files;  // by server
-    std::string error;               // of the first server that could not write, empty: all parts are there
+    std::string error;  // of the first server that could not write, empty: all parts are there
   };
   explicit CutGather(int servers) : servers_(servers) {}
   std::optional<Result> Add(int server, const CutDone& done);

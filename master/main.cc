@@ -1,10 +1,12 @@
-// The program `master`: the coordinator of a job, and in the same process whatever roles have no process of their own: the parameter
-// server of a job that asks for none, and for a job of one machine the trainer too, joined by function calls instead of sockets.
+// The program `master`: the coordinator of a job, and in the same process whatever roles have no
+// process of their own: the parameter server of a job that asks for none, and for a job of one
+// machine the trainer too, joined by function calls instead of sockets.
 //
-//   master --job-dir=D [--threads=N]      the resolved job is D/job.yaml, the token is in MUSTER_JOB_TOKEN, status lines go to fd 3
+//   master --job-dir=D [--threads=N]      the resolved job is D/job.yaml, the token is in
+//   MUSTER_JOB_TOKEN, status lines go to fd 3
 //
-// SIGINT or SIGTERM: finish the step, checkpoint, stop all; again: stop at once. Exit codes: 0 succeeded, 1 failed, 2 wrong arguments,
-// 130 interrupted.
+// SIGINT or SIGTERM: finish the step, checkpoint, stop all; again: stop at once. Exit codes: 0
+// succeeded, 1 failed, 2 wrong arguments, 130 interrupted.
 #include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
@@ -60,7 +62,8 @@ Shape ShapeOf(const Job& job) {
   return shape;
 }
 
-// Passes signals, which every thread blocks, to the coordinator. The thread lives as long as the process.
+// Passes signals, which every thread blocks, to the coordinator. The thread lives as long as the
+// process.
 void ForwardSignals(std::shared_ptr<Coordinator> coordinator, sigset_t signals) {
   std::thread([coordinator, signals] {
     for (;;) {

@@ -53,9 +53,8 @@ absl::StatusOr<Member*> Membership::Register(const RoleId& role, int64_t now_ms)
     return absl::NotFoundError(fmt::format("{} is not part of this job", RoleName(role)));
   }
   if (member->state != Member::State::kExpected) {
-    return absl::AlreadyExistsError(
-        fmt::format("{} has registered already (pid {} on {})", RoleName(role), member->pid,
-                    member->host));
+    return absl::AlreadyExistsError(fmt::format("{} has registered already (pid {} on {})",
+                                                RoleName(role), member->pid, member->host));
   }
   member->state = Member::State::kRegistered;
   member->last_seen_ms = now_ms;
@@ -82,17 +81,17 @@ absl::Status Membership::CheckTime(int64_t now_ms) const {
     switch (member.state) {
       case Member::State::kExpected:
         if (now_ms - started_ms_ > start_timeout_ms_) {
-          return absl::DeadlineExceededError(fmt::format(
-              "{} has not registered within {} s (cluster.startTimeoutS)", RoleName(member.role),
-              start_timeout_ms_ / 1000));
+          return absl::DeadlineExceededError(
+              fmt::format("{} has not registered within {} s (cluster.startTimeoutS)",
+                          RoleName(member.role), start_timeout_ms_ / 1000));
         }
         break;
       case Member::State::kRegistered:
       case Member::State::kReady:
         if (now_ms - member.last_seen_ms > silence_ms_) {
-          return absl::UnavailableError(
-              fmt::format("{} (pid {} on {}) has been silent for {} s", RoleName(member.role),
-                          member.pid, member.host, (now_ms - member.last_seen_ms) / 1000));
+          return absl::UnavailableError(fmt::format("{} (pid {} on {}) has been silent for {} s",
+                                                    RoleName(member.role), member.pid, member.host,
+                                                    (now_ms - member.last_seen_ms) / 1000));
         }
         break;
       case Member::State::kFinished:

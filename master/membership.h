@@ -1,4 +1,5 @@
-// Membership: which roles a job expects, which have registered, and which have fallen silent. A pure state machine: time is passed in.
+// Membership: which roles a job expects, which have registered, and which have fallen silent. A
+// pure state machine: time is passed in.
 //
 // Owned by one thread (the coordinator's).
 #pragma once
@@ -41,7 +42,8 @@ const char* MemberStateName(Member::State state);
 
 class Membership {
  public:
-  // Expects `chief` (0 or 1) chief, `workers` workers and `servers` servers, counted from `now_ms` on.
+  // Expects `chief` (0 or 1) chief, `workers` workers and `servers` servers, counted from `now_ms`
+  // on.
   Membership(int chief, int workers, int servers, int64_t start_timeout_ms, int64_t silence_ms,
              int64_t now_ms);
 
@@ -52,7 +54,8 @@ class Membership {
   const std::vector<Member>& members() const { return members_; }
   // True when every member of `kind` is at least in `state` (and none is lost).
   bool All(RoleId::Kind kind, Member::State state) const;
-  // Names the first role that has not registered in time or has been silent too long; OK when there is none.
+  // Names the first role that has not registered in time or has been silent too long; OK when there
+  // is none.
   absl::Status CheckTime(int64_t now_ms) const;
 
  private:

@@ -24,8 +24,8 @@ std::string FormatPercent(double fraction);
 struct Series {
   std::string name;
   std::vector<std::pair<double, double>> points;  // by rising x; a y that is not finite is left out
-  bool faint = false;                             // drawn behind, thin and pale, in the first colour
-  bool dots = false;                              // a dot at each point
+  bool faint = false;  // drawn behind, thin and pale, in the first colour
+  bool dots = false;   // a dot at each point
 };
 
 struct Chart {

@@ -18,8 +18,9 @@ namespace muster::master {
 RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table,
                        const std::string& build_id, const std::string& isa);
 
-// The checkpoint to go on from; nullopt: there is none, start at the beginning. Fails when there are checkpoints but none is whole, or
-// when the job has changed in a way that affects the result. Things worth saying are appended to `warnings`.
+// The checkpoint to go on from; nullopt: there is none, start at the beginning. Fails when there
+// are checkpoints but none is whole, or when the job has changed in a way that affects the result.
+// Things worth saying are appended to `warnings`.
 absl::StatusOr<std::optional<Checkpoint>> FindResumePoint(const JobDirectory& dir,
                                                           const RunIdentity& identity,
                                                           std::vector<std::string>* warnings);

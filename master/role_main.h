@@ -2,8 +2,9 @@
 //
 //   PROGRAM --master=ADDRESS --role=chief|worker|ps --index=N --job-dir=D [--threads=N]
 //
-// The job's token comes in the environment variable MUSTER_JOB_TOKEN. Logs to <job-dir>/logs/<role>-<index>.log. Exit codes: 0 the master
-// ended the role, 1 it failed, 2 the arguments are wrong.
+// The job's token comes in the environment variable MUSTER_JOB_TOKEN. Logs to
+// <job-dir>/logs/<role>-<index>.log. Exit codes: 0 the master ended the role, 1 it failed, 2 the
+// arguments are wrong.
 #pragma once
 
 #include "master/roles.h"

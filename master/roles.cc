@@ -55,7 +55,8 @@ void SendFailure(Agent& agent, const absl::Status& status) {
   agent.Send(message);
 }
 
-// After a failure was told: stays until the master ends the role, so that its line reaches the user before this process is seen to exit.
+// After a failure was told: stays until the master ends the role, so that its line reaches the user
+// before this process is seen to exit.
 void AwaitStop(Inbox& inbox) {
   for (;;) {
     const absl::StatusOr<MasterMessage> command = inbox.Take();
@@ -90,7 +91,8 @@ struct ServerParts {
   std::unique_ptr<ps::Server> server;
 };
 
-// Serves streams once a server is there; refuses before. Owns the server: it must outlive the listener's streams.
+// Serves streams once a server is there; refuses before. Owns the server: it must outlive the
+// listener's streams.
 class ServerSlot {
  public:
   void Set(std::unique_ptr<ServerParts> parts) {
@@ -127,14 +129,14 @@ absl::StatusOr<std::unique_ptr<ServerParts>> MakeServerParts(const ServerSetup& 
   const Training& training = setup.job().training();
   ASSIGN_OR_RETURN(parts->policy, PolicyOf(training));
   const std::string& name = training.optimizer().name();
-  ASSIGN_OR_RETURN(parts->optimizer,
-                   ps::MakeOptimizer(name.empty() ? "sgd" : name,
-                                     {training.optimizer().params().begin(),
-                                      training.optimizer().params().end()}));
+  ASSIGN_OR_RETURN(parts->optimizer, ps::MakeOptimizer(name.empty() ? "sgd" : name,
+                                                       {training.optimizer().params().begin(),
+                                                        training.optimizer().params().end()}));
   return parts;
 }
 
-// Answers the master's commands until it ends the role. Cuts are accepted before the reply goes out.
+// Answers the master's commands until it ends the role. Cuts are accepted before the reply goes
+// out.
 absl::Status ServeCommands(ps::Server& server, const ServerSetup& setup, Inbox& inbox,
                            Agent& agent) {
   for (;;) {
@@ -178,9 +180,8 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
   if (setup.restore_files().empty()) {
     RETURN_IF_ERROR(server.Initialize());
   } else {
-    RETURN_IF_ERROR(
-        server.Restore({setup.restore_files().begin(), setup.restore_files().end()},
-                        setup.start_clock()));
+    RETURN_IF_ERROR(server.Restore({setup.restore_files().begin(), setup.restore_files().end()},
+                                   setup.start_clock()));
   }
   for (int64_t clock : setup.cuts()) {
     server.CutAt(clock, fmt::format("{}/step-{}", setup.checkpoint_dir(), clock));
@@ -208,12 +209,12 @@ absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions
   auto parts = std::make_unique<TrainerParts>();
   ASSIGN_OR_RETURN(parts->module, options.make_module(setup.job()));
   const uint64_t seed = training.seed();
-  ASSIGN_OR_RETURN(parts->training, parts->module->MakeDataset(worker::Split::kTraining, seed,
-                                                               *options.log));
-  ASSIGN_OR_RETURN(parts->validation, parts->module->MakeDataset(worker::Split::kValidation, seed,
-                                                                 *options.log));
-  ASSIGN_OR_RETURN(parts->testing, parts->module->MakeDataset(worker::Split::kTesting, seed,
-                                                              *options.log));
+  ASSIGN_OR_RETURN(parts->training,
+                   parts->module->MakeDataset(worker::Split::kTraining, seed, *options.log));
+  ASSIGN_OR_RETURN(parts->validation,
+                   parts->module->MakeDataset(worker::Split::kValidation, seed, *options.log));
+  ASSIGN_OR_RETURN(parts->testing,
+                   parts->module->MakeDataset(worker::Split::kTesting, seed, *options.log));
   worker::Loader::Options loader;
   loader.max_batch = training.batch_size();
   parts->loader = std::make_unique<worker::Loader>(
@@ -273,7 +274,8 @@ worker::TrainerEvents EventsTo(Agent& agent) {
   return events;
 }
 
-// Handles the commands that reach a running trainer, on a thread of its own, until Stop or the link is lost.
+// Handles the commands that reach a running trainer, on a thread of its own, until Stop or the link
+// is lost.
 class TrainerControl {
  public:
   TrainerControl(worker::Trainer& trainer, Inbox& inbox, Agent& agent)
@@ -326,8 +328,7 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
     return absl::FailedPreconditionError("the master's model has other parameters than mine");
   }
   const std::vector<std::string> servers(placement.servers().begin(), placement.servers().end());
-  const ps::Partition partition =
-      ps::MakePartition(parts.table, static_cast<int>(servers.size()));
+  const ps::Partition partition = ps::MakePartition(parts.table, static_cast<int>(servers.size()));
   rpc::Hello self = options.self;
   self.service = "params";
   ASSIGN_OR_RETURN(const auto client,
@@ -355,7 +356,8 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
 
 absl::Status RunServerRole(const RoleOptions& options) {
   options.log->Info("device /cpu:0 (parameter servers work on the CPU)");
-  // Destroyed from the last to the first: the listener with its streams, then the server, then the agent that the server's events use.
+  // Destroyed from the last to the first: the listener with its streams, then the server, then the
+  // agent that the server's events use.
   Inbox inbox;
   std::unique_ptr<Agent> agent;
   ServerSlot slot;
@@ -366,14 +368,13 @@ absl::Status RunServerRole(const RoleOptions& options) {
   self.service = "control";
   Agent::Events events{[&inbox](const MasterMessage& command) { inbox.Put(command); },
                        [&inbox](const absl::Status& status) { inbox.Lose(status); }};
-  ASSIGN_OR_RETURN(agent, Agent::Join(*options.transport, options.master_address, self,
-                                      Registration(options, listener->address(), "/cpu:0"),
-                                      std::move(events)));
+  ASSIGN_OR_RETURN(
+      agent, Agent::Join(*options.transport, options.master_address, self,
+                         Registration(options, listener->address(), "/cpu:0"), std::move(events)));
   ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
   if (command.has_stop()) return StopStatus(command.stop());
   if (!command.has_server_setup()) return absl::InternalError("expected a server's set-up");
-  const absl::Status status =
-      ServeParams(options, command.server_setup(), slot, inbox, *agent);
+  const absl::Status status = ServeParams(options, command.server_setup(), slot, inbox, *agent);
   if (!status.ok() && !absl::IsCancelled(status)) {
     options.log->Error("{}", std::string(status.message()));
     SendFailure(*agent, status);

@@ -1,8 +1,10 @@
 // The roles' main functions: a parameter server and a trainer, wired to the master by an Agent.
 //
-// ps and worker know nothing of the master; these two functions join them. The programs `ps` and `worker` call them in a process of their
-// own, `master` calls them on threads when the job has no process for the role (BASIC, no parameter servers), tests/harness calls them for a
-// whole cluster in one process. Each call blocks until the master ends the role; several may run at once in one process.
+// ps and worker know nothing of the master; these two functions join them. The programs `ps` and
+// `worker` call them in a process of their own, `master` calls them on threads when the job has no
+// process for the role (BASIC, no parameter servers), tests/harness calls them for a whole cluster
+// in one process. Each call blocks until the master ends the role; several may run at once in one
+// process.
 #pragma once
 
 #include <functional>
@@ -22,15 +24,16 @@ struct RoleOptions {
   Log* log = nullptr;                   // borrowed
   rpc::Hello self;                      // role "chief" | "worker" | "ps", index, build, token
   std::string master_address;
-  std::string listen_address;           // servers: "127.0.0.1:0" or "inproc:0"
+  std::string listen_address;  // servers: "127.0.0.1:0" or "inproc:0"
   std::string host;
   int64_t pid = 0;
-  int threads = 1;                      // trainers: of the CPU device
+  int threads = 1;  // trainers: of the CPU device
   // Finds the module that the job names; worker::FindModule outside tests.
   std::function<absl::StatusOr<std::unique_ptr<worker::Module>>(const Job& job)> make_module;
 };
 
-// OK when the master said that the job is done; Cancelled when it was stopped; else what broke (the master has been told).
+// OK when the master said that the job is done; Cancelled when it was stopped; else what broke (the
+// master has been told).
 absl::Status RunServerRole(const RoleOptions& options);
 absl::Status RunTrainerRole(const RoleOptions& options);
 

@@ -59,8 +59,8 @@ void RunRecord::AddLoss(const LossPoint& point, double samples_per_second,
   if (history_ != nullptr) Complain(history_->Append(point));
   if (summaries_ != nullptr) {
     Complain(summaries_->Scalar("train/loss", point.step, point.loss, point.time_ms));
-    Complain(summaries_->Scalar("train/learning_rate", point.step, point.learning_rate,
-                                point.time_ms));
+    Complain(
+        summaries_->Scalar("train/learning_rate", point.step, point.learning_rate, point.time_ms));
     if (samples_per_second > 0) {
       Complain(summaries_->Scalar("train/samples_per_second", point.step, samples_per_second,
                                   point.time_ms));
@@ -83,15 +83,17 @@ void RunRecord::AddEvaluation(EvaluationPoint point) {
   point.time_ms = options_.now_ms();
   if (history_ != nullptr) Complain(history_->Append(point));
   if (summaries_ != nullptr) {
-    Complain(summaries_->Scalar(point.split + "/accuracy", point.step, point.accuracy,
-                                point.time_ms));
+    Complain(
+        summaries_->Scalar(point.split + "/accuracy", point.step, point.accuracy, point.time_ms));
   }
   (point.split == "testing" ? state_.metrics.test_accuracy : state_.metrics.validation_accuracy) =
       point.accuracy;
   options_.log->Info("step {}: {} accuracy {:.2f} %", point.step, point.split,
                      100 * point.accuracy);
   Flush(true);
-  options_.on_status(ProgressLine{state_.step, state_.total_steps, state_.metrics.train_loss,
+  options_.on_status(ProgressLine{state_.step,
+                                  state_.total_steps,
+                                  state_.metrics.train_loss,
                                   state_.metrics.validation_accuracy,
                                   state_.metrics.samples_per_second,
                                   {}});

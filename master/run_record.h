@@ -1,6 +1,8 @@
-// RunRecord: everything that a run leaves for people: state.json, history, TensorBoard events, status lines to the launcher, report.html.
+// RunRecord: everything that a run leaves for people: state.json, history, TensorBoard events,
+// status lines to the launcher, report.html.
 //
-// Owned by one thread (the coordinator's). A record that cannot be written never stops a run: it is logged once and tried again.
+// Owned by one thread (the coordinator's). A record that cannot be written never stops a run: it is
+// logged once and tried again.
 #pragma once
 
 #include <cstdint>
@@ -26,9 +28,9 @@ class RunRecord {
     Log* log = nullptr;
     std::function<void(const StatusLine&)> on_status;
     std::function<int64_t()> now_ms;
-    int64_t start_step = 0;            // resumed from, or 0
+    int64_t start_step = 0;  // resumed from, or 0
     std::vector<std::string> labels;
-    ReportInput report;                // title, plan, settings, substitutions; state and history are filled in
+    ReportInput report;  // title, plan, settings, substitutions; state and history are filled in
   };
   // `state` holds what is known at the start: id, total steps, replicas.
   RunRecord(Options options, JobState state);
@@ -37,14 +39,16 @@ class RunRecord {
 
   void SetState(RunState run_state, const std::string& text);
   void Message(MessageLine::Level level, const std::string& text);
-  void AddLoss(const LossPoint& point, double samples_per_second, std::vector<LaggingReplica> lagging);
+  void AddLoss(const LossPoint& point, double samples_per_second,
+               std::vector<LaggingReplica> lagging);
   void AddThroughput(const ThroughputPoint& point);
   void AddEvaluation(EvaluationPoint point);
   void AddReplica(const ReplicaLine& line);
   void AddEvent(int64_t step, const std::string& text);
   void SetResult(ResultLine line);
 
-  // Writes state.json when something has changed and the last write is older than a second, or at once with `now`.
+  // Writes state.json when something has changed and the last write is older than a second, or at
+  // once with `now`.
   void Flush(bool now);
   // Renders report.html from the history on disk.
   void WriteReport();

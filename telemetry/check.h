@@ -1,7 +1,7 @@
 // CHECK: stops the process on a bug of ours, naming the place and both values.
 //
-// Only for what cannot happen unless Muster itself is wrong. Whatever the outside can cause (a file, a peer, a user) is an
-// absl::Status instead. Thread-safe.
+// Only for what cannot happen unless Muster itself is wrong. Whatever the outside can cause (a
+// file, a peer, a user) is an absl::Status instead. Thread-safe.
 #pragma once
 
 #include <fmt/format.h>
@@ -22,15 +22,15 @@ namespace muster {
     }                                                                     \
   } while (false)
 
-#define MUSTER_CHECK_OP_(a, op, b)                                                           \
-  do {                                                                                       \
-    const auto& check_a_ = (a);                                                              \
-    const auto& check_b_ = (b);                                                              \
-    if (!(check_a_ op check_b_)) [[unlikely]] {                                              \
-      ::muster::CheckFailed(                                                                 \
-          __FILE__, __LINE__,                                                                \
+#define MUSTER_CHECK_OP_(a, op, b)                                                               \
+  do {                                                                                           \
+    const auto& check_a_ = (a);                                                                  \
+    const auto& check_b_ = (b);                                                                  \
+    if (!(check_a_ op check_b_)) [[unlikely]] {                                                  \
+      ::muster::CheckFailed(                                                                     \
+          __FILE__, __LINE__,                                                                    \
           fmt::format("{}: {} against {}", "CHECK(" #a " " #op " " #b ")", check_a_, check_b_)); \
-    }                                                                                        \
+    }                                                                                            \
   } while (false)
 
 #define CHECK_EQ(a, b) MUSTER_CHECK_OP_(a, ==, b)

@@ -11,9 +11,9 @@ namespace {
 class SpdLog : public Log {
  public:
   SpdLog(spdlog::sink_ptr sink, std::string role) : logger_(std::move(role), std::move(sink)) {
-    logger_.set_pattern(logger_.name().empty() ? "%Y-%m-%dT%H:%M:%S.%eZ %L %v"
-                                               : "%Y-%m-%dT%H:%M:%S.%eZ %n %L %v",
-                        spdlog::pattern_time_type::utc);
+    logger_.set_pattern(
+        logger_.name().empty() ? "%Y-%m-%dT%H:%M:%S.%eZ %L %v" : "%Y-%m-%dT%H:%M:%S.%eZ %n %L %v",
+        spdlog::pattern_time_type::utc);
     // Every line reaches the file at once: a role that is killed must leave its last words.
     logger_.flush_on(spdlog::level::info);
   }

@@ -1,7 +1,8 @@
-// Log: plain lines with time, role and level, to a file or to stderr; the last lines are kept for error messages.
+// Log: plain lines with time, role and level, to a file or to stderr; the last lines are kept for
+// error messages.
 //
-// A Log is built by main (or a test) and handed down; there is no global one. Thread-safe. Formatting with fmt.
-// Line format: `2026-11-21T06:30:00.123Z worker-2 I text`.
+// A Log is built by main (or a test) and handed down; there is no global one. Thread-safe.
+// Formatting with fmt. Line format: `2026-11-21T06:30:00.123Z worker-2 I text`.
 #pragma once
 
 #include <fmt/format.h>
@@ -21,7 +22,8 @@ class Log {
 
   // Writes to stderr. `role` is "worker-2", "master", … and may be empty.
   static std::unique_ptr<Log> ToStderr(std::string role);
-  // Appends to the file at `path`, made when absent; rotated at `max_bytes`, `keep` old files stay. Fails when it cannot be opened.
+  // Appends to the file at `path`, made when absent; rotated at `max_bytes`, `keep` old files stay.
+  // Fails when it cannot be opened.
   static absl::StatusOr<std::unique_ptr<Log>> ToFile(const std::string& path, std::string role,
                                                      size_t max_bytes = 64 << 20, int keep = 3);
   // Drops everything; for tests.

@@ -1,6 +1,7 @@
 // Mutex, MutexLock and CondVar: std's, with clang's thread-safety annotations.
 //
-// Not absl::Mutex: Debian's Abseil is not instrumented, so tsan would report false races. Thread-safe.
+// Not absl::Mutex: Debian's Abseil is not instrumented, so tsan would report false races.
+// Thread-safe.
 #pragma once
 
 #include <absl/base/thread_annotations.h>
@@ -35,7 +36,8 @@ class ABSL_SCOPED_LOCKABLE MutexLock {
 
 class CondVar {
  public:
-  // Releases `mu`, sleeps until notified (or spuriously), takes `mu` again. Write waits as `while (!condition) cv.Wait(mu);`.
+  // Releases `mu`, sleeps until notified (or spuriously), takes `mu` again. Write waits as `while
+  // (!condition) cv.Wait(mu);`.
   void Wait(Mutex& mu) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     std::unique_lock<std::mutex> lock(mu.mu_, std::adopt_lock);
     cv_.wait(lock);

@@ -1,4 +1,5 @@
-// The program `worker`: a trainer in a process of its own, for a worker or for the chief. Started by `launch`.
+// The program `worker`: a trainer in a process of its own, for a worker or for the chief. Started
+// by `launch`.
 #include <cstdio>
 #include <cstdlib>
 

@@ -13,8 +13,9 @@ class Stopwatch {
  public:
   explicit Stopwatch(double* total_ms) : total_ms_(total_ms) {}
   ~Stopwatch() {
-    *total_ms_ += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin_)
-                      .count();
+    *total_ms_ +=
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin_)
+            .count();
   }
 
  private:
@@ -75,7 +76,8 @@ absl::Status Trainer::Run() {
   }
   if (!final_evaluation) return absl::OkStatus();
   if (!options_.exact) {
-    // SSP, ASYNC: the last gradients of the others may still be under way; the final figures are those of the final parameters.
+    // SSP, ASYNC: the last gradients of the others may still be under way; the final figures are
+    // those of the final parameters.
     client_.PullAtClock(options_.leases.front(), clock);
     RETURN_IF_ERROR(client_.Wait(clock));
   }

@@ -1,10 +1,12 @@
 // Trainer: the step loop of one worker process, over the replicas that it holds leases on.
 //
-//   for step s:  for each leased replica v:  batch(seed, s, v) → model.Loss → model.Backward(on_grad → client.Push)
+//   for step s:  for each leased replica v:  batch(seed, s, v) → model.Loss →
+//   model.Backward(on_grad → client.Push)
 //                client.Wait(s + 1): the parameters that step s + 1 reads lie in the weights arena
 //
-// Run is called by one thread, which owns the model; Hold, SetTarget and Cancel are thread-safe. It knows neither master nor job file:
-// it takes values and reports through callbacks (called on Run's thread).
+// Run is called by one thread, which owns the model; Hold, SetTarget and Cancel are thread-safe. It
+// knows neither master nor job file: it takes values and reports through callbacks (called on Run's
+// thread).
 #pragma once
 
 #include <cstdint>
@@ -30,9 +32,10 @@ struct TrainerOptions {
   int64_t start = 0;   // first step
   int64_t target = 0;  // steps finished at the end
   int64_t batch_size = 0;
-  int64_t summary_interval = 10;     // steps between progress reports
-  int64_t evaluation_interval = 0;   // steps between evaluations on the validation split; 0: only at the end
-  bool exact = true;                 // BSP: every replica evaluates its share; else replica 0 evaluates all
+  int64_t summary_interval = 10;  // steps between progress reports
+  int64_t evaluation_interval =
+      0;              // steps between evaluations on the validation split; 0: only at the end
+  bool exact = true;  // BSP: every replica evaluates its share; else replica 0 evaluates all
 };
 
 // What a replica did since its last report.
@@ -60,17 +63,20 @@ struct TrainerEvents {
 
 class Trainer {
  public:
-  // Borrows everything; `model` is prepared for `table`, `client` is connected, `loader` starts at options.start.
+  // Borrows everything; `model` is prepared for `table`, `client` is connected, `loader` starts at
+  // options.start.
   Trainer(Model& model, const ps::ParamTable& table, ps::Client& client, Loader& loader,
           std::shared_ptr<const Dataset> validation, std::shared_ptr<const Dataset> testing,
           TrainerOptions options, TrainerEvents events);
 
-  // Trains until the target clock, evaluates, and returns OK; or returns the first error (a Cancel included).
+  // Trains until the target clock, evaluates, and returns OK; or returns the first error (a Cancel
+  // included).
   absl::Status Run();
 
   // Lets no further step begin until SetTarget is called; returns the number of steps begun so far.
   int64_t Hold();
-  // Ends the run at `clock` (>= every step begun) and lifts a Hold. Without `final_evaluation` the splits are not evaluated at the end.
+  // Ends the run at `clock` (>= every step begun) and lifts a Hold. Without `final_evaluation` the
+  // splits are not evaluated at the end.
   void SetTarget(int64_t clock, bool final_evaluation);
   // Makes Run return `status` soon.
   void Cancel(absl::Status status);

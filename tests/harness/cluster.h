@@ -1,4 +1,5 @@
-// Cluster: a whole job in one process: the coordinator, trainers and parameter servers of a Job on threads, joined by a transport.
+// Cluster: a whole job in one process: the coordinator, trainers and parameter servers of a Job on
+// threads, joined by a transport.
 //
 // Owned by one thread. Run blocks; Interrupt may be called from another thread or from on_status.
 #pragma once
@@ -20,9 +21,9 @@ namespace muster::harness {
 
 struct ClusterOptions {
   Job job;
-  int trainers = 1;                     // processes' worth of trainers; the first is the chief
+  int trainers = 1;  // processes' worth of trainers; the first is the chief
   int servers = 1;
-  int replicas = 1;                     // V
+  int replicas = 1;  // V
   std::string job_dir;
   rpc::Transport* transport = nullptr;  // null: an in-process one
   std::string listen_address = "inproc:0";
@@ -31,10 +32,11 @@ struct ClusterOptions {
 };
 
 struct ClusterResult {
-  absl::Status status;            // of the coordinator
-  std::vector<float> weights;     // the newest checkpoint's, in ParamTable order without padding; empty: there is none
+  absl::Status status;         // of the coordinator
+  std::vector<float> weights;  // the newest checkpoint's, in ParamTable order without padding;
+                               // empty: there is none
   int64_t checkpoint_step = -1;
-  master::JobState state;         // state.json as the run left it
+  master::JobState state;  // state.json as the run left it
 };
 
 class Cluster {

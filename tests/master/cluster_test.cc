@@ -1,5 +1,7 @@
-// Whole jobs in one process: what the user is promised about results, whatever the number of processes and servers, the timing and the
-// transport, and about interruptions and failures.
+// Whole jobs in one process: what the user is promised about results, whatever the number of
+// processes and servers, the timing and the transport, and about interruptions and failures.
+#include "tests/harness/cluster.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,7 +10,6 @@
 
 #include "master/job_directory.h"
 #include "rpc/inproc_transport.h"
-#include "tests/harness/cluster.h"
 #include "tests/harness/delay_transport.h"
 #include "tests/harness/toy_module.h"
 
@@ -72,7 +73,8 @@ TEST(Cluster, BspIsBitIdenticalOnAnyNumberOfServersAndShards) {
 TEST(Cluster, BspIsBitIdenticalUnderRandomDelays) {
   for (uint64_t seed : {1, 2, 3}) {
     const auto inner = rpc::MakeInprocTransport();
-    const auto delayed = MakeDelayTransport(*inner, DelayOptions{.seed = seed, .max_delay_us = 2000});
+    const auto delayed =
+        MakeDelayTransport(*inner, DelayOptions{.seed = seed, .max_delay_us = 2000});
     const ClusterResult result = RunToy(ToyJob(kSteps), 5, 3, 2, delayed.get());
     ASSERT_TRUE(result.status.ok()) << result.status;
     EXPECT_EQ(result.weights, Reference()) << "delays of seed " << seed;
@@ -85,7 +87,8 @@ TEST(Cluster, MoreReplicasGiveTheResultOfOneOnTheSameGlobalBatches) {
   const ClusterResult result = RunToy(one, 1, 1, 1);
   ASSERT_TRUE(result.status.ok()) << result.status;
   ASSERT_EQ(result.weights.size(), Reference().size());
-  // Sums of 40 float32 terms in another order, over 20 steps of rate 0.2: far below 1e-4, while a wrong batch would show at 1e-2.
+  // Sums of 40 float32 terms in another order, over 20 steps of rate 0.2: far below 1e-4, while a
+  // wrong batch would show at 1e-2.
   for (size_t i = 0; i < result.weights.size(); ++i) {
     ASSERT_NEAR(result.weights[i], Reference()[i], 1e-4) << "element " << i;
   }

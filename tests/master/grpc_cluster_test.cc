@@ -1,4 +1,5 @@
-// Whole jobs over gRPC: the transport changes no bit of the result. Apart from cluster_test, because gRPC is not instrumented for tsan.
+// Whole jobs over gRPC: the transport changes no bit of the result. Apart from cluster_test,
+// because gRPC is not instrumented for tsan.
 #include <gtest/gtest.h>
 
 #include "rpc/grpc_transport.h"

@@ -8,7 +8,9 @@ namespace {
 using Kind = RoleId::Kind;
 using State = Member::State;
 
-Membership OneOfEach() { return Membership(1, 1, 1, /*start_timeout_ms=*/1000, /*silence_ms=*/500, 0); }
+Membership OneOfEach() {
+  return Membership(1, 1, 1, /*start_timeout_ms=*/1000, /*silence_ms=*/500, 0);
+}
 
 TEST(Membership, RegistersEachExpectedRoleOnce) {
   Membership membership = OneOfEach();
