@@ -1,7 +1,8 @@
 // Model: parameters, a loss and its gradient. Owned and called by one thread (the trainer's).
 //
-// Memory: weights and gradients lie in arenas that the trainer owns, in ParamTable order; activations belong to the model and are
-// allocated once for the largest batch. A new model is one file in worker/models/, one line in worker/models/models.cc, and its test.
+// Memory: weights and gradients lie in arenas that the trainer owns, in ParamTable order;
+// activations belong to the model and are allocated once for the largest batch. A new model is one
+// file in worker/models/, one line in worker/models/models.cc, and its test.
 #pragma once
 
 #include <cstdint>
@@ -24,23 +25,27 @@ struct Batch {
   int64_t size = 0;                 // batch
 };
 
-// Identifies the work item, for everything random in a forward pass (dropout): Philox over (seed, step, replica) and the logical index.
+// Identifies the work item, for everything random in a forward pass (dropout): Philox over (seed,
+// step, replica) and the logical index.
 struct ItemKey {
   uint64_t seed = 0;
   int64_t step = 0;
   int32_t replica = 0;
 };
 
-// Called by Backward once per parameter, after its gradient is final and after the step's last read of the parameter.
+// Called by Backward once per parameter, after its gradient is final and after the step's last read
+// of the parameter.
 using OnGrad = std::function<void(ps::ParamId)>;
 
 class Model {
  public:
   virtual ~Model() = default;
   virtual const std::vector<ps::ParamSpec>& params() const = 0;
-  // `table` is ParamTable::Make(params()), `max_batch` the largest batch; allocates. Called once, first.
+  // `table` is ParamTable::Make(params()), `max_batch` the largest batch; allocates. Called once,
+  // first.
   virtual void Prepare(const ps::ParamTable& table, int64_t max_batch) = 0;
-  // Forward in training mode: mean loss over the batch. `weights` is the arena (table.arena_size()); keeps what Backward needs.
+  // Forward in training mode: mean loss over the batch. `weights` is the arena
+  // (table.arena_size()); keeps what Backward needs.
   virtual float Loss(std::span<const float> weights, const Batch& batch, const ItemKey& key) = 0;
   // Gradient of the last Loss, into `grads` (arena, overwritten). Same `weights` as that Loss.
   virtual void Backward(std::span<const float> weights, std::span<float> grads,
@@ -49,10 +54,12 @@ class Model {
   virtual void Predict(std::span<const float> weights, const Batch& batch,
                        std::span<float> logits) = 0;
   virtual int64_t num_classes() const = 0;
-  virtual int64_t input_size() const = 0;          // elements per sample
-  // The layers in their order, each reading what the one before wrote, for the export. Empty: not described, or not a chain.
+  virtual int64_t input_size() const = 0;  // elements per sample
+  // The layers in their order, each reading what the one before wrote, for the export. Empty: not
+  // described, or not a chain.
   virtual std::vector<LayerDescription> layers() const { return {}; }
-  virtual double flops_per_sample() const = 0;     // of one training step (forward + backward), multiply and add counted as two
+  virtual double flops_per_sample()
+      const = 0;  // of one training step (forward + backward), multiply and add counted as two
 };
 
 }  // namespace muster::worker
