@@ -215,8 +215,12 @@ class LocalRun {
     status_.Drain([this](const absl::StatusOr<master::StatusLine>& line) {
       if (line.ok()) {
         follower_.OnLine(*line, MonotonicMillis());
-        // Plain lines tell every state, also those that several lines at once pass through.
-        if (!screen_.live()) Show();
+        // Plain lines tell every state, also those that several lines at once pass through, and
+        // what was said in between.
+        if (!screen_.live()) {
+          PrintMessages();
+          Show();
+        }
       } else {
         follower_.OnBadLine(line.status());
       }
@@ -242,7 +246,7 @@ class LocalRun {
 
   void Act() {
     const std::vector<Follower::Action> actions = follower_.TakeActions();
-    for (const std::string& message : follower_.TakeMessages()) screen_.Print(message);
+    PrintMessages();
     if (!actions.empty()) TellFailure();
     for (const Follower::Action action : actions) {
       for (size_t i = 0; i < processes_.size(); ++i) {
@@ -252,6 +256,10 @@ class LocalRun {
         if (action == Follower::Action::kKillAll) processes_[i]->Kill();
       }
     }
+  }
+
+  void PrintMessages() {
+    for (const std::string& message : follower_.TakeMessages()) screen_.Print(message);
   }
 
   // One plain line, and the end of the log that explains it.
@@ -298,7 +306,7 @@ class LocalRun {
 
   int Finish() {
     DrainStatus();
-    for (const std::string& message : follower_.TakeMessages()) screen_.Print(message);
+    PrintMessages();
     Show();
     screen_.Clear();
     TellFailure();
