@@ -148,6 +148,7 @@ class CoordinatorImpl : public Coordinator {
   void OnCut(const RoleId& role, const CutDone& done);
   void OnHeld(const RoleId& role, const Held& held);
   void OnCutAccepted(const RoleId& role);
+  void SendTarget();
   void OnFinished(const RoleId& role);
   void OnFailed(const RoleId& role, const Failed& failed);
 
@@ -155,6 +156,7 @@ class CoordinatorImpl : public Coordinator {
   void SendTrainerSetup(const RoleId& role);
   void SendPlacement();
   void CommitCut(const CutGather::Result& result);
+  void AddAccuracy(int64_t step);
   void FinishIfDone();
   absl::Status ExportModel(ResultLine* result);
   void End(absl::Status status);
@@ -199,6 +201,7 @@ class CoordinatorImpl : public Coordinator {
   std::map<int64_t, double> validation_;  // accuracy by step
   EvaluationPoint testing_;               // the last one
   int64_t committed_ = -1;                // newest checkpoint of this run
+  Manifest manifest_;                     // its manifest
   std::string final_cut_error_;
   int64_t last_loss_step_ = 0, last_loss_ms_ = 0;
   std::map<int32_t, int64_t> replica_ms_;  // by replica: time of its last progress
@@ -397,14 +400,10 @@ void CoordinatorImpl::OnHeld(const RoleId& role, const Held& held) {
   // One step more than anybody has begun: no slice can have reached that clock, so every server can
   // still save it.
   target_ = std::min(begun + 1, total_);
-  if (target_ == total_) {
+  const int64_t interval = options_.job.training().checkpoints().interval();
+  if (target_ == total_ || (interval > 0 && target_ % interval == 0)) {
     // The servers know this cut from the start.
-    cut_accepted_.clear();
-    target_sent_ = true;
-    MasterMessage message;
-    message.mutable_set_target()->set_clock(target_);
-    message.mutable_set_target()->set_final_evaluation(false);
-    for (const RoleId& trainer : Trainers()) Send(trainer, message);
+    SendTarget();
     return;
   }
   MasterMessage message;
@@ -415,6 +414,10 @@ void CoordinatorImpl::OnHeld(const RoleId& role, const Held& held) {
 void CoordinatorImpl::OnCutAccepted(const RoleId& role) {
   cut_accepted_.insert(RoleName(role));
   if (static_cast<int>(cut_accepted_.size()) < options_.servers || target_sent_) return;
+  SendTarget();
+}
+
+void CoordinatorImpl::SendTarget() {
   target_sent_ = true;
   MasterMessage message;
   message.mutable_set_target()->set_clock(target_);
@@ -557,7 +560,9 @@ void CoordinatorImpl::OnEvaluated(const Evaluated& evaluated) {
   } else {
     testing_ = *point;
   }
+  const int64_t step = point->step;
   record_->AddEvaluation(*std::move(point));
+  AddAccuracy(step);
   FinishIfDone();
 }
 
@@ -574,9 +579,6 @@ void CoordinatorImpl::CommitCut(const CutGather::Result& result) {
     manifest.created_ms = options_.now_ms();
     manifest.exact = record_->state().exact;
     manifest.identity = identity_;
-    if (const auto found = validation_.find(result.clock); found != validation_.end()) {
-      manifest.metrics["validation_accuracy"] = found->second;
-    }
     for (const std::string& file : result.files) {
       std::error_code ignored;
       manifest.parts.push_back({std::filesystem::path(file).filename(),
@@ -584,6 +586,8 @@ void CoordinatorImpl::CommitCut(const CutGather::Result& result) {
     }
     if (absl::Status status = CommitCheckpoint(options_.dir, manifest); !status.ok()) {
       error = std::string(status.message());
+    } else {
+      manifest_ = std::move(manifest);
     }
   }
   if (!error.empty()) {
@@ -600,9 +604,28 @@ void CoordinatorImpl::CommitCut(const CutGather::Result& result) {
   summary.step = result.clock;
   summary.path = fmt::format("checkpoints/step-{}", result.clock);
   record_->state().last_checkpoint = summary;
+  AddAccuracy(result.clock);
   const int keep = options_.job.training().checkpoints().keep();
   if (auto removed = PruneCheckpoints(options_.dir, keep > 0 ? keep : 5); !removed.ok()) {
     options_.log->Warning("old checkpoints stay: {}", std::string(removed.status().message()));
+  }
+}
+
+// The evaluation of a checkpoint's step may end before the checkpoint is committed, or after.
+void CoordinatorImpl::AddAccuracy(int64_t step) {
+  const auto found = validation_.find(step);
+  if (found == validation_.end() || committed_ != step || manifest_.step != step) return;
+  manifest_.metrics["validation_accuracy"] = found->second;
+  if (absl::Status status = CommitCheckpoint(options_.dir, manifest_); !status.ok()) {
+    options_.log->Warning("the checkpoint of step {} does not tell its accuracy: {}", step,
+                          std::string(status.message()));
+  }
+  JobState& state = record_->state();
+  if (!state.last_checkpoint.has_value()) return;
+  state.last_checkpoint->validation_accuracy = found->second;
+  const auto& best = state.best_checkpoint;
+  if (!best.has_value() || found->second >= best->validation_accuracy.value_or(0)) {
+    state.best_checkpoint = state.last_checkpoint;
   }
 }
 
@@ -709,6 +732,8 @@ void CoordinatorImpl::UpdateReplicas() {
   replicas.push_back(std::move(master));
   for (const Member& member : membership_.members()) {
     const bool chief = member.role.kind == RoleId::Kind::kChief;
+    // A server in this process is part of the master, which has its entry.
+    if (member.role.kind == RoleId::Kind::kServer && options_.hosts_server) continue;
     // The chief trains on the master's machine and stands in its entry.
     ReplicaState& replica = chief ? replicas.front() : replicas.emplace_back();
     if (!chief) {

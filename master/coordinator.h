@@ -34,6 +34,7 @@ struct CoordinatorOptions {
   int chief = 1;                        // trainer on the master's machine: 0 or 1
   int workers = 0;                      // worker processes
   int servers = 1;                      // parameter servers, wherever they run
+  bool hosts_server = false;            // the one server runs in this process: no entry of its own
   int num_replicas = 1;                 // V >= trainers (chief + workers)
   JobDirectory dir{""};                 // exists (CreateJobDirectory)
   rpc::Transport* transport = nullptr;  // borrowed

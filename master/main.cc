@@ -99,6 +99,7 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   options.chief = shape.chief_trains ? 1 : 0;
   options.workers = static_cast<int>(shape.workers);
   options.servers = static_cast<int>(std::max<int64_t>(1, shape.servers));
+  options.hosts_server = shape.servers == 0;
   options.num_replicas = options.chief + options.workers;
   options.dir = dir;
   options.transport = transport.get();
