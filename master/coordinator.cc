@@ -385,11 +385,12 @@ void CoordinatorImpl::Handle(const Interrupted& interrupted) {
     End(absl::CancelledError(interrupted.reason));
     return;
   }
-  record_->SetState(RunState::kCancelling,
-                    interrupted.reason + ": finishing the step, writing a checkpoint");
+  // First of all: writing the state may wait for the disk, and meanwhile the trainers would go on.
   MasterMessage hold;
   hold.mutable_hold();
   for (const RoleId& role : Trainers()) Send(role, hold);
+  record_->SetState(RunState::kCancelling,
+                    interrupted.reason + ": finishing the step, writing a checkpoint");
 }
 
 void CoordinatorImpl::OnHeld(const RoleId& role, const Held& held) {
