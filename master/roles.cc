@@ -1,5 +1,6 @@
 #include "master/roles.h"
 
+#include <algorithm>
 #include <deque>
 #include <optional>
 #include <thread>
@@ -46,6 +47,23 @@ class Inbox {
   CondVar arrived_;
   std::deque<MasterMessage> commands_ ABSL_GUARDED_BY(mu_);
   absl::Status lost_ ABSL_GUARDED_BY(mu_);
+};
+
+// A log whose warnings the user sees too.
+class TellingLog : public Log {
+ public:
+  TellingLog(Log& log, Agent& agent) : log_(log), agent_(agent) {}
+  void Write(Level level, std::string_view text) override {
+    log_.Write(level, text);
+    if (level != Level::kWarning) return;
+    RoleMessage message;
+    message.mutable_warning()->set_text(std::string(text));
+    agent_.Send(message);
+  }
+
+ private:
+  Log& log_;
+  Agent& agent_;
 };
 
 void SendFailure(Agent& agent, const absl::Status& status) {
@@ -204,17 +222,17 @@ struct TrainerParts {
 };
 
 absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions& options,
-                                                               const TrainerSetup& setup) {
+                                                               const TrainerSetup& setup,
+                                                               Log& log) {
   const Training& training = setup.job().training();
   auto parts = std::make_unique<TrainerParts>();
   ASSIGN_OR_RETURN(parts->module, options.make_module(setup.job()));
   const uint64_t seed = training.seed();
   ASSIGN_OR_RETURN(parts->training,
-                   parts->module->MakeDataset(worker::Split::kTraining, seed, *options.log));
+                   parts->module->MakeDataset(worker::Split::kTraining, seed, log));
   ASSIGN_OR_RETURN(parts->validation,
-                   parts->module->MakeDataset(worker::Split::kValidation, seed, *options.log));
-  ASSIGN_OR_RETURN(parts->testing,
-                   parts->module->MakeDataset(worker::Split::kTesting, seed, *options.log));
+                   parts->module->MakeDataset(worker::Split::kValidation, seed, log));
+  ASSIGN_OR_RETURN(parts->testing, parts->module->MakeDataset(worker::Split::kTesting, seed, log));
   worker::Loader::Options loader;
   loader.max_batch = training.batch_size();
   parts->loader = std::make_unique<worker::Loader>(
@@ -398,8 +416,11 @@ absl::Status RunTrainerRole(const RoleOptions& options) {
   if (command.has_stop()) return StopStatus(command.stop());
   if (!command.has_trainer_setup()) return absl::InternalError("expected a trainer's set-up");
   const TrainerSetup& setup = command.trainer_setup();
+  // Every trainer comes to know the same bad clips: one of them tells the user.
+  const bool tells = std::count(setup.leases().begin(), setup.leases().end(), 0) > 0;
+  TellingLog telling(*options.log, *agent);
   absl::Status status;
-  if (auto parts = MakeTrainerParts(options, setup); parts.ok()) {
+  if (auto parts = MakeTrainerParts(options, setup, tells ? telling : *options.log); parts.ok()) {
     RoleMessage ready;
     ready.mutable_ready();
     agent->Send(ready);
