@@ -13,7 +13,8 @@ RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table
   identity.module = job.training_input().python_module();
   for (const std::string& arg : job.training_input().args()) {
     const size_t equals = arg.find('=');
-    identity.module_flags[arg.substr(0, equals)] =
+    const size_t name = arg.starts_with("--") ? 2 : 0;
+    identity.module_flags[arg.substr(name, equals == std::string::npos ? equals : equals - name)] =
         equals == std::string::npos ? "" : arg.substr(equals + 1);
   }
   identity.model_fingerprint = ps::ModelFingerprint(table);
