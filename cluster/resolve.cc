@@ -117,6 +117,10 @@ class Resolver {
                  "write LOCAL");
     }
     resolved_.substitutions = CheckLocalFields(draft_);
+    if (draft_->job.training().device() == Training::GPU) {
+      Add("training.device", "there is no GPU to use: this build is without CUDA",
+          "write AUTO or CPU");
+    }
     int64_t processes = 2;
     for (const Role role : {Role::kWorker, Role::kParameterServer}) {
       processes += std::clamp<int64_t>(SizeOf(input(), role).count, 0, kMaxProcesses + 1);
