@@ -28,7 +28,9 @@ absl::Status MakeFolder(const std::string& path) {
     return absl::InvalidArgumentError(fmt::format(
         "cannot use {} as a folder: it is a file; move it away or choose another --job-dir", path));
   }
-  return ErrnoStatus(cause, fmt::format("cannot use {} as a folder of the job directory", path));
+  return ErrnoStatus(
+      cause,
+      fmt::format("cannot use {} as a folder of the job directory (another: --job-dir)", path));
 }
 
 // "process 1234 on host h since 2026-…" from the text of a lock file.

@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "kernels/philox.h"
+#include "telemetry/file.h"
 #include "worker/modules/speech_commands/split.h"
 
 namespace muster::worker {
@@ -39,12 +40,11 @@ absl::StatusOr<std::vector<std::string>> List(const std::string& dir, bool folde
     }
   }
   if (error) {
-    const std::string text = fmt::format("{}: cannot be listed (--data_dir)", dir);
     if (error == std::errc::no_such_file_or_directory) {
       return absl::NotFoundError(
           fmt::format("{}: no such directory (--data_dir); {}", dir, HowToGetData(dir)));
     }
-    return absl::ErrnoToStatus(error.value(), text);
+    return ErrnoStatus(error.value(), fmt::format("{}: cannot be listed (--data_dir)", dir));
   }
   std::sort(names.begin(), names.end());
   return names;
