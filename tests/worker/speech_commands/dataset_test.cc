@@ -294,7 +294,9 @@ TEST_F(SpeechDataTest, DirectoryWithoutPermission) {
     ASSERT_EQ(seteuid(0), 0);
   }
   fs::permissions(dir_, fs::perms::all);
-  EXPECT_EQ(error, dir_ + ": cannot be listed (--data_dir): Permission denied");
+  EXPECT_EQ(error, dir_ +
+                       ": cannot be listed (--data_dir): Permission denied; check the owner and "
+                       "the permissions of the folder");
 }
 
 TEST_F(SpeechDataTest, WordFolderMissing) {
