@@ -28,6 +28,7 @@ namespace {
 constexpr int64_t kStartTimeoutMs = 60'000;
 constexpr int64_t kSilenceMs = 30'000;
 constexpr int64_t kStopGraceMs = 5'000;
+constexpr int64_t kLaggingIntervalMs = 1'000;
 constexpr auto kTick = std::chrono::milliseconds(200);
 
 // What happens to a coordinator.
@@ -162,6 +163,7 @@ class CoordinatorImpl : public Coordinator {
   void End(absl::Status status);
   void StopRoles(const std::string& reason);
   void UpdateReplicas();
+  void TellLagging();
   std::vector<LaggingReplica> Lagging() const;
   void Send(const RoleId& role, const MasterMessage& message);
   void SendToAll(RoleId::Kind kind, const MasterMessage& message);
@@ -205,6 +207,8 @@ class CoordinatorImpl : public Coordinator {
   std::string final_cut_error_;
   int64_t last_loss_step_ = 0, last_loss_ms_ = 0;
   std::map<int32_t, int64_t> replica_ms_;  // by replica: time of its last progress
+  bool lagging_ = false;                   // the last word about it was that somebody lags
+  int64_t lagging_told_ms_ = 0;
   std::optional<absl::Status> ended_;
 };
 
@@ -293,6 +297,7 @@ absl::Status CoordinatorImpl::Run() {
       End(status);
       break;
     }
+    TellLagging();
     record_->Flush(false);
   }
   // The roles have been told; they close their streams when they are done. Checkpoints that were
@@ -537,6 +542,17 @@ void CoordinatorImpl::OnProgress(const Progress& progress) {
       samples_per_second, Lagging());
 }
 
+// In BSP nobody makes progress while one replica stands still: then no progress tells that it does.
+void CoordinatorImpl::TellLagging() {
+  const int64_t now = options_.now_ms();
+  if (!running_ || now < lagging_told_ms_ + kLaggingIntervalMs) return;
+  std::vector<LaggingReplica> lagging = Lagging();
+  if (lagging.empty() && !lagging_) return;
+  lagging_ = !lagging.empty();
+  lagging_told_ms_ = now;
+  record_->AddLagging(std::move(lagging));
+}
+
 std::vector<LaggingReplica> CoordinatorImpl::Lagging() const {
   int64_t ahead = 0;
   for (const Member& member : membership_.members()) ahead = std::max(ahead, member.clock);
@@ -723,6 +739,7 @@ std::vector<RoleId> CoordinatorImpl::Trainers() const {
 }
 
 void CoordinatorImpl::UpdateReplicas() {
+  const bool succeeded = ended_.has_value() && ended_->ok();
   std::vector<ReplicaState> replicas;
   ReplicaState master;
   master.role = "master";
@@ -740,7 +757,7 @@ void CoordinatorImpl::UpdateReplicas() {
     if (!chief) {
       replica.role = KindName(member.role.kind);
       replica.index = member.role.index;
-      replica.state = MemberStateName(member.state);
+      replica.state = succeeded ? "FINISHED" : MemberStateName(member.state);
       replica.host = member.host;
       replica.last_seen_ms = member.last_seen_ms;
     }

@@ -30,7 +30,7 @@ const char* MemberStateName(Member::State state) {
     case Member::State::kRegistered:
       return "REGISTERED";
     case Member::State::kReady:
-      return "RUNNING";
+      return "READY";
     case Member::State::kFinished:
       return "FINISHED";
     case Member::State::kLost:

@@ -75,6 +75,12 @@ void RunRecord::AddLoss(const LossPoint& point, double samples_per_second,
                                   state_.metrics.samples_per_second, std::move(lagging)});
 }
 
+void RunRecord::AddLagging(std::vector<LaggingReplica> lagging) {
+  options_.on_status(ProgressLine{state_.step, state_.total_steps, state_.metrics.train_loss,
+                                  state_.metrics.validation_accuracy,
+                                  state_.metrics.samples_per_second, std::move(lagging)});
+}
+
 void RunRecord::AddThroughput(const ThroughputPoint& point) {
   if (history_ != nullptr) Complain(history_->Append(point));
 }

@@ -41,6 +41,8 @@ class RunRecord {
   void Message(MessageLine::Level level, const std::string& text);
   void AddLoss(const LossPoint& point, double samples_per_second,
                std::vector<LaggingReplica> lagging);
+  // Tells the launcher who lags while there is no progress to tell.
+  void AddLagging(std::vector<LaggingReplica> lagging);
   void AddThroughput(const ThroughputPoint& point);
   void AddEvaluation(EvaluationPoint point);
   void AddReplica(const ReplicaLine& line);

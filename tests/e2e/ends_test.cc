@@ -27,6 +27,9 @@ TEST(Ends, NothingSurvivesAKilledLauncherAndTheSameCommandResumes) {
   const std::string folder = NewFolder("orphans"), job = folder + "/job";
   Running run(LaunchWords(folder, Long()));
   ASSERT_TRUE(run.WaitFor("validation"));
+  for (const master::ReplicaState& replica : StateOf(job).replicas) {
+    EXPECT_EQ(replica.state, "READY") << replica.role << replica.index;
+  }
   const auto roles = RolesOf(job);
   ASSERT_EQ(roles.size(), 5U) << "coordinator, chief, two workers, a server";
   const auto sockets = SocketsOf(roles);

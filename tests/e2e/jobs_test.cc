@@ -66,6 +66,10 @@ TEST(Jobs, TheClassicFileTrainsOnAMasterNineWorkersAndThreeServers) {
   }
 
   ExpectCompleteDirectory(job, 3);
+  const std::string report = Contents(job + "/report.html");
+  for (const char* state : {">EXPECTED<", ">REGISTERED<", ">READY<", ">LOST<"}) {
+    EXPECT_THAT(report, ::testing::Not(HasSubstr(state)));
+  }
   int logs = 0;
   for (const auto& entry : fs::directory_iterator(job + "/logs")) {
     ++logs;
