@@ -184,6 +184,9 @@ class LocalRun {
         // Idle threads that spin take the cores from the other roles.
         {"OMP_WAIT_POLICY", "passive"},
         {"GOMP_SPINCOUNT", "0"},
+        // gRPC's default, one epoll set for all its threads, has a message taken off the socket by
+        // any of them, which then wakes the one that it is for.
+        {"GRPC_POLL_STRATEGY", "poll"},
     };
     std::vector<std::string> environment;
     for (const std::string& entry : options_.environment) {

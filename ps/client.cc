@@ -19,6 +19,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Pushes wait for company until so much is queued for a server: below it a write costs more than
+// its bytes.
+constexpr int64_t kPushBytes = 64 << 10;
+
 // A push that waits for credit. Earlier steps first, then what the next forward uses first.
 struct Queued {
   int64_t step;
@@ -55,6 +59,8 @@ struct Unacked {
 struct Link {
   std::map<int32_t, Lane> lanes;  // by replica
   std::list<Unacked> unacked;     // oldest first, which is about the order of the ACKs
+  int64_t queued_bytes = 0;       // in the lanes' queues
+  bool flush = false;             // what is queued shall go as soon as the credit allows
   bool pumping = false;           // a thread is sending; it also sends what others queue meanwhile
   bool closed = false;
 };
@@ -96,7 +102,9 @@ class ClientState {
         const ParamSlice& slice = partition_.slices[static_cast<size_t>(id)];
         const auto bytes = std::as_bytes(
             grad.subspan(static_cast<size_t>(slice.begin), static_cast<size_t>(slice.size)));
-        LinkOf(id).lanes[replica].queue.push(
+        Link& link = LinkOf(id);
+        link.queued_bytes += slice.size * int64_t{sizeof(float)};
+        link.lanes[replica].queue.push(
             {step, priority, sequence_++, id,
              PushMessage(id, replica, step, want_params, rpc::Payload::Borrow(bytes))});
         ++unfinished_pushes_[step];
@@ -105,6 +113,16 @@ class ClientState {
     }
     for (const int32_t id : partition_.of_param[static_cast<size_t>(param)]) {
       Pump(partition_.server[static_cast<size_t>(id)]);
+    }
+  }
+
+  void Flush() {
+    for (size_t server = 0; server < streams_.size(); ++server) {
+      {
+        MutexLock lock(mu_);
+        links_[server].flush = true;
+      }
+      Pump(static_cast<int>(server));
     }
   }
 
@@ -117,11 +135,14 @@ class ClientState {
     }
     for (int32_t id = 0; id < slices; ++id) {
       const int server = partition_.server[static_cast<size_t>(id)];
-      Send(server, PullMessage(id, replica, clock, version, all_at_clock));
+      Sent(server, streams_[static_cast<size_t>(server)]->Queue(
+                       PullMessage(id, replica, clock, version, all_at_clock)));
     }
+    for (const auto& stream : streams_) stream->Flush();
   }
 
   absl::Status Wait(int64_t clock) {
+    Flush();
     MutexLock lock(mu_);
     while (error_.ok() && !Complete(clock)) {
       const Clock::time_point* deadline = FirstDeadline();
@@ -237,30 +258,38 @@ class ClientState {
   void FailLocked(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (!error_.ok()) return;
     error_ = std::move(status);
-    for (Link& link : links_) link.lanes.clear();
+    for (Link& link : links_) {
+      link.lanes.clear();
+      link.queued_bytes = 0;
+    }
     changed_.NotifyAll();
   }
 
-  // Sends what the credit allows. One thread at a time sends to a server, so the order of the queue
-  // is the order on the wire; no lock is held inside Send.
+  // Sends what the credit allows, once enough for a write is queued or Flush was called. One thread
+  // at a time sends to a server, so the order of the queue is the order on the wire; no lock is
+  // held inside Queue.
   void Pump(int server) {
     Link* link = nullptr;
     {
       MutexLock lock(mu_);
       link = &links_[static_cast<size_t>(server)];
-      if (link->pumping) return;
+      if (link->pumping || !(link->flush || link->queued_bytes >= kPushBytes)) return;
       link->pumping = true;
     }
+    const std::shared_ptr<rpc::Stream>& stream = streams_[static_cast<size_t>(server)];
     while (true) {
       rpc::Message next;
+      bool more = true;
       {
         MutexLock lock(mu_);
-        if (!TakeNext(*link, next)) {
+        more = TakeNext(*link, next);
+        if (!more) {
           link->pumping = false;
-          return;
+          link->flush &= link->queued_bytes > 0;
         }
       }
-      Send(server, std::move(next));
+      if (!more) return stream->Flush();
+      Sent(server, stream->Queue(std::move(next)));
     }
   }
 
@@ -278,6 +307,7 @@ class ClientState {
     out = std::move(const_cast<Queued&>(best->queue.top()).message);
     best->queue.pop();
     const int64_t bytes = static_cast<int64_t>(out.payload.size());
+    link.queued_bytes -= bytes;
     best->in_flight += bytes;
     const PushKey key = {out.header.slice, out.header.replica, out.header.step};
     const auto deadline = Clock::now() + std::chrono::milliseconds(options_.ack_timeout_ms);
@@ -285,9 +315,8 @@ class ClientState {
     return true;
   }
 
-  void Send(int server, rpc::Message message) {
-    const absl::Status sent = streams_[static_cast<size_t>(server)]->Send(std::move(message));
-    if (!sent.ok()) Fail(Named(server, absl::UnavailableError(std::string(sent.message()))));
+  void Sent(int server, const absl::Status& status) {
+    if (!status.ok()) Fail(Named(server, absl::UnavailableError(std::string(status.message()))));
   }
 
   void OnAck(int server, const rpc::Header& header) {
@@ -308,7 +337,7 @@ class ClientState {
       const auto left = unfinished_pushes_.find(header.step);
       if (--left->second == 0) {
         unfinished_pushes_.erase(left);
-        changed_.NotifyAll();
+        if (Complete(header.step + 1)) changed_.NotifyAll();
       }
     }
     Pump(server);
@@ -336,7 +365,8 @@ class ClientState {
     MutexLock lock(mu_);
     const auto pending = pending_.find(message.header.step);
     --pending->second.missing[id];
-    if (--pending->second.total_missing == 0) changed_.NotifyAll();
+    --pending->second.total_missing;
+    if (Complete(message.header.step)) changed_.NotifyAll();
   }
 
   // Constant after Connect.
@@ -384,6 +414,7 @@ class ClientImpl final : public Client {
   void PullAtClock(int32_t replica, int64_t clock) override {
     state_->Pull(replica, clock, /*version=*/-1, /*all_at_clock=*/true);
   }
+  void Flush() override { state_->Flush(); }
   absl::Status Wait(int64_t clock) override { return state_->Wait(clock); }
   void SetArena(std::span<float> arena) override { state_->SetArena(arena); }
   void Cancel(absl::Status status) override { state_->Fail(std::move(status)); }

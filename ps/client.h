@@ -39,9 +39,12 @@ class Client {
   // until Wait(step + 1) returned. Slices of parameters that the next forward uses first overtake
   // queued others (`priority`: lower is sooner). With `want_params` the servers answer with the
   // parameters of clock step + 1 as soon as the policy allows: set it on the process's last lease
-  // of the step.
+  // of the step. Small parameters wait for company (Flush).
   virtual void Push(int32_t replica, int64_t step, ParamId param, std::span<const float> grad,
                     int priority, bool want_params) = 0;
+  // Lets the pushes go that wait for company. Called when a backward pass has pushed everything;
+  // Wait does it too.
+  virtual void Flush() = 0;
   // Asks for all parameters as a reader with `clock` (exact version `version`, or -1: whatever the
   // policy allows).
   virtual void Pull(int32_t replica, int64_t clock, int64_t version) = 0;

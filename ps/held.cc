@@ -21,7 +21,7 @@ void HeldGradients::Release(HeldGradient& gradient, bool answer) {
   if (gradient.acked) {
     acked_bytes_ -= size;
   } else if (answer) {
-    gradient.peer->Send(AckMessage(gradient.header, AckCode::kConsumed));
+    outbox_.Send(*gradient.peer, AckMessage(gradient.header, AckCode::kConsumed));
   }
   AckWaiting();
 }
@@ -34,7 +34,7 @@ void HeldGradients::AckWaiting() {
       if (acked_bytes_ + size > budget_) return;
       acked_bytes_ += size;
       oldest.acked = true;
-      oldest.peer->Send(AckMessage(oldest.header, AckCode::kHeld));
+      outbox_.Send(*oldest.peer, AckMessage(oldest.header, AckCode::kHeld));
     }
     waiting_.pop_front();
   }

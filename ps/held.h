@@ -14,6 +14,7 @@
 #include <deque>
 #include <memory>
 
+#include "ps/outbox.h"
 #include "ps/peer.h"
 #include "rpc/message.h"
 
@@ -30,7 +31,9 @@ struct HeldGradient {
 class HeldGradients {
  public:
   // `limit` bounds what is held in all; only a worker that ignores its credit reaches it.
-  HeldGradients(int64_t budget, int64_t limit) : budget_(budget), limit_(limit) {}
+  // `outbox` is borrowed.
+  HeldGradients(int64_t budget, int64_t limit, Outbox& outbox)
+      : budget_(budget), limit_(limit), outbox_(outbox) {}
 
   // Takes a gradient in and sends its ACK when the budget allows. False when the limit forbids it;
   // nothing happened then.
@@ -46,6 +49,7 @@ class HeldGradients {
 
   const int64_t budget_;
   const int64_t limit_;
+  Outbox& outbox_;
   int64_t bytes_ = 0;                                  // held
   int64_t acked_bytes_ = 0;                            // of these, acknowledged
   std::deque<std::shared_ptr<HeldGradient>> waiting_;  // for their ACK, oldest first

@@ -11,9 +11,10 @@
 namespace muster::ps {
 namespace {
 
-constexpr int64_t kAlignment = 16;                  // elements: one cache line
-constexpr int64_t kMaxSlice = (4 << 20) / 4;        // elements: 4 MiB
-constexpr int64_t kMinSlice = (4 << 10) / 4;        // elements: 4 KiB
+constexpr int64_t kAlignment = 16;            // elements: one cache line
+constexpr int64_t kMaxSlice = (4 << 20) / 4;  // elements: 4 MiB
+// Elements: 64 KiB, what a shard sums at a time. Smaller ones would only cost messages.
+constexpr int64_t kMinSlice = (64 << 10) / 4;
 constexpr int64_t kMaxElements = int64_t{1} << 48;  // of a model; keeps products and bytes in range
 
 int64_t RoundUp(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }

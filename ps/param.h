@@ -83,9 +83,9 @@ struct Partition {
   int num_servers = 0;
 };
 
-// Cuts every parameter into slices of at most min(4 MiB, total / (8 * servers)) bytes (at least 4
-// KiB), and gives them to servers so that bytes are balanced: largest first, to the least loaded
-// server. PRECONDITION: num_servers >= 1.
+// Cuts every parameter into slices of at most min(4 MiB, total / (8 * servers)) bytes (at least 64
+// KiB, below which a message costs more than its bytes), and gives them to servers so that bytes
+// are balanced: largest first, to the least loaded server. PRECONDITION: num_servers >= 1.
 Partition MakePartition(const ParamTable& table, int num_servers);
 
 // A bin in [0, bins) for each weight, heaviest first to the least loaded bin; the lower index where

@@ -13,12 +13,6 @@ namespace muster::ps {
 struct Peer {
   explicit Peer(std::shared_ptr<rpc::Stream> s) : stream(std::move(s)) {}
 
-  // An answer to a closed stream is dropped: its worker is gone, or asks again under the same
-  // names.
-  void Send(rpc::Message message) const {
-    if (!closed.load(std::memory_order_relaxed)) stream->Send(std::move(message)).IgnoreError();
-  }
-
   const std::shared_ptr<rpc::Stream> stream;
   std::atomic<bool> closed = false;
 };

@@ -198,6 +198,11 @@ const std::string* SafetensorsFile::metadata(const std::string& key) const {
   return found == metadata_.end() ? nullptr : &found->second;
 }
 
+absl::Status SafetensorsFile::CheckData() const {
+  for (const auto& [name, tensor] : tensors_) RETURN_IF_ERROR(Read(name).status());
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<float>> SafetensorsFile::Read(const std::string& name) const {
   const auto found = tensors_.find(name);
   CHECK(found != tensors_.end());

@@ -51,6 +51,8 @@ class SafetensorsFile {
   // The tensor's data; checked against its CRC when the file has one. DataLoss names file and
   // tensor. PRECONDITION: it is there.
   absl::StatusOr<std::vector<float>> Read(const std::string& name) const;
+  // Reads every tensor. DataLoss names the file and the first tensor that is damaged.
+  absl::Status CheckData() const;
 
  private:
   SafetensorsFile() = default;

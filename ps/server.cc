@@ -125,7 +125,7 @@ class ServerImpl final : public Server {
     const rpc::Hello& from = peer->stream->peer();
     log_.Warning("refused a message of {} {}: {}", from.role, from.index,
                  std::string(checked.message()));
-    peer->Send(ErrorMessage(message.header, checked));
+    peer->stream->Send(ErrorMessage(message.header, checked)).IgnoreError();
   }
 
   // Constant after construction, or thread-safe.

@@ -8,13 +8,15 @@
 namespace muster::ps {
 namespace {
 
-HeldGradients MakeHeld(const ServerOptions& options) {
+HeldGradients MakeHeld(const ServerOptions& options, Outbox& outbox) {
   const int64_t budget = options.held_bytes_budget / options.num_shards;
-  return HeldGradients(budget, budget + options.client_credit_bytes * options.num_replicas);
+  return HeldGradients(budget, budget + options.client_credit_bytes * options.num_replicas, outbox);
 }
 
-SliceContext WithOwn(SliceContext context, HeldGradients* held, std::function<void()> yield) {
+SliceContext WithOwn(SliceContext context, HeldGradients* held, Outbox* outbox,
+                     std::function<void()> yield) {
   context.held = held;
+  context.outbox = outbox;
   context.yield = std::move(yield);
   return context;
 }
@@ -22,8 +24,8 @@ SliceContext WithOwn(SliceContext context, HeldGradients* held, std::function<vo
 }  // namespace
 
 Shard::Shard(SliceContext context, const std::vector<int32_t>& slices)
-    : held_(MakeHeld(*context.options)),
-      context_(WithOwn(std::move(context), &held_, [this] { RunSmall(); })),
+    : held_(MakeHeld(*context.options, outbox_)),
+      context_(WithOwn(std::move(context), &held_, &outbox_, [this] { RunSmall(); })),
       by_id_(context_.partition->slices.size(), nullptr),
       small_(context_.partition->slices.size(), false) {
   for (const int32_t id : slices) {
@@ -105,6 +107,7 @@ void Shard::Run() {
       tasks_.pop_front();
     }
     task();
+    outbox_.Flush();
   }
 }
 
@@ -113,12 +116,13 @@ void Shard::RunSmall() {
     Request request;
     {
       MutexLock lock(mu_);
-      if (small_requests_.empty() || stopping_) return;
+      if (small_requests_.empty() || stopping_) break;
       request = std::move(small_requests_.front());
       small_requests_.pop_front();
     }
     Execute(std::move(request));
   }
+  outbox_.Flush();
 }
 
 void Shard::Execute(Request request) {

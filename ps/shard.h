@@ -53,6 +53,7 @@ class Shard {
   void Execute(Request request);
   void PostTask(Task task);
 
+  Outbox outbox_;
   HeldGradients held_;
   const SliceContext context_;
   std::vector<std::unique_ptr<Slice>> slices_;

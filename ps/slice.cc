@@ -93,7 +93,7 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
     case Verdict::kDrop:
       message.payload = {};
       Count(context_.counters->repeated);
-      peer->Send(AckMessage(header, AckCode::kRepeated));
+      context_.outbox->Send(*peer, AckMessage(header, AckCode::kRepeated));
       break;
     case Verdict::kHold:
       Hold(peer, std::move(message));
@@ -109,7 +109,7 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
       ++clock;
       Count(context_.counters->pushes);
       Count(context_.counters->bytes_in, slice_.size * int64_t{sizeof(float)});
-      peer->Send(AckMessage(header, AckCode::kConsumed));
+      context_.outbox->Send(*peer, AckMessage(header, AckCode::kConsumed));
       Fold(verdict, staleness, global_step);
       FoldHeld(staleness, global_step);
       break;
@@ -271,7 +271,7 @@ int64_t Slice::Staleness(int64_t step) const {
 
 void Slice::Refuse(const Peer& peer, const rpc::Header& header, const absl::Status& status) {
   Count(context_.counters->refused);
-  peer.Send(ErrorMessage(header, status));
+  context_.outbox->Send(peer, ErrorMessage(header, status));
 }
 
 rpc::Header Slice::HeaderOf(const Reader& reader) const {
@@ -358,8 +358,8 @@ void Slice::Answer(const Reader& reader, int64_t version) {
   Count(context_.counters->answers);
   Count(context_.counters->bytes_out, slice_.size * int64_t{sizeof(float)});
   const auto bytes = std::as_bytes(View(sent));
-  reader.peer->Send(ParamsMessage(id_, reader.replica, reader.clock, version,
-                                  rpc::Payload::Borrow(bytes, std::move(sent))));
+  context_.outbox->Send(*reader.peer, ParamsMessage(id_, reader.replica, reader.clock, version,
+                                                    rpc::Payload::Borrow(bytes, std::move(sent))));
 }
 
 void Slice::ReachCuts() {

@@ -45,6 +45,7 @@ struct SliceContext {
   const ServerEvents* events = nullptr;
   ServerCounters* counters = nullptr;
   HeldGradients* held = nullptr;
+  Outbox* outbox = nullptr;
   CutWriter* cuts = nullptr;
   // Called between the quanta of a big slice; may run other slices, never this one.
   std::function<void()> yield;

@@ -11,7 +11,7 @@ namespace muster::rpc {
 namespace {
 
 // Small messages share a write up to this much; sendmsg takes 260 ranges at once.
-constexpr size_t kBatchBytes = 128 << 10;
+constexpr size_t kBatchBytes = 256 << 10;
 constexpr size_t kBatchMessages = 128;
 
 bool EndsDirection(const Message& message) { return message.header.type == MessageType::kClose; }
@@ -204,14 +204,17 @@ void GrpcStream::Deliver(std::vector<Message> messages) {
 // Writing.
 
 absl::Status GrpcStream::Send(Message message) {
+  RETURN_IF_ERROR(Queue(std::move(message)));
+  WriteNext();
+  return absl::OkStatus();
+}
+
+absl::Status GrpcStream::Queue(Message message) {
   RETURN_IF_ERROR(CheckSendable(message));
   message.header.payload_bytes = message.payload.size();
-  {
-    MutexLock lock(mu_);
-    if (const absl::Status* closed = ClosedBy()) return SendAfterClose(*closed);
-    outgoing_.push_back(std::move(message));
-  }
-  WriteNext();
+  MutexLock lock(mu_);
+  if (const absl::Status* closed = ClosedBy()) return SendAfterClose(*closed);
+  outgoing_.push_back(std::move(message));
   return absl::OkStatus();
 }
 

@@ -40,6 +40,8 @@ namespace muster::rpc {
 class GrpcStream : public Stream, public std::enable_shared_from_this<GrpcStream> {
  public:
   absl::Status Send(Message message) final;
+  absl::Status Queue(Message message) final;
+  void Flush() final { WriteNext(); }
   void Close(absl::Status status) final;
   const Hello& peer() const final { return peer_; }
 

@@ -14,6 +14,8 @@ class OwningStream : public Stream {
   ~OwningStream() override { end_->Close(); }
 
   absl::Status Send(Message message) override { return end_->Send(std::move(message)); }
+  absl::Status Queue(Message message) override { return end_->Queue(std::move(message)); }
+  void Flush() override { end_->Flush(); }
   void Close(absl::Status status) override { end_->Close(std::move(status)); }
   const Hello& peer() const override { return end_->peer(); }
 

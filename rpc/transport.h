@@ -30,6 +30,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "rpc/message.h"
 #include "telemetry/status.h"
@@ -53,6 +54,10 @@ class Stream {
   // is closed, with InvalidArgument for a payload above kMaxPayloadBytes or a type that only
   // transports send (kHello, kClose). Thread-safe.
   virtual absl::Status Send(Message message) = 0;
+  // As Send, and more follows at once: the message may wait for company until the next Flush, Send
+  // or Close, and then share a write with it. Thread-safe.
+  virtual absl::Status Queue(Message message) { return Send(std::move(message)); }
+  virtual void Flush() {}
   // Ends the stream after what is queued was sent; idempotent. The peer's OnClosed, and this end's,
   // get `status`. A peer that reads nothing for some seconds is cut off. Thread-safe.
   virtual void Close(absl::Status status = absl::OkStatus()) = 0;

@@ -1,6 +1,5 @@
 #include "worker/trainer.h"
 
-#include <algorithm>
 #include <chrono>
 
 #include "telemetry/check.h"
@@ -111,6 +110,7 @@ absl::Status Trainer::Step(int64_t step) {
                                         table_.specs()[param].size());
       client_.Push(replica, step, param, grad, /*priority=*/param, /*want_params=*/last);
     });
+    client_.Flush();
   }
   Stopwatch watch(&wait_ms_);
   return client_.Wait(step + 1);
@@ -131,44 +131,27 @@ void Trainer::Report(int64_t finished) {
 absl::Status Trainer::Evaluate(int64_t clock, Split split, const Dataset& dataset) {
   for (int32_t replica : options_.leases) {
     if (options_.exact) {
-      RETURN_IF_ERROR(EvaluateShare(clock, split, dataset, replica, replica, options_.num_replicas,
+      RETURN_IF_ERROR(EvaluateShare(clock, split, dataset, replica,
+                                    {.first = replica, .stride = options_.num_replicas},
                                     options_.num_replicas));
     } else if (replica == 0) {
-      RETURN_IF_ERROR(EvaluateShare(clock, split, dataset, replica, 0, 1, 1));
+      RETURN_IF_ERROR(EvaluateShare(clock, split, dataset, replica, {}, /*shares=*/1));
     }
   }
   return absl::OkStatus();
 }
 
 absl::Status Trainer::EvaluateShare(int64_t clock, Split split, const Dataset& dataset,
-                                    int32_t replica, int64_t first, int64_t stride, int shares) {
-  const int64_t input_size = dataset.input_size();
-  const int64_t classes = model_.num_classes();
-  inputs_.resize(options_.batch_size * input_size);
-  logits_.resize(options_.batch_size * classes);
-  std::vector<int32_t> labels(options_.batch_size);
-  ShareEvaluation result{replica, clock, split, Confusion(classes * classes), shares};
-  for (int64_t index = first; index < dataset.size();) {
-    {
-      MutexLock lock(mu_);
-      if (!cancelled_.ok()) return cancelled_;
-    }
-    int64_t rows = 0;
-    for (; rows < options_.batch_size && index < dataset.size(); ++rows, index += stride) {
-      RETURN_IF_ERROR(dataset.Get(
-          index, 0, std::span(inputs_).subspan(rows * input_size, input_size), &labels[rows]));
-    }
-    const Batch batch{std::span<const float>(inputs_).first(rows * input_size),
-                      std::span<const int32_t>(labels).first(rows), rows};
-    const std::span<float> logits = std::span(logits_).first(rows * classes);
-    model_.Predict(weights_, batch, logits);
-    for (int64_t row = 0; row < rows; ++row) {
-      const auto scores = logits.subspan(row * classes, classes);
-      const int64_t predicted = std::max_element(scores.begin(), scores.end()) - scores.begin();
-      ++result.confusion[labels[row] * classes + predicted];
-    }
+                                    int32_t replica, EvaluationShare share, int shares) {
+  const auto stopped = [this](int64_t) -> absl::Status {
+    MutexLock lock(mu_);
+    return cancelled_;
+  };
+  ASSIGN_OR_RETURN(Confusion confusion, worker::Evaluate(model_, weights_, dataset, share,
+                                                         options_.batch_size, stopped));
+  if (events_.on_evaluated) {
+    events_.on_evaluated({replica, clock, split, std::move(confusion), shares});
   }
-  if (events_.on_evaluated) events_.on_evaluated(result);
   return absl::OkStatus();
 }
 

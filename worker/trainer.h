@@ -19,6 +19,7 @@
 #include "telemetry/mutex.h"
 #include "telemetry/status.h"
 #include "worker/dataset.h"
+#include "worker/evaluation.h"
 #include "worker/loader.h"
 #include "worker/model.h"
 #include "worker/module.h"
@@ -87,7 +88,7 @@ class Trainer {
   absl::Status Step(int64_t step);
   absl::Status Evaluate(int64_t clock, Split split, const Dataset& dataset);
   absl::Status EvaluateShare(int64_t clock, Split split, const Dataset& dataset, int32_t replica,
-                             int64_t first, int64_t stride, int shares);
+                             EvaluationShare share, int shares);
   void Report(int64_t finished);
 
   Model& model_;
@@ -103,7 +104,6 @@ class Trainer {
   std::vector<float> weights_;             // arena, parameters of the step at hand
   std::vector<std::vector<float>> grads_;  // arena per lease: stays until the next clock is in
   std::vector<double> losses_;             // by lease: of the last step
-  std::vector<float> inputs_, logits_;     // of an evaluation batch
   int64_t reported_ = 0;                   // clock of the last report
   double compute_ms_ = 0, wait_ms_ = 0, data_ms_ = 0;
 

@@ -45,7 +45,7 @@ class CheckpointTest : public testing::Test {
   CheckpointTest() {
     table_ = *ParamTable::Make({{.name = "conv/w", .shape = {4, 5, 100}},
                                 {.name = "conv/b", .shape = {3}},
-                                {.name = "dense.w", .shape = {70, 100}},
+                                {.name = "dense.w", .shape = {200, 100}},
                                 {.name = "scalar", .shape = {}}});
     directory_ = testing::TempDir() + "checkpoint_test_" +
                  testing::UnitTest::GetInstance()->current_test_info()->name();
@@ -128,7 +128,7 @@ TEST_F(CheckpointTest, VersionsStayWithTheirSlices) {
     EXPECT_EQ(checkpoint->Version(partition.slices[id]), 12 + static_cast<int64_t>(id));
   }
   const std::vector<int32_t>& dense = partition.of_param[2];
-  EXPECT_EQ(checkpoint->Version({2, 0, 7000}), 12 + dense.back()) << "the most of what it covers";
+  EXPECT_EQ(checkpoint->Version({2, 0, 20000}), 12 + dense.back()) << "the most of what it covers";
 }
 
 TEST_F(CheckpointTest, FullParametersLieInTheArena) {
@@ -153,8 +153,8 @@ TEST_F(CheckpointTest, IsASafetensorsFileThatOthersRead) {
   EXPECT_EQ(header["conv/b"]["dtype"], "F32");
   EXPECT_EQ(header["conv/b"]["shape"], nlohmann::json({3}));
   EXPECT_EQ(header["scalar"]["shape"], nlohmann::json::array());
-  EXPECT_TRUE(header.contains("dense.w[0:1120]"));
-  EXPECT_TRUE(header.contains("dense.w.adam_m[0:1120]"));
+  EXPECT_TRUE(header.contains("dense.w[0:16384]"));
+  EXPECT_TRUE(header.contains("dense.w.adam_m[0:16384]"));
   const int64_t begin = header["conv/b"]["data_offsets"][0];
   float first;
   std::memcpy(&first, text.data() + 8 + length + begin, sizeof(first));

@@ -17,6 +17,8 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
+constexpr int64_t kSize = 16 * 1024;  // elements of a parameter
+
 // The server's end of a stream: keeps what comes.
 class Recorder {
  public:
@@ -72,7 +74,7 @@ class ClientTest : public testing::Test {
     rpc::Hello self;
     self.role = "ps";
     listener_ = *transport_->Listen("inproc:0", self, recorder_.acceptor());
-    gradient_.assign(1024, 1.0f);
+    gradient_.assign(kSize, 1.0f);
     arena_.assign(static_cast<size_t>(table_.arena_size()), 0.0f);
   }
 
@@ -95,11 +97,12 @@ class ClientTest : public testing::Test {
             .ok());
   }
 
-  // Four parameters of one 4 KiB slice each: the slice's id is the parameter's.
-  const ParamTable table_ = *ParamTable::Make({{.name = "a", .shape = {1024}},
-                                               {.name = "b", .shape = {1024}},
-                                               {.name = "c", .shape = {1024}},
-                                               {.name = "d", .shape = {1024}}});
+  // Four parameters of one 64 KiB slice each, which waits for no company: the slice's id is the
+  // parameter's.
+  const ParamTable table_ = *ParamTable::Make({{.name = "a", .shape = {kSize}},
+                                               {.name = "b", .shape = {kSize}},
+                                               {.name = "c", .shape = {kSize}},
+                                               {.name = "d", .shape = {kSize}}});
   const Partition partition_ = MakePartition(table_, 1);
   const std::unique_ptr<Log> log_ = Log::Discard();
   const std::unique_ptr<rpc::Transport> transport_ = rpc::MakeInprocTransport();
@@ -111,7 +114,7 @@ class ClientTest : public testing::Test {
 };
 
 TEST_F(ClientTest, CreditBoundsWhatIsInFlightAndUrgentSlicesOvertake) {
-  Connect({.credit_bytes = 2 * 4096});
+  Connect({.credit_bytes = 2 * kSize * int64_t{sizeof(float)}});
   for (const ParamId param : {3, 2, 1, 0}) Push(0, 0, param);
   const rpc::Header first = recorder_.Next(), second = recorder_.Next();
   EXPECT_THAT((std::vector{first.slice, second.slice}), ElementsAre(3, 2));
@@ -120,6 +123,36 @@ TEST_F(ClientTest, CreditBoundsWhatIsInFlightAndUrgentSlicesOvertake) {
   EXPECT_EQ(recorder_.Next().slice, 0u) << "what the next forward uses first goes first";
   EXPECT_TRUE(recorder_.empty());
   Ack(second);
+  EXPECT_EQ(recorder_.Next().slice, 1u);
+}
+
+TEST_F(ClientTest, SmallParametersWaitForCompany) {
+  const ParamTable table = *ParamTable::Make({{.name = "bias", .shape = {10}},
+                                              {.name = "weight", .shape = {kSize}},
+                                              {.name = "scale", .shape = {10}}});
+  const Partition partition = MakePartition(table, 1);
+  client_ = *Client::Connect(*transport_, {listener_->address()}, WorkerHello(0), table, partition,
+                             {}, *log_);
+  const std::vector<float> small(10, 1.0f);
+  client_->Push(0, 0, 0, small, 0, false);
+  EXPECT_TRUE(recorder_.empty());
+  client_->Push(0, 0, 1, gradient_, 1, false);  // 64 KiB: now a write is worth it
+  EXPECT_EQ(recorder_.Next().slice, 0u);
+  EXPECT_EQ(recorder_.Next().slice, 1u);
+  client_->Push(0, 0, 2, small, 2, false);
+  EXPECT_TRUE(recorder_.empty());
+  client_->Flush();  // the backward pass is over
+  EXPECT_EQ(recorder_.Next().slice, 2u);
+}
+
+TEST_F(ClientTest, WhatWasFlushedButHadNoCreditGoesWithTheAck) {
+  Connect({.credit_bytes = 1});
+  Push(0, 0, 0);
+  Push(0, 0, 1);
+  client_->Flush();
+  const rpc::Header first = recorder_.Next();
+  EXPECT_TRUE(recorder_.empty());
+  Ack(first);
   EXPECT_EQ(recorder_.Next().slice, 1u);
 }
 
@@ -156,13 +189,13 @@ TEST_F(ClientTest, OneReplicasCreditIsNotSpentByAnother) {
 
 TEST_F(ClientTest, ParametersLieInTheArenaWhenWaitReturns) {
   Connect({});
-  const std::vector<float> values(1024, 5.0f), unasked(1024, 9.0f);
+  const std::vector<float> values(kSize, 5.0f), unasked(kSize, 9.0f);
   Push(0, 0, 1, true);
   const rpc::Header push = recorder_.Next();
   SendParams(push, values);  // before the ACK: allowed
   Ack(push);
   EXPECT_TRUE(client_->Wait(1).ok());
-  EXPECT_EQ(arena_[1024], 5.0f);
+  EXPECT_EQ(arena_[kSize], 5.0f);
   EXPECT_EQ(arena_[0], 0.0f);
   SendParams(push, unasked);
   // What nobody asked for is dropped: the trainer reads the arena now. The next round trip shows
@@ -170,7 +203,7 @@ TEST_F(ClientTest, ParametersLieInTheArenaWhenWaitReturns) {
   Push(0, 1, 2);
   Ack(recorder_.Next());
   EXPECT_TRUE(client_->Wait(2).ok());
-  EXPECT_EQ(arena_[1024], 5.0f);
+  EXPECT_EQ(arena_[kSize], 5.0f);
 }
 
 TEST_F(ClientTest, WaitReturnsOnlyWhenEarlierGradientsAreReadable) {
@@ -213,7 +246,7 @@ TEST_F(ClientTest, MalformedAnswersFailTheClient) {
   Push(0, 0, 0, true);
   const rpc::Header push = recorder_.Next();
   SendParams(push, std::vector<float>(3, 1.0f));
-  EXPECT_THAT(std::string(client_->Wait(1).message()), HasSubstr("payload of 12 bytes, not 4096"));
+  EXPECT_THAT(std::string(client_->Wait(1).message()), HasSubstr("payload of 12 bytes, not 65536"));
 }
 
 TEST_F(ClientTest, CancelEndsAWait) {

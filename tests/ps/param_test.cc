@@ -50,7 +50,8 @@ TEST(ParamTableTest, RefusesWhatCannotBe) {
 
 // Every element in exactly one slice, slices within their parameter and in order, none too large.
 void ExpectSound(const ParamTable& table, const Partition& partition, int servers) {
-  const int64_t limit = std::clamp<int64_t>(table.total_size() * 4 / (8 * servers), 4096, 4 << 20);
+  const int64_t limit =
+      std::clamp<int64_t>(table.total_size() * 4 / (8 * servers), 64 << 10, 4 << 20);
   ASSERT_EQ(partition.num_servers, servers);
   ASSERT_EQ(partition.server.size(), partition.slices.size());
   ASSERT_EQ(partition.of_param.size(), table.specs().size());
@@ -101,8 +102,8 @@ TEST(PartitionTest, CoversRandomModelsExactlyOnceAndBalancesThem) {
     const Partition partition = MakePartition(table, servers);
     ExpectSound(table, partition, servers);
     // Largest first to the least loaded exceeds the mean by less than one slice, which is at most
-    // 1/8 of a server's share where slices are larger than the 4 KiB floor.
-    if (table.total_size() >= 8 * servers * 1024) {
+    // 1/8 of a server's share where slices are larger than the 64 KiB floor.
+    if (table.total_size() >= 8 * servers * 16 * 1024) {
       EXPECT_LT(Imbalance(partition), 1.125);
     }
   }

@@ -34,9 +34,9 @@ class SliceTest : public testing::Test {
       cuts_done_.push_back({clock, file, status});
     };
     cuts_ = std::make_unique<CutWriter>(table_, partition_, optimizer_->slot_names(), 0, events_);
-    held_ = std::make_unique<HeldGradients>(budget, budget + (1 << 20));
-    context_ = {&table_,  &partition_, policy_.get(), optimizer_.get(), &schedule_, &options_,
-                &events_, &counters_,  held_.get(),   cuts_.get(),      [] {}};
+    held_ = std::make_unique<HeldGradients>(budget, budget + (1 << 20), outbox_);
+    context_ = {&table_,  &partition_, policy_.get(), optimizer_.get(), &schedule_,  &options_,
+                &events_, &counters_,  held_.get(),   &outbox_,         cuts_.get(), [] {}};
     slice_ = std::make_unique<Slice>(context_, 0);
     slice_->Initialize();
     peers_.clear();
@@ -92,6 +92,7 @@ class SliceTest : public testing::Test {
   SliceContext context_;
   std::vector<absl::Status> bad_;
   std::vector<CutDone> cuts_done_;
+  Outbox outbox_;
   std::unique_ptr<HeldGradients> held_;
   std::unique_ptr<CutWriter> cuts_;
   std::unique_ptr<Slice> slice_;
@@ -296,7 +297,7 @@ TEST_F(SliceTest, BeyondTheBudgetTheAckWaits) {
 }
 
 TEST_F(SliceTest, RoomInTheBudgetSendsAcksThatWaited) {
-  HeldGradients held(/*budget=*/10, /*limit=*/25);
+  HeldGradients held(/*budget=*/10, /*limit=*/25, outbox_);
   Make("BSP", 1);
   const auto gradient = [&](int64_t step) {
     auto out = std::make_shared<HeldGradient>();

@@ -15,8 +15,8 @@ namespace {
 class WireTest : public testing::Test {
  protected:
   WireTest() {
-    // Slices of 1024 and 476 elements; the first on server 0, the second on 1.
-    table_ = *ParamTable::Make({{.name = "w", .shape = {1500}}});
+    // Slices of 16384 and 476 elements; the first on server 0, the second on 1.
+    table_ = *ParamTable::Make({{.name = "w", .shape = {16860}}});
     partition_ = MakePartition(table_, 2);
     EXPECT_EQ(partition_.slices.size(), 2u);
     EXPECT_EQ(partition_.server, (std::vector<int>{0, 1}));
@@ -39,13 +39,13 @@ class WireTest : public testing::Test {
 };
 
 TEST_F(WireTest, GoodRequestsPass) {
-  EXPECT_EQ(RequestError(PushMessage(0, 2, 7, true, Floats(1024))), "");
+  EXPECT_EQ(RequestError(PushMessage(0, 2, 7, true, Floats(16384))), "");
   EXPECT_EQ(RequestError(PullMessage(0, 0, 0, -1, false)), "");
   EXPECT_EQ(RequestError(PullMessage(0, 0, 9, 9, true)), "");
 }
 
 TEST_F(WireTest, EveryWrongFieldOfARequestIsNamed) {
-  const auto push = [&] { return PushMessage(0, 2, 7, true, Floats(1024)); };
+  const auto push = [&] { return PushMessage(0, 2, 7, true, Floats(16384)); };
   rpc::Message m = push();
   m.header.magic = 0x1234;
   EXPECT_EQ(RequestError(m), "message with magic 0x1234");
@@ -73,9 +73,9 @@ TEST_F(WireTest, EveryWrongFieldOfARequestIsNamed) {
   EXPECT_EQ(RequestError(m), "step -1 is out of range");
   m.header.step = std::numeric_limits<int64_t>::max();
   EXPECT_NE(RequestError(m), "");
-  EXPECT_EQ(RequestError(PushMessage(0, 2, 7, true, Floats(1023))),
-            "slice 0 has a payload of 4092 bytes, not 4096");
-  EXPECT_NE(RequestError(PushMessage(0, 2, 7, true, Floats(1025))), "");
+  EXPECT_EQ(RequestError(PushMessage(0, 2, 7, true, Floats(16383))),
+            "slice 0 has a payload of 65532 bytes, not 65536");
+  EXPECT_NE(RequestError(PushMessage(0, 2, 7, true, Floats(16385))), "");
   EXPECT_NE(RequestError(PushMessage(0, 2, 7, true, {})), "");
   EXPECT_EQ(RequestError(PullMessage(0, 0, 0, -2, false)), "version -2 is out of range");
   m = PullMessage(0, 0, 0, -1, false);
@@ -84,12 +84,12 @@ TEST_F(WireTest, EveryWrongFieldOfARequestIsNamed) {
 }
 
 TEST_F(WireTest, AnswersAreCheckedToo) {
-  const rpc::Message push = PushMessage(0, 1, 5, false, Floats(1024));
+  const rpc::Message push = PushMessage(0, 1, 5, false, Floats(16384));
   EXPECT_EQ(AnswerError(AckMessage(push.header, AckCode::kHeld)), "");
-  EXPECT_EQ(AnswerError(ParamsMessage(0, 1, 6, 6, Floats(1024))), "");
+  EXPECT_EQ(AnswerError(ParamsMessage(0, 1, 6, 6, Floats(16384))), "");
   EXPECT_EQ(AnswerError(push), "a worker takes ACK and PARAMS, not type 3");
   EXPECT_EQ(AnswerError(ParamsMessage(0, 1, 6, 6, Floats(1000))),
-            "slice 0 has a payload of 4000 bytes, not 4096");
+            "slice 0 has a payload of 4000 bytes, not 65536");
   EXPECT_EQ(AnswerError(ParamsMessage(1, 1, 6, 6, Floats(476))),
             "slice 1 lives on parameter server 1, this is 0");
 }

@@ -69,6 +69,25 @@ TEST_P(TransportTest, MessagesArriveInOrderEachOnceWithTheirHeader) {
   }
 }
 
+TEST_P(TransportTest, QueuedMessagesKeepTheirPlaceAndGoWithTheNextFlushSendOrClose) {
+  TestServer server;
+  auto listener = Listen(server.acceptor());
+  Client client = Connect(*listener);
+  const auto inbox = server.Get(0).inbox;
+  ASSERT_TRUE(client.stream->Queue(NumberedMessage(0)).ok());
+  ASSERT_TRUE(client.stream->Queue(NumberedMessage(1)).ok());
+  client.stream->Flush();
+  ASSERT_EQ(inbox->WaitFor(2).size(), 2U);
+  ASSERT_TRUE(client.stream->Queue(NumberedMessage(2)).ok());
+  ASSERT_TRUE(client.stream->Send(NumberedMessage(3)).ok());
+  ASSERT_EQ(inbox->WaitFor(4).size(), 4U);
+  ASSERT_TRUE(client.stream->Queue(NumberedMessage(4)).ok());
+  client.stream->Close();
+  const std::vector<Message> all = inbox->WaitFor(5);
+  ASSERT_EQ(all.size(), 5U);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(all[i].header.step, i);
+}
+
 TEST_P(TransportTest, EachEndKnowsWhoTheOtherIs) {
   TestServer server;
   auto listener = Listen(server.acceptor());
