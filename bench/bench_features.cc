@@ -82,11 +82,12 @@ class Clips {
     Check(corpus.status());
     auto noise = Noise::Load(dir_ / kNoiseFolder, 16000, 16000);
     Check(noise.status());
+    auto bad = std::make_shared<BadClips>(dir_, corpus->num_files());
     return std::make_unique<SpeechDataset>(
         dir_, Split::kTraining, 1, AugmentSettings{},
         std::make_shared<const Corpus>(*std::move(corpus)),
         std::make_shared<const Noise>(*std::move(noise)),
-        std::make_shared<const MfccFrontEnd>(*MfccFrontEnd::Make({})), log);
+        std::make_shared<const MfccFrontEnd>(*MfccFrontEnd::Make({})), std::move(bad), log);
   }
 
  private:

@@ -100,6 +100,7 @@ void Follower::OnLine(const master::StatusLine& line, int64_t now_ms) {
 void Follower::OnState(const master::StateLine& line, int64_t now_ms) {
   state_ = line.state;
   stage_ = line.text;
+  wrong_input_ = line.wrong_input;
   if (state_ == RunState::kRunning && running_ms_ == 0) running_ms_ = now_ms;
   if (!master::IsFinal(state_) || phase_ == Phase::kTerminating || phase_ == Phase::kKilling) {
     return;
@@ -289,7 +290,8 @@ RunState Follower::outcome() const {
 
 int Follower::exit_code() const {
   if (outcome() == RunState::kSucceeded) return 0;
-  return interrupted_ ? 130 : 1;
+  if (interrupted_) return 130;
+  return wrong_input_ ? 2 : 1;
 }
 
 }  // namespace muster::cluster

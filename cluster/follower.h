@@ -77,7 +77,7 @@ class Follower {
 
   // How it ended; PRECONDITION: done().
   master::RunState outcome() const;
-  int exit_code() const;  // 0 SUCCEEDED, 130 Ctrl-C, else 1
+  int exit_code() const;  // 0 SUCCEEDED, 130 Ctrl-C, 2 the user's input was wrong, else 1
   const std::optional<Failure>& failure() const { return failure_; }
   // What the user is told when it was neither success nor failure: the limit, or nothing.
   const std::string& cancel_reason() const { return cancel_reason_; }
@@ -112,6 +112,7 @@ class Follower {
   std::string address_;
   master::RunState state_ = master::RunState::kPreparing;
   std::string stage_;
+  bool wrong_input_ = false;
   int64_t running_ms_ = 0;  // when RUNNING began
   std::optional<Failure> failure_;
   bool certain_ = false;      // failure_ is a cause, not perhaps a consequence

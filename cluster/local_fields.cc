@@ -94,6 +94,14 @@ const char* Name(Treatment treatment) {
   return "";
 }
 
+// A tier that stands for a GPU, on a machine where none is used.
+void SubstituteGpu(const JobDraft& draft, std::vector<Substitution>* substitutions) {
+  if (draft.job.training_input().scale_tier() != BASIC_GPU) return;
+  const std::string path = "trainingInput.scaleTier";
+  substitutions->push_back({path, ToString(draft.origins.Find(path)),
+                            "BASIC_GPU runs on this machine's CPUs: this build is without CUDA"});
+}
+
 void CheckJobDir(JobDraft* draft) {
   const std::string& dir = draft->job.training_input().job_dir();
   if (dir.find("://") == std::string::npos) return;
@@ -130,6 +138,7 @@ std::vector<Substitution> CheckLocalFields(JobDraft* draft) {
       }
     }
   }
+  SubstituteGpu(*draft, &substitutions);
   CheckJobDir(draft);
   return substitutions;
 }

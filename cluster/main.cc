@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "cluster/command.h"
+#include "cluster/evaluate_command.h"
 #include "cluster/local.h"
 #include "cluster/local_roles.h"
 #include "cluster/plan_report.h"
@@ -71,6 +72,8 @@ int main(int argc, char** argv) {
   };
   const std::vector<Command> commands = {
       {"", "train a job", [&](const CommandContext& context) { return RunTrain(context, run); }},
+      {"evaluate", "accuracy of a job directory's model on a split of its data, or of other data",
+       RunEvaluateCommand},
       {"predict", "say what clips are, with the model of a job directory", RunPredictCommand},
   };
   CommandContext context;

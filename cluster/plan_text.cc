@@ -4,7 +4,7 @@
 #include <map>
 
 #include "cluster/plan.h"
-#include "configs/scalar.h"
+#include "telemetry/time.h"
 
 namespace muster::cluster {
 namespace {
@@ -98,10 +98,12 @@ std::string ProcessesText(const Plan& plan) {
   if (plan.one_process) return "1: coordinator, shards and trainer together";
   std::string text = fmt::format("{}: coordinator", plan.processes);
   if (plan.chief_trains) text += ", chief trainer";
-  if (const int64_t n = plan.count(Role::kWorker)) text += fmt::format(", {} workers", n);
+  if (const int64_t n = plan.count(Role::kWorker))
+    text += fmt::format(", {} worker{}", n, n == 1 ? "" : "s");
   const int64_t servers = plan.count(Role::kParameterServer);
-  return text + (servers > 0 ? fmt::format(", {} parameter servers", servers)
-                             : std::string("; the coordinator keeps the weights"));
+  return text + (servers > 0
+                     ? fmt::format(", {} parameter server{}", servers, servers == 1 ? "" : "s")
+                     : std::string("; the coordinator keeps the weights"));
 }
 
 // The fields below each text.
@@ -160,7 +162,8 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
   line("checkpoints",
        fmt::format("{}; the newest {} and the best are kept",
                    Every(training.checkpoints().interval()), training.checkpoints().keep()));
-  line("stops after", FormatDuration({limit.seconds(), limit.nanos()}) + " at the latest");
+  line("stops after",
+       FormatDuration(limit.seconds() * 1000 + limit.nanos() / 1'000'000) + " at the latest");
   if (!resolved.substitutions.empty()) {
     text += "\ndone otherwise on this machine:\n" + SubstitutionLines(resolved.substitutions);
   }

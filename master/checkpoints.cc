@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "master/job_directory.h"
+#include "ps/safetensors.h"
 #include "telemetry/file.h"
 
 namespace muster::master {
@@ -55,6 +56,15 @@ absl::Status CheckParts(const std::string& directory, const Manifest& manifest) 
       return absl::DataLossError(
           fmt::format("{} has {} bytes instead of {}", part.file, bytes, part.bytes));
     }
+  }
+  return absl::OkStatus();
+}
+
+// The parts read as what they are, with all their data.
+absl::Status CheckData(const Checkpoint& checkpoint) {
+  for (const std::string& file : checkpoint.part_files()) {
+    ASSIGN_OR_RETURN(const ps::SafetensorsFile part, ps::SafetensorsFile::Open(file));
+    RETURN_IF_ERROR(part.CheckData());
   }
   return absl::OkStatus();
 }
@@ -135,14 +145,21 @@ absl::StatusOr<std::vector<Checkpoint>> ListCheckpoints(const JobDirectory& dir,
 absl::StatusOr<Checkpoint> NewestCheckpoint(const JobDirectory& dir,
                                             std::vector<std::string>* warnings) {
   ASSIGN_OR_RETURN(Scan scan, ScanCheckpoints(dir));
-  if (!scan.valid.empty()) {
-    Checkpoint newest = std::move(scan.valid.back());
+  for (; !scan.valid.empty(); scan.valid.pop_back()) {
+    Checkpoint& newest = scan.valid.back();
+    absl::Status status = CheckData(newest);
+    if (absl::IsDataLoss(status)) {
+      scan.damaged.emplace_back(newest.step, fmt::format("checkpoint {}: {}", newest.directory,
+                                                         std::string(status.message())));
+      continue;
+    }
+    RETURN_IF_ERROR(status);
     for (const auto& [step, text] : scan.damaged) {
-      if (step < newest.step) continue;
+      if (step < newest.step || warnings == nullptr) continue;
       warnings->push_back(
           fmt::format("{}; going back to the checkpoint of step {}", text, newest.step));
     }
-    return newest;
+    return std::move(newest);
   }
   if (scan.damaged.empty()) {
     return absl::NotFoundError(fmt::format("{} holds no checkpoint", dir.checkpoints()));

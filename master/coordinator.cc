@@ -702,10 +702,8 @@ void CoordinatorImpl::End(absl::Status status) {
   if (status.ok()) {
     record_->SetState(RunState::kSucceeded, "");
   } else {
-    const bool cancelled = absl::IsCancelled(status);
     record_->AddEvent(record_->state().step, std::string(status.message()));
-    record_->SetState(cancelled ? RunState::kCancelled : RunState::kFailed,
-                      std::string(status.message()));
+    record_->SetState(EndedBy(status, /*training_began=*/running_));
   }
   StopRoles(status.ok() ? "" : std::string(status.message()));
   ended_ = std::move(status);

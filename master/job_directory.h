@@ -80,9 +80,10 @@ struct Checkpoint {
 absl::StatusOr<std::vector<Checkpoint>> ListCheckpoints(const JobDirectory& dir,
                                                         std::vector<std::string>* damaged);
 
-// The checkpoint to resume from: the newest valid one. NotFound when there is no checkpoint at all
-// (start from the beginning); DataLoss when there are only damaged ones, naming them. Damaged newer
-// ones are told in `warnings`.
+// The checkpoint to resume from: the newest valid one whose parts read and fit their checksums, all
+// of which is looked at here. NotFound when there is no checkpoint at all (start from the
+// beginning); DataLoss when there are only damaged ones, naming them. Damaged newer ones are told
+// in `warnings`.
 absl::StatusOr<Checkpoint> NewestCheckpoint(const JobDirectory& dir,
                                             std::vector<std::string>* warnings);
 

@@ -75,7 +75,9 @@ void ForwardSignals(std::shared_ptr<Coordinator> coordinator, sigset_t signals) 
   }).detach();
 }
 
-absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t& signals) {
+// `made`: there was a coordinator, which has told the launcher how the job ended.
+absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t& signals,
+                       bool* made) {
   const JobDirectory dir(arguments.job_dir);
   ASSIGN_OR_RETURN(const Job job, ReadResolvedJob(dir));
   const Shape shape = ShapeOf(job);
@@ -117,6 +119,7 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   options.substitutions = std::move(plan.substitutions);
   options.dollars_per_hour = plan.dollars_per_hour;
   ASSIGN_OR_RETURN(std::shared_ptr<Coordinator> coordinator, Coordinator::Make(options));
+  *made = true;
   ForwardSignals(coordinator, signals);
 
   RoleOptions role;
@@ -166,12 +169,13 @@ int Main(int argc, char** argv) {
     fmt::print(stderr, "master: {}\n", std::string(log.status().message()));
     return 1;
   }
-  const absl::Status status = RunMaster(*arguments, **log, signals);
+  bool made = false;
+  const absl::Status status = RunMaster(*arguments, **log, signals, &made);
   if (status.ok()) return 0;
   (*log)->Error("ended: {}", std::string(status.message()));
   if (absl::IsCancelled(status)) return kExitInterrupted;
-  // Whatever failed before the coordinator could say so.
-  WriteStatusLine(StateLine{RunState::kFailed, std::string(status.message())});
+  // Else the coordinator has said so.
+  if (!made) WriteStatusLine(EndedBy(status, /*training_began=*/false));
   return 1;
 }
 

@@ -34,15 +34,15 @@ void RunRecord::Complain(const absl::Status& status) {
   options_.log->Warning("the record of the run is incomplete: {}", complained_);
 }
 
-void RunRecord::SetState(RunState run_state, const std::string& text) {
+void RunRecord::SetState(const StateLine& line) {
   const int64_t now = options_.now_ms();
-  if (run_state == RunState::kRunning && state_.start_ms == 0) state_.start_ms = now;
-  if (IsFinal(run_state)) state_.end_ms = now;
-  state_.state = run_state;
-  if (run_state == RunState::kFailed || run_state == RunState::kCancelled) {
-    state_.error_message = text;
+  if (line.state == RunState::kRunning && state_.start_ms == 0) state_.start_ms = now;
+  if (IsFinal(line.state)) state_.end_ms = now;
+  state_.state = line.state;
+  if (line.state == RunState::kFailed || line.state == RunState::kCancelled) {
+    state_.error_message = line.text;
   }
-  options_.on_status(StateLine{run_state, text});
+  options_.on_status(line);
   Flush(true);
 }
 

@@ -37,7 +37,8 @@ class RunRecord {
 
   JobState& state() { return state_; }  // change, then Touch()
 
-  void SetState(RunState run_state, const std::string& text);
+  void SetState(RunState run_state, const std::string& text) { SetState({run_state, text}); }
+  void SetState(const StateLine& line);
   void Message(MessageLine::Level level, const std::string& text);
   void AddLoss(const LossPoint& point, double samples_per_second,
                std::vector<LaggingReplica> lagging);

@@ -22,7 +22,9 @@ struct Encoder {
     return {{"kind", "listening"}, {"address", line.address}};
   }
   Json operator()(const StateLine& line) const {
-    return {{"kind", "state"}, {"state", RunStateName(line.state)}, {"text", line.text}};
+    Json json = {{"kind", "state"}, {"state", RunStateName(line.state)}, {"text", line.text}};
+    if (line.wrong_input) json["wrongInput"] = true;
+    return json;
   }
   Json operator()(const ProgressLine& line) const {
     Json json = {{"kind", "progress"}, {"step", line.step}, {"totalSteps", line.total_steps}};
@@ -79,6 +81,7 @@ StatusLine ReadState(Fields& fields) {
     fields.Fail("state", "a state of a job");
   }
   fields.Read("text", &line.text);
+  fields.Read("wrongInput", &line.wrong_input);
   return line;
 }
 
@@ -144,6 +147,16 @@ constexpr std::pair<std::string_view, StatusLine (*)(Fields&)> kReaders[] = {
 };
 
 }  // namespace
+
+StateLine EndedBy(const absl::Status& status, bool training_began) {
+  StateLine line;
+  line.state = absl::IsCancelled(status) ? RunState::kCancelled : RunState::kFailed;
+  line.text = std::string(status.message());
+  line.wrong_input =
+      !training_began && (absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
+                          absl::IsFailedPrecondition(status) || absl::IsPermissionDenied(status));
+  return line;
+}
 
 std::string EncodeStatusLine(const StatusLine& line) {
   return DumpJson(std::visit(Encoder(), line));

@@ -31,6 +31,8 @@ struct ListeningLine {
 struct StateLine {
   RunState state = RunState::kPreparing;
   std::string text;  // stage, for people: "reading data", "evaluating"; FAILED: the error
+  // FAILED: what the user gave is wrong (data directory, flags, job directory): exit code 2.
+  bool wrong_input = false;
 };
 
 // A replica that holds the others up.
@@ -80,6 +82,10 @@ struct UnknownLine {};
 
 using StatusLine = std::variant<UnknownLine, ListeningLine, StateLine, ProgressLine, ReplicaLine,
                                 MessageLine, ResultLine>;
+
+// The StateLine of a job that ends because of `status` (CANCELLED or FAILED). Before training has
+// begun an argument that is invalid, not found or refused is the user's input.
+StateLine EndedBy(const absl::Status& status, bool training_began);
 
 // One line without its line break.
 std::string EncodeStatusLine(const StatusLine& line);

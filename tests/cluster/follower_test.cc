@@ -93,6 +93,13 @@ TEST(FollowerTest, ARoleThatTheMasterToldToLeaveOnlyLendsItsLog) {
   EXPECT_EQ(follower.failure()->role, 1u);
 }
 
+TEST(FollowerTest, WrongInputThatOnlyARoleCouldSeeExitsWithTwo) {
+  Follower follower = Running();
+  follower.OnLine(master::StateLine{RunState::kFailed, "chief-0: DIR: no such folder", true}, 100);
+  for (size_t role : {2, 1, 0}) follower.OnExit(role, kExit1, 101);
+  EXPECT_EQ(follower.exit_code(), 2);
+}
+
 TEST(FollowerTest, RolesThatAreLostBecauseTheMasterCrashedDoNotTakeTheBlame) {
   Follower follower = Running();
   follower.OnExit(0, {0, 11}, 100);

@@ -32,10 +32,10 @@ void ExpectRefused(const std::vector<std::string>& words, const std::string& err
   ExpectForHumans(run);
 }
 
-// The job fails, and the first line of stderr is this.
+// A role refuses what the user gave it, and the first line of stderr is this.
 void ExpectFails(const std::vector<std::string>& words, const std::string& error) {
   const Ended run = RunToEnd(words);
-  EXPECT_EQ(run.code, 1) << run.out;
+  EXPECT_EQ(run.code, 2) << run.out;
   EXPECT_EQ(FirstLine(run.err), "error: " + error);
   ExpectForHumans(run);
 }
@@ -99,7 +99,7 @@ TEST(BadData, AWordWithoutClipsIsNamed) {
   const std::string folder = NewFolder("word"), data = CopyOfData();
   fs::remove_all(data + "/yes");
   const Ended run = RunToEnd(LaunchWords(folder, {.data = data}));
-  EXPECT_EQ(run.code, 1);
+  EXPECT_EQ(run.code, 2);
   EXPECT_THAT(run.err, HasSubstr(data + ": no clips of yes (--wanted_words); there are clips of "));
   ExpectForHumans(run);
 }
@@ -193,7 +193,7 @@ TEST(Permissions, AFolderThatMayNotBeReadOrWrittenIsNamed) {
   const std::vector<std::string> words = LaunchWords(folder, {.data = data});
   fs::permissions(data, fs::perms::none);
   const Ended reading = RunUnprivileged(words);
-  EXPECT_EQ(reading.code, 1);
+  EXPECT_EQ(reading.code, 2);
   EXPECT_EQ(FirstLine(reading.err),
             fmt::format("error: chief-0: {}: cannot be listed (--data_dir): Permission denied; "
                         "check the owner and the permissions of the folder",
@@ -290,6 +290,18 @@ TEST_F(Checkpoints, ATruncatedOneGivesWayToTheOneBeforeWithAWarning) {
   EXPECT_TRUE(Contents(folder_ + "/job/export/model.onnx") == model) << "the same bits again";
 }
 
+TEST_F(Checkpoints, ADamagedOneOfTheRightSizeToo) {
+  for (const int step : {40, 60}) {
+    std::fstream part(Part(step), std::ios::in | std::ios::out | std::ios::binary);
+    part.seekp(step == 60 ? 20 : -20, step == 60 ? std::ios::beg : std::ios::end);
+    part << "damaged";
+  }
+  const Ended run = RunToEnd(words_);
+  EXPECT_EQ(run.code, 0) << run.err;
+  EXPECT_THAT(run.out, HasSubstr("going back to the checkpoint of step 20\n"));
+  EXPECT_THAT(run.out, HasSubstr("is damaged: its CRC-32C is"));
+}
+
 TEST_F(Checkpoints, WhenNoneCanBeUsedAllAreNamed) {
   for (const int step : {20, 40, 60}) fs::resize_file(Part(step), 1000);
   const Ended run = RunToEnd(words_);
@@ -306,7 +318,7 @@ TEST_F(Checkpoints, WhenNoneCanBeUsedAllAreNamed) {
 
 TEST_F(Checkpoints, AnotherModelOrBatchSizeIsRefusedByName) {
   const Ended model = RunToEnd(LaunchWords(folder_, {.steps = 60, .model = "single_fc"}));
-  EXPECT_EQ(model.code, 1);
+  EXPECT_EQ(model.code, 2);
   EXPECT_THAT(FirstLine(model.err),
               HasSubstr("error: cannot resume from the checkpoint of step 60: the module's flag "
                         "--model_architecture was tiny_conv, is single_fc; "));

@@ -9,14 +9,17 @@
 #include <filesystem>
 #include <fstream>
 
+#include "ps/safetensors.h"
 #include "telemetry/file.h"
 
 namespace muster::master {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
 
 namespace fs = std::filesystem;
 
@@ -36,14 +39,23 @@ class JobDirectoryTest : public ::testing::Test {
   void AddCheckpoint(int64_t step, std::optional<double> accuracy = std::nullopt,
                      bool commit = true) {
     fs::create_directories(dir_.checkpoint(step));
-    std::ofstream(dir_.checkpoint(step) + "/ps-0.safetensors") << std::string(100, 'w');
+    const std::vector<float> weights = {1, 2, 3, 4};
+    const ps::TensorView tensor = {"w", {4}, weights};
+    ASSERT_TRUE(ps::WriteSafetensors(Part(step), {&tensor, 1}, {}).ok());
     if (!commit) return;
     Manifest manifest;
     manifest.step = step;
-    manifest.parts = {{"ps-0.safetensors", 100}};
+    manifest.parts = {{"ps-0.safetensors", static_cast<int64_t>(fs::file_size(Part(step)))}};
     if (accuracy) manifest.metrics["validation_accuracy"] = *accuracy;
     const absl::Status status = CommitCheckpoint(dir_, manifest);
     ASSERT_TRUE(status.ok()) << status;
+  }
+  std::string Part(int64_t step) const { return dir_.checkpoint(step) + "/ps-0.safetensors"; }
+  // Replaces the byte `from_end` bytes before the end of a part; its size stays.
+  void Damage(int64_t step, int64_t from_end) {
+    std::fstream file(Part(step), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(-from_end, std::ios::end);
+    file.put('#');
   }
   std::vector<int64_t> Steps() {
     std::vector<int64_t> steps;
@@ -145,8 +157,8 @@ TEST_F(JobDirectoryTest, ATruncatedPartSendsTheRunBackToTheOlderOneWithAWarning)
   ASSERT_TRUE(newest.ok());
   EXPECT_EQ(newest->step, 100);
   EXPECT_THAT(warnings,
-              ElementsAre(HasSubstr("step-200: ps-0.safetensors has 17 bytes instead of 100; "
-                                    "going back to the checkpoint of step 100")));
+              ElementsAre(AllOf(HasSubstr("step-200: ps-0.safetensors has 17 bytes instead of "),
+                                HasSubstr("; going back to the checkpoint of step 100"))));
 }
 
 TEST_F(JobDirectoryTest, ATruncatedManifestToo) {
@@ -156,6 +168,16 @@ TEST_F(JobDirectoryTest, ATruncatedManifestToo) {
   std::vector<std::string> warnings;
   EXPECT_EQ(NewestCheckpoint(dir_, &warnings)->step, 100);
   EXPECT_THAT(warnings, ElementsAre(HasSubstr("manifest.json: the text is not a whole JSON")));
+}
+
+TEST_F(JobDirectoryTest, DamageThatKeepsTheSizeToo) {
+  for (const int64_t step : {100, 200, 300}) AddCheckpoint(step);
+  Damage(300, /*from_end=*/3);                                      // data: a checksum finds it
+  Damage(200, static_cast<int64_t>(fs::file_size(Part(200))) - 8);  // the header is no JSON
+  std::vector<std::string> warnings;
+  EXPECT_EQ(NewestCheckpoint(dir_, &warnings)->step, 100);
+  EXPECT_THAT(warnings, UnorderedElementsAre(HasSubstr("tensor 'w' is damaged: its CRC-32C is"),
+                                             HasSubstr("its header is not a JSON object")));
 }
 
 TEST_F(JobDirectoryTest, ADamagedOlderOneIsNoNews) {

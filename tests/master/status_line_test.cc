@@ -53,6 +53,18 @@ TEST(StatusLineTest, EveryKindComesBack) {
   EXPECT_EQ(result.confusion, "a b\nc d");
 }
 
+TEST(StatusLineTest, WhatTheUserGaveIsWrongOnlyBeforeTraining) {
+  const absl::Status absent = absl::NotFoundError("DIR: no such folder");
+  const StateLine line = EndedBy(absent, /*training_began=*/false);
+  EXPECT_EQ(line.state, RunState::kFailed);
+  EXPECT_EQ(line.text, "DIR: no such folder");
+  EXPECT_TRUE(line.wrong_input);
+  EXPECT_TRUE(RoundTrip(line).wrong_input);
+  EXPECT_FALSE(EndedBy(absent, /*training_began=*/true).wrong_input);
+  EXPECT_FALSE(EndedBy(absl::UnavailableError("worker-0 is gone"), false).wrong_input);
+  EXPECT_EQ(EndedBy(absl::CancelledError("interrupted"), true).state, RunState::kCancelled);
+}
+
 TEST(StatusLineTest, UnknownKindsAndFieldsAreTaken) {
   const auto kind = DecodeStatusLine(R"({"kind":"of a later build","x":1})");
   ASSERT_TRUE(kind.ok());

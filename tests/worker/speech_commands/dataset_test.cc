@@ -67,10 +67,11 @@ class SpeechDataTest : public testing::Test {
     EXPECT_TRUE(corpus.ok()) << corpus.status();
     auto noise = Noise::Load(dir_ + "/" + kNoiseFolder, 16000, 16000);
     EXPECT_TRUE(noise.ok()) << noise.status();
+    auto bad = std::make_shared<BadClips>(dir_, corpus->num_files());
     return std::make_unique<SpeechDataset>(
         dir_, split, seed, augment_, std::make_shared<const Corpus>(*std::move(corpus)),
         std::make_shared<const Noise>(*std::move(noise)),
-        std::make_shared<const MfccFrontEnd>(*MfccFrontEnd::Make({})), log_);
+        std::make_shared<const MfccFrontEnd>(*MfccFrontEnd::Make({})), std::move(bad), log_);
   }
   static std::vector<float> Pcm(const SpeechDataset& data, int64_t index, int64_t draw,
                                 int32_t* label) {
@@ -338,11 +339,15 @@ TEST_F(SpeechDataTest, AFewBadClipsAreSkippedCountedAndWarnedOf) {
   EXPECT_EQ(Pcm(*a, 399, 0, &label), Pcm(*b, 0, 0, &next));
   EXPECT_EQ(label, next);
   for (int i = 0; i < 50; ++i) Pcm(*a, 0, 0, &label);
-  EXPECT_EQ(a->bad_clips(), 3);
-  EXPECT_EQ(log_.lines[0],
-            fmt::format("skipped 1 bad clip of 400 in the training split of {} (at most 4 "
-                        "are): {}/{}: not a WAV file (it does not begin with RIFF … WAVE)",
-                        dir_, dir_, clips[3].path));
+  EXPECT_EQ(
+      log_.lines[0],
+      fmt::format("skipped 1 bad clip of the 400 in {} (at most 4 are): {}/{}: not a WAV file "
+                  "(it does not begin with RIFF … WAVE)",
+                  dir_, dir_, clips[3].path));
+  EXPECT_EQ(log_.lines.back(),
+            fmt::format("all clips of the training split of {} were looked at: 3 of the 400 clips "
+                        "are bad and skipped",
+                        dir_));
 }
 
 TEST_F(SpeechDataTest, MoreThanOnePercentOfBadClipsIsAnErrorThatNamesThem) {
@@ -364,12 +369,24 @@ TEST_F(SpeechDataTest, MoreThanOnePercentOfBadClipsIsAnErrorThatNamesThem) {
   for (int32_t label; status.ok() && asked < 25; ++asked) {
     status = data->Get(asked, asked, input, &label);
   }
+  EXPECT_EQ(status.message(),
+            fmt::format("more than 1 % of the 200 clips in {0} cannot be used: "
+                        "convert or remove them. The first 3 are: {0}/{1}: empty file; {0}/{2}: "
+                        "empty file; {0}/{3}: empty file",
+                        dir_, clips[150].path, clips[151].path, clips[152].path));
+}
+
+// A split of some dozen clips would otherwise stop the job at its first bad one.
+TEST_F(SpeechDataTest, OnePercentIsOfTheCorpusAndNotOfTheSplit) {
+  BadClips bad("DIR", 200);
+  EXPECT_TRUE(bad.Note("yes/a.wav", absl::DataLossError("A"), log_).ok());
+  EXPECT_TRUE(bad.Note("yes/a.wav", absl::DataLossError("A"), log_).ok());
+  EXPECT_TRUE(bad.Note("yes/b.wav", absl::DataLossError("B"), log_).ok());
+  EXPECT_EQ(bad.count(), 2);
   EXPECT_EQ(
-      status.message(),
-      fmt::format("more than 1 % of the 200 clips in the training split of {0} cannot be used: "
-                  "convert or remove them. The first 3 are: {0}/{1}: empty file; {0}/{2}: "
-                  "empty file; {0}/{3}: empty file",
-                  dir_, clips[150].path, clips[151].path, clips[152].path));
+      bad.Note("no/c.wav", absl::DataLossError("C"), log_).message(),
+      "more than 1 % of the 200 clips in DIR cannot be used: convert or remove them. The first "
+      "3 are: A; B; C");
 }
 
 TEST_F(SpeechDataTest, ClipsThatVanishAfterTheScanAreBadClips) {

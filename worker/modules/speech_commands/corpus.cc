@@ -62,6 +62,14 @@ int64_t Share(size_t count, double percentage) {
 
 }  // namespace
 
+int64_t Corpus::num_files() const {
+  int64_t files = 0;
+  for (const std::vector<Clip>& split : splits_) {
+    files += std::ranges::count_if(split, [](const Clip& clip) { return !clip.path.empty(); });
+  }
+  return files;
+}
+
 const char* SplitName(Split split) {
   switch (split) {
     case Split::kTraining:

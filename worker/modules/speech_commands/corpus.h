@@ -42,6 +42,8 @@ class Corpus {
   // Wanted words in order of path, then silence, then unknown words: ⌈percentage⌉ of each, as
   // TensorFlow adds them.
   const std::vector<Clip>& clips(Split split) const { return splits_[static_cast<int>(split)]; }
+  // Clips of all splits that are files, so not silence.
+  int64_t num_files() const;
 
  private:
   std::array<std::vector<Clip>, 3> splits_;

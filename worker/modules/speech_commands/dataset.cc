@@ -68,31 +68,40 @@ void Mix(std::span<const int16_t> noise, float volume, std::span<float> pcm) {
 
 }  // namespace
 
-BadClips::BadClips(std::string where, int64_t clips, Log& log)
-    : where_(std::move(where)), clips_(clips), log_(log) {}
+BadClips::BadClips(std::string data_dir, int64_t clips)
+    : data_dir_(std::move(data_dir)), clips_(clips) {}
 
-absl::Status BadClips::Note(int64_t index, const absl::Status& why) {
+absl::Status BadClips::Note(const std::string& path, const absl::Status& why, Log& log) {
   MutexLock lock(mu_);
   const int64_t allowed = clips_ / 100;
   const std::string reason(why.message());
-  if (seen_.insert(index).second) {
+  if (seen_.insert(path).second) {
     if (first_.size() < kNamed) {
       first_.push_back(reason);
     }
     const auto count = seen_.size();
     if (std::has_single_bit(count) && static_cast<int64_t>(count) <= allowed) {
-      log_.Warning("skipped {} bad clip{} of {} in {} (at most {} are): {}", count,
-                   count == 1 ? "" : "s", clips_, where_, allowed, reason);
+      log.Warning("skipped {} bad clip{} of the {} in {} (at most {} are): {}", count,
+                  count == 1 ? "" : "s", clips_, data_dir_, allowed, reason);
     }
   }
   if (static_cast<int64_t>(seen_.size()) <= allowed) {
     return absl::OkStatus();
   }
-  return absl::DataLossError(
-      fmt::format("more than 1 % of the {} clips in {} cannot be used: convert or remove them. The "
-                  "first {}: {}",
-                  clips_, where_, first_.size() == 1 ? "is" : fmt::format("{} are", first_.size()),
-                  fmt::join(first_, "; ")));
+  return absl::DataLossError(fmt::format(
+      "more than 1 % of the {} clips in {} cannot be used: convert or remove them. The "
+      "first {}: {}",
+      clips_, data_dir_, first_.size() == 1 ? "is" : fmt::format("{} are", first_.size()),
+      fmt::join(first_, "; ")));
+}
+
+void BadClips::TellCount(Split split, Log& log) const {
+  const int64_t bad = count();
+  // The first one has been told with its reason.
+  if (bad < 2) return;
+  log.Warning(
+      "all clips of the {} split of {} were looked at: {} of the {} clips are bad and skipped",
+      SplitName(split), data_dir_, bad, clips_);
 }
 
 int64_t BadClips::count() const {
@@ -132,7 +141,8 @@ class SpeechDataset::Lease {
 SpeechDataset::SpeechDataset(std::string data_dir, Split split, uint64_t seed,
                              AugmentSettings augment, std::shared_ptr<const Corpus> corpus,
                              std::shared_ptr<const Noise> noise,
-                             std::shared_ptr<const MfccFrontEnd> front_end, Log& log)
+                             std::shared_ptr<const MfccFrontEnd> front_end,
+                             std::shared_ptr<BadClips> bad, Log& log)
     : data_dir_(std::move(data_dir)),
       split_(split),
       seed_(seed),
@@ -141,23 +151,26 @@ SpeechDataset::SpeechDataset(std::string data_dir, Split split, uint64_t seed,
       noise_(std::move(noise)),
       front_end_(std::move(front_end)),
       clips_(corpus_->clips(split)),
-      bad_(fmt::format("the {} split of {}", SplitName(split), data_dir_), size(), log) {}
+      bad_(std::move(bad)),
+      log_(log) {}
 
 SpeechDataset::~SpeechDataset() = default;
 
 absl::Status SpeechDataset::CheckAhead() const {
-  if (checked_.load(std::memory_order_relaxed) >= size()) {
+  if (checking_.load(std::memory_order_relaxed) >= size()) {
     return absl::OkStatus();
   }
-  const int64_t begin = checked_.fetch_add(kCheckedPerGet, std::memory_order_relaxed);
+  const int64_t begin = checking_.fetch_add(kCheckedPerGet, std::memory_order_relaxed);
   const int64_t end = std::min(begin + kCheckedPerGet, size());
   for (int64_t i = begin; i < end; ++i) {
     if (clips_[i].path.empty()) continue;
     if (const absl::Status status = CheckWav(Path(i), front_end_->settings().sample_rate);
         !status.ok()) {
-      RETURN_IF_ERROR(bad_.Note(i, status));
+      RETURN_IF_ERROR(bad_->Note(clips_[i].path, status, log_));
     }
   }
+  const int64_t now = std::max<int64_t>(0, end - begin);
+  if (now > 0 && checked_.fetch_add(now) + now == size()) bad_->TellCount(split_, log_);
   return absl::OkStatus();
 }
 
@@ -175,7 +188,7 @@ absl::Status SpeechDataset::ReadGood(int64_t index, std::vector<int16_t>& sample
     if (status.ok()) {
       return absl::OkStatus();
     }
-    RETURN_IF_ERROR(bad_.Note(index, status));
+    RETURN_IF_ERROR(bad_->Note(clip.path, status, log_));
   }
   return absl::DataLossError(fmt::format("{}: not one clip can be read", data_dir_));
 }

@@ -7,9 +7,9 @@
 // index). Silence is noise alone, at a volume uniform in [0, 1).
 //
 // A clip that cannot be read is replaced by the next one that can: a rule of the files alone, so
-// every replica does the same. Bad clips are counted and warned of up to 1 % of the split; one
+// every replica does the same. Bad clips are counted and warned of up to 1 % of the corpus; one
 // more, and Get fails and names the first of them. Each Get also checks the headers of a few
-// further clips, so that the count is complete after an eighth of an epoch.
+// further clips, so that the count of a split is complete, and told, after an eighth of an epoch.
 //
 // Thread-safe. Owns the work space of its callers; clips are not cached (the page cache does that).
 #pragma once
@@ -38,31 +38,35 @@ struct AugmentSettings {
   double background_frequency = 0.8;  // share of the training clips with noise
 };
 
-// Clips that cannot be read. Thread-safe.
+// Clips of a corpus that cannot be read, of all its splits together. Thread-safe.
 class BadClips {
  public:
-  BadClips(std::string where, int64_t clips, Log& log);
+  // `data_dir` holds `clips` files.
+  BadClips(std::string data_dir, int64_t clips);
 
-  // Notes that clip `index` is bad because of `why`; warns at the 1st, 2nd, 4th, 8th … Fails when
-  // there are more than 1 %.
-  absl::Status Note(int64_t index, const absl::Status& why);
+  // Notes that the clip at `path` is bad because of `why`; warns at the 1st, 2nd, 4th, 8th … Fails
+  // when there are more than 1 %.
+  absl::Status Note(const std::string& path, const absl::Status& why, Log& log);
+  // Says how many there are in all when `split` has been looked at and there were any.
+  void TellCount(Split split, Log& log) const;
   int64_t count() const;
 
  private:
-  const std::string where_;  // "the testing split of DIR"
+  const std::string data_dir_;
   const int64_t clips_;
-  Log& log_;
   mutable Mutex mu_;
-  std::set<int64_t> seen_ ABSL_GUARDED_BY(mu_);
+  std::set<std::string> seen_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> first_ ABSL_GUARDED_BY(mu_);
 };
 
 class SpeechDataset : public Dataset {
  public:
-  // `log` outlives the data set; `corpus`, `noise` and `front_end` are shared between splits.
+  // `log` outlives the data set; `corpus`, `noise`, `front_end` and `bad` are shared between
+  // splits.
   SpeechDataset(std::string data_dir, Split split, uint64_t seed, AugmentSettings augment,
                 std::shared_ptr<const Corpus> corpus, std::shared_ptr<const Noise> noise,
-                std::shared_ptr<const MfccFrontEnd> front_end, Log& log);
+                std::shared_ptr<const MfccFrontEnd> front_end, std::shared_ptr<BadClips> bad,
+                Log& log);
   ~SpeechDataset() override;
 
   int64_t size() const override { return static_cast<int64_t>(clips_.size()); }
@@ -72,8 +76,6 @@ class SpeechDataset : public Dataset {
 
   // The sample before the front end, `pcm` [clip_samples].
   absl::Status GetPcm(int64_t index, int64_t draw, std::span<float> pcm, int32_t* label) const;
-
-  int64_t bad_clips() const { return bad_.count(); }
 
  private:
   struct Workspace;
@@ -93,8 +95,10 @@ class SpeechDataset : public Dataset {
   const std::shared_ptr<const Noise> noise_;
   const std::shared_ptr<const MfccFrontEnd> front_end_;
   const std::vector<Corpus::Clip>& clips_;
-  mutable BadClips bad_;
-  mutable std::atomic<int64_t> checked_{0};  // clips whose header was looked at
+  const std::shared_ptr<BadClips> bad_;
+  Log& log_;
+  mutable std::atomic<int64_t> checking_{0};  // clips whose header somebody looks at, or has
+  mutable std::atomic<int64_t> checked_{0};   // clips whose header was looked at
   mutable Mutex mu_;
   mutable std::vector<std::unique_ptr<Workspace>> idle_ ABSL_GUARDED_BY(mu_);
 };

@@ -34,7 +34,8 @@ absl::StatusOr<SpeechCommands::Data> SpeechCommands::Scan(Log& log) const {
                   noise_folder);
     }
     data_ = {std::make_shared<const Corpus>(std::move(corpus)),
-             std::make_shared<const Noise>(std::move(noise))};
+             std::make_shared<const Noise>(std::move(noise)), nullptr};
+    data_.bad = std::make_shared<BadClips>(corpus_.data_dir, data_.corpus->num_files());
   }
   return data_;
 }
@@ -54,7 +55,7 @@ absl::StatusOr<std::shared_ptr<const Dataset>> SpeechCommands::MakeDataset(Split
         corpus_.data_dir, SplitName(split), percentage));
   }
   return std::make_shared<const SpeechDataset>(corpus_.data_dir, split, seed, augment_, data.corpus,
-                                               data.noise, front_end_, log);
+                                               data.noise, front_end_, data.bad, log);
 }
 
 std::vector<std::string> SpeechCommands::labels() const {

@@ -40,6 +40,7 @@ class SpeechCommands : public Module {
   struct Data {
     std::shared_ptr<const Corpus> corpus;
     std::shared_ptr<const Noise> noise;
+    std::shared_ptr<BadClips> bad;
   };
 
   SpeechCommands() = default;

@@ -1,0 +1,94 @@
+#include "cluster/trained_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <numeric>
+
+#include "configs/job_yaml.h"
+#include "master/job_directory.h"
+#include "ps/checkpoint.h"
+#include "telemetry/check.h"
+#include "worker/evaluation.h"
+
+namespace muster::cluster {
+namespace {
+
+constexpr int64_t kBatch = 100;
+
+absl::StatusOr<Job> ReadJob(const master::JobDirectory& dir) {
+  std::error_code error;
+  if (!std::filesystem::exists(dir.job_yaml(), error)) {
+    return absl::NotFoundError(
+        fmt::format("{} is not a job's directory: there is no {}; write --job-dir=<the directory "
+                    "that launch named>",
+                    dir.root(), dir.job_yaml()));
+  }
+  JobDraft draft;
+  ReadJobFile(dir.job_yaml(), &draft);
+  if (!draft.problems.empty()) {
+    return absl::InvalidArgumentError(draft.problems.Text());
+  }
+  return std::move(draft.job);
+}
+
+// p_c = e^(z_c − max z) / Σ_k e^(z_k − max z), in float64.
+std::vector<double> Softmax(std::span<const float> logits) {
+  const float top = *std::max_element(logits.begin(), logits.end());
+  std::vector<double> probabilities;
+  for (const float logit : logits) probabilities.push_back(std::exp(double{logit} - top));
+  const double sum = std::accumulate(probabilities.begin(), probabilities.end(), 0.0);
+  for (double& p : probabilities) p /= sum;
+  return probabilities;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TrainedModel>> TrainedModel::Open(
+    const std::string& job_dir, const MakeModule& make_module, int threads,
+    std::vector<std::string>* warnings) {
+  const master::JobDirectory dir(job_dir);
+  ASSIGN_OR_RETURN(const Job job, ReadJob(dir));
+  ASSIGN_OR_RETURN(const master::Checkpoint checkpoint, master::NewestCheckpoint(dir, warnings));
+
+  std::unique_ptr<TrainedModel> trained(new TrainedModel);
+  trained->step_ = checkpoint.step;
+  trained->seed_ = job.training().seed();
+  ASSIGN_OR_RETURN(trained->module_, make_module(job));
+  trained->labels_ = trained->module_->labels();
+  trained->device_ = MakeCpuDevice(threads);
+  trained->model_ = trained->module_->MakeModel(*trained->device_);
+  ASSIGN_OR_RETURN(const ps::ParamTable table, ps::ParamTable::Make(trained->model_->params()));
+  ASSIGN_OR_RETURN(trained->weights_, ps::ReadFullParams(checkpoint.part_files(), table));
+  trained->model_->Prepare(table, kBatch);
+  CHECK_EQ(trained->model_->num_classes(), static_cast<int64_t>(trained->labels_.size()));
+  return trained;
+}
+
+absl::StatusOr<std::vector<double>> TrainedModel::Predict(const std::string& path) {
+  std::vector<float> input(model_->input_size());
+  RETURN_IF_ERROR(module_->ReadInput(path, input));
+  const int32_t no_label = 0;
+  std::vector<float> logits(labels_.size());
+  model_->Predict(weights_, {.inputs = input, .labels = {&no_label, 1}, .size = 1}, logits);
+  return Softmax(logits);
+}
+
+absl::StatusOr<worker::Confusion> TrainedModel::Evaluate(
+    worker::Split split, Log& log,
+    const std::function<absl::Status(int64_t done, int64_t size)>& on_batch) {
+  ASSIGN_OR_RETURN(const auto dataset, module_->MakeDataset(split, seed_, log));
+  return worker::Evaluate(*model_, weights_, *dataset, {}, kBatch,
+                          [&](int64_t done) { return on_batch(done, dataset->size()); });
+}
+
+int ExitCodeOf(const absl::Status& status) {
+  if (status.ok()) return 0;
+  const bool input = absl::IsNotFound(status) || absl::IsInvalidArgument(status) ||
+                     absl::IsFailedPrecondition(status) || absl::IsPermissionDenied(status);
+  return input ? 2 : 1;
+}
+
+}  // namespace muster::cluster
