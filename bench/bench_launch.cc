@@ -4,12 +4,12 @@
 //   bench_launch [--pairs N] [--data DIR] [--smoke]
 //
 //   first_step   seconds from the start of `launch` to the first finished step: tiny_conv, batch
-//   100, chief + 4 workers + 2 servers; median server_cost  time per step with one separate server
-//   process over time per step in one process (BASIC), tiny_conv, chief alone: mean of the
-//                ratios over interleaved pairs, with the 95 % interval (normal approximation)
-//   memory       peak resident memory of a trainer process of the conv model, batch 100, beyond its
-//   weights, gradients and one batch's
-//                activations (the slots are the server's)
+//                100, chief + 4 workers + 2 servers; median
+//   server_cost  time per step with one separate server process over time per step in one process
+//                (BASIC), tiny_conv, chief alone: mean of the ratios over interleaved pairs, with
+//                the 95 % interval (normal approximation)
+//   memory       peak resident memory of a trainer process of the conv model, batch 100, beyond
+//                its weights, gradients and one batch's activations (the slots are the server's)
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <spawn.h>

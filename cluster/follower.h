@@ -3,12 +3,14 @@
 //
 // A pure state machine: starts and stops nothing itself, time is passed in. Owned by one thread.
 //
-//   following ──Ctrl-C, running time over──▶ draining (master asked to finish the step, checkpoint
-//   and stop all)
-//       │            second Ctrl-C, or out of patience ──▶ killing
-//       ├──a role ends, never registers──▶ settling ──▶ terminating ──▶ killing
-//       └──master: SUCCEEDED, CANCELLED, FAILED──▶ ending (roles leave by themselves) ──out of
-//       patience──▶ terminating
+//   following
+//     ├─ Ctrl-C, running time over ──────▶ draining (master asked to finish the step, checkpoint
+//     │                                    and stop all)
+//     │                                      └─ second Ctrl-C, or out of patience ─▶ killing
+//     ├─ a role ends, never registers ───▶ settling ─▶ terminating ─▶ killing
+//     └─ master: SUCCEEDED, CANCELLED, ──▶ ending (roles leave by themselves)
+//        FAILED                              └─ out of patience ─▶ terminating
+//
 // `done` once every role has ended.
 #pragma once
 

@@ -1,9 +1,10 @@
 // LocalRoles: which processes of this machine a job becomes, and how many threads each gets. Pure
 // functions, thread-safe.
 //
-//   one machine (BASIC, BASIC_GPU, nothing but a master)   master: coordinator, shards and trainer
-//   in one process workers or parameter servers                           master; a chief trainer
-//   unless training.chiefTrains is false; workers; servers
+//   one machine (BASIC, BASIC_GPU,   master: coordinator, shards and trainer in one process
+//   nothing but a master)
+//   workers or parameter servers     master; a chief trainer unless training.chiefTrains is false;
+//                                    workers; servers
 #pragma once
 
 #include <vector>

@@ -1,9 +1,11 @@
 // Tiers: what a scale tier stands for. Pure functions: thread-safe.
 //
-//   BASIC       one machine                            BASIC_GPU   one machine with one GPU
-//   STANDARD_1  1 master + 4 workers + 3 servers       PREMIUM_1   1 master + 19 workers + 11
-//   servers CUSTOM      what the file says                     BASIC_TPU   understood, and refused
-//   by rules.h: Muster has no TPU kernels
+//   BASIC       one machine
+//   BASIC_GPU   one machine with one GPU
+//   BASIC_TPU   understood, and refused by rules.h: Muster has no TPU kernels
+//   STANDARD_1  1 master + 4 workers + 3 servers
+//   PREMIUM_1   1 master + 19 workers + 11 servers
+//   CUSTOM      what the file says
 #pragma once
 
 #include <cstdint>

@@ -4,8 +4,8 @@
 // Value type, thread-compatible. Sizes in pixels.
 //
 //   VALID: out = ceil((in - kernel + 1) / stride), nothing is padded
-//   SAME:  out = ceil(in / stride), padding max((out - 1) * stride + kernel - in, 0), the odd pixel
-//   at the end
+//   SAME:  out = ceil(in / stride), padding max((out - 1) * stride + kernel - in, 0),
+//          the odd pixel at the end
 #pragma once
 
 #include <algorithm>

@@ -1,10 +1,14 @@
 // Coordinator: the master of a job. Gathers the roles, places slices, hands out leases, follows the
 // run, commits checkpoints, and ends it.
 //
-//   roles register → trainers read their data while servers initialise (or restore) → placement →
-//   steps … every evaluation, loss point and checkpoint part that a role reports is gathered
-//   (gather.h) and recorded (run_record.h) all trainers finished, the last checkpoint committed →
-//   model exported → everybody is told to stop
+//   roles register
+//     → trainers read their data while servers initialise (or restore)
+//     → placement
+//     → steps … every evaluation, loss point and checkpoint part that a role reports is gathered
+//       (gather.h) and recorded (run_record.h)
+//     → all trainers finished, the last checkpoint committed
+//     → model exported
+//     → everybody is told to stop
 //
 // Run is called by one thread, which owns all state; messages reach it through a queue. Interrupt
 // and Fail are thread-safe. It knows no process: who starts and watches the roles' processes is

@@ -1,7 +1,7 @@
 // JobDirectory: the paths of a job's directory, its lock and its checkpoints.
 //
-//   <job-dir>/job.yaml  state.json  lock  report.html  logs/  checkpoints/step-N/  summaries/
-//   export/
+//   <job-dir>/job.yaml  state.json  lock  report.html
+//             logs/  checkpoints/step-N/  summaries/  export/
 //
 // JobDirectory is a value type, thread-compatible; the free functions work on the disk and keep
 // nothing. JobLock is owned by one thread.

@@ -2,8 +2,9 @@
 // process of their own: the parameter server of a job that asks for none, and for a job of one
 // machine the trainer too, joined by function calls instead of sockets.
 //
-//   master --job-dir=D [--threads=N]      the resolved job is D/job.yaml, the token is in
-//   MUSTER_JOB_TOKEN, status lines go to fd 3
+//   master --job-dir=D [--threads=N]
+//
+// The resolved job is D/job.yaml, the token is in MUSTER_JOB_TOKEN, status lines go to fd 3.
 //
 // SIGINT or SIGTERM: finish the step, checkpoint, stop all; again: stop at once. Exit codes: 0
 // succeeded, 1 failed, 2 wrong arguments, 130 interrupted.

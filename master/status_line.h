@@ -4,8 +4,7 @@
 // Order that the launcher relies on:
 //  1. ListeningLine is the first line, once the master accepts roles.
 //  2. A StateLine with a final state (or CANCELLING) is written before the master tells any role to
-//  stop: until then a role that exits is a
-//     failure of the job.
+//     stop: until then a role that exits is a failure of the job.
 //  3. ResultLine comes before StateLine SUCCEEDED.
 // Value types, thread-compatible. Steps count finished steps.
 #pragma once

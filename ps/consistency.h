@@ -6,8 +6,9 @@
 // applies. They are different things. Policies are immutable: thread-safe.
 //
 //   mode   OnPush(v, step)                                   a clock c may read when min clock >=
-//   BSP    hold until all lower replicas of the step are in, c
-//          then fold; the last applies the sum, scaled 1/V
+//   BSP    hold until all lower replicas of the step are     c
+//          in, then fold; the last applies the sum,
+//          scaled 1/V
 //   SSP    apply at once, scaled 1/V                         c - staleness
 //   ASYNC  apply at once, scaled 1/V                         0 (never waits)
 //

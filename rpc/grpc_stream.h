@@ -15,9 +15,9 @@
 // In all cases:
 //  1. the read fails, Finish is called and comes back, all tags come back;
 //  2. the call is destroyed (the connecting end's socket with it), so gRPC lets go of what it still
-//  had to send;
+//     had to send;
 //  3. when the last payload is released, OnClosed is called: borrowed memory is free from then on
-//  (rule 2).
+//     (rule 2).
 #pragma once
 
 #include <grpcpp/alarm.h>

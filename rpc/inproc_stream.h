@@ -5,9 +5,8 @@
 // it: only that one calls the handler, and whoever finds the end idle becomes it.
 //  1. A sender that finds the peer's end idle drains it itself: a message costs a function call.
 //  2. Unless this thread is within Send of that very end further up its stack (a handler that
-//  answers what is just being sent): then,
-//     and after kInlineBudget messages (others must not keep a sender from its work), the
-//     dispatcher goes on.
+//     answers what is just being sent): then, and after kInlineBudget messages (others must not
+//     keep a sender from its work), the dispatcher goes on.
 //  3. Close only marks and lets the dispatcher call OnClosed.
 // The mutexes of ends and dispatcher are leaves: nothing is called or destroyed under them.
 //

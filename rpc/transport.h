@@ -7,23 +7,21 @@
 //
 // Rules for every transport:
 //  1. Messages of one direction of a stream arrive in the order they were sent, each once, or the
-//  stream closes.
+//     stream closes.
 //  2. Send never blocks and never copies payload bytes; bounding the bytes in flight is the
-//  sender's business (credits, ps/client.h).
-//     A borrowed payload without owner stays referenced until the peer has answered it or OnClosed
-//     was called: in one process that includes every copy of the Payload that the peer keeps, so at
-//     most one of the two ends may keep received payloads until its own OnClosed. An owner is
-//     dropped once, on any thread: its deleter neither blocks nor calls into the transport.
+//     sender's business (credits, ps/client.h). A borrowed payload without owner stays referenced
+//     until the peer has answered it or OnClosed was called: in one process that includes every
+//     copy of the Payload that the peer keeps, so at most one of the two ends may keep received
+//     payloads until its own OnClosed. An owner is dropped once, on any thread: its deleter neither
+//     blocks nor calls into the transport.
 //  3. Handler calls of one stream never overlap and never come from inside Send or Close of the
-//  *same* stream end. The in-process
-//     transport may run the peer's OnMessage inside Send: so never hold a lock while calling Send
-//     that a handler takes.
+//     *same* stream end. The in-process transport may run the peer's OnMessage inside Send: so
+//     never hold a lock while calling Send that a handler takes.
 //  4. OnClosed is called exactly once per stream end, last, with OK after an orderly Close by
-//  either side, else with what broke.
-//     An end that called Close receives no more messages.
+//     either side, else with what broke. An end that called Close receives no more messages.
 //  5. A handler or acceptor may call Send and Close of any stream; it must not wait for another
-//  message, call Connect, or destroy a
-//     Listener or Transport: other streams are served by the same thread.
+//     message, call Connect, or destroy a Listener or Transport: other streams are served by the
+//     same thread.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,9 @@
 // Trainer: the step loop of one worker process, over the replicas that it holds leases on.
 //
-//   for step s:  for each leased replica v:  batch(seed, s, v) → model.Loss →
-//   model.Backward(on_grad → client.Push)
-//                client.Wait(s + 1): the parameters that step s + 1 reads lie in the weights arena
+//   for step s:
+//     for each leased replica v:
+//       batch(seed, s, v) → model.Loss → model.Backward(on_grad → client.Push)
+//     client.Wait(s + 1): the parameters that step s + 1 reads lie in the weights arena
 //
 // Run is called by one thread, which owns the model; Hold, SetTarget and Cancel are thread-safe. It
 // knows neither master nor job file: it takes values and reports through callbacks (called on Run's

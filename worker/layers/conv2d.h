@@ -1,8 +1,8 @@
 // Conv2d: a cross-correlation of images with TensorFlow's SAME or VALID padding.
 //
 //   x [in.h, in.w, in]   w [kernel.h, kernel.w, in, out]   b [out]   y [out.h, out.w, out]
-//   y[i, j, o] = b[o] + Σ x[i · stride.h + a - pad.h, j · stride.w + b - pad.w, c] · w[a, b, c, o]
-//   over a, b, c
+//   y[i, j, o] = b[o] + Σ_{a, b, c} x[i · stride.h + a - pad.h, j · stride.w + b - pad.w, c] ·
+//                                   w[a, b, c, o]
 #pragma once
 
 #include <memory>

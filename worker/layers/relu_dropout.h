@@ -1,8 +1,8 @@
 // ReluDropout: y = dropout(max(x, 0)) in one pass over the activations; rate 0 is a plain relu. See
 // dropout.h.
 //
-//   dx = dy / (1 - rate) where y ≠ 0, else 0: one bit for each element is kept, because dy takes
-//   y's place
+//   dx = dy / (1 - rate) where y ≠ 0, else 0:
+//   one bit for each element is kept, because dy takes y's place
 #pragma once
 
 #include "worker/layers/layer.h"

@@ -1,9 +1,10 @@
 // ReluDropoutPool: y = maxpool(dropout(max(x, 0))) in one pass over what is the largest activation
 // of a model. See dropout.h.
 //
-//   x [height, width, channels]   y [⌈height / stride⌉, ⌈width / stride⌉, channels]   windows as
-//   TensorFlow's SAME padding lays them dx = dy / (1 - rate) at the first maximum of each window if
-//   that is > 0, else 0: the winner's place is kept, one byte for each y
+//   x [height, width, channels]   y [⌈height / stride⌉, ⌈width / stride⌉, channels]
+//   windows as TensorFlow's SAME padding lays them
+//   dx = dy / (1 - rate) at the first maximum of each window if that is > 0, else 0:
+//   the winner's place is kept, one byte for each y
 #pragma once
 
 #include "worker/layers/layer.h"

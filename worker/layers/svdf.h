@@ -1,9 +1,11 @@
 // Svdf: a dense layer over [frames, features] whose weights are sums of `rank` products of a filter
 // over features and one over frames.
 //
-//   x [frames, features]   F [features, units · rank]   T [frames, units · rank]   b [units]   y
-//   [units] y[u] = b[u] + Σ_t Σ_i x[t, i] M[t, i, u]      M[t, i, u] = Σ_r F[i, u · rank + r] ·
-//   T[t, u · rank + r]
+//   x [frames, features]   F [features, units · rank]   T [frames, units · rank]
+//   b [units]   y [units]
+//
+//   M[t, i, u] = Σ_r F[i, u · rank + r] · T[t, u · rank + r]
+//   y[u] = b[u] + Σ_t Σ_i x[t, i] M[t, i, u]
 //
 // M is written out once for a pass: for a whole clip that is half the work of filtering each frame,
 // and nothing beside M has to be kept. Source: Nakkiran, Alvarez, Prabhavalkar, Parada:

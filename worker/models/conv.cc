@@ -2,8 +2,8 @@
 // Sainath and Parada: "Convolutional Neural Networks for Small-footprint Keyword Spotting",
 // Interspeech 2015, as TensorFlow has it.
 //
-//   [98, 40, 1] → conv 20 x 8, 64 → [98, 40, 64] → relu, dropout, pool 2 x 2 → [49, 20, 64] → conv
-//   10 x 4, 64 → relu, dropout → dense → [12]
+//   [98, 40, 1] → conv 20 x 8, 64 → [98, 40, 64] → relu, dropout, pool 2 x 2
+//     → [49, 20, 64] → conv 10 x 4, 64 → relu, dropout → dense → [12]
 #include "worker/layers/conv2d.h"
 #include "worker/layers/dense.h"
 #include "worker/layers/relu_dropout.h"

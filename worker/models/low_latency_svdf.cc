@@ -1,8 +1,8 @@
 // low_latency_svdf: a rank-2 SVDF layer of 1280 units, then three dense layers (see layers/svdf.h
 // for the source), as TensorFlow has it.
 //
-//   [98, 40] → svdf → [1280] → relu, dropout → dense 256 → dropout → dense 256 → dropout → dense →
-//   [12]
+//   [98, 40] → svdf → [1280] → relu, dropout
+//     → dense 256 → dropout → dense 256 → dropout → dense → [12]
 #include "worker/layers/dense.h"
 #include "worker/layers/dropout.h"
 #include "worker/layers/relu_dropout.h"

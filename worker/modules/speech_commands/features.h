@@ -1,11 +1,13 @@
 // MfccFrontEnd: mel-frequency cepstral coefficients of one clip, as the front end of TensorFlow's
 // speech_commands computes them.
 //
-//   frames       x_f[n] = pcm[f · stride + n] · hann[n],          0 ≤ n < window      hann[n] = 0.5
-//   − 0.5 cos(2πn / window) magnitude    m_f[k] = |Σ_n x_f[n] e^(−2πikn / F)|             F = least
-//   power of two ≥ window mel          e_f[c] = Σ_k m_f[k] · mel[k][c]                  triangles
-//   between 20 and 4000 Hz, mel = 1127 ln(1 + Hz / 700) cepstrum     y_f[i] = Σ_c dct[i][c] · ln
-//   max(e_f[c], 1e-12)   dct[i][c] = √(2 / C) cos(πi (c + ½) / C)
+//   frames     x_f[n] = pcm[f · stride + n] · hann[n],  0 ≤ n < window
+//              hann[n] = 0.5 − 0.5 cos(2πn / window)
+//   magnitude  m_f[k] = |Σ_n x_f[n] e^(−2πikn / F)|,  F = least power of two ≥ window
+//   mel        e_f[c] = Σ_k m_f[k] · mel[k][c]
+//              triangles between 20 and 4000 Hz, mel = 1127 ln(1 + Hz / 700)
+//   cepstrum   y_f[i] = Σ_c dct[i][c] · ln max(e_f[c], 1e-12)
+//              dct[i][c] = √(2 / C) cos(πi (c + ½) / C)
 //
 // Immutable after Make: thread-safe; each caller brings its own Scratch. Samples are float32 in
 // [−1, 1).

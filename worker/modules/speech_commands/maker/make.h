@@ -2,10 +2,10 @@
 //
 // Called by one thread of a process that has no other (it forks). Invariants:
 //   1. Clip i is a function of (engine, seed, words, i): each block of clips is spoken by a fresh
-//   copy of this process.
+//      copy of this process.
 //   2. So the first N clips of a set of 2N are the set of N.
 //   3. A file under its own name is whole. A run that was killed is completed by the same command;
-//   files that are there stay.
+//      files that are there stay.
 #pragma once
 
 #include <cstdint>
