@@ -122,7 +122,7 @@ absl::Status Evaluate(const EvaluateWords& words, const CommandContext& context)
   RETURN_IF_ERROR(confusion.status());
   int64_t samples = 0;
   for (const int64_t count : *confusion) samples += count;
-  fmt::print(context.out, "{}\n", master::FormatConfusion(*confusion, (*model)->labels()));
+  fmt::print(context.out, "{}\n\n", master::FormatConfusion(*confusion, (*model)->labels()));
   fmt::print(context.out, "checkpoint           step {} of {}\n", (*model)->step(), words.job_dir);
   fmt::print(context.out, "samples              {} of the {} split\n", samples, words.split);
   fmt::print(context.out, "accuracy             {:.1f} %\n", 100 * master::Accuracy(*confusion));

@@ -23,8 +23,10 @@ std::string Label(const RunHistory& history, size_t i) {
   return EscapeHtml(i < history.labels.size() ? history.labels[i] : fmt::format("class {}", i));
 }
 
-std::string Share(int64_t part, int64_t whole) {
-  return whole == 0 ? "–" : FormatPercent(static_cast<double>(part) / static_cast<double>(whole));
+std::string Share(int64_t part, int64_t whole, int decimals) {
+  if (whole == 0) return "–";
+  return fmt::format("{:.{}f} %", 100 * static_cast<double>(part) / static_cast<double>(whole),
+                     decimals);
 }
 
 // Hits are tinted good, misses bad, both by their share of the row; small misses still show.
@@ -65,13 +67,13 @@ std::string RenderConfusion(const RunHistory& history) {
       out += Cell(counts[r * classes + c], row, r == c,
                   fmt::format("{} taken for {}", Label(history, r), Label(history, c)));
     }
-    out += fmt::format("<td>{}</td></tr>", Share(counts[r * classes + r], row));
+    out += fmt::format("<td>{}</td></tr>", Share(counts[r * classes + r], row, 1));
   }
   out += "<tr><th>precision</th>";
   for (size_t c = 0; c < classes; ++c) {
     int64_t column = 0;
     for (size_t r = 0; r < classes; ++r) column += counts[r * classes + c];
-    out += fmt::format("<td>{}</td>", Share(counts[c * classes + c], column));
+    out += fmt::format("<td>{}</td>", Share(counts[c * classes + c], column, 0));
   }
   return out + "<td></td></tr></tbody></table></div>";
 }

@@ -1,13 +1,16 @@
-// `launch predict` on a job directory made by hand: what it prints, and the exit codes.
+// `launch predict` and `launch evaluate` on a job directory made by hand: what they print, and the
+// exit codes.
 #include "cluster/predict.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
+#include "cluster/evaluate_command.h"
 #include "cluster/predict_command.h"
 #include "configs/job_yaml.h"
 #include "master/job_directory.h"
@@ -45,15 +48,32 @@ class ScaleModel : public worker::Model {
   std::vector<ps::ParamSpec> params_;
 };
 
-// Reads files of four numbers.
+// Eight samples: one-hot inputs of all classes in turn, all of them labelled "up" or "down".
+class OneHotDataset : public worker::Dataset {
+ public:
+  int64_t size() const override { return 8; }
+  int64_t input_size() const override { return 4; }
+  absl::Status Get(int64_t index, int64_t, std::span<float> input, int32_t* label) const override {
+    for (int64_t i = 0; i < 4; ++i) input[i] = i == index % 4 ? 1.0F : 0.0F;
+    *label = static_cast<int32_t>(index % 2);
+    return absl::OkStatus();
+  }
+};
+
+// Reads files of four numbers. Has testing data where --data is not empty.
 class NumbersModule : public worker::Module {
  public:
+  explicit NumbersModule(std::string data = "") : data_(std::move(data)) {}
   std::unique_ptr<worker::Model> MakeModel(Device&) const override {
     return std::make_unique<ScaleModel>();
   }
-  absl::StatusOr<std::shared_ptr<const worker::Dataset>> MakeDataset(worker::Split, uint64_t,
-                                                                     Log&) const override {
-    return absl::UnimplementedError("no data");
+  absl::StatusOr<std::shared_ptr<const worker::Dataset>> MakeDataset(worker::Split split, uint64_t,
+                                                                     Log& log) const override {
+    if (data_.empty()) return absl::NotFoundError("there is no data (--data)");
+    if (split != worker::Split::kTesting)
+      return absl::FailedPreconditionError("nothing to validate");
+    log.Warning("{} is a toy", data_);
+    return std::make_shared<OneHotDataset>();
   }
   std::vector<std::string> labels() const override { return {"up", "down", "left", "backward"}; }
   absl::Status ReadInput(const std::string& path, std::span<float> input) const override {
@@ -62,6 +82,9 @@ class NumbersModule : public worker::Module {
     if (!file) return absl::InvalidArgumentError(path + ": is not four numbers");
     return absl::OkStatus();
   }
+
+ private:
+  const std::string data_;
 };
 
 absl::StatusOr<std::unique_ptr<worker::Module>> MakeNumbers(const Job& job) {
@@ -81,8 +104,10 @@ class PredictTest : public ::testing::Test {
     return mkdtemp(folder.data());
   }
 
-  void WriteJob(const std::string& module = "numbers.train") {
+  void WriteJob(const std::string& module = "numbers.train",
+                const std::vector<std::string>& args = {}) {
     Job job;
+    for (const std::string& arg : args) job.mutable_training_input()->add_args(arg);
     job.mutable_training_input()->set_python_module(module);
     ASSERT_TRUE(WriteFileAtomically(dir_.job_yaml(), WriteJobYaml(job)).ok());
   }
@@ -195,21 +220,22 @@ TEST_F(PredictTest, OnlyDamagedCheckpointsIsAFailure) {
 
 const worker::ModuleType kNumbersType = {
     "numbers",
-    {},
-    [](const worker::FlagValues&) -> absl::StatusOr<std::unique_ptr<worker::Module>> {
-      return std::make_unique<NumbersModule>();
+    {{.name = "data", .help = "what to evaluate"}},
+    [](const worker::FlagValues& flags) -> absl::StatusOr<std::unique_ptr<worker::Module>> {
+      return std::make_unique<NumbersModule>(flags.at("data"));
     }};
 
 class PredictCommandTest : public PredictTest {
  protected:
-  // Runs `launch predict` with the words that follow.
-  int Run(const std::vector<std::string>& words) {
+  // Runs `launch predict`, or another command, with the words that follow.
+  int Run(const std::vector<std::string>& words,
+          int (*command)(const CommandContext&) = RunPredictCommand) {
     CommandContext context;
     context.words = words;
     context.out = std::tmpfile();
     context.err = std::tmpfile();
     context.resolve.find_module = [](const std::string&) { return &kNumbersType; };
-    const int code = RunPredictCommand(context);
+    const int code = command(context);
     out_ = TakeText(context.out);
     err_ = TakeText(context.err);
     return code;
@@ -242,6 +268,55 @@ TEST_F(PredictCommandTest, SaysWhichWordIsMissingOrWrong) {
 TEST_F(PredictCommandTest, HelpIsNoError) {
   EXPECT_EQ(Run({"--help"}), kSucceeded);
   EXPECT_THAT(out_, HasSubstr("usage: launch predict"));
+  EXPECT_EQ(Run({"--help"}, RunEvaluateCommand), kSucceeded);
+  EXPECT_THAT(out_, HasSubstr("usage: launch evaluate"));
+}
+
+// The model answers every input with its own class: of "up" inputs half are left, of "down" half
+// backward.
+TEST_F(PredictCommandTest, EvaluateCountsTheAnswersToASplit) {
+  WriteJob();
+  WriteCheckpoint(100, 2);
+  EXPECT_EQ(Run({"--job-dir=" + dir_.root(), "--", "--data=eight"}, RunEvaluateCommand),
+            kSucceeded);
+  EXPECT_THAT(out_, HasSubstr("checkpoint           step 100 of " + dir_.root() + "\n"));
+  EXPECT_THAT(out_, HasSubstr("samples              8 of the testing split\n"));
+  EXPECT_THAT(out_, HasSubstr("accuracy             50.0 %\n"));
+  EXPECT_EQ(err_, "warning: eight is a toy\n");
+}
+
+TEST_F(PredictCommandTest, EvaluateTakesTheJobsFlagsUnlessOthersAreGiven) {
+  WriteJob("numbers.train", {"--data=of the job"});
+  WriteCheckpoint(100, 2);
+  EXPECT_EQ(Run({"--job-dir", dir_.root()}, RunEvaluateCommand), kSucceeded);
+  EXPECT_EQ(err_, "warning: of the job is a toy\n");
+  EXPECT_EQ(Run({"--job-dir", dir_.root(), "--", "--data", "other"}, RunEvaluateCommand),
+            kSucceeded);
+  EXPECT_EQ(err_, "warning: other is a toy\n");
+}
+
+TEST_F(PredictCommandTest, EvaluateSaysWhatIsWrong) {
+  const auto evaluate = [this](std::vector<std::string> words) {
+    words.push_back("--job-dir=" + dir_.root());
+    std::ranges::rotate(words, words.end() - 1);
+    return Run(words, RunEvaluateCommand);
+  };
+  EXPECT_EQ(evaluate({}), kWrongInput);
+  EXPECT_THAT(err_, HasSubstr("is not a job's directory"));
+  WriteJob();
+  WriteCheckpoint(100, 2);
+  EXPECT_EQ(evaluate({}), kWrongInput);
+  EXPECT_THAT(err_, HasSubstr("there is no data (--data)"));
+  EXPECT_EQ(evaluate({"--split=validation", "--", "--data=x"}), kWrongInput);
+  EXPECT_THAT(err_, HasSubstr("nothing to validate"));
+  EXPECT_EQ(evaluate({"--split=training"}), kWrongInput);
+  EXPECT_THAT(err_, HasSubstr("--split=training: write testing or validation"));
+  EXPECT_EQ(evaluate({"--", "--dota=x"}), kWrongInput);
+  EXPECT_THAT(err_, HasSubstr("write `--data`"));
+  EXPECT_EQ(evaluate({"clip.wav"}), kWrongInput);
+  EXPECT_THAT(err_, HasSubstr("launch evaluate takes no 'clip.wav'"));
+  EXPECT_EQ(Run({}, RunEvaluateCommand), kWrongInput);
+  EXPECT_THAT(err_, HasSubstr("--job-dir is missing"));
 }
 
 }  // namespace

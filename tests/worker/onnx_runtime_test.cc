@@ -124,15 +124,15 @@ TEST_P(SpeechModelTest, AForeignRuntimeGivesOurProbabilities) {
     const Values logits = Logits(files_[i]);
     const Values own = Softmax(logits);
     ASSERT_EQ((*rows)[i].size(), own.size());
-    // Where a clip is one tone, the channels without it hold nothing but the rounding of either
-    // side (front_end_onnx_test bounds it), and that shows in the probabilities.
-    const double tolerance = clips_[i].tone ? 0.05 : 1e-4;
+    // Where a clip is one tone, channels just above the floor hold little but the rounding of either
+    // side (front_end_onnx_test bounds it).
+    const double tolerance = 1e-4, log_tolerance = clips_[i].tone ? 4e-4 : 1e-4;
     const double spread = std::max(1.0, Spread(logits));
     for (size_t c = 0; c < own.size(); ++c) {
       EXPECT_NEAR((*rows)[i][c], own[c], tolerance);
       // The same for probabilities too small, or too near to 1, to show a difference.
-      if (own[c] > 1e-30F && !clips_[i].tone) {
-        EXPECT_NEAR(std::log((*rows)[i][c]), std::log(own[c]), tolerance * spread);
+      if (own[c] > 1e-30F) {
+        EXPECT_NEAR(std::log((*rows)[i][c]), std::log(own[c]), log_tolerance * spread);
       }
     }
   }

@@ -50,7 +50,7 @@ std::vector<double> Reference(const FrontEndSettings& s, const std::vector<float
     for (int c = 0; c < s.mel_channels; ++c) {
       double sum = 0;
       for (int k = 0; k <= fft / 2; ++k) sum += magnitude[k] * Triangle(s, fft, k, c);
-      logs.push_back(std::log(std::max(sum, 1e-12)));
+      logs.push_back(std::log(std::max(sum, double{kMfccFloor})));
     }
     for (int i = 0; i < s.coefficients; ++i) {
       double sum = 0;
@@ -164,7 +164,7 @@ TEST(MfccTest, SilenceIsTheFloorInTheFirstCoefficient) {
   const auto front_end = MfccFrontEnd::Make({});
   ASSERT_TRUE(front_end.ok());
   const std::vector<float> got = Compute(*front_end, std::vector<float>(16000, 0.0F));
-  const double first = std::sqrt(2.0 / 40) * 40 * std::log(1e-12);
+  const double first = std::sqrt(2.0 / 40) * 40 * std::log(kMfccFloor);
   for (int f = 0; f < 98; ++f) {
     EXPECT_NEAR(got[f * 40], first, std::abs(first) * 40 * 1.2e-7);
     for (int i = 1; i < 40; ++i) EXPECT_NEAR(got[f * 40 + i], 0, std::abs(first) * 40 * 1.2e-7);

@@ -3,11 +3,18 @@
 //
 //   frames     x_f[n] = pcm[f · stride + n] · hann[n],  0 ≤ n < window
 //              hann[n] = 0.5 − 0.5 cos(2πn / window)
+//
 //   magnitude  m_f[k] = |Σ_n x_f[n] e^(−2πikn / F)|,  F = least power of two ≥ window
-//   mel        e_f[c] = Σ_k m_f[k] · mel[k][c]
-//              triangles between 20 and 4000 Hz, mel = 1127 ln(1 + Hz / 700)
-//   cepstrum   y_f[i] = Σ_c dct[i][c] · ln max(e_f[c], 1e-12)
+//
+//   mel        e_f[c] = Σ_k m_f[k] · mel[k][c],  triangles between 20 and 4000 Hz
+//              mel = 1127 ln(1 + Hz / 700)
+//
+//   cepstrum   y_f[i] = Σ_c dct[i][c] · ln max(e_f[c], floor)
 //              dct[i][c] = √(2 / C) cos(πi (c + ½) / C)
+//
+// The floor, 1e-3, is what the rounding of 16-bit samples leaves in a channel. (TensorFlow's is
+// 1e-12: there a channel without sound tells how the tools that made the file round, and no two
+// implementations agree about it.)
 //
 // Immutable after Make: thread-safe; each caller brings its own Scratch. Samples are float32 in
 // [−1, 1).

@@ -7,7 +7,7 @@
 
 namespace muster::worker {
 
-inline constexpr float kMfccFloor = 1e-12F;
+inline constexpr float kMfccFloor = 1e-3F;
 
 // Tables and sizes of one front end; features.h has the formulas. The pointers are owned by the
 // MfccFrontEnd.
