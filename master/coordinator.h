@@ -1,18 +1,20 @@
 // Coordinator: the master of a job. Gathers the roles, places slices, hands out leases, follows the
 // run, commits checkpoints, and ends it.
 //
-//   roles register
-//     → trainers read their data while servers initialise (or restore)
+//   roles register (event_queue.h, membership.h)
+//     → trainers read their data while servers initialise or restore (run_start.h, setup_message.h)
 //     → placement
-//     → steps … every evaluation, loss point and checkpoint part that a role reports is gathered
-//       (gather.h) and recorded (run_record.h)
+//     → steps … loss points and evaluations that roles report are gathered (training_progress.h,
+//       gather.h) and recorded (run_record.h), checkpoints committed (checkpoint_commits.h)
 //     → all trainers finished, the last checkpoint committed
-//     → model exported
+//     → model exported (run_result.h)
 //     → everybody is told to stop
 //
-// Run is called by one thread, which owns all state; messages reach it through a queue. Interrupt
-// and Fail are thread-safe. It knows no process: who starts and watches the roles' processes is
-// cluster/. Time comes from options.now_ms.
+// An interrupted run ends earlier, at a clock that early_stop.h finds.
+//
+// Run is called by one thread, which owns all state; messages reach it through event_queue.h.
+// Interrupt and Fail are thread-safe. It knows no process: who starts and watches the roles'
+// processes is cluster/. Time comes from options.now_ms.
 #pragma once
 
 #include <cstdint>

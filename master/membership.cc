@@ -2,18 +2,26 @@
 
 #include <fmt/format.h>
 
+#include "master/leases.h"
+
 namespace muster::master {
 
-std::string RoleName(const RoleId& role) {
-  switch (role.kind) {
+bool IsTrainer(const RoleId& role) { return role.kind != RoleId::Kind::kServer; }
+
+const char* KindName(RoleId::Kind kind) {
+  switch (kind) {
     case RoleId::Kind::kChief:
-      return fmt::format("chief-{}", role.index);
+      return "chief";
     case RoleId::Kind::kWorker:
-      return fmt::format("worker-{}", role.index);
+      return "worker";
     case RoleId::Kind::kServer:
-      return fmt::format("ps-{}", role.index);
+      return "ps";
   }
   return "?";
+}
+
+std::string RoleName(const RoleId& role) {
+  return fmt::format("{}-{}", KindName(role.kind), role.index);
 }
 
 std::optional<RoleId> ParseRole(const std::string& role, int index) {
@@ -45,6 +53,15 @@ Membership::Membership(int chief, int workers, int servers, int64_t start_timeou
   for (int i = 0; i < chief; ++i) members_.push_back({RoleId{RoleId::Kind::kChief, i}});
   for (int i = 0; i < workers; ++i) members_.push_back({RoleId{RoleId::Kind::kWorker, i}});
   for (int i = 0; i < servers; ++i) members_.push_back({RoleId{RoleId::Kind::kServer, i}});
+}
+
+void Membership::AssignLeases(int replicas) {
+  std::vector<Member*> trainers;
+  for (Member& member : members_) {
+    if (IsTrainer(member.role)) trainers.push_back(&member);
+  }
+  const auto leases = master::AssignLeases(replicas, static_cast<int>(trainers.size()));
+  for (size_t i = 0; i < trainers.size(); ++i) trainers[i]->leases = leases[i];
 }
 
 absl::StatusOr<Member*> Membership::Register(const RoleId& role, int64_t now_ms) {

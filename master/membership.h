@@ -21,6 +21,10 @@ struct RoleId {
   bool operator==(const RoleId&) const = default;
 };
 
+// Chief or worker.
+bool IsTrainer(const RoleId& role);
+// "chief", "worker", "ps".
+const char* KindName(RoleId::Kind kind);
 // "chief-0", "worker-3", "ps-1".
 std::string RoleName(const RoleId& role);
 // From the Hello's role ("chief", "worker", "ps") and index; nullopt for any other.
@@ -36,7 +40,8 @@ struct Member {
   std::string device;
   std::string isa;
   int64_t last_seen_ms = 0;
-  int64_t clock = 0;  // trainers: steps finished
+  int64_t clock = 0;            // trainers: steps finished
+  std::vector<int32_t> leases;  // trainers: the replicas that it computes
 };
 const char* MemberStateName(Member::State state);
 
@@ -47,6 +52,9 @@ class Membership {
   Membership(int chief, int workers, int servers, int64_t start_timeout_ms, int64_t silence_ms,
              int64_t now_ms);
 
+  // Divides replicas 0 … `replicas` - 1 among the trainers, the chief first (leases.h).
+  // PRECONDITION: there are trainers, and no more than replicas.
+  void AssignLeases(int replicas);
   // Fails when the role is not part of the job or is there already.
   absl::StatusOr<Member*> Register(const RoleId& role, int64_t now_ms);
   // The member, or null when the role is not part of the job.
@@ -54,6 +62,9 @@ class Membership {
   const std::vector<Member>& members() const { return members_; }
   // True when every member of `kind` is at least in `state` (and none is lost).
   bool All(RoleId::Kind kind, Member::State state) const;
+  bool AllTrainers(Member::State state) const {
+    return All(RoleId::Kind::kChief, state) && All(RoleId::Kind::kWorker, state);
+  }
   // Names the first role that has not registered in time or has been silent too long; OK when there
   // is none.
   absl::Status CheckTime(int64_t now_ms) const;

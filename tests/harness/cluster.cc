@@ -1,9 +1,7 @@
 #include "tests/harness/cluster.h"
 
-#include <stdlib.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <thread>
 
 #include "kernels/device.h"
@@ -127,17 +125,6 @@ Job ToyJob(int64_t steps, int64_t checkpoint_interval) {
   training->mutable_checkpoints()->set_interval(checkpoint_interval);
   training->set_summary_interval(5);
   return job;
-}
-
-TemporaryFolder::TemporaryFolder() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "muster-test-XXXXXX").string();
-  CHECK(mkdtemp(pattern.data()) != nullptr);
-  path_ = pattern;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
 }
 
 }  // namespace muster::harness

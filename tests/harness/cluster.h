@@ -56,15 +56,4 @@ class Cluster {
 // A job of the toy module: `steps` steps of batch 8 with a checkpoint every `checkpoint_interval`.
 Job ToyJob(int64_t steps, int64_t checkpoint_interval = 0);
 
-// A fresh folder below the system's temporary one; removed by the destructor.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 }  // namespace muster::harness

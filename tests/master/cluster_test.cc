@@ -11,6 +11,7 @@
 #include "master/job_directory.h"
 #include "rpc/inproc_transport.h"
 #include "tests/harness/delay_transport.h"
+#include "tests/harness/temporary_folder.h"
 #include "tests/harness/toy_module.h"
 
 namespace muster::harness {

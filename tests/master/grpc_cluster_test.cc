@@ -5,6 +5,7 @@
 #include "rpc/grpc_transport.h"
 #include "tests/harness/cluster.h"
 #include "tests/harness/delay_transport.h"
+#include "tests/harness/temporary_folder.h"
 
 namespace muster::harness {
 namespace {

@@ -60,5 +60,22 @@ TEST(Membership, RolesAreNamedAsTheirHelloSays) {
   EXPECT_FALSE(ParseRole("master", 0).has_value());
 }
 
+TEST(Membership, ReplicasAreDividedAmongTheTrainersTheChiefFirst) {
+  Membership membership(1, 2, 1, 1000, 500, 0);
+  membership.AssignLeases(4);
+  EXPECT_EQ(membership.Find({Kind::kChief, 0})->leases, (std::vector<int32_t>{0}));
+  EXPECT_EQ(membership.Find({Kind::kWorker, 0})->leases, (std::vector<int32_t>{1}));
+  EXPECT_EQ(membership.Find({Kind::kWorker, 1})->leases, (std::vector<int32_t>{2, 3}));
+  EXPECT_TRUE(membership.Find({Kind::kServer, 0})->leases.empty());
+}
+
+TEST(Membership, TrainersAreChiefAndWorkers) {
+  Membership membership = OneOfEach();
+  membership.Find({Kind::kChief, 0})->state = State::kReady;
+  EXPECT_FALSE(membership.AllTrainers(State::kReady));
+  membership.Find({Kind::kWorker, 0})->state = State::kReady;
+  EXPECT_TRUE(membership.AllTrainers(State::kReady));
+}
+
 }  // namespace
 }  // namespace muster::master

@@ -1,0 +1,70 @@
+#include "master/event_queue.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <utility>
+
+#include "master/agent.h"
+
+namespace muster::master {
+namespace {
+
+// Puts what one role says into the queue.
+class RoleHandler : public rpc::StreamHandler {
+ public:
+  RoleHandler(RoleId role, std::shared_ptr<EventQueue> queue)
+      : role_(role), queue_(std::move(queue)) {}
+  void OnMessage(rpc::Message message) override {
+    RoleMessage said;
+    if (absl::Status status = UnpackControl(message, &said); !status.ok()) {
+      queue_->Put(RoleLeft{role_, status});
+      return;
+    }
+    queue_->Put(RoleSaid{role_, std::move(said)});
+  }
+  void OnClosed(absl::Status status) override { queue_->Put(RoleLeft{role_, std::move(status)}); }
+
+ private:
+  const RoleId role_;
+  const std::shared_ptr<EventQueue> queue_;
+};
+
+}  // namespace
+
+void EventQueue::Put(Event event) {
+  MutexLock lock(mu_);
+  events_.push_back(std::move(event));
+  arrived_.NotifyOne();
+}
+
+Event EventQueue::Take(std::chrono::milliseconds patience) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  MutexLock lock(mu_);
+  while (events_.empty()) {
+    if (!arrived_.WaitUntil(mu_, deadline) && events_.empty()) return Tick{};
+  }
+  Event event = std::move(events_.front());
+  events_.pop_front();
+  return event;
+}
+
+absl::StatusOr<std::unique_ptr<rpc::Listener>> ListenForRoles(rpc::Transport& transport,
+                                                              const std::string& address,
+                                                              const rpc::Hello& self,
+                                                              std::shared_ptr<EventQueue> queue) {
+  return transport.Listen(
+      address, self,
+      [queue](const rpc::Hello& peer, std::shared_ptr<rpc::Stream> stream)
+          -> absl::StatusOr<std::unique_ptr<rpc::StreamHandler>> {
+        const std::optional<RoleId> role = ParseRole(peer.role, peer.index);
+        if (!role.has_value() || peer.service != "control") {
+          return absl::InvalidArgumentError(
+              fmt::format("{}-{} ({}) is no role of a job", peer.role, peer.index, peer.service));
+        }
+        queue->Put(RoleJoined{*role, std::move(stream)});
+        return std::make_unique<RoleHandler>(*role, queue);
+      });
+}
+
+}  // namespace muster::master

@@ -1,0 +1,44 @@
+#include "master/role_links.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "master/agent.h"
+
+namespace muster::master {
+
+void RoleLinks::Add(const RoleId& role, std::shared_ptr<rpc::Stream> stream) {
+  links_.push_back({role, std::move(stream)});
+}
+
+void RoleLinks::MarkLeft(const RoleId& role) {
+  for (Link& link : links_) link.left |= link.role == role;
+}
+
+bool RoleLinks::all_left() const {
+  return std::all_of(links_.begin(), links_.end(), [](const Link& link) { return link.left; });
+}
+
+void RoleLinks::Send(const RoleId& role, const MasterMessage& message) const {
+  for (const Link& link : links_) {
+    if (link.role == role) (void)link.stream->Send(PackControl(message));
+  }
+}
+
+void RoleLinks::SendToTrainers(const MasterMessage& message) const {
+  for (const Link& link : links_) {
+    if (IsTrainer(link.role)) (void)link.stream->Send(PackControl(message));
+  }
+}
+
+void RoleLinks::SendToServers(const MasterMessage& message) const {
+  for (const Link& link : links_) {
+    if (!IsTrainer(link.role)) (void)link.stream->Send(PackControl(message));
+  }
+}
+
+void RoleLinks::SendToAll(const MasterMessage& message) const {
+  for (const Link& link : links_) (void)link.stream->Send(PackControl(message));
+}
+
+}  // namespace muster::master

@@ -1,0 +1,50 @@
+#include "master/setup_message.h"
+
+#include <string>
+
+#include "master/param_message.h"
+#include "master/resume.h"
+
+namespace muster::master {
+
+MasterMessage TrainerSetupMessage(const Job& job, const RunStart& run, int replicas,
+                                  const std::vector<int32_t>& leases) {
+  MasterMessage message;
+  TrainerSetup* setup = message.mutable_trainer_setup();
+  *setup->mutable_job() = job;
+  setup->set_num_replicas(replicas);
+  setup->mutable_leases()->Assign(leases.begin(), leases.end());
+  setup->set_start_clock(run.start);
+  setup->set_target_clock(run.total);
+  return message;
+}
+
+MasterMessage ServerSetupMessage(const Job& job, const RunStart& run, int replicas, int servers,
+                                 const JobDirectory& dir) {
+  MasterMessage message;
+  ServerSetup* setup = message.mutable_server_setup();
+  *setup->mutable_job() = job;
+  ToMessage(run.table.specs(), setup->mutable_params());
+  setup->set_num_servers(servers);
+  setup->set_num_replicas(replicas);
+  setup->set_start_clock(run.start);
+  if (run.resume.has_value()) {
+    for (const std::string& file : run.resume->part_files()) setup->add_restore_files(file);
+  }
+  setup->set_checkpoint_dir(dir.checkpoints());
+  const auto cuts = CutClocks(run.start, run.total, job.training().checkpoints().interval());
+  setup->mutable_cuts()->Assign(cuts.begin(), cuts.end());
+  return message;
+}
+
+MasterMessage PlacementMessage(const RunStart& run, const std::vector<Member>& members) {
+  MasterMessage message;
+  Placement* placement = message.mutable_placement();
+  ToMessage(run.table.specs(), placement->mutable_params());
+  for (const Member& member : members) {
+    if (!IsTrainer(member.role)) placement->add_servers(member.params_address);
+  }
+  return message;
+}
+
+}  // namespace muster::master

@@ -1,0 +1,28 @@
+// What the master tells its roles before the first step: how a server and a trainer are set up, and
+// where the parameters live.
+//
+// Pure functions over values.
+#pragma once
+
+#include <vector>
+
+#include "configs/job.pb.h"
+#include "master/control.pb.h"
+#include "master/job_directory.h"
+#include "master/membership.h"
+#include "master/run_start.h"
+
+namespace muster::master {
+
+// For one trainer, which computes `leases`.
+MasterMessage TrainerSetupMessage(const Job& job, const RunStart& run, int replicas,
+                                  const std::vector<int32_t>& leases);
+
+// The same for all servers: each finds its slices by its index.
+MasterMessage ServerSetupMessage(const Job& job, const RunStart& run, int replicas, int servers,
+                                 const JobDirectory& dir);
+
+// For all trainers. PRECONDITION: every server among `members` has told its params_address.
+MasterMessage PlacementMessage(const RunStart& run, const std::vector<Member>& members);
+
+}  // namespace muster::master

@@ -1,0 +1,148 @@
+// The coordinator among roles that a test plays, with the test's time.
+#include "master/coordinator.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <optional>
+#include <thread>
+
+#include "rpc/inproc_transport.h"
+#include "tests/harness/cluster.h"
+#include "tests/harness/temporary_folder.h"
+#include "tests/harness/toy_module.h"
+#include "tests/master/fake_role.h"
+
+namespace muster::master {
+namespace {
+
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+// What the coordinator tells its launcher.
+class StatusLines {
+ public:
+  void Put(const StatusLine& line) {
+    MutexLock lock(mu_);
+    lines_.push_back(line);
+    arrived_.NotifyAll();
+  }
+  // Waits for the next line of kind `Line`; those before it are dropped.
+  template <typename Line>
+  Line Next() {
+    MutexLock lock(mu_);
+    for (;;) {
+      while (lines_.empty()) arrived_.Wait(mu_);
+      const StatusLine line = std::move(lines_.front());
+      lines_.pop_front();
+      if (const auto* wanted = std::get_if<Line>(&line)) return *wanted;
+    }
+  }
+
+ private:
+  Mutex mu_;
+  CondVar arrived_;
+  std::deque<StatusLine> lines_ ABSL_GUARDED_BY(mu_);
+};
+
+// A chief, a worker and a server, who are told to train.
+class CoordinatorTest : public ::testing::Test {
+ protected:
+  CoordinatorTest() {
+    CoordinatorOptions options;
+    options.job = harness::ToyJob(100);
+    options.chief = options.workers = options.servers = 1;
+    options.num_replicas = 2;
+    options.dir = JobDirectory(folder_.path());
+    EXPECT_TRUE(CreateJobDirectory(options.dir).ok());
+    options.transport = transport_.get();
+    options.listen_address = "inproc:0";
+    options.self = HelloOf("master");
+    options.log = log_.get();
+    options.on_status = [this](const StatusLine& line) { lines_.Put(line); };
+    options.now_ms = [this] { return now_ms_.load(); };
+    options.make_module = [](const Job&) { return harness::MakeToyModule(); };
+    coordinator_ = *Coordinator::Make(std::move(options));
+    run_ = std::thread([this] { status_ = coordinator_->Run(); });
+    const std::string& address = coordinator_->address();
+    server_.emplace(*transport_, address, HelloOf("ps"));
+    chief_.emplace(*transport_, address, HelloOf("chief"));
+    worker_.emplace(*transport_, address, HelloOf("worker"));
+    server_->SayRegister("inproc:99");
+    for (FakeRole* trainer : {&*chief_, &*worker_}) trainer->SayRegister();
+    for (FakeRole* role : {&*server_, &*chief_, &*worker_}) role->SayReady();
+    while (!chief_->Hear().has_placement()) {
+    }
+  }
+  ~CoordinatorTest() override {
+    if (run_.joinable()) (void)EndByInterrupts();
+  }
+
+  absl::Status EndByInterrupts() {
+    coordinator_->Interrupt("the test is over");
+    coordinator_->Interrupt("the test is over");
+    server_.reset();
+    chief_.reset();
+    worker_.reset();
+    run_.join();
+    return status_;
+  }
+  // Returns when the coordinator has heard `role` at the present time.
+  void SpeakUp(FakeRole& role) {
+    RoleMessage message;
+    message.mutable_warning()->set_text("here");
+    role.Say(message);
+    lines_.Next<MessageLine>();
+  }
+
+  const harness::TemporaryFolder folder_;
+  const std::unique_ptr<Log> log_ = Log::Discard();
+  const std::unique_ptr<rpc::Transport> transport_ = rpc::MakeInprocTransport();
+  std::atomic<int64_t> now_ms_ = 1'795'242'600'000;
+  StatusLines lines_;
+  std::unique_ptr<Coordinator> coordinator_;
+  std::optional<FakeRole> server_, chief_, worker_;
+  absl::Status status_;
+  std::thread run_;
+};
+
+TEST_F(CoordinatorTest, AReplicaThatLagsIsToldThoughNobodyMakesProgress) {
+  now_ms_ += 2'000;
+  RoleMessage heartbeat;
+  heartbeat.mutable_heartbeat()->set_clock(7);
+  chief_->Say(heartbeat);
+  SpeakUp(*chief_);
+  now_ms_ += 2'000;
+  const auto told = lines_.Next<ProgressLine>();
+  ASSERT_THAT(told.lagging, SizeIs(1));
+  EXPECT_EQ(told.lagging[0].role, "worker");
+  EXPECT_EQ(told.lagging[0].steps_behind, 7);
+  EXPECT_EQ(told.lagging[0].silent_ms, 4'000);
+  EXPECT_EQ(told.total_steps, 100);
+
+  SpeakUp(*worker_);
+  now_ms_ += 1'000;
+  EXPECT_THAT(lines_.Next<ProgressLine>().lagging, IsEmpty()) << "it is back";
+}
+
+TEST_F(CoordinatorTest, ARoleThatIsSilentForHalfAMinuteEndsTheJobAndIsNamed) {
+  now_ms_ += 20'000;
+  SpeakUp(*chief_);
+  SpeakUp(*server_);
+  now_ms_ += 11'000;
+  while (lines_.Next<StateLine>().state != RunState::kFailed) {
+  }
+  EXPECT_THAT(std::string(EndByInterrupts().message()),
+              ::testing::HasSubstr("worker-0 (pid 0 on ) has been silent for 31 s"));
+}
+
+TEST_F(CoordinatorTest, ASecondInterruptEndsTheJobAtOnce) {
+  coordinator_->Interrupt("enough");
+  while (!chief_->Hear().has_hold()) {
+  }
+  EXPECT_TRUE(absl::IsCancelled(EndByInterrupts()));
+}
+
+}  // namespace
+}  // namespace muster::master

@@ -1,0 +1,71 @@
+#include "master/setup_message.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "master/param_message.h"
+
+namespace muster::master {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+class SetupMessageTest : public ::testing::Test {
+ protected:
+  SetupMessageTest() {
+    job_.set_job_id("toy");
+    job_.mutable_training()->mutable_checkpoints()->set_interval(4);
+    run_.table = *ps::ParamTable::Make({{.name = "w", .shape = {3}}});
+    run_.total = 10;
+  }
+
+  Job job_;
+  RunStart run_;
+};
+
+TEST_F(SetupMessageTest, ATrainerLearnsItsLeasesAndTheClocks) {
+  const TrainerSetup setup = TrainerSetupMessage(job_, run_, 5, {3, 4}).trainer_setup();
+  EXPECT_EQ(setup.job().job_id(), "toy");
+  EXPECT_EQ(setup.num_replicas(), 5);
+  EXPECT_THAT(setup.leases(), ElementsAre(3, 4));
+  EXPECT_EQ(setup.start_clock(), 0);
+  EXPECT_EQ(setup.target_clock(), 10);
+}
+
+TEST_F(SetupMessageTest, AServerLearnsTheParametersAndWhatToSaveWhen) {
+  const ServerSetup setup =
+      ServerSetupMessage(job_, run_, 5, 2, JobDirectory("/job")).server_setup();
+  EXPECT_EQ(FromMessage(setup.params()).at(0).name, "w");
+  EXPECT_EQ(setup.num_servers(), 2);
+  EXPECT_EQ(setup.num_replicas(), 5);
+  EXPECT_EQ(setup.checkpoint_dir(), "/job/checkpoints");
+  EXPECT_THAT(setup.cuts(), ElementsAre(4, 8, 10));
+  EXPECT_THAT(setup.restore_files(), IsEmpty());
+}
+
+TEST_F(SetupMessageTest, AServerOfAResumedRunLearnsWhereItsStateLies) {
+  run_.start = 8;
+  run_.resume.emplace();
+  run_.resume->directory = "/job/checkpoints/step-8";
+  run_.resume->manifest.parts = {{"ps-0.safetensors", 7}};
+  const ServerSetup setup =
+      ServerSetupMessage(job_, run_, 5, 2, JobDirectory("/job")).server_setup();
+  EXPECT_THAT(setup.restore_files(), ElementsAre("/job/checkpoints/step-8/ps-0.safetensors"));
+  EXPECT_EQ(setup.start_clock(), 8);
+  EXPECT_THAT(setup.cuts(), ElementsAre(10));
+}
+
+TEST_F(SetupMessageTest, ThePlacementHasTheServersAddressesByIndex) {
+  std::vector<Member> members = {Member{{RoleId::Kind::kChief, 0}},
+                                 Member{{RoleId::Kind::kServer, 0}},
+                                 Member{{RoleId::Kind::kServer, 1}}};
+  members[1].params_address = "host:1";
+  members[2].params_address = "host:2";
+  const Placement placement = PlacementMessage(run_, members).placement();
+  EXPECT_THAT(placement.servers(), ElementsAre("host:1", "host:2"));
+  EXPECT_EQ(FromMessage(placement.params()).at(0).name, "w");
+}
+
+}  // namespace
+}  // namespace muster::master
