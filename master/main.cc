@@ -23,7 +23,6 @@
 #include "master/role_main.h"
 #include "rpc/allocator.h"
 #include "rpc/build_id.h"
-#include "rpc/grpc_transport.h"
 #include "rpc/inproc_transport.h"
 #include "telemetry/time.h"
 
@@ -88,7 +87,7 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   if (shape.one_process()) {
     transport = rpc::MakeInprocTransport();
   } else {
-    ASSIGN_OR_RETURN(transport, rpc::MakeGrpcTransport(rpc::GrpcOptions(), log));
+    ASSIGN_OR_RETURN(transport, MakeProcessTransport(log));
   }
   rpc::Hello self;
   self.protocol_version = rpc::kProtocolVersion;

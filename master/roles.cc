@@ -190,6 +190,9 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
   server_options.num_replicas = setup.num_replicas();
   server_options.seed = training.seed();
   server_options.weight_decay = static_cast<float>(training.optimizer().weight_decay());
+  server_options.allocate = [transport = options.transport](size_t size) {
+    return transport->Allocate(size);
+  };
   parts->server = ps::Server::Make(
       parts->table, parts->partition, *parts->policy, *parts->optimizer,
       [training](int64_t step) { return LearningRate(training, step); }, server_options, events,

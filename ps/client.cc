@@ -401,7 +401,8 @@ class Handler final : public rpc::StreamHandler {
 
 class ClientImpl final : public Client {
  public:
-  explicit ClientImpl(std::shared_ptr<ClientState> state) : state_(std::move(state)) {}
+  ClientImpl(rpc::Transport& transport, const ParamTable& table, std::shared_ptr<ClientState> state)
+      : transport_(transport), table_(table), state_(std::move(state)) {}
   ~ClientImpl() override { state_->Shutdown(); }
 
   void Push(int32_t replica, int64_t step, ParamId param, std::span<const float> grad, int priority,
@@ -416,10 +417,16 @@ class ClientImpl final : public Client {
   }
   void Flush() override { state_->Flush(); }
   absl::Status Wait(int64_t clock) override { return state_->Wait(clock); }
+  std::shared_ptr<float[]> AllocateGradients() override {
+    return rpc::FloatsIn(
+        transport_.Allocate(static_cast<size_t>(table_.arena_size()) * sizeof(float)));
+  }
   void SetArena(std::span<float> arena) override { state_->SetArena(arena); }
   void Cancel(absl::Status status) override { state_->Fail(std::move(status)); }
 
  private:
+  rpc::Transport& transport_;
+  const ParamTable& table_;
   const std::shared_ptr<ClientState> state_;
 };
 
@@ -432,7 +439,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(
   rpc::Hello hello = self;
   hello.service = "params";
   auto state = std::make_shared<ClientState>(table, partition, options, servers, log);
-  auto client = std::make_unique<ClientImpl>(state);
+  auto client = std::make_unique<ClientImpl>(transport, table, state);
   for (size_t i = 0; i < servers.size(); ++i) {
     const int server = static_cast<int>(i);
     auto stream = transport.Connect(servers[i], hello, std::make_unique<Handler>(state, server),

@@ -54,6 +54,9 @@ class Client {
   // Blocks until all parameters of `clock` that were asked for (by Push or Pull) lie in the arena
   // given to SetArena, or until an error, which stays: every later call returns it.
   virtual absl::Status Wait(int64_t clock) = 0;
+  // An arena for gradients, all zero [table.arena_size()]: from it Push sends as cheaply as the
+  // transport can.
+  virtual std::shared_ptr<float[]> AllocateGradients() = 0;
   // Where PARAMS go: `arena` has table.arena_size() elements.
   virtual void SetArena(std::span<float> arena) = 0;
   // Makes Wait return `status` from any thread; used when the job is stopped.

@@ -34,6 +34,8 @@ struct ServerOptions {
   int64_t held_bytes_budget = int64_t{1} << 30;
   // The most that a replica has in flight; a worker that exceeds it is refused.
   int64_t client_credit_bytes = int64_t{64} << 20;
+  // Memory for the parameters that workers read (rpc::Transport::Allocate); null: the heap.
+  std::function<std::shared_ptr<std::byte[]>(size_t size)> allocate;
 };
 
 // Totals since the server was made, over its slices.

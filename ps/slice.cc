@@ -15,7 +15,6 @@
 namespace muster::ps {
 namespace {
 
-constexpr size_t kBufferAlignment = 64;
 // Readers of one slice that may wait, per replica: beyond it, someone asks without waiting.
 constexpr size_t kReadersPerReplica = 16;
 
@@ -31,8 +30,10 @@ Slice::Slice(const SliceContext& context, int32_t id)
       big_(slice_.size > kQuantum) {
   CHECK_GE(context.options->num_replicas, 1);
   state_.clocks.assign(static_cast<size_t>(context.options->num_replicas), 0);
-  weights_[0] = MakeBuffer();
-  weights_[1] = MakeBuffer();
+  for (Buffer& weights : weights_) {
+    const auto& allocate = context.options->allocate;
+    weights = allocate ? rpc::FloatsIn(allocate(View(weights).size_bytes())) : MakeBuffer();
+  }
   sum_ = MakeBuffer();
   if (spec().kind == ParamSpec::Kind::kWeight) {
     for (size_t i = 0; i < context.optimizer->slot_names().size(); ++i) {
@@ -151,11 +152,7 @@ std::string Slice::Name() const {
 }
 
 Slice::Buffer Slice::MakeBuffer() const {
-  const size_t bytes = static_cast<size_t>(slice_.size) * sizeof(float);
-  const size_t rounded = (bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
-  void* memory = std::aligned_alloc(kBufferAlignment, rounded);
-  CHECK(memory != nullptr);
-  return Buffer(static_cast<float*>(memory), std::free);
+  return rpc::FloatsIn(rpc::AllocateAligned(static_cast<size_t>(slice_.size) * sizeof(float)));
 }
 
 std::span<float> Slice::View(const Buffer& buffer) const {

@@ -105,6 +105,7 @@ Message HelloMessage(const Hello& hello) {
   proto.set_service(hello.service);
   proto.set_role(hello.role);
   proto.set_index(hello.index);
+  proto.set_shared_memory(hello.shared_memory);
   Message message;
   message.header.type = MessageType::kHello;
   message.payload = Payload::Own(proto.SerializeAsString());
@@ -119,7 +120,8 @@ absl::StatusOr<Hello> ParseHello(const Message& message) {
     return absl::InvalidArgumentError("the first message is no Hello");
   }
   return Hello{proto.protocol_version(), proto.build_id(), proto.job_token(),
-               proto.service(),          proto.role(),     proto.index()};
+               proto.service(),          proto.role(),     proto.index(),
+               proto.shared_memory()};
 }
 
 Message StatusMessage(MessageType type, const absl::Status& status) {

@@ -36,6 +36,9 @@ enum class MessageType : uint8_t {
 // Flags of a kPush.
 inline constexpr uint8_t kWantParams =
     1;  // answer with PARAMS when the next clock may be read (PushPull)
+// Flag of any message, between transports (rpc/shared_transport.h): the payload is the place of the
+// real one in shared memory.
+inline constexpr uint8_t kSharedPayload = 128;
 // Flags of a kPull.
 inline constexpr uint8_t kAllAtClock =
     1;  // answer when the least clock over all replicas has reached `step`, whatever the policy

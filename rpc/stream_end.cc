@@ -2,8 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <utility>
 #include <vector>
+
+#include "telemetry/check.h"
 
 namespace muster::rpc {
 namespace {
@@ -58,6 +63,15 @@ void StreamSet::CloseAll() {
 void StreamSet::WaitEmpty() {
   MutexLock lock(mu_);
   while (!streams_.empty()) empty_.Wait(mu_);
+}
+
+std::shared_ptr<std::byte[]> AllocateAligned(size_t size) {
+  constexpr size_t kAlignment = 64;
+  const size_t rounded = (std::max<size_t>(size, 1) + kAlignment - 1) / kAlignment * kAlignment;
+  void* memory = std::aligned_alloc(kAlignment, rounded);
+  CHECK(memory != nullptr);
+  std::memset(memory, 0, rounded);
+  return {static_cast<std::byte*>(memory), std::free};
 }
 
 std::shared_ptr<Stream> ClosedWhenDropped(std::shared_ptr<Stream> end) {

@@ -24,6 +24,7 @@
 //     same thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -43,7 +44,17 @@ struct Hello {
   std::string service;       // "control" or "params"
   std::string role;          // "master", "worker", "ps"
   int index = 0;             // within the role
+  // Where to send what is shared with this process (rpc/shared_regions.h); filled in by transports.
+  std::string shared_memory = {};
 };
+
+// `size` bytes of this process's own memory, aligned to 64, all zero.
+std::shared_ptr<std::byte[]> AllocateAligned(size_t size);
+
+// The same memory, seen as float32.
+inline std::shared_ptr<float[]> FloatsIn(const std::shared_ptr<std::byte[]>& bytes) {
+  return {bytes, reinterpret_cast<float*>(bytes.get())};
+}
 
 class Stream {
  public:
@@ -111,6 +122,10 @@ class Transport {
   virtual absl::StatusOr<std::shared_ptr<Stream>> Connect(const std::string& address, Hello self,
                                                           std::unique_ptr<StreamHandler> handler,
                                                           int64_t timeout_ms) = 0;
+  // `size` bytes of memory, aligned to 64, all zero: payloads in it travel as cheaply as this
+  // transport can. A peer may read them where they lie, so they stay unchanged until the protocol
+  // says that it is done. Freed with the last reference. Thread-safe.
+  virtual std::shared_ptr<std::byte[]> Allocate(size_t size) { return AllocateAligned(size); }
 };
 
 inline constexpr int kProtocolVersion = 1;

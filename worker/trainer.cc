@@ -36,12 +36,12 @@ Trainer::Trainer(Model& model, const ps::ParamTable& table, ps::Client& client, 
       options_(std::move(options)),
       events_(std::move(events)),
       weights_(table.arena_size()),
-      grads_(options_.leases.size(), std::vector<float>(table.arena_size())),
       losses_(options_.leases.size()),
       reported_(options_.start),
       begun_(options_.start),
       target_(options_.target) {
   CHECK(!options_.leases.empty());
+  for (size_t i = 0; i < options_.leases.size(); ++i) grads_.push_back(client_.AllocateGradients());
 }
 
 absl::Status Trainer::Run() {
@@ -104,7 +104,7 @@ absl::Status Trainer::Step(int64_t step) {
     Stopwatch watch(&compute_ms_);
     losses_[lease] = model_.Loss(weights_, batch, {options_.seed, step, replica});
     const bool last = lease + 1 == options_.leases.size();
-    std::vector<float>& grads = grads_[lease];
+    const std::span<float> grads(grads_[lease].get(), table_.arena_size());
     model_.Backward(weights_, grads, [&](ps::ParamId param) {
       const std::span<const float> grad(grads.data() + table_.offset(param),
                                         table_.specs()[param].size());

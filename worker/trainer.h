@@ -102,10 +102,11 @@ class Trainer {
   const TrainerEvents events_;
 
   // Owned by Run's thread.
-  std::vector<float> weights_;             // arena, parameters of the step at hand
-  std::vector<std::vector<float>> grads_;  // arena per lease: stays until the next clock is in
-  std::vector<double> losses_;             // by lease: of the last step
-  int64_t reported_ = 0;                   // clock of the last report
+  std::vector<float> weights_;  // arena, parameters of the step at hand
+  std::vector<std::shared_ptr<float[]>>
+      grads_;                   // arena per lease: stays until the next clock is in
+  std::vector<double> losses_;  // by lease: of the last step
+  int64_t reported_ = 0;        // clock of the last report
   double compute_ms_ = 0, wait_ms_ = 0, data_ms_ = 0;
 
   Mutex mu_;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "rpc/grpc_transport.h"
+#include "rpc/shared_transport.h"
 #include "tests/harness/cluster.h"
 #include "tests/harness/delay_transport.h"
 #include "tests/harness/temporary_folder.h"
@@ -49,6 +50,23 @@ TEST(GrpcCluster, BspGivesTheSameBitsUnderRandomDelays) {
     const ClusterResult result = RunToy(/*trainers=*/2, /*servers=*/2, delayed.get());
     ASSERT_TRUE(result.status.ok()) << result.status;
     EXPECT_EQ(result.weights, reference.weights) << "delays of seed " << seed;
+  }
+}
+
+// The gradients are summed where the trainers wrote them, the parameters copied from where the
+// shards did; all roles share one transport, which maps its memory twice.
+TEST(GrpcCluster, BspGivesTheSameBitsThroughSharedMemory) {
+  const ClusterResult reference = RunToy(1, 1, nullptr);
+  const auto log = Log::Discard();
+  for (const auto& [trainers, servers] : {std::pair(1, 1), {2, 3}, {5, 2}}) {
+    auto grpc = rpc::MakeGrpcTransport(rpc::GrpcOptions(), *log);
+    ASSERT_TRUE(grpc.ok()) << grpc.status();
+    const auto shared = rpc::MakeSharedTransport(*std::move(grpc), *log);
+    ASSERT_TRUE(shared.ok()) << shared.status();
+    const ClusterResult result = RunToy(trainers, servers, shared->get());
+    ASSERT_TRUE(result.status.ok()) << result.status;
+    EXPECT_EQ(result.weights, reference.weights) << trainers << " trainers, " << servers;
+    EXPECT_GT((*shared)->shared_bytes(), 0);
   }
 }
 

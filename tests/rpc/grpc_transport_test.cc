@@ -17,6 +17,7 @@
 #include <random>
 
 #include "rpc/grpc_call.h"
+#include "rpc/shared_transport.h"
 #include "tests/harness/delay_transport.h"
 #include "tests/rpc/transport_suite.h"
 
@@ -45,11 +46,23 @@ std::shared_ptr<Transport> MakeDelayedTransport() {
   return std::shared_ptr<Transport>(both, both->delayed.get());
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TransportTest,
-                         testing::Values(TransportCase{"Grpc", MakeTransport, "127.0.0.1:0"},
-                                         TransportCase{"DelayedGrpc", MakeDelayedTransport,
-                                                       "127.0.0.1:0"}),
-                         [](const auto& info) { return info.param.name; });
+struct SharedGrpc {
+  std::unique_ptr<Log> log = Log::Discard();
+  std::unique_ptr<SharedTransport> transport =
+      *MakeSharedTransport(*MakeGrpcTransport({}, *log), *log);
+};
+
+std::shared_ptr<Transport> MakeSharedGrpcTransport() {
+  auto both = std::make_shared<SharedGrpc>();
+  return std::shared_ptr<Transport>(both, both->transport.get());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, TransportTest,
+    testing::Values(TransportCase{"Grpc", MakeTransport, "127.0.0.1:0"},
+                    TransportCase{"DelayedGrpc", MakeDelayedTransport, "127.0.0.1:0"},
+                    TransportCase{"SharedGrpc", MakeSharedGrpcTransport, "127.0.0.1:0"}),
+    [](const auto& info) { return info.param.name; });
 
 // tests/rpc/grpc_peer.cc as a child process.
 class Peer {

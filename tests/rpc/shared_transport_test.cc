@@ -1,0 +1,276 @@
+// Tensors that stay where they lie: memory, regions and the transport over them. Both ends are in
+// this process, which maps its own memory a second time, as another process would.
+#include "rpc/shared_transport.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <random>
+#include <thread>
+
+#include "rpc/inproc_transport.h"
+#include "rpc/shared_memory.h"
+#include "rpc/shared_regions.h"
+#include "tests/rpc/transport_suite.h"
+
+namespace muster::rpc {
+namespace {
+
+using ::testing::HasSubstr;
+
+// The whole suite, with payloads that are in no shared memory and so take the wire.
+struct SharedInproc {
+  std::unique_ptr<Log> log = Log::Discard();
+  std::unique_ptr<SharedTransport> transport = *MakeSharedTransport(MakeInprocTransport(), *log);
+};
+INSTANTIATE_TEST_SUITE_P(All, TransportTest,
+                         testing::Values(TransportCase{"SharedInproc",
+                                                       [] {
+                                                         auto both =
+                                                             std::make_shared<SharedInproc>();
+                                                         return std::shared_ptr<Transport>(
+                                                             both, both->transport.get());
+                                                       },
+                                                       "inproc:0"}),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(SharedMemoryTest, NobodyElseMayWriteItOrChangeItsSize) {
+  const auto memory = SharedMemory::Create(8192);
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  const int fd = (*memory)->fd();
+  EXPECT_EQ(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), MAP_FAILED);
+  EXPECT_NE(ftruncate(fd, 4096), 0);
+  EXPECT_NE(ftruncate(fd, 16384), 0);
+  EXPECT_NE(write(fd, "x", 1), 1);
+  const auto seen = SharedMemory::Map(dup(fd), 8192);
+  ASSERT_TRUE(seen.ok()) << seen.status();
+  (*memory)->bytes()[8191] = std::byte{7};
+  EXPECT_EQ((*seen)->bytes()[8191], std::byte{7});
+}
+
+TEST(SharedMemoryTest, ADescriptorThatCouldBeCutOffUnderAReaderIsRefused) {
+  const int unsealed = memfd_create("test", MFD_ALLOW_SEALING);
+  ASSERT_EQ(ftruncate(unsealed, 8192), 0);
+  EXPECT_TRUE(absl::IsInvalidArgument(SharedMemory::Map(unsealed, 8192).status()));
+  const auto memory = SharedMemory::Create(8192);
+  EXPECT_FALSE(SharedMemory::Map(dup((*memory)->fd()), 8193).ok()) << "another size";
+  EXPECT_FALSE(SharedMemory::Map(open("/dev/null", O_RDONLY), 8192).ok());
+}
+
+class SharedRegionsTest : public testing::Test {
+ protected:
+  static std::unique_ptr<SharedRegions> Open(Log& log) {
+    auto regions = SharedRegions::Open(log);
+    EXPECT_TRUE(regions.ok()) << regions.status();
+    return *std::move(regions);
+  }
+  // Where `bytes` lie for `peer`, when it has mapped them.
+  static SharedRange Await(SharedRegions& regions, const std::string& peer,
+                           std::span<const std::byte> bytes) {
+    std::optional<SharedRange> range;
+    while (!(range = regions.Find(peer, bytes)).has_value()) std::this_thread::yield();
+    return *range;
+  }
+
+  const std::unique_ptr<Log> log_ = Log::Discard();
+  const std::unique_ptr<SharedRegions> worker_ = Open(*log_), server_ = Open(*log_);
+};
+
+TEST_F(SharedRegionsTest, MemoryOfBeforeAndAfterTheMeetingIsShown) {
+  const auto before = worker_->Allocate(1000);
+  worker_->Meet(server_->name());
+  server_->Meet(worker_->name());
+  const auto after = worker_->Allocate(100 << 20);  // beyond a block: a region of its own
+  for (const auto& [memory, size] : {std::pair(before, size_t{1000}), {after, size_t{100} << 20}}) {
+    const SharedRange range = Await(*worker_, server_->name(), {memory.get(), size});
+    const auto seen = server_->Resolve(worker_->name(), range);
+    ASSERT_TRUE(seen.ok()) << seen.status();
+    EXPECT_EQ(seen->bytes.size(), size);
+    EXPECT_NE(seen->bytes.data(), memory.get());
+    memory[size - 1] = std::byte{42};
+    EXPECT_EQ(seen->bytes[size - 1], std::byte{42});
+  }
+}
+
+TEST_F(SharedRegionsTest, WhatIsNotSharedHasNoPlace) {
+  const auto memory = worker_->Allocate(1000);
+  const std::vector<std::byte> heap(1000);
+  worker_->Meet(server_->name());
+  server_->Meet(worker_->name());
+  Await(*worker_, server_->name(), {memory.get(), 1000});
+  EXPECT_FALSE(worker_->Find(server_->name(), heap).has_value());
+  EXPECT_FALSE(worker_->Find(std::string(32, 'a'), {memory.get(), 1000}).has_value())
+      << "a stranger";
+  // The last bytes of the block, and one more.
+  EXPECT_FALSE(worker_->Find(server_->name(), {memory.get(), (64 << 20) + 1}).has_value());
+}
+
+TEST_F(SharedRegionsTest, APlaceThatIsNotThereIsRefused) {
+  const auto memory = worker_->Allocate(1000);
+  worker_->Meet(server_->name());
+  server_->Meet(worker_->name());
+  const SharedRange good = Await(*worker_, server_->name(), {memory.get(), 1000});
+  const auto refused = [&](SharedRange range, const std::string& from) {
+    const absl::Status status = server_->Resolve(from, range).status();
+    return absl::IsInvalidArgument(status);
+  };
+  EXPECT_FALSE(refused(good, worker_->name()));
+  EXPECT_TRUE(refused(good, server_->name())) << "another's region";
+  EXPECT_TRUE(refused({good.region + 1, 0, 1}, worker_->name()));
+  EXPECT_TRUE(refused({good.region, 64 << 20, 1}, worker_->name()));
+  EXPECT_TRUE(refused({good.region, 0, (64 << 20) + 1}, worker_->name()));
+  EXPECT_TRUE(refused({good.region, ~uint64_t{0}, 2}, worker_->name())) << "offset + size wraps";
+  EXPECT_TRUE(refused({good.region, 2, ~uint64_t{0}}, worker_->name()));
+}
+
+TEST_F(SharedRegionsTest, AfterTheLastStreamNothingIsShownAnyMore) {
+  const auto memory = worker_->Allocate(1000);
+  worker_->Meet(server_->name());
+  worker_->Meet(server_->name());
+  server_->Meet(worker_->name());
+  const SharedRange range = Await(*worker_, server_->name(), {memory.get(), 1000});
+  const auto seen = server_->Resolve(worker_->name(), range);
+  worker_->Part(server_->name());
+  EXPECT_TRUE(worker_->Find(server_->name(), {memory.get(), 1000}).has_value());
+  worker_->Part(server_->name());
+  EXPECT_FALSE(worker_->Find(server_->name(), {memory.get(), 1000}).has_value());
+  server_->Part(worker_->name());
+  EXPECT_FALSE(server_->Resolve(worker_->name(), range).ok());
+  EXPECT_EQ(seen->bytes[0], std::byte{0}) << "who still reads may go on";
+}
+
+TEST_F(SharedRegionsTest, APeerOnAnotherHostIsNotThere) {
+  const auto memory = worker_->Allocate(1000);
+  worker_->Meet(std::string(32, '0'));
+  worker_->Meet(server_->name());
+  server_->Meet(worker_->name());
+  Await(*worker_, server_->name(), {memory.get(), 1000});  // the other letter was handled before
+  EXPECT_FALSE(worker_->Find(std::string(32, '0'), {memory.get(), 1000}).has_value());
+}
+
+TEST_F(SharedRegionsTest, StrangeDatagramsChangeNothing) {
+  const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  const std::string path = "muster-" + server_->name();
+  std::memcpy(address.sun_path + 1, path.data(), path.size());
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + path.size());
+  const uint32_t seed = 20261121;
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 rng(seed);
+  for (int i = 0; i < 2000; ++i) {
+    std::string bytes(rng() % 128, '\0');
+    for (char& c : bytes) c = static_cast<char>(rng());
+    if (bytes.size() >= 8 && i % 2 == 0) std::memcpy(bytes.data(), "MMSHMR01", 8);  // its magic
+    iovec range = {bytes.data(), bytes.size()};
+    alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
+    msghdr header = {};
+    header.msg_name = &address;
+    header.msg_namelen = length;
+    header.msg_iov = &range;
+    header.msg_iovlen = 1;
+    if (i % 3 == 0) {  // with descriptors that nobody wants
+      header.msg_control = control;
+      header.msg_controllen = sizeof(control);
+      cmsghdr* part = CMSG_FIRSTHDR(&header);
+      part->cmsg_level = SOL_SOCKET;
+      part->cmsg_type = SCM_RIGHTS;
+      part->cmsg_len = CMSG_LEN(2 * sizeof(int));
+      const int fds[2] = {fd, fd};
+      std::memcpy(CMSG_DATA(part), fds, sizeof(fds));
+    }
+    ASSERT_GE(sendmsg(fd, &header, 0), 0);
+  }
+  close(fd);
+  const auto memory = worker_->Allocate(1000);
+  worker_->Meet(server_->name());
+  server_->Meet(worker_->name());
+  const SharedRange range = Await(*worker_, server_->name(), {memory.get(), 1000});
+  EXPECT_TRUE(server_->Resolve(worker_->name(), range).ok());
+}
+
+class SharedTransportTest : public testing::Test {
+ protected:
+  static Hello Named(const char* role) {
+    Hello hello;
+    hello.role = role;
+    return hello;
+  }
+  // Sends `bytes` until they travelled as a place, and returns what came last.
+  Message SendShared(Stream& stream, Inbox& inbox, std::span<const std::byte> bytes) {
+    const int64_t before = transport_->shared_bytes();
+    while (transport_->shared_bytes() == before) {
+      Message message;
+      message.header.type = MessageType::kPush;
+      message.payload = Payload::Borrow(bytes);
+      EXPECT_TRUE(stream.Send(std::move(message)).ok());
+      ++sent_;
+    }
+    return inbox.WaitFor(sent_).back();
+  }
+
+  const std::unique_ptr<Log> log_ = Log::Discard();
+  std::unique_ptr<Transport> made_ = MakeInprocTransport();
+  Transport& inner_ = *made_;
+  const std::unique_ptr<SharedTransport> transport_ = *MakeSharedTransport(std::move(made_), *log_);
+  size_t sent_ = 0;
+};
+
+TEST_F(SharedTransportTest, APayloadInSharedMemoryIsReadWhereItLies) {
+  Mutex mu;
+  Payload received;  // as it came: an Inbox keeps copies
+  TestServer server([&](const std::shared_ptr<Stream>&, const Message& message) {
+    MutexLock lock(mu);
+    received = message.payload;
+  });
+  const auto listener = *transport_->Listen("inproc:0", Named("ps"), server.acceptor());
+  auto inbox = std::make_shared<Inbox>();
+  const auto stream =
+      *transport_->Connect(listener->address(), Named("worker"),
+                           std::make_unique<RecordingHandler>(inbox), /*timeout_ms=*/60'000);
+  constexpr size_t kSize = 1 << 20;
+  const auto memory = transport_->Allocate(kSize);
+  for (size_t i = 0; i < kSize; ++i) memory[i] = static_cast<std::byte>(i * 7);
+  const Message message = SendShared(*stream, *server.Get(0).inbox, {memory.get(), kSize});
+  EXPECT_EQ(message.header.type, MessageType::kPush);
+  EXPECT_EQ(message.header.flags, 0);
+  EXPECT_EQ(message.header.payload_bytes, kSize);
+  ASSERT_EQ(message.payload.size(), kSize);
+  stream->Close();
+  EXPECT_TRUE(inbox->WaitClosed().ok());
+  MutexLock lock(mu);
+  ASSERT_EQ(received.slices().size(), 1u);
+  const std::span<const std::byte> bytes = received.slices()[0].bytes;
+  EXPECT_EQ(std::memcmp(bytes.data(), memory.get(), kSize), 0);
+  memory[5] = std::byte{99};
+  EXPECT_EQ(bytes[5], std::byte{99}) << "it was not copied";
+}
+
+TEST_F(SharedTransportTest, APlaceThatIsNotThereEndsTheStream) {
+  TestServer server;
+  const auto listener = *transport_->Listen("inproc:0", Named("ps"), server.acceptor());
+  for (const std::string& text :
+       {std::string(), std::string(31, 'x'), std::string(33, 'x'), std::string(32 + 24, '\xff')}) {
+    auto inbox = std::make_shared<Inbox>();
+    const auto stream =  // of a peer that speaks below the sharing layer
+        *inner_.Connect(listener->address(), Named("worker"),
+                        std::make_unique<RecordingHandler>(inbox), /*timeout_ms=*/60'000);
+    Message message;
+    message.header.type = MessageType::kPush;
+    message.header.flags = kSharedPayload;
+    message.payload = Payload::Own(text);
+    ASSERT_TRUE(stream->Send(std::move(message)).ok());
+    const absl::Status closed = inbox->WaitClosed();
+    EXPECT_TRUE(absl::IsInvalidArgument(closed)) << closed;
+    EXPECT_THAT(std::string(closed.message()), HasSubstr("a message points at"));
+  }
+}
+
+}  // namespace
+}  // namespace muster::rpc
