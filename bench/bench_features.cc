@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kernels/philox.h"
+#include "tests/harness/temporary_folder.h"
 #include "worker/modules/speech_commands/dataset.h"
 #include "worker/modules/speech_commands/wav.h"
 
@@ -51,8 +52,7 @@ double SgemmRate() {
 // A set of one word and one noise, in a folder of its own that goes with the object.
 class Clips {
  public:
-  Clips()
-      : dir_(std::filesystem::temp_directory_path() / fmt::format("bench_features.{}", getpid())) {
+  Clips() {
     std::filesystem::create_directories(dir_ / "yes");
     std::filesystem::create_directories(dir_ / kNoiseFolder);
     std::vector<int16_t> samples(16000);
@@ -65,7 +65,6 @@ class Clips {
     samples.resize(160000, 99);
     Check(WriteWav(dir_ / kNoiseFolder / "noise.wav", 16000, samples));
   }
-  ~Clips() { std::filesystem::remove_all(dir_); }
 
   static void Check(const absl::Status& status) {
     if (!status.ok()) {
@@ -91,7 +90,8 @@ class Clips {
   }
 
  private:
-  const std::filesystem::path dir_;
+  const harness::TemporaryFolder temporary_;
+  const std::filesystem::path dir_ = temporary_.path();
 };
 
 void Run(bool smoke) {

@@ -22,6 +22,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,7 @@
 #include "master/job_directory.h"
 #include "master/job_state.h"
 #include "telemetry/time.h"
+#include "tests/harness/temporary_folder.h"
 #include "worker/models/models.h"
 
 extern char** environ;
@@ -78,8 +80,8 @@ int Wait(pid_t launch, const std::string& folder, int64_t* trainer_bytes) {
 // Runs `launch` with `args` in a fresh job directory; exits when it fails.
 Run Launch(const Options& options, std::vector<std::string> args, int64_t steps,
            const std::string& model = "tiny_conv") {
-  std::string folder = (fs::temp_directory_path() / "muster-bench-XXXXXX").string();
-  if (mkdtemp(folder.data()) == nullptr) std::exit(1);
+  const muster::harness::TemporaryFolder temporary;
+  const std::string& folder = temporary.path();
   args.insert(args.begin(), options.launch);
   for (std::string arg :
        {std::string("--job-dir=") + folder, std::string("--"), "--model_architecture=" + model,
@@ -115,7 +117,6 @@ Run Launch(const Options& options, std::vector<std::string> args, int64_t steps,
   const auto& warm = losses[1];
   run.step_ms = static_cast<double>(losses.back().time_ms - warm.time_ms) /
                 static_cast<double>(losses.back().step - warm.step);
-  fs::remove_all(folder);
   return run;
 }
 
@@ -163,19 +164,19 @@ int main(int argc, char** argv) {
     }
   }
   options.launch = fs::path(argv[0]).parent_path() / "launch";
-  std::string made;  // data of our own, for the smoke run on a machine that has none yet
+  std::optional<muster::harness::TemporaryFolder>
+      made;  // data of our own, for the smoke run on a machine that has none yet
   if (smoke) {
     options.pairs = options.starts = 1;
     options.steps = 30;
-    made = (fs::temp_directory_path() / "muster-bench-data-XXXXXX").string();
-    if (mkdtemp(made.data()) == nullptr) return 1;
+    options.data = made.emplace().path();
     const std::string maker = fs::path(argv[0]).parent_path() / "make_speech_data";
-    if (std::system(fmt::format("{} --out {} --clips 1200 >/dev/null 2>&1", maker, made).c_str()) !=
+    if (std::system(
+            fmt::format("{} --out {} --clips 1200 >/dev/null 2>&1", maker, options.data).c_str()) !=
         0) {
       fmt::print(stderr, "bench_launch: {} failed\n", maker);
       return 1;
     }
-    options.data = made;
   }
 
   const std::vector<std::string> module = {"--module-name=speech_commands.train"};
@@ -222,6 +223,5 @@ int main(int argc, char** argv) {
       100 * (mean - 1), 100 * (mean - error - 1), 100 * (mean + error - 1), ratios.size(),
       100 * (Median(ratios) - 1));
   PrintMemory(options, server, smoke ? 2 : 6);
-  if (!made.empty()) fs::remove_all(made);
   return 0;
 }

@@ -19,6 +19,7 @@
 #include "master/job_directory.h"
 #include "master/job_state.h"
 #include "telemetry/file.h"
+#include "tests/harness/temporary_folder.h"
 
 namespace muster::cluster {
 namespace {
@@ -32,8 +33,6 @@ namespace fs = std::filesystem;
 class LocalTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ = ::testing::TempDir() + "local_test.XXXXXX";
-    ASSERT_NE(mkdtemp(folder_.data()), nullptr);
     fs::create_directories(folder_ + "/bin");
     for (const char* program : {"master", "worker", "ps"}) {
       fs::create_symlink(FAKE_ROLE, folder_ + "/bin/" + program);
@@ -56,7 +55,6 @@ class LocalTest : public ::testing::Test {
       kill(launcher_, SIGKILL);
       waitpid(launcher_, nullptr, 0);
     }
-    fs::remove_all(folder_);
   }
 
   // Starts RunLocal in a process of its own, which is the launcher.
@@ -128,7 +126,8 @@ class LocalTest : public ::testing::Test {
     return pids;
   }
 
-  std::string folder_;
+  const harness::TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path();
   LocalJob job_;
   LocalOptions options_;
   pid_t launcher_ = -1;

@@ -4,7 +4,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -16,6 +15,7 @@
 #include "master/job_directory.h"
 #include "ps/checkpoint.h"
 #include "telemetry/file.h"
+#include "tests/harness/temporary_folder.h"
 
 namespace muster::cluster {
 namespace {
@@ -96,14 +96,6 @@ absl::StatusOr<std::unique_ptr<worker::Module>> MakeNumbers(const Job& job) {
 
 class PredictTest : public ::testing::Test {
  protected:
-  PredictTest() : dir_(MakeFolder()) {}
-  ~PredictTest() override { std::filesystem::remove_all(dir_.root()); }
-
-  static std::string MakeFolder() {
-    std::string folder = ::testing::TempDir() + "predict_test.XXXXXX";
-    return mkdtemp(folder.data());
-  }
-
   void WriteJob(const std::string& module = "numbers.train",
                 const std::vector<std::string>& args = {}) {
     Job job;
@@ -148,7 +140,8 @@ class PredictTest : public ::testing::Test {
     return text;
   }
 
-  const master::JobDirectory dir_;
+  const harness::TemporaryFolder folder_;
+  const master::JobDirectory dir_{folder_.path()};
   std::string out_, err_;
 };
 

@@ -12,6 +12,7 @@
 
 #include "cluster/lifeline.h"
 #include "telemetry/file.h"
+#include "tests/harness/temporary_folder.h"
 
 namespace muster::cluster {
 namespace {
@@ -22,12 +23,6 @@ using ::testing::IsEmpty;
 
 class ProcessTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = ::testing::TempDir() + "process_test.XXXXXX";
-    ASSERT_NE(mkdtemp(folder_.data()), nullptr);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   ProcessSpec Shell(const std::string& script) {
     return {.name = "shell",
             .argv = {"/bin/sh", "-c", script},
@@ -48,7 +43,8 @@ class ProcessTest : public ::testing::Test {
   }
   std::string Log() { return *ReadFile(folder_ + "/log"); }
 
-  std::string folder_;
+  const harness::TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path();
 };
 
 TEST_F(ProcessTest, OutputAndErrorsAreAppendedToTheLog) {

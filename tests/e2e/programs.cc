@@ -17,6 +17,7 @@
 #include <sstream>
 
 #include "telemetry/file.h"
+#include "tests/harness/temporary_folder.h"
 
 namespace muster::e2e {
 namespace {
@@ -35,23 +36,15 @@ std::string Program(const std::string& name) {
 // The folder of everything this binary leaves; removed at its end.
 class Scratch : public ::testing::Environment {
  public:
-  void SetUp() override {
-    root_ = ::testing::TempDir() + "muster_e2e.XXXXXX";
-    ASSERT_NE(mkdtemp(root_.data()), nullptr) << root_;
-    fs::permissions(root_, fs::perms::others_all, fs::perm_options::add);
-  }
+  void SetUp() override { fs::permissions(root(), fs::perms::others_all, fs::perm_options::add); }
   void TearDown() override {
-    std::error_code error;
-    if (!HasFailureOfAnyTest()) fs::remove_all(root_, error);
+    // What a failed test left is worth a look.
+    if (::testing::UnitTest::GetInstance()->failed_test_count() > 0) folder_.Keep();
   }
-  const std::string& root() const { return root_; }
+  const std::string& root() const { return folder_.path(); }
 
  private:
-  // What a failed test left is worth a look.
-  static bool HasFailureOfAnyTest() {
-    return ::testing::UnitTest::GetInstance()->failed_test_count() > 0;
-  }
-  std::string root_;
+  harness::TemporaryFolder folder_;
 };
 
 Scratch& TheScratch() {

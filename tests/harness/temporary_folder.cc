@@ -10,7 +10,7 @@
 namespace muster::harness {
 
 TemporaryFolder::TemporaryFolder()
-    : path_(std::filesystem::temp_directory_path() / "muster-test-XXXXXX") {
+    : path_(std::filesystem::temp_directory_path() / "muster-XXXXXX") {
   CHECK(mkdtemp(path_.data()) != nullptr);
 }
 

@@ -16,8 +16,6 @@ class TemporaryFolder {
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 
   const std::string& path() const { return path_; }
-  // For paths: folder + "/file".
-  std::string operator+(const std::string& tail) const { return path_ + tail; }
   // Leaves the folder where it is.
   void Keep() { keep_ = true; }
 

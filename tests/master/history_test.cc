@@ -1,26 +1,18 @@
 #include "master/history.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <filesystem>
 #include <fstream>
 
 #include "telemetry/file.h"
+#include "tests/harness/temporary_folder.h"
 
 namespace muster::master {
 namespace {
 
 class HistoryTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = ::testing::TempDir() + "history_test.XXXXXX";
-    ASSERT_NE(mkdtemp(folder_.data()), nullptr);
-    path_ = folder_ + "/history.jsonl";
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   std::unique_ptr<HistoryWriter> Open(int64_t start_step) {
     auto writer = HistoryWriter::Open(path_, start_step, 1'795'242'600'000);
     EXPECT_TRUE(writer.ok()) << writer.status();
@@ -34,7 +26,8 @@ class HistoryTest : public ::testing::Test {
     return *std::move(history);
   }
 
-  std::string folder_, path_;
+  const harness::TemporaryFolder folder_;
+  const std::string path_ = folder_.path() + "/history.jsonl";
 };
 
 TEST_F(HistoryTest, AnAbsentFileIsAnEmptyHistory) { EXPECT_TRUE(Read().losses.empty()); }

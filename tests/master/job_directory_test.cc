@@ -11,6 +11,7 @@
 
 #include "ps/safetensors.h"
 #include "telemetry/file.h"
+#include "tests/harness/temporary_folder.h"
 
 namespace muster::master {
 namespace {
@@ -27,14 +28,6 @@ std::string Message(const absl::Status& status) { return std::string(status.mess
 
 class JobDirectoryTest : public ::testing::Test {
  protected:
-  JobDirectoryTest() : dir_(MakeFolder()) {}
-  ~JobDirectoryTest() override { fs::remove_all(dir_.root()); }
-
-  static std::string MakeFolder() {
-    std::string folder = ::testing::TempDir() + "job_directory_test.XXXXXX";
-    return mkdtemp(folder.data());
-  }
-
   // A part and, with `commit`, its manifest.
   void AddCheckpoint(int64_t step, std::optional<double> accuracy = std::nullopt,
                      bool commit = true) {
@@ -72,7 +65,8 @@ class JobDirectoryTest : public ::testing::Test {
     return best == nullptr ? -1 : best->step;
   }
 
-  const JobDirectory dir_;
+  const harness::TemporaryFolder folder_;
+  const JobDirectory dir_{folder_.path()};
 };
 
 TEST_F(JobDirectoryTest, TheLayoutIsMadeAndMayExist) {

@@ -2,10 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <filesystem>
 #include <fstream>
+
+#include "tests/harness/temporary_folder.h"
 
 namespace muster::master {
 namespace {
@@ -132,15 +132,13 @@ TEST(JobStateTest, ANonFiniteLossIsNull) {
 }
 
 TEST(JobStateTest, FilesAreReadWithTheirPathInErrors) {
-  std::string folder = ::testing::TempDir() + "job_state_test.XXXXXX";
-  ASSERT_NE(mkdtemp(folder.data()), nullptr);
-  const std::string path = folder + "/state.json";
+  const harness::TemporaryFolder folder;
+  const std::string path = folder.path() + "/state.json";
   ASSERT_TRUE(WriteJobState(path, NineWorkers()).ok());
   EXPECT_EQ(ReadJobState(path)->step, 400);
   std::ofstream(path) << "{";
   EXPECT_THAT(Message(ReadJobState(path).status()), HasSubstr(path));
-  EXPECT_TRUE(absl::IsNotFound(ReadJobState(folder + "/none").status()));
-  std::filesystem::remove_all(folder);
+  EXPECT_TRUE(absl::IsNotFound(ReadJobState(folder.path() + "/none").status()));
 }
 
 }  // namespace

@@ -12,6 +12,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "tests/harness/temporary_folder.h"
+
 namespace muster::ps {
 namespace {
 
@@ -47,12 +49,7 @@ class CheckpointTest : public testing::Test {
                                 {.name = "conv/b", .shape = {3}},
                                 {.name = "dense.w", .shape = {200, 100}},
                                 {.name = "scalar", .shape = {}}});
-    directory_ = testing::TempDir() + "checkpoint_test_" +
-                 testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::remove_all(directory_);
-    std::filesystem::create_directories(directory_);
   }
-  ~CheckpointTest() override { std::filesystem::remove_all(directory_); }
 
   std::vector<std::string> Save(int servers, int64_t clock = 12) {
     const Partition partition = MakePartition(table_, servers);
@@ -97,7 +94,8 @@ class CheckpointTest : public testing::Test {
   }
 
   ParamTable table_;
-  std::string directory_;
+  const harness::TemporaryFolder temporary_;
+  const std::string directory_ = temporary_.path();
 };
 
 TEST_F(CheckpointTest, AnyNumberOfPartsBecomesAnyNumberOfSlices) {

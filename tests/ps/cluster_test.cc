@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
 #include <memory>
 #include <random>
 #include <thread>
@@ -12,6 +11,7 @@
 #include "ps/checkpoint.h"
 #include "ps/client.h"
 #include "telemetry/mutex.h"
+#include "tests/harness/temporary_folder.h"
 #include "tests/ps/servers.h"
 
 namespace muster::ps {
@@ -194,8 +194,8 @@ class CutLog {
 
 TEST(BspClusterTest, ACutIsTheStateAtItsClockAndResumesAnywhereToTheSameBits) {
   const ParamTable table = MakeTable();
-  const std::string directory = testing::TempDir() + "cluster_test_cut";
-  std::filesystem::remove_all(directory);
+  const harness::TemporaryFolder temporary;
+  const std::string& directory = temporary.path();
   const std::vector<std::vector<int32_t>> leases = {{0, 2}, {1}};
   JobOptions job = {.replicas = 3, .optimizer = "adam", .learning_rate = 0.01f};
 
@@ -228,20 +228,17 @@ TEST(BspClusterTest, ACutIsTheStateAtItsClockAndResumesAnywhereToTheSameBits) {
       ASSERT_EQ(resumed, uninterrupted) << from << " to " << to;
     }
   }
-  std::filesystem::remove_all(directory);
 }
 
 TEST(BspClusterTest, AServerWithoutSlicesSavesAnEmptyPart) {
   const ParamTable table = *ParamTable::Make({{.name = "w", .shape = {3}}});
-  const std::string directory = testing::TempDir() + "cluster_test_empty";
-  std::filesystem::remove_all(directory);
+  const harness::TemporaryFolder directory;
   CutLog cuts;
   Servers cluster(table, {.servers = 3}, cuts.events());
   cluster.Initialize();
-  cluster.CutAt(0, directory);
+  cluster.CutAt(0, directory.path());
   const auto saved = ReadFullParams(cuts.Await(3), table);
   EXPECT_TRUE(saved.ok()) << saved.status();
-  std::filesystem::remove_all(directory);
 }
 
 TEST(BspClusterTest, ALeaseThatIsRedoneByAnotherChangesNothing) {

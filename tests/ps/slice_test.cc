@@ -5,9 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
 #include <limits>
 
+#include "tests/harness/temporary_folder.h"
 #include "tests/ps/fakes.h"
 
 namespace muster::ps {
@@ -369,8 +369,8 @@ TEST_F(SliceTest, StatisticsAreAveragedAndFoldedIntoAnEma) {
 }
 
 TEST_F(SliceTest, CutsAreTakenAtTheirClockAndReportedWhenItHasPassed) {
-  const std::string directory = testing::TempDir() + "slice_test_cut";
-  std::filesystem::remove_all(directory);
+  const harness::TemporaryFolder temporary;
+  const std::string& directory = temporary.path();
   Make("BSP", 1);
   slice_->OnCut(cuts_->Begin(1, directory, 1));
   slice_->OnCut(cuts_->Begin(0, directory + "/now", 1));
@@ -387,7 +387,6 @@ TEST_F(SliceTest, CutsAreTakenAtTheirClockAndReportedWhenItHasPassed) {
   EXPECT_EQ((*start)[0], 1);
   EXPECT_EQ((*first)[0], 0);
   EXPECT_EQ(cuts_done_[2].status.message(), "cannot save clock 2: 'w'[0:2] is at clock 3 already");
-  std::filesystem::remove_all(directory);
 }
 
 TEST_F(SliceTest, ACutIntoAFolderThatCannotBeMadeIsAnErrorAndTrainingGoesOn) {

@@ -1,7 +1,6 @@
 #include "telemetry/tensorboard.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <filesystem>
@@ -11,6 +10,7 @@
 #include "telemetry/crc32c.h"
 #include "telemetry/event.pb.h"
 #include "telemetry/file.h"
+#include "tests/harness/temporary_folder.h"
 
 namespace muster {
 namespace {
@@ -63,16 +63,8 @@ std::vector<Event> ReadEvents(const std::string& path) {
 
 class TensorboardTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "tensorboard_test.XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern + "/summaries";
-  }
-  void TearDown() override {
-    std::filesystem::remove_all(std::filesystem::path(folder_).parent_path());
-  }
-
-  std::string folder_;
+  const harness::TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path() + "/summaries";
 };
 
 TEST_F(TensorboardTest, AFileBeginsWithItsVersionAndHoldsTheScalars) {

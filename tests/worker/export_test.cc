@@ -15,6 +15,7 @@
 #include "kernels/philox.h"
 #include "telemetry/file.h"
 #include "tests/harness/onnx_runtime.h"
+#include "tests/harness/temporary_folder.h"
 #include "worker/onnx/builder.h"
 
 namespace muster::worker {
@@ -117,12 +118,10 @@ class DifferencesModule : public SmallModule {
 class ExportTest : public ::testing::Test {
  protected:
   ExportTest() {
-    std::filesystem::remove_all(folder_);
     for (size_t i = 0; i < weights_.size(); ++i) {
       weights_[i] = 2 * UniformFloat(Philox(DeriveKey(3, 1), i)[0]) - 1;
     }
   }
-  ~ExportTest() override { std::filesystem::remove_all(folder_); }
 
   // What our own inference makes of `inputs` [kInputs].
   std::vector<double> OwnProbabilities(const Values& inputs) {
@@ -138,7 +137,8 @@ class ExportTest : public ::testing::Test {
   }
   std::string Text(const std::string& name) { return *ReadFile(folder_ + "/" + name); }
 
-  const std::string folder_ = testing::TempDir() + "/export_test/a/b";
+  const harness::TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path() + "/a/b";
   const ps::ParamTable table_ = *ps::ParamTable::Make(SmallModel(true).params());
   Values weights_ = Values(table_.arena_size());
 };
@@ -217,12 +217,11 @@ TEST_F(ExportTest, AModelWithoutDescribedLayersIsUnimplementedAndLeavesNothing) 
 }
 
 TEST_F(ExportTest, AFolderThatCannotBeMadeIsNamed) {
-  const std::string file = testing::TempDir() + "/export_test_file";
+  const std::string file = temporary_.path() + "/file";
   std::ofstream(file) << "in the way";
   const auto path = ExportModel(SmallModule(), table_, weights_, file + "/export");
   EXPECT_FALSE(path.ok());
   EXPECT_THAT(std::string(path.status().message()), HasSubstr(file + "/export"));
-  std::filesystem::remove(file);
 }
 
 }  // namespace

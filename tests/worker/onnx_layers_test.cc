@@ -4,12 +4,12 @@
 #include <onnx/onnx_pb.h>
 
 #include <cmath>
-#include <filesystem>
 #include <limits>
 
 #include "kernels/philox.h"
 #include "telemetry/file.h"
 #include "tests/harness/onnx_runtime.h"
+#include "tests/harness/temporary_folder.h"
 #include "worker/onnx/layers.h"
 
 namespace muster::worker {
@@ -78,12 +78,6 @@ class OnnxLayers : public ::testing::Test {
  protected:
   void SetUp() override {
     if (const std::string why = harness::OnnxRuntimeMissing(); !why.empty()) GTEST_SKIP() << why;
-    directory_ = testing::TempDir() + "/onnx_layers_" +
-                 testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::create_directories(directory_);
-  }
-  void TearDown() override {
-    if (!directory_.empty()) std::filesystem::remove_all(directory_);
   }
 
   // Both samples of `inputs` through the layers, by the foreign runtime.
@@ -100,7 +94,8 @@ class OnnxLayers : public ::testing::Test {
     return rows.ok() ? *rows : std::vector<Values>(inputs.size());
   }
 
-  std::string directory_;
+  const harness::TemporaryFolder temporary_;
+  const std::string directory_ = temporary_.path();
 };
 
 // |x| ≤ 1 and |w| ≤ 1: `terms` products and sums, each rounded once.

@@ -14,6 +14,7 @@
 #include "kernels/philox.h"
 #include "telemetry/file.h"
 #include "tests/harness/clips.h"
+#include "tests/harness/temporary_folder.h"
 #include "worker/export.h"
 #include "worker/modules/speech_commands/wav.h"
 
@@ -59,7 +60,6 @@ double Spread(const Values& logits) {
 class SpeechModelTest : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    std::filesystem::create_directories(folder_);
     const auto type = FindModule("speech_commands");
     ASSERT_TRUE(type.ok()) << type.status();
     const std::vector<std::string> args = {"--model_architecture=" + GetParam()};
@@ -78,7 +78,6 @@ class SpeechModelTest : public ::testing::TestWithParam<std::string> {
     }
     SpreadLogits();
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   Values Logits(const std::string& file) {
     Values input(model_->input_size()), logits(model_->num_classes());
@@ -102,7 +101,8 @@ class SpeechModelTest : public ::testing::TestWithParam<std::string> {
   }
 
   static constexpr int kVoice = 5;  // of the clips: "a vowel in a room"
-  const std::string folder_ = testing::TempDir() + "/speech_model_" + GetParam();
+  const harness::TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path();
   const std::unique_ptr<Device> device_ = MakeCpuDevice(1);
   std::unique_ptr<Module> module_;
   std::unique_ptr<Model> model_;
@@ -124,8 +124,8 @@ TEST_P(SpeechModelTest, AForeignRuntimeGivesOurProbabilities) {
     const Values logits = Logits(files_[i]);
     const Values own = Softmax(logits);
     ASSERT_EQ((*rows)[i].size(), own.size());
-    // Where a clip is one tone, channels just above the floor hold little but the rounding of either
-    // side (front_end_onnx_test bounds it).
+    // Where a clip is one tone, channels just above the floor hold little but the rounding of
+    // either side (front_end_onnx_test bounds it).
     const double tolerance = 1e-4, log_tolerance = clips_[i].tone ? 4e-4 : 1e-4;
     const double spread = std::max(1.0, Spread(logits));
     for (size_t c = 0; c < own.size(); ++c) {

@@ -4,10 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <fstream>
 
 #include "kernels/philox.h"
+#include "tests/harness/temporary_folder.h"
 #include "worker/modules/speech_commands/wav.h"
 
 namespace muster::worker {
@@ -18,12 +18,10 @@ using ::testing::StartsWith;
 class ClipTest : public ::testing::Test {
  protected:
   ClipTest() : front_end_(*MfccFrontEnd::Make({})) {
-    std::filesystem::create_directories(folder_);
     for (size_t i = 0; i < samples_.size(); ++i) {
       samples_[i] = static_cast<int16_t>(Philox(DeriveKey(5, 0), i)[0] >> 18);
     }
   }
-  ~ClipTest() override { std::filesystem::remove_all(folder_); }
 
   // The features of `count` samples and silence after them.
   std::vector<float> Expected(size_t count) const {
@@ -45,7 +43,8 @@ class ClipTest : public ::testing::Test {
   }
 
   const MfccFrontEnd front_end_;
-  const std::string folder_ = testing::TempDir() + "/clip_test";
+  const harness::TemporaryFolder temporary_;
+  const std::string folder_ = temporary_.path();
   std::vector<int16_t> samples_ = std::vector<int16_t>(20000);
 };
 

@@ -12,6 +12,7 @@
 #include <map>
 #include <numeric>
 
+#include "tests/harness/temporary_folder.h"
 #include "worker/modules/speech_commands/split.h"
 #include "worker/modules/speech_commands/wav.h"
 
@@ -33,13 +34,9 @@ class Lines : public Log {
 class SpeechDataTest : public testing::Test {
  protected:
   void SetUp() override {
-    dir_ = testing::TempDir() + "/speech_" +
-           testing::UnitTest::GetInstance()->current_test_info()->name();
-    fs::remove_all(dir_);
     settings_.data_dir = dir_;
     settings_.wanted_words = {"yes", "no"};
   }
-  void TearDown() override { fs::remove_all(dir_); }
 
   // `count` clips of one word, each by a voice of its own: a constant level that tells clips apart.
   void AddWord(const std::string& word, int count, int samples = 16000) {
@@ -80,7 +77,8 @@ class SpeechDataTest : public testing::Test {
     return pcm;
   }
 
-  std::string dir_;
+  const harness::TemporaryFolder temporary_;
+  const std::string dir_ = temporary_.path() + "/speech";
   CorpusSettings settings_;
   AugmentSettings augment_;
   Lines log_;

@@ -5,13 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
 #include <limits>
 #include <numbers>
 
 #include "telemetry/file.h"
 #include "tests/harness/clips.h"
 #include "tests/harness/onnx_runtime.h"
+#include "tests/harness/temporary_folder.h"
 
 namespace muster::worker {
 namespace {
@@ -63,9 +63,8 @@ TEST(FrontEndOnnx, AgreesWithTheFrontEndToTheRoundingOfFloat32) {
   const std::string pcm = onnx.AddInput("pcm", {OnnxBuilder::kBatch, kSamples});
   onnx.AddOutput(AddMfccNodes(*front_end, pcm, onnx),
                  {OnnxBuilder::kBatch, front_end->output_size()});
-  const std::string directory = testing::TempDir() + "/front_end_onnx";
-  std::filesystem::create_directories(directory);
-  const std::string model = directory + "/front_end.onnx";
+  const harness::TemporaryFolder directory;
+  const std::string model = directory.path() + "/front_end.onnx";
   ASSERT_TRUE(WriteFileAtomically(model, onnx.Serialize()).ok());
 
   std::vector<std::string> names;
@@ -74,7 +73,7 @@ TEST(FrontEndOnnx, AgreesWithTheFrontEndToTheRoundingOfFloat32) {
     names.push_back(clip.name);
     clips.push_back(clip.pcm());
   }
-  const auto rows = harness::RunOnnxRuntime(model, clips, directory);
+  const auto rows = harness::RunOnnxRuntime(model, clips, directory.path());
   ASSERT_TRUE(rows.ok()) << rows.status();
   ASSERT_EQ(rows->size(), clips.size());
 

@@ -11,6 +11,7 @@
 #include <map>
 #include <set>
 
+#include "tests/harness/temporary_folder.h"
 #include "worker/modules/speech_commands/corpus.h"
 #include "worker/modules/speech_commands/split.h"
 #include "worker/modules/speech_commands/wav.h"
@@ -31,15 +32,10 @@ using Files = std::map<std::string, std::string>;
 class MakerTest : public testing::Test {
  protected:
   void SetUp() override {
-    dir_ = testing::TempDir() + "/maker_" +
-           testing::UnitTest::GetInstance()->current_test_info()->name();
-    fs::remove_all(dir_);
-    fs::create_directories(dir_);
     const char* bin = std::getenv("MUSTER_BIN");
     program_ = std::string(bin == nullptr ? "build/bin" : bin) + "/make_speech_data";
     ASSERT_TRUE(fs::exists(program_)) << program_ << " is not built";
   }
-  void TearDown() override { fs::remove_all(dir_); }
 
   Result Run(const std::string& args) const {
     const std::string command = program_ + " --noise-seconds 3 " + args + " 2>&1";
@@ -61,7 +57,9 @@ class MakerTest : public testing::Test {
     return files;
   }
 
-  std::string dir_, program_;
+  const harness::TemporaryFolder temporary_;
+  const std::string dir_ = temporary_.path();
+  std::string program_;
 };
 
 TEST_F(MakerTest, TheSameBytesWhateverTheProcesses) {

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "kernels/device.h"
+#include "tests/harness/temporary_folder.h"
 #include "worker/modules/speech_commands/wav.h"
 #include "worker/onnx/builder.h"
 
@@ -21,9 +22,6 @@ using testing::HasSubstr;
 class SpeechModuleTest : public testing::Test {
  protected:
   void SetUp() override {
-    dir_ = testing::TempDir() + "/module_" +
-           testing::UnitTest::GetInstance()->current_test_info()->name();
-    fs::remove_all(dir_);
     for (const char* word : {"yes", "no"}) {
       fs::create_directories(dir_ + "/" + word);
       for (uint32_t i = 0; i < 60; ++i) {
@@ -34,7 +32,6 @@ class SpeechModuleTest : public testing::Test {
       }
     }
   }
-  void TearDown() override { fs::remove_all(dir_); }
 
   std::unique_ptr<Module> Make(std::vector<std::string> args = {}) const {
     const auto type = FindModule("speech_commands.train");
@@ -47,7 +44,8 @@ class SpeechModuleTest : public testing::Test {
     return *std::move(module);
   }
 
-  std::string dir_;
+  const harness::TemporaryFolder temporary_;
+  const std::string dir_ = temporary_.path();
   std::unique_ptr<Log> log_ = Log::Discard();
 };
 

@@ -10,6 +10,8 @@
 #include <fstream>
 #include <random>
 
+#include "tests/harness/temporary_folder.h"
+
 namespace muster::worker {
 namespace {
 
@@ -18,16 +20,10 @@ using testing::HasSubstr;
 class WavTest : public testing::Test {
  protected:
   void SetUp() override {
-    dir_ = testing::TempDir() + "/wav_" +
-           testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::remove_all(dir_);
-    std::filesystem::create_directories(dir_);
-    path_ = dir_ + "/clip.wav";
     for (size_t i = 0; i < samples_.size(); ++i) {
       samples_[i] = static_cast<int16_t>(i * 7919);
     }
   }
-  void TearDown() override { std::filesystem::remove_all(dir_); }
 
   void WriteWithSndfile(int format, int channels, int rate) {
     SF_INFO info = {};
@@ -58,7 +54,8 @@ class WavTest : public testing::Test {
     return message.substr(std::min(message.size(), path_.size() + 2));
   }
 
-  std::string dir_, path_;
+  const harness::TemporaryFolder temporary_;
+  const std::string dir_ = temporary_.path(), path_ = dir_ + "/clip.wav";
   std::vector<int16_t> samples_ = std::vector<int16_t>(16000);
 };
 
