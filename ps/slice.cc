@@ -100,20 +100,22 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
       Hold(peer, std::move(message));
       return;
     case Verdict::kFold:
-    case Verdict::kApply:
-      if (!Sum(message.payload)) {
-        message.payload = {};
-        RefuseNonFinite(*peer, header);
+    case Verdict::kApply: {
+      const StepInfo info = MakeStepInfo(staleness, global_step);
+      const bool finite = Add(message.payload, verdict, info);
+      message.payload = {};
+      if (!finite) {
+        RefuseNonFinite(*peer, header, verdict);
         return;
       }
-      message.payload = {};
       ++clock;
       Count(context_.counters->pushes);
       Count(context_.counters->bytes_in, slice_.size * int64_t{sizeof(float)});
       context_.outbox->Send(*peer, AckMessage(header, AckCode::kConsumed));
-      Fold(verdict, staleness, global_step);
+      Fold(verdict, info);
       FoldHeld(staleness, global_step);
       break;
+    }
   }
   if (wants) {
     const bool in_place = context_.policy->exact() && verdict != Verdict::kDrop;
@@ -159,19 +161,39 @@ std::span<float> Slice::View(const Buffer& buffer) const {
   return {buffer.get(), static_cast<size_t>(slice_.size)};
 }
 
-bool Slice::Sum(const rpc::Payload& gradient) {
-  const bool first = state_.next_replica == 0;
-  float* sum = sum_.get();
+bool Slice::Add(const rpc::Payload& gradient, Verdict verdict, const StepInfo& info) {
+  const bool first = state_.next_replica == 0, update = Fused(verdict);
   return ForEachRun(gradient, kQuantum, [&](int64_t begin, const std::byte* src, int64_t n) {
-    if (!(first ? CopyInto(sum + begin, src, n) : AddInto(sum + begin, src, n))) return false;
+    // A gradient that is alone and used at once need not be kept: the same quantum of memory, which
+    // stays in the cache, takes all its runs.
+    float* sum = sum_.get() + (first && update ? 0 : begin);
+    if (!(first ? CopyInto(sum, src, n) : AddInto(sum, src, n))) return false;
+    if (update) Update(info, state_.next_replica + 1, begin, {sum, static_cast<size_t>(n)});
     if (big_) context_.yield();
     return true;
   });
 }
 
-void Slice::Fold(Verdict verdict, int64_t staleness, int64_t global_step) {
+bool Slice::Fused(Verdict verdict) const {
+  return verdict == Verdict::kApply && context_.policy->exact();
+}
+
+void Slice::Fold(Verdict verdict, const StepInfo& info) {
   ++state_.next_replica;
-  if (verdict == Verdict::kApply) Apply(staleness, global_step);
+  if (verdict != Verdict::kApply) return;
+  if (!Fused(verdict)) {
+    for (int64_t begin = 0; begin < slice_.size; begin += kQuantum) {
+      const auto size = static_cast<size_t>(std::min(kQuantum, slice_.size - begin));
+      Update(info, state_.next_replica, begin,
+             View(sum_).subspan(static_cast<size_t>(begin), size));
+      if (big_) context_.yield();
+    }
+  }
+  front_ = 1 - front_;
+  ++state_.version;
+  state_.next_replica = 0;
+  oldest_version_ = std::max(oldest_version_, state_.version - 1);
+  Count(context_.counters->applies);
 }
 
 StepInfo Slice::MakeStepInfo(int64_t staleness, int64_t global_step) const {
@@ -186,32 +208,20 @@ StepInfo Slice::MakeStepInfo(int64_t staleness, int64_t global_step) const {
 
 // Statistics: n of V replicas' values move the average n/V of the way that all V would.
 //   w_next = w + (1 - momentum) * n * scale * (sum / n - w),   scale = 1 / V
-void Slice::Apply(int64_t staleness, int64_t global_step) {
-  const StepInfo info = MakeStepInfo(staleness, global_step);
-  const int n = state_.next_replica;
-  const bool all = n == context_.options->num_replicas;
-  const float share = all ? 1.0f : static_cast<float>(n) * info.scale;
-  for (int64_t begin = 0; begin < slice_.size; begin += kQuantum) {
-    const auto at = static_cast<size_t>(begin);
-    const auto size = static_cast<size_t>(std::min(kQuantum, slice_.size - begin));
-    const std::span<const float> sum = View(sum_).subspan(at, size);
-    const std::span<const float> w = View(weights_[front_]).subspan(at, size);
-    const std::span<float> next = View(weights_[1 - front_]).subspan(at, size);
-    if (spec().kind == ParamSpec::Kind::kStatistic) {
-      EmaUpdate(sum.data(), w.data(), next.data(), static_cast<int64_t>(size),
-                1.0f / static_cast<float>(n), (1 - spec().momentum) * share);
-    } else {
-      std::vector<std::span<float>> slots;
-      for (const Buffer& slot : slots_) slots.push_back(View(slot).subspan(at, size));
-      context_.optimizer->Apply(info, sum, w, next, slots);
-    }
-    if (big_) context_.yield();
+void Slice::Update(const StepInfo& info, int n, int64_t begin, std::span<const float> sum) {
+  const auto at = static_cast<size_t>(begin);
+  const std::span<const float> w = View(weights_[front_]).subspan(at, sum.size());
+  const std::span<float> next = View(weights_[1 - front_]).subspan(at, sum.size());
+  if (spec().kind == ParamSpec::Kind::kStatistic) {
+    const bool all = n == context_.options->num_replicas;
+    const float share = all ? 1.0f : static_cast<float>(n) * info.scale;
+    EmaUpdate(sum.data(), w.data(), next.data(), static_cast<int64_t>(sum.size()),
+              1.0f / static_cast<float>(n), (1 - spec().momentum) * share);
+    return;
   }
-  front_ = 1 - front_;
-  ++state_.version;
-  state_.next_replica = 0;
-  oldest_version_ = std::max(oldest_version_, state_.version - 1);
-  Count(context_.counters->applies);
+  std::vector<std::span<float>> slots;
+  for (const Buffer& slot : slots_) slots.push_back(View(slot).subspan(at, sum.size()));
+  context_.optimizer->Apply(info, sum, w, next, slots);
 }
 
 void Slice::Hold(const std::shared_ptr<Peer>& peer, rpc::Message message) {
@@ -250,14 +260,15 @@ void Slice::FoldHeld(int64_t staleness, int64_t global_step) {
       ++it;
       continue;
     }
-    const bool finite = Sum(gradient->payload);
+    const StepInfo info = MakeStepInfo(staleness, global_step);
+    const bool finite = Add(gradient->payload, verdict, info);
     held_.erase(it);
     context_.held->Release(*gradient, /*answer=*/finite);
     if (!finite) {
-      RefuseNonFinite(*gradient->peer, header);
+      RefuseNonFinite(*gradient->peer, header, verdict);
       return;
     }
-    Fold(verdict, staleness, global_step);
+    Fold(verdict, info);
     it = held_.begin();
   }
 }
@@ -275,7 +286,7 @@ rpc::Header Slice::HeaderOf(const Reader& reader) const {
   return PullMessage(id_, reader.replica, reader.clock, reader.version, reader.all_at_clock).header;
 }
 
-void Slice::RefuseNonFinite(const Peer& peer, const rpc::Header& header) {
+void Slice::RefuseNonFinite(const Peer& peer, const rpc::Header& header, Verdict verdict) {
   const absl::Status status = absl::InvalidArgumentError(
       fmt::format("the gradient of {} at step {} from replica {} holds a value that is not finite, "
                   "or makes the sum overflow; lower the learning rate, or look at that replica's "
@@ -283,9 +294,9 @@ void Slice::RefuseNonFinite(const Peer& peer, const rpc::Header& header) {
                   Name(), header.step, header.replica));
   Refuse(peer, header, status);
   // A first gradient is only copied, and its replica may push again. Not so when it was added to
-  // others, or had been counted as held.
+  // others, had been counted as held, or its finite part has changed the slots.
   const bool counted = state_.clocks[header.replica] > header.step;
-  if (state_.next_replica > 0 || counted) Poison(status);
+  if (state_.next_replica > 0 || counted || Fused(verdict)) Poison(status);
   if (context_.events->on_bad_push) context_.events->on_bad_push(status);
 }
 

@@ -87,12 +87,18 @@ class Slice {
   Buffer MakeBuffer() const;
   std::span<float> View(const Buffer& buffer) const;
 
-  // Adds the gradient to the sum of the step (the first one of it is copied). False when it is not
-  // finite.
-  bool Sum(const rpc::Payload& gradient);
-  // Counts a summed gradient; with kApply updates the weights.
-  void Fold(Verdict verdict, int64_t staleness, int64_t global_step);
-  void Apply(int64_t staleness, int64_t global_step);
+  // Adds the gradient to the sum of the step (the first one of it is copied); where the update is
+  // Fused, each run of the sum updates the weights while it is in the cache. False when the
+  // gradient is not finite.
+  bool Add(const rpc::Payload& gradient, Verdict verdict, const StepInfo& info);
+  // Whether Add updates the weights too. Not under SSP and ASYNC, where a gradient that is not
+  // finite is refused whole and the others go on.
+  bool Fused(Verdict verdict) const;
+  // Counts an added gradient; with kApply the next version is there.
+  void Fold(Verdict verdict, const StepInfo& info);
+  // The optimizer's step for the elements from `begin` on, whose gradients' sum over n replicas is
+  // `sum`.
+  void Update(const StepInfo& info, int n, int64_t begin, std::span<const float> sum);
   StepInfo MakeStepInfo(int64_t staleness, int64_t global_step) const;
   void Hold(const std::shared_ptr<Peer>& peer, rpc::Message message);
   // Folds the held gradients whose turn has come.
@@ -102,7 +108,7 @@ class Slice {
   // What a reader asked, for the answer to echo.
   rpc::Header HeaderOf(const Reader& reader) const;
   void Refuse(const Peer& peer, const rpc::Header& header, const absl::Status& status);
-  void RefuseNonFinite(const Peer& peer, const rpc::Header& header);
+  void RefuseNonFinite(const Peer& peer, const rpc::Header& header, Verdict verdict);
   void Poison(absl::Status status);
 
   // Answers whoever can be answered; refuses the newest when too many are left.

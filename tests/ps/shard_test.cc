@@ -107,11 +107,11 @@ TEST_F(ShardTest, ASmallSliceIsServedBetweenTheQuantaOfABigOne) {
   Push(0, 0);
   const std::vector<rpc::Header> sent = stream_->Await(4);
   EXPECT_EQ(sent[0].type, rpc::MessageType::kAck);
-  EXPECT_EQ(sent[0].slice, 0u);
-  EXPECT_EQ(sent[1].type, rpc::MessageType::kAck);
-  EXPECT_EQ(sent[1].slice, static_cast<uint32_t>(small_));
-  EXPECT_EQ(sent[2].type, rpc::MessageType::kParams);
-  EXPECT_EQ(sent[2].slice, static_cast<uint32_t>(small_)) << "before the big one's parameters";
+  EXPECT_EQ(sent[0].slice, static_cast<uint32_t>(small_));
+  EXPECT_EQ(sent[1].type, rpc::MessageType::kParams);
+  EXPECT_EQ(sent[1].slice, static_cast<uint32_t>(small_)) << "before the big one is done";
+  EXPECT_EQ(sent[2].type, rpc::MessageType::kAck);
+  EXPECT_EQ(sent[2].slice, 0u);
   EXPECT_EQ(sent[3].type, rpc::MessageType::kParams);
   EXPECT_EQ(sent[3].slice, 0u);
 }

@@ -260,6 +260,19 @@ TEST_F(SliceTest, ANonFiniteGradientAmongOthersStopsTheSliceAndKeepsItsWeights) 
   EXPECT_EQ(counters_.Read().applies, 0);
 }
 
+// The last gradient of a step is used while it is added: what came before the bad value has changed
+// the optimizer's slots.
+TEST_F(SliceTest, ANonFiniteLastGradientStopsTheSliceAndKeepsItsWeights) {
+  Make("BSP", 1);
+  Push(0, 0, {2, kNan});
+  EXPECT_EQ(bad_.size(), 1u);
+  EXPECT_THAT(Heard(0), ElementsAre(HasSubstr("error: the gradient of 'w'[0:2] at step 0")));
+  Push(0, 0, {2, 2});
+  EXPECT_THAT(Heard(0), ElementsAre(HasSubstr("error: the gradient of 'w'[0:2] at step 0")));
+  Pull(0, 0, 0);
+  EXPECT_THAT(Heard(0), ElementsAre("params 0 v0: 1 1"));
+}
+
 TEST_F(SliceTest, ANonFiniteHeldGradientIsNamedWhenItsTurnComes) {
   Make("BSP", 3);
   Push(1, 0, {kNan, 0});
