@@ -198,11 +198,18 @@ void Follower::OnInterrupt(int64_t now_ms) {
 void Follower::OnTick(int64_t now_ms) {
   if (phase_ == Phase::kFollowing) {
     for (size_t i = 0; i < roles_.size(); ++i) {
-      const RoleState& role = roles_[i];
-      if (!role.started || role.registered ||
-          now_ms < role.started_ms + options_.start_timeout_ms) {
-        continue;
+      RoleState& role = roles_[i];
+      if (!role.started || role.registered) continue;
+      if (!role.warned && now_ms >= role.started_ms + options_.start_warning_ms) {
+        role.warned = true;
+        messages_.push_back(fmt::format(
+            "warning: {} has not {} for {}{}; the job waits for it until {} after its start "
+            "(cluster.startTimeoutS)",
+            Name(i), i == 0 ? "begun to listen" : "registered with the master",
+            FormatDuration(options_.start_warning_ms), Sized(i),
+            FormatDuration(options_.start_timeout_ms)));
       }
+      if (now_ms < role.started_ms + options_.start_timeout_ms) continue;
       Suspect({fmt::format("{} did not {} within {} of its start{}; more time: "
                            "cluster.startTimeoutS",
                            Name(i), i == 0 ? "listen" : "register with the master",
@@ -245,7 +252,9 @@ int64_t Follower::NextDeadline() const {
   int64_t next = kNever;
   for (const RoleState& role : roles_) {
     if (role.started && !role.registered) {
-      next = std::min(next, role.started_ms + options_.start_timeout_ms);
+      next = std::min(next, role.started_ms + (role.warned ? options_.start_timeout_ms
+                                                           : std::min(options_.start_warning_ms,
+                                                                      options_.start_timeout_ms)));
     }
   }
   if (options_.max_running_ms > 0 && running_ms_ != 0) {

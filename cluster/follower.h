@@ -34,6 +34,7 @@ struct FollowerOptions {
   std::string job_id;
   std::vector<Role> roles;            // the master first
   int64_t start_timeout_ms = 60'000;  // for each role to register, from its start
+  int64_t start_warning_ms = 4'000;   // after which one that has not registered is named
   int64_t max_running_ms = 0;         // from RUNNING on; 0: no limit
   int64_t settle_ms = 300;  // between the first sign of a failure and its judgement: causes arrive
                             // after consequences
@@ -88,7 +89,7 @@ class Follower {
  private:
   enum class Phase { kFollowing, kDraining, kEnding, kSettling, kTerminating, kKilling };
   struct RoleState {
-    bool started = false, registered = false, ready = false;
+    bool started = false, registered = false, ready = false, warned = false;
     int64_t started_ms = 0;
     std::optional<ExitStatus> exit;
   };

@@ -107,13 +107,22 @@ TEST(FollowerTest, RolesThatAreLostBecauseTheMasterCrashedDoNotTakeTheBlame) {
   EXPECT_THAT(follower.failure()->text, HasSubstr("master-0 was killed by signal 11"));
 }
 
-TEST(FollowerTest, ARoleThatNeverRegistersIsNamedWhenItsTimeIsOver) {
+TEST(FollowerTest, ARoleThatNeverRegistersIsNamedSoonAndFailsTheJobWhenItsTimeIsOver) {
   Follower follower(Options(), 0);
   follower.OnStarted(0, 0);
-  EXPECT_EQ(follower.NextDeadline(), 60'000);
+  EXPECT_EQ(follower.NextDeadline(), 4'000);
   follower.OnLine(master::ListeningLine{"127.0.0.1:1"}, 5);
   for (size_t role : {1, 2}) follower.OnStarted(role, 10);
   follower.OnLine(master::ReplicaLine{.role = "worker", .index = 0, .state = "REGISTERED"}, 50);
+  EXPECT_EQ(follower.NextDeadline(), 4'010);
+  follower.OnTick(4'010);
+  EXPECT_THAT(
+      follower.TakeMessages(),
+      ElementsAre("warning: ps-0 has not registered with the master for 4 s (asked for by "
+                  "trainingInput.parameterServerCount); the job waits for it until 1 min 00 "
+                  "s after its start (cluster.startTimeoutS)"));
+  follower.OnTick(5'000);
+  EXPECT_THAT(follower.TakeMessages(), IsEmpty()) << "it was said";
   EXPECT_EQ(follower.NextDeadline(), 60'010);
   follower.OnTick(60'009);
   EXPECT_FALSE(follower.failure().has_value());
