@@ -6,25 +6,20 @@
 // and adds. Rounds of both are interleaved; what counts is the ratio within a round.
 //
 // bench_stream [--smoke]
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <netinet/tcp.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cstring>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "bench/raw_tcp.h"
 #include "ps/wire.h"
 #include "rpc/allocator.h"
 #include "rpc/grpc_transport.h"
@@ -34,51 +29,9 @@
 namespace muster {
 namespace {
 
-constexpr size_t kPoolBytes = 64 << 20;
-constexpr size_t kMaxSlice = 16 << 20;
-constexpr size_t kChunkFloats = 32 << 10;  // of raw TCP's receive buffer: 128 KiB
+using namespace bench;
 
 rpc::Hello SelfHello() { return {rpc::kProtocolVersion, "bench", "bench", "params", "bench", 0}; }
-
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-void Add(std::vector<float>& sum, int64_t begin, const std::byte* src, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    float value;
-    std::memcpy(&value, src + i * sizeof(float), sizeof(float));
-    sum[begin + i] += value;
-  }
-}
-
-void MustSend(int fd, iovec* parts, int count) {
-  while (count > 0) {
-    const ssize_t sent = writev(fd, parts, count);
-    CHECK(sent > 0);
-    size_t left = static_cast<size_t>(sent);
-    while (count > 0 && left >= parts->iov_len) {
-      left -= parts->iov_len;
-      ++parts;
-      --count;
-    }
-    if (count > 0) {
-      parts->iov_base = static_cast<char*>(parts->iov_base) + left;
-      parts->iov_len -= left;
-    }
-  }
-}
-
-bool Receive(int fd, void* to, size_t size) {
-  return recv(fd, to, size, MSG_WAITALL) == ssize_t(size);
-}
-
-void TuneSocket(int fd) {
-  const int one = 1;
-  CHECK_EQ(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
-  // As the transport does on loopback; where the kernel has no cubic both use its default.
-  (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
-}
 
 // The child.
 
@@ -97,45 +50,14 @@ class SummingHandler : public rpc::StreamHandler {
 
  private:
   const std::shared_ptr<rpc::Stream> stream_;
-  std::vector<float> sum_ = std::vector<float>(kMaxSlice / sizeof(float));
+  std::vector<float> sum_ = std::vector<float>(kMaxSliceBytes / sizeof(float));
 };
-
-void ServeTcp(int listening) {
-  std::vector<float> sum(kMaxSlice / sizeof(float));
-  std::vector<float> chunk(kChunkFloats);
-  for (;;) {
-    const int fd = accept4(listening, nullptr, nullptr, SOCK_CLOEXEC);
-    CHECK(fd >= 0);
-    TuneSocket(fd);
-    rpc::Header header;
-    while (Receive(fd, &header, sizeof(header))) {
-      // In chunks that are still in the cache when they are added.
-      const size_t floats = header.payload_bytes / sizeof(float);
-      for (size_t begin = 0; begin < floats; begin += chunk.size()) {
-        const size_t n = std::min(chunk.size(), floats - begin);
-        CHECK(Receive(fd, chunk.data(), n * sizeof(float)));
-        Add(sum, static_cast<int64_t>(begin), reinterpret_cast<const std::byte*>(chunk.data()),
-            static_cast<int64_t>(n));
-      }
-      header.payload_bytes = 0;
-      iovec answer = {&header, sizeof(header)};
-      MustSend(fd, &answer, 1);
-    }
-    close(fd);
-  }
-}
 
 // Prints "<tcp port> <gRPC address>" and serves until the parent is gone.
 int Child() {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  const int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  TuneSocket(listening);
-  sockaddr_in self = {.sin_family = AF_INET};
-  self.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(self);
-  CHECK_EQ(bind(listening, reinterpret_cast<sockaddr*>(&self), size), 0);
-  CHECK_EQ(listen(listening, 4), 0);
-  CHECK_EQ(getsockname(listening, reinterpret_cast<sockaddr*>(&self), &size), 0);
+  int port = 0;
+  const int listening = ListenTcp(&port);
   auto log = Log::ToStderr("child");
   auto transport = rpc::MakeGrpcTransport({}, *log);
   CHECK(transport.ok());
@@ -146,7 +68,7 @@ int Child() {
                                      std::make_unique<SummingHandler>(std::move(stream)));
                                });
   CHECK(listener.ok());
-  fmt::print("{} {}\n", ntohs(self.sin_port), (*listener)->address());
+  fmt::print("{} {}\n", port, (*listener)->address());
   std::fflush(stdout);
   ServeTcp(listening);
   return 0;
@@ -158,20 +80,6 @@ struct Load {
   const char* name;
   size_t bytes;   // of one slice
   size_t window;  // slices in flight
-};
-
-// Slices one after another through a pool that no cache holds.
-class Pool {
- public:
-  std::span<const std::byte> Next(size_t bytes) {
-    if (at_ + bytes > pool_.size()) at_ = 0;
-    at_ += bytes;
-    return std::span(pool_).subspan(at_ - bytes, bytes);
-  }
-
- private:
-  std::vector<std::byte> pool_ = std::vector<std::byte>(kPoolBytes, std::byte{1});
-  size_t at_ = 0;
 };
 
 class GrpcPusher {
@@ -232,38 +140,6 @@ class GrpcPusher {
   std::shared_ptr<rpc::Stream> stream_;
 };
 
-class TcpPusher {
- public:
-  explicit TcpPusher(int port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    TuneSocket(fd_);
-    sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK_EQ(connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
-  }
-  ~TcpPusher() { close(fd_); }
-  double Run(const Load& load, double seconds, Pool& pool) {
-    const double begin = Now();
-    int64_t sent = 0, acked = 0;
-    rpc::Header answer;
-    for (; Now() - begin < seconds; ++sent) {
-      for (; sent - acked >= static_cast<int64_t>(load.window); ++acked) {
-        CHECK(Receive(fd_, &answer, sizeof(answer)));
-      }
-      rpc::Header header;
-      header.payload_bytes = load.bytes;
-      const auto bytes = pool.Next(load.bytes);
-      iovec parts[] = {{&header, sizeof(header)},
-                       {const_cast<std::byte*>(bytes.data()), bytes.size()}};
-      MustSend(fd_, parts, 2);
-    }
-    for (; acked < sent; ++acked) CHECK(Receive(fd_, &answer, sizeof(answer)));
-    return sent / (Now() - begin);
-  }
-
- private:
-  const int fd_;
-};
-
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
@@ -273,7 +149,7 @@ void Measure(const Load& load, int rounds, double seconds, TcpPusher& tcp, GrpcP
   Pool pool;
   std::vector<double> raw, ours, ratio;
   for (int round = 0; round < rounds; ++round) {
-    raw.push_back(tcp.Run(load, seconds, pool));
+    raw.push_back(tcp.Run(load.bytes, load.window, seconds, pool));
     ours.push_back(grpc.Run(load, seconds, pool));
     ratio.push_back(ours.back() / raw.back());
   }

@@ -1,0 +1,436 @@
+// What pushing and pulling through a parameter server costs: a real server process and a real
+// worker process on this machine, beside the roofs taken in the same run.
+//
+//   bench_pushpull [--rows NAME,...] [--seconds S] [--rounds N] [--json FILE] [--smoke]
+//
+// Roofs (one thread, working sets of 256 MiB and more, which no cache holds):
+//
+//   sum       GB/s of gradients into `dst += src`
+//   momentum  GB/s of gradients into a Momentum update in one pass over memory
+//   tcp       GB/s of gradients over one loopback TCP connection, summed in 128 KiB chunks
+//
+// Rows, each with its ratio to a roof; rounds of roof and row are interleaved, what counts is the
+// median of the ratios. Every row ends with a look at the parameters: the servers must have counted
+// every gradient exactly once.
+//
+// The server is this program again, started with --serve.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "bench/raw_tcp.h"
+#include "kernels/optimizer_math.h"
+#include "ps/client.h"
+#include "ps/server.h"
+#include "rpc/allocator.h"
+#include "rpc/grpc_transport.h"
+#include "rpc/shared_transport.h"
+#include "telemetry/check.h"
+#include "telemetry/file.h"
+
+namespace muster {
+namespace {
+
+using namespace bench;
+
+constexpr float kRate = 1.0F / 1024;  // learning rate: sums of small integers times it are exact
+
+template <typename T>
+T Must(absl::StatusOr<T> value) {
+  if (!value.ok()) {
+    fmt::print(stderr, "bench_pushpull: {}\n", std::string(value.status().message()));
+    std::exit(1);
+  }
+  return *std::move(value);
+}
+
+// A model and how it is served.
+struct Load {
+  bool shared = false;  // else over the wire
+  int params = 1;
+  int64_t elements = 1;  // of one parameter
+  int replicas = 1;      // all of them leases of the one worker
+  std::string optimizer = "sgd";
+
+  int64_t bytes() const { return params * elements * static_cast<int64_t>(sizeof(float)); }
+  std::vector<std::string> words() const {
+    return {"--serve",
+            fmt::format("--shared={}", shared),
+            fmt::format("--params={}", params),
+            fmt::format("--elements={}", elements),
+            fmt::format("--replicas={}", replicas),
+            fmt::format("--optimizer={}", optimizer)};
+  }
+};
+
+ps::ParamTable TableOf(const Load& load) {
+  std::vector<ps::ParamSpec> specs(load.params);
+  for (int i = 0; i < load.params; ++i) {
+    specs[i].name = fmt::format("p{}", i);
+    specs[i].shape = {load.elements};
+  }
+  return Must(ps::ParamTable::Make(specs));
+}
+
+std::unique_ptr<rpc::Transport> TransportOf(const Load& load, Log& log) {
+  auto grpc = Must(rpc::MakeGrpcTransport({}, log));
+  if (!load.shared) return grpc;
+  return Must(rpc::MakeSharedTransport(std::move(grpc), log));
+}
+
+rpc::Hello HelloOf(const char* role) {
+  return {rpc::kProtocolVersion, "bench", "bench", "params", role, 0};
+}
+
+// Prints its address and serves until the parent is gone.
+int Serve(const Load& load) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const auto log = Log::Discard();
+  const auto transport = TransportOf(load, *log);
+  const ps::ParamTable table = TableOf(load);
+  const ps::Partition partition = ps::MakePartition(table, 1);
+  const auto policy = Must(ps::MakeConsistencyPolicy("BSP", 0));
+  const auto optimizer = Must(ps::MakeOptimizer(load.optimizer, {}));
+  ps::ServerOptions options;
+  options.num_replicas = load.replicas;
+  options.allocate = [&](size_t size) { return transport->Allocate(size); };
+  const auto server = ps::Server::Make(
+      table, partition, *policy, *optimizer, [](int64_t) { return kRate; }, options, {}, *log);
+  CHECK(server->Initialize().ok());
+  const auto listener = Must(transport->Listen("127.0.0.1:0", HelloOf("ps"), server->acceptor()));
+  fmt::print("{}\n", listener->address());
+  std::fflush(stdout);
+  for (;;) pause();
+}
+
+// This program again, with `words`; killed with the object.
+class ChildProcess {
+ public:
+  explicit ChildProcess(std::vector<std::string> words) {
+    int out[2];
+    CHECK_EQ(pipe2(out, O_CLOEXEC), 0);
+    words.insert(words.begin(), "bench_pushpull");
+    std::vector<char*> argv;
+    for (std::string& word : words) argv.push_back(word.data());
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
+    CHECK_EQ(posix_spawn(&pid_, "/proc/self/exe", &actions, nullptr, argv.data(), environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    close(out[1]);
+    char word[64] = {};
+    std::FILE* said = fdopen(out[0], "r");
+    CHECK_EQ(std::fscanf(said, "%63s", word), 1);
+    std::fclose(said);
+    said_ = word;
+  }
+  ~ChildProcess() {
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+  ChildProcess(const ChildProcess&) = delete;
+  ChildProcess& operator=(const ChildProcess&) = delete;
+  // Its first word: where it listens.
+  const std::string& said() const { return said_; }
+
+ private:
+  pid_t pid_ = 0;
+  std::string said_;
+};
+
+// The worker: pushes the same small integers in every step, a different one for each replica.
+class Worker {
+ public:
+  explicit Worker(const Load& load)
+      : load_(load),
+        server_(load.words()),
+        transport_(TransportOf(load, *log_)),
+        table_(TableOf(load)),
+        partition_(ps::MakePartition(table_, 1)),
+        arena_(table_.arena_size()),
+        client_(Must(ps::Client::Connect(*transport_, {server_.said()}, HelloOf("worker"), table_,
+                                         partition_, {}, *log_))) {
+    client_->SetArena(arena_);
+    for (int v = 0; v < load.replicas; ++v) {
+      grads_.push_back(client_->AllocateGradients());
+      std::fill_n(grads_.back().get(), table_.arena_size(), static_cast<float>(v + 1));
+    }
+    Pull();
+  }
+
+  // One step of all replicas; with `pull` the parameters come back.
+  void Step(bool pull) {
+    for (int v = 0; v < load_.replicas; ++v) {
+      const bool want = pull && v + 1 == load_.replicas;
+      for (ps::ParamId p = 0; p < load_.params; ++p) {
+        client_->Push(v, step_, p,
+                      {grads_[v].get() + table_.offset(p), static_cast<size_t>(load_.elements)}, p,
+                      want);
+      }
+      client_->Flush();
+    }
+    ++step_;
+    Wait();
+  }
+  void Pull() {
+    client_->Pull(0, step_, -1);
+    Wait();
+  }
+  // Every gradient was counted once (SGD): w = -kRate * steps * mean of 1 … V.
+  void Check() {
+    Pull();
+    if (load_.optimizer != "sgd") return;
+    const float expected =
+        -kRate * static_cast<float>(step_) * static_cast<float>(load_.replicas + 1) / 2;
+    for (ps::ParamId p = 0; p < load_.params; ++p) {
+      for (int64_t i = 0; i < load_.elements; ++i) {
+        CHECK_EQ(arena_[table_.offset(p) + i], expected);
+      }
+    }
+  }
+  const Load& load() const { return load_; }
+
+ private:
+  void Wait() {
+    if (const absl::Status status = client_->Wait(step_); !status.ok()) {
+      fmt::print(stderr, "bench_pushpull: {}\n", std::string(status.message()));
+      std::exit(1);
+    }
+  }
+
+  const Load load_;
+  const std::unique_ptr<Log> log_ = Log::Discard();
+  const ChildProcess server_;
+  const std::unique_ptr<rpc::Transport> transport_;
+  const ps::ParamTable table_;
+  const ps::Partition partition_;
+  std::vector<float> arena_;
+  std::vector<std::shared_ptr<float[]>> grads_;
+  const std::unique_ptr<ps::Client> client_;  // destroyed first: it borrows all of the above
+  int64_t step_ = 0;
+};
+
+// Calls `once` for about `seconds`; its rate per second.
+double RateOf(double seconds, const std::function<void()>& once) {
+  int64_t n = 0;
+  const double begin = Now();
+  do {
+    once();
+    ++n;
+  } while (Now() - begin < seconds);
+  return static_cast<double>(n) / (Now() - begin);
+}
+
+using Roof = std::function<double(double seconds)>;
+
+constexpr int64_t kRoofElements = (256 << 20) / 4;
+
+// GB/s of gradients.
+Roof SumRoof() {
+  auto dst = std::make_shared<std::vector<float>>(kRoofElements, 1.0F);
+  auto src = std::make_shared<std::vector<float>>(kRoofElements, 2.0F);
+  return [=](double seconds) {
+    return RateOf(seconds, [&] { CHECK(AddInto(dst->data(), src->data(), kRoofElements)); }) *
+           kRoofElements * sizeof(float) / 1e9;
+  };
+}
+
+struct MomentumArrays {
+  std::vector<float> g = std::vector<float>(kRoofElements, 1.0F);
+  std::vector<float> w = g, next = g, slot = g;
+};
+
+Roof MomentumRoof() {
+  auto arrays = std::make_shared<MomentumArrays>();
+  std::shared_ptr<const ps::Optimizer> optimizer = Must(ps::MakeOptimizer("momentum", {}));
+  return [=](double seconds) {
+    ps::StepInfo info;
+    info.learning_rate = kRate;
+    info.scale = 1;
+    auto& [g, w, next, slot] = *arrays;
+    const auto update = [&] {
+      for (int64_t at = 0; at < kRoofElements; at += kQuantum) {
+        const std::span<float> slots[] = {std::span(slot).subspan(at, kQuantum)};
+        optimizer->Apply(info, std::span(g).subspan(at, kQuantum),
+                         std::span(w).subspan(at, kQuantum), std::span(next).subspan(at, kQuantum),
+                         slots);
+      }
+      std::swap(w, next);
+    };
+    return RateOf(seconds, update) * kRoofElements * sizeof(float) / 1e9;
+  };
+}
+
+// Over a connection to a process of its own.
+Roof TcpRoof(int port) {
+  auto pusher = std::make_shared<TcpPusher>(port);
+  auto pool = std::make_shared<Pool>();
+  return [=](double seconds) {
+    constexpr size_t kSlice = 4 << 20;
+    return pusher->Run(kSlice, /*window=*/4, seconds, *pool) * kSlice / 1e9;
+  };
+}
+
+struct Row {
+  const char* name;
+  const char* unit;
+  const char* roof;  // "": none
+  double asked;      // of the ratio, or without a roof of the value
+  Load load;
+  bool push, pull;
+  double scale;  // unit per step
+};
+
+std::vector<Row> Rows(bool smoke) {
+  const int big = smoke ? 2 : 64;  // of 4 MiB: 256 MiB
+  constexpr int64_t k4MiB = (4 << 20) / 4;
+  const double gb = static_cast<double>(big) * (4 << 20) / 1e9;
+  // Eight replicas of 64 MiB each: one copy, six additions, one addition with the update.
+  const Load sum = {.params = std::max(1, big / 4), .elements = k4MiB, .replicas = 8};
+  const Load one = {.params = big, .elements = k4MiB};
+  const Load small = {.params = 400, .elements = 256};
+  const auto shared = [](Load load, const char* optimizer = "sgd") {
+    load.shared = true;
+    load.optimizer = optimizer;
+    return load;
+  };
+  const double sum_gb = static_cast<double>(sum.bytes()) * sum.replicas / 1e9;
+  return {
+      {"shm_push_4m", "GB/s", "sum", 0.85, shared(sum), true, false, sum_gb},
+      {"shm_pushpull_momentum_4m", "GB/s", "momentum", 0.80, shared(one, "momentum"), true, true,
+       gb},
+      {"grpc_push_4m", "GB/s", "tcp", 0.65, sum, true, false, sum_gb},
+      {"grpc_pull_4m", "GB/s", "tcp", 0.65, one, false, true, gb},
+      {"grpc_pushpull_4m", "GB/s", "tcp", 0, one, true, true, 2 * gb},
+      {"small_fused_shm", "M keys/s", "", 5, shared(small), true, true, 400 / 1e6},
+      {"small_fused_grpc", "M keys/s", "", 0.5, small, true, true, 400 / 1e6},
+  };
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+struct Options {
+  std::vector<std::string> rows;
+  double seconds = 0.5;
+  int rounds = 9;
+  std::string json;
+  bool smoke = false;
+};
+
+// The raw TCP server's process. Prints its port.
+int ServeRaw() {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  int port = 0;
+  const int listening = ListenTcp(&port);
+  fmt::print("{}\n", port);
+  std::fflush(stdout);
+  ServeTcp(listening);
+  return 0;
+}
+
+int Measure(const Options& options) {
+  const ChildProcess raw({"--serve-raw"});
+  std::map<std::string, Roof> roofs;
+  const auto roof = [&](const std::string& name) -> const Roof& {
+    if (!roofs.contains(name)) {
+      roofs[name] = name == "sum"        ? SumRoof()
+                    : name == "momentum" ? MomentumRoof()
+                                         : TcpRoof(std::stoi(raw.said()));
+    }
+    return roofs[name];
+  };
+  nlohmann::json all = nlohmann::json::array();
+  fmt::print("{:<26} {:>9} {:<9} {:>9} {:>7}  {:<14} asked\n", "row", "value", "unit", "roof",
+             "ratio", "[least, most]");
+  for (const Row& row : Rows(options.smoke)) {
+    if (!options.rows.empty() && std::ranges::count(options.rows, row.name) == 0) continue;
+    Worker worker(row.load);
+    std::vector<double> values, tops, ratios;
+    for (int round = 0; round <= options.rounds; ++round) {
+      const double top = *row.roof == '\0' ? 1 : roof(row.roof)(options.seconds);
+      const double value = row.scale * RateOf(options.seconds, [&] {
+                             if (row.push) {
+                               worker.Step(row.pull);
+                             } else {
+                               worker.Pull();
+                             }
+                           });
+      if (round == 0) continue;  // first touch of all memory
+      values.push_back(value);
+      tops.push_back(top);
+      ratios.push_back(value / top);
+    }
+    worker.Check();
+    const auto [least, most] = std::ranges::minmax_element(ratios);
+    const bool has_roof = *row.roof != '\0';
+    fmt::print("{:<26} {:>9.3f} {:<9} {:>9} {:>7}  {:<14} {}\n", row.name, Median(values), row.unit,
+               has_roof ? fmt::format("{:.2f}", Median(tops)) : "",
+               has_roof ? fmt::format("{:.2f}", Median(ratios)) : "",
+               has_roof ? fmt::format("[{:.2f}, {:.2f}]", *least, *most) : "",
+               row.asked == 0 ? ""
+               : has_roof     ? fmt::format(">= {} of {}", row.asked, row.roof)
+                              : fmt::format(">= {}", row.asked));
+    std::fflush(stdout);
+    all.push_back({{"name", row.name},
+                   {"value", Median(values)},
+                   {"unit", row.unit},
+                   {"roof", has_roof ? nlohmann::json(Median(tops)) : nlohmann::json()},
+                   {"ratio", has_roof ? nlohmann::json(Median(ratios)) : nlohmann::json()},
+                   {"asked", row.asked}});
+  }
+  if (options.json.empty()) return 0;
+  const absl::Status status = WriteFileAtomically(options.json, all.dump(1) + "\n");
+  if (!status.ok()) fmt::print(stderr, "bench_pushpull: {}\n", std::string(status.message()));
+  return status.ok() ? 0 : 1;
+}
+
+int Main(int argc, char** argv) {
+  rpc::TuneAllocator();
+  Options options;
+  Load load;
+  bool serve = false, serve_raw = false;
+  CLI::App app("Pushing and pulling through a parameter server, beside the machine's roofs.");
+  app.add_option("--rows", options.rows, "only these")->delimiter(',');
+  app.add_option("--seconds", options.seconds, "of each measurement")->capture_default_str();
+  app.add_option("--rounds", options.rounds, "of roof and row")->capture_default_str();
+  app.add_option("--json", options.json, "a file for the figures");
+  app.add_flag("--smoke", options.smoke, "only see whether it works");
+  app.add_flag("--serve", serve)->group("");
+  app.add_flag("--serve-raw", serve_raw)->group("");
+  app.add_option("--shared", load.shared)->group("");
+  app.add_option("--params", load.params)->group("");
+  app.add_option("--elements", load.elements)->group("");
+  app.add_option("--replicas", load.replicas)->group("");
+  app.add_option("--optimizer", load.optimizer)->group("");
+  CLI11_PARSE(app, argc, argv);
+  if (serve_raw) return ServeRaw();
+  if (serve) return Serve(load);
+  if (options.smoke) {
+    options.seconds = 0.02;
+    options.rounds = 1;
+  }
+  // As the launcher sets it for the roles: for the children, and for gRPC in here.
+  setenv("GRPC_POLL_STRATEGY", "poll", 1);
+  return Measure(options);
+}
+
+}  // namespace
+}  // namespace muster
+
+int main(int argc, char** argv) { return muster::Main(argc, argv); }

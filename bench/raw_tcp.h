@@ -1,0 +1,49 @@
+// The roof of what goes over a socket: slices pushed over one loopback TCP connection and added to
+// a tensor by one thread, in chunks that are still in the cache when they are added. Also the pool
+// that slices come from. For benchmarks: what fails ends the program.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace muster::bench {
+
+// Of the longest slice.
+inline constexpr size_t kMaxSliceBytes = 16 << 20;
+
+// Seconds of a steady clock.
+double Now();
+
+// sum[begin + i] += the i-th of n floats at `src`, which may have any alignment.
+void Add(std::vector<float>& sum, int64_t begin, const std::byte* src, int64_t n);
+
+// Slices one after another through a pool that no cache holds.
+class Pool {
+ public:
+  std::span<const std::byte> Next(size_t bytes);
+
+ private:
+  std::vector<std::byte> pool_ = std::vector<std::byte>(64 << 20, std::byte{1});
+  size_t at_ = 0;
+};
+
+// A socket that listens on loopback; `port` gets its port.
+int ListenTcp(int* port);
+// Sums what TcpPushers send, one of them after the other, for ever.
+void ServeTcp(int listening);
+
+// A connection to ServeTcp.
+class TcpPusher {
+ public:
+  explicit TcpPusher(int port);
+  ~TcpPusher();
+  // Pushes for about `seconds`, `window` slices in flight; slices per second.
+  double Run(size_t slice_bytes, size_t window, double seconds, Pool& pool);
+
+ private:
+  const int fd_;
+};
+
+}  // namespace muster::bench
