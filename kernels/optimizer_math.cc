@@ -5,6 +5,8 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/optimizer_math.cc"
 #include <hwy/foreach_target.h>
+// foreach_target.h comes before what it includes again for each target.
+#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -64,12 +66,14 @@ bool AddInto(float* dst, const void* src, int64_t n) {
   return Combine<true>(dst, src, n, [](V a, V s) HWY_ATTR { return hn::Add(a, s); });
 }
 
+constexpr int kMaxSlots = 3;
+
 // One position in all the arrays of an update; slots that an optimizer has not are null.
 struct Cursor {
   const float* grad;
   const float* w;
   float* w_next;
-  float* slot[2];
+  float* slot[kMaxSlots];
 };
 
 // Calls step(d, cursor) for each full vector, and once on padded copies for what remains.
@@ -84,23 +88,24 @@ HWY_INLINE void Run(const Cursor& all, int64_t n, Step step) {
     at.grad += lanes;
     at.w += lanes;
     at.w_next += lanes;
-    if (at.slot[0] != nullptr) at.slot[0] += lanes;
-    if (at.slot[1] != nullptr) at.slot[1] += lanes;
+    for (float*& slot : at.slot) {
+      if (slot != nullptr) slot += lanes;
+    }
   }
   const size_t rest = static_cast<size_t>(n - i) * sizeof(float);
   if (rest == 0) return;
-  HWY_ALIGN float copy[5][hn::MaxLanes(D())] = {};
+  HWY_ALIGN float copy[3 + kMaxSlots][hn::MaxLanes(D())] = {};
   std::memcpy(copy[0], at.grad, rest);
   std::memcpy(copy[1], at.w, rest);
-  Cursor padded = {copy[0], copy[1], copy[2], {nullptr, nullptr}};
-  for (int s = 0; s < 2; ++s) {
+  Cursor padded = {copy[0], copy[1], copy[2], {}};
+  for (int s = 0; s < kMaxSlots; ++s) {
     if (at.slot[s] == nullptr) continue;
     std::memcpy(copy[3 + s], at.slot[s], rest);
     padded.slot[s] = copy[3 + s];
   }
   step(d, padded);
   std::memcpy(at.w_next, copy[2], rest);
-  for (int s = 0; s < 2; ++s) {
+  for (int s = 0; s < kMaxSlots; ++s) {
     if (at.slot[s] != nullptr) std::memcpy(at.slot[s], copy[3 + s], rest);
   }
 }
@@ -133,6 +138,19 @@ void MomentumUpdate(const UpdateInput& in, float mu, float* momentum) {
   });
 }
 
+void NesterovUpdate(const UpdateInput& in, float mu, float* momentum) {
+  const D d0;
+  const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
+  const V lr = hn::Set(d0, in.learning_rate), factor = hn::Set(d0, mu);
+  Run({in.grad, in.w, in.w_next, {momentum}}, in.n, [&](D d, const Cursor& at) HWY_ATTR {
+    const V w = hn::LoadU(d, at.w);
+    const V g = Gradient(d, at, w, scale, decay);
+    const V m = hn::MulAdd(factor, hn::LoadU(d, at.slot[0]), g);
+    hn::StoreU(m, d, at.slot[0]);
+    hn::StoreU(hn::NegMulAdd(lr, hn::MulAdd(factor, m, g), w), d, at.w_next);
+  });
+}
+
 void AdagradUpdate(const UpdateInput& in, float epsilon, float* accumulator) {
   const D d0;
   const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
@@ -147,13 +165,42 @@ void AdagradUpdate(const UpdateInput& in, float epsilon, float* accumulator) {
   });
 }
 
+void RmspropUpdate(const UpdateInput& in, const RmspropFactors& factors, float* square_array,
+                   float* velocity_array, float* mean_array) {
+  const D d0;
+  const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
+  const V rho = hn::Set(d0, factors.rho), rest = hn::Set(d0, factors.one_minus_rho);
+  const V lr = hn::Set(d0, in.learning_rate), factor = hn::Set(d0, factors.momentum);
+  const V eps = hn::Set(d0, factors.epsilon);
+  const bool has_velocity = velocity_array != nullptr, centered = mean_array != nullptr;
+  const Cursor all = {in.grad, in.w, in.w_next, {square_array, velocity_array, mean_array}};
+  Run(all, in.n, [&](D d, const Cursor& at) HWY_ATTR {
+    const V w = hn::LoadU(d, at.w);
+    const V g = Gradient(d, at, w, scale, decay);
+    const V square = hn::MulAdd(rho, hn::LoadU(d, at.slot[0]), hn::Mul(rest, hn::Mul(g, g)));
+    hn::StoreU(square, d, at.slot[0]);
+    V variance = square;
+    if (centered) {
+      const V mean = hn::MulAdd(rho, hn::LoadU(d, at.slot[2]), hn::Mul(rest, g));
+      hn::StoreU(mean, d, at.slot[2]);
+      variance = hn::Max(hn::NegMulAdd(mean, mean, square), hn::Zero(d));
+    }
+    V step = hn::Div(hn::Mul(lr, g), hn::Sqrt(hn::Add(variance, eps)));
+    if (has_velocity) {
+      step = hn::MulAdd(factor, hn::LoadU(d, at.slot[1]), step);
+      hn::StoreU(step, d, at.slot[1]);
+    }
+    hn::StoreU(hn::Sub(w, step), d, at.w_next);
+  });
+}
+
 void AdamUpdate(const UpdateInput& in, const AdamFactors& factors, float* m_array, float* v_array) {
   const D d0;
   const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
   const V b1 = hn::Set(d0, factors.beta1), c1 = hn::Set(d0, factors.one_minus_beta1);
   const V b2 = hn::Set(d0, factors.beta2), c2 = hn::Set(d0, factors.one_minus_beta2);
   const V size = hn::Set(d0, factors.step_size), unbias = hn::Set(d0, factors.v_unbias);
-  const V eps = hn::Set(d0, factors.epsilon);
+  const V eps = hn::Set(d0, factors.epsilon), shrink = hn::Set(d0, factors.shrink);
   Run({in.grad, in.w, in.w_next, {m_array, v_array}}, in.n, [&](D d, const Cursor& at) HWY_ATTR {
     const V w = hn::LoadU(d, at.w);
     const V g = Gradient(d, at, w, scale, decay);
@@ -162,8 +209,58 @@ void AdamUpdate(const UpdateInput& in, const AdamFactors& factors, float* m_arra
     hn::StoreU(m, d, at.slot[0]);
     hn::StoreU(v, d, at.slot[1]);
     const V denominator = hn::MulAdd(hn::Sqrt(v), unbias, eps);
-    hn::StoreU(hn::Sub(w, hn::Div(hn::Mul(size, m), denominator)), d, at.w_next);
+    const V shrunk = hn::NegMulAdd(shrink, w, w);
+    hn::StoreU(hn::Sub(shrunk, hn::Div(hn::Mul(size, m), denominator)), d, at.w_next);
   });
+}
+
+// a^power for a >= 0, by logarithms in float64: FTRL subtracts two such values.
+HWY_INLINE V Power(D d, V a, double power) {
+  const hn::ScalableTag<double> wide;
+  const hn::Rebind<float, decltype(wide)> narrow;
+  const auto at_zero = hn::Set(wide, power == 0 ? 1.0 : 0.0);
+  HWY_ALIGN float lanes[hn::MaxLanes(D())];
+  hn::Store(a, d, lanes);
+  for (size_t i = 0; i < hn::Lanes(d); i += hn::Lanes(wide)) {
+    const auto x = hn::PromoteTo(wide, hn::Load(narrow, lanes + i));
+    const auto log = hn::Log(wide, hn::Max(x, hn::Set(wide, 1e-300)));
+    const auto y = hn::Exp(wide, hn::Mul(log, hn::Set(wide, power)));
+    hn::Store(hn::DemoteTo(narrow, hn::IfThenElse(hn::Eq(x, hn::Zero(wide)), at_zero, y)), narrow,
+              lanes + i);
+  }
+  return hn::Load(d, lanes);
+}
+
+template <class ToPower>
+HWY_INLINE void Ftrl(const UpdateInput& in, const FtrlFactors& factors, float* accumulator,
+                     float* linear, ToPower to_power) {
+  const D d0;
+  const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
+  const V inverse_rate = hn::Set(d0, factors.inverse_rate);
+  const V l1 = hn::Set(d0, factors.l1), two_l2 = hn::Set(d0, factors.two_l2);
+  Run({in.grad, in.w, in.w_next, {accumulator, linear}}, in.n, [&](D d, const Cursor& at) HWY_ATTR {
+    const V w = hn::LoadU(d, at.w);
+    const V g = Gradient(d, at, w, scale, decay);
+    const V a = hn::LoadU(d, at.slot[0]);
+    const V a_next = hn::MulAdd(g, g, a);
+    hn::StoreU(a_next, d, at.slot[0]);
+    const V p = to_power(d, a_next);
+    const V sigma = hn::Mul(hn::Sub(p, to_power(d, a)), inverse_rate);
+    const V z = hn::Add(hn::LoadU(d, at.slot[1]), hn::NegMulAdd(sigma, w, g));
+    hn::StoreU(z, d, at.slot[1]);
+    const V w_next = hn::Div(hn::Sub(hn::CopySign(l1, z), z), hn::MulAdd(p, inverse_rate, two_l2));
+    hn::StoreU(hn::IfThenElseZero(hn::Gt(hn::Abs(z), l1), w_next), d, at.w_next);
+  });
+}
+
+void FtrlUpdate(const UpdateInput& in, const FtrlFactors& factors, float* accumulator,
+                float* linear) {
+  if (factors.power == 0.5f) {
+    Ftrl(in, factors, accumulator, linear, [](D, V a) HWY_ATTR { return hn::Sqrt(a); });
+  } else {
+    Ftrl(in, factors, accumulator, linear,
+         [&](D d, V a) HWY_ATTR { return Power(d, a, factors.power); });
+  }
 }
 
 void EmaUpdate(const float* sum, const float* w_array, float* w_next, int64_t n, float mean_scale,
@@ -187,8 +284,11 @@ HWY_EXPORT(CopyInto);
 HWY_EXPORT(AddInto);
 HWY_EXPORT(SgdUpdate);
 HWY_EXPORT(MomentumUpdate);
+HWY_EXPORT(NesterovUpdate);
 HWY_EXPORT(AdagradUpdate);
+HWY_EXPORT(RmspropUpdate);
 HWY_EXPORT(AdamUpdate);
+HWY_EXPORT(FtrlUpdate);
 HWY_EXPORT(EmaUpdate);
 
 bool CopyInto(float* dst, const void* src, int64_t n) {
@@ -201,11 +301,22 @@ void SgdUpdate(const UpdateInput& in) { HWY_DYNAMIC_DISPATCH(SgdUpdate)(in); }
 void MomentumUpdate(const UpdateInput& in, float mu, float* momentum) {
   HWY_DYNAMIC_DISPATCH(MomentumUpdate)(in, mu, momentum);
 }
+void NesterovUpdate(const UpdateInput& in, float mu, float* momentum) {
+  HWY_DYNAMIC_DISPATCH(NesterovUpdate)(in, mu, momentum);
+}
 void AdagradUpdate(const UpdateInput& in, float epsilon, float* accumulator) {
   HWY_DYNAMIC_DISPATCH(AdagradUpdate)(in, epsilon, accumulator);
 }
+void RmspropUpdate(const UpdateInput& in, const RmspropFactors& factors, float* square,
+                   float* velocity, float* mean) {
+  HWY_DYNAMIC_DISPATCH(RmspropUpdate)(in, factors, square, velocity, mean);
+}
 void AdamUpdate(const UpdateInput& in, const AdamFactors& factors, float* m, float* v) {
   HWY_DYNAMIC_DISPATCH(AdamUpdate)(in, factors, m, v);
+}
+void FtrlUpdate(const UpdateInput& in, const FtrlFactors& factors, float* accumulator,
+                float* linear) {
+  HWY_DYNAMIC_DISPATCH(FtrlUpdate)(in, factors, accumulator, linear);
 }
 void EmaUpdate(const float* sum, const float* w, float* w_next, int64_t n, float mean_scale,
                float rate) {

@@ -38,15 +38,33 @@ struct UpdateInput {
 void SgdUpdate(const UpdateInput& in);
 // `momentum` is the array m, `mu` its factor.
 void MomentumUpdate(const UpdateInput& in, float mu, float* momentum);
+void NesterovUpdate(const UpdateInput& in, float mu, float* momentum);
 void AdagradUpdate(const UpdateInput& in, float epsilon, float* accumulator);
+struct RmspropFactors {
+  float rho, one_minus_rho;
+  float momentum;
+  float epsilon;
+};
+// `velocity` null: without momentum; `mean` null: not centered.
+void RmspropUpdate(const UpdateInput& in, const RmspropFactors& factors, float* square,
+                   float* velocity, float* mean);
 struct AdamFactors {
   float beta1, one_minus_beta1;
   float beta2, one_minus_beta2;
   float step_size;  // learning rate / (1 - beta1^t); the learning rate of UpdateInput is not read
   float v_unbias;   // 1 / sqrt(1 - beta2^t)
   float epsilon;
+  float shrink;  // AdamW's learning rate * weight decay; 0 for Adam
 };
 void AdamUpdate(const UpdateInput& in, const AdamFactors& factors, float* m, float* v);
+struct FtrlFactors {
+  float power;         // of the accumulator: minus TensorFlow's learning_rate_power, 0 or more
+  float inverse_rate;  // 1 / learning rate; the learning rate of UpdateInput is not read
+  float l1;
+  float two_l2;  // 2 * l2
+};
+void FtrlUpdate(const UpdateInput& in, const FtrlFactors& factors, float* accumulator,
+                float* linear);
 
 // w_next = w + rate * (mean_scale * sum - w).
 void EmaUpdate(const float* sum, const float* w, float* w_next, int64_t n, float mean_scale,

@@ -21,8 +21,12 @@ const std::vector<Entry>& Table() {
   static const std::vector<Entry> table = {
       {"sgd", {}, MakeSgd},
       {"momentum", {"momentum"}, MakeMomentum},
+      {"nesterov", {"momentum"}, MakeNesterov},
       {"adagrad", {"initial_accumulator", "epsilon"}, MakeAdagrad},
+      {"rmsprop", {"rho", "momentum", "epsilon", "centered"}, MakeRmsprop},
       {"adam", {"beta1", "beta2", "epsilon"}, MakeAdam},
+      {"adamw", {"beta1", "beta2", "epsilon"}, MakeAdamW},
+      {"ftrl", {"learning_rate_power", "initial_accumulator", "l1", "l2"}, MakeFtrl},
   };
   return table;
 }

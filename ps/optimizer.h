@@ -39,9 +39,9 @@ class Optimizer {
                      std::span<float> w_next, std::span<const std::span<float>> slots) const = 0;
 };
 
-// `name` is "sgd", "momentum", "adagrad" or "adam"; `params` its hyper-parameters by name
+// `name` is one of OptimizerNames() ("sgd", "adam", …); `params` its hyper-parameters by name
 // ("momentum", "beta1", …), defaults where absent. An unknown name or hyper-parameter fails with
-// the valid ones.
+// the valid ones, a value out of range with the range.
 absl::StatusOr<std::unique_ptr<const Optimizer>> MakeOptimizer(
     const std::string& name, const std::map<std::string, double>& params);
 std::vector<std::string> OptimizerNames();

@@ -18,12 +18,23 @@ using OptimizerOr = absl::StatusOr<std::unique_ptr<const Optimizer>>;
 
 OptimizerOr MakeSgd(const OptimizerParams& params);
 OptimizerOr MakeMomentum(const OptimizerParams& params);
+OptimizerOr MakeNesterov(const OptimizerParams& params);
 OptimizerOr MakeAdagrad(const OptimizerParams& params);
+OptimizerOr MakeRmsprop(const OptimizerParams& params);
 OptimizerOr MakeAdam(const OptimizerParams& params);
+OptimizerOr MakeAdamW(const OptimizerParams& params);
+OptimizerOr MakeFtrl(const OptimizerParams& params);
 
 // The hyper-parameter `name`, or `fallback` where absent. Fails when it lies outside [low, high).
 absl::StatusOr<float> ReadParam(const OptimizerParams& params, const std::string& name,
                                 double fallback, double low, double high);
+
+// What adam and adamw share: beta1, beta2 and epsilon, and an apply's factors (without shrink).
+struct AdamParams {
+  float beta1, beta2, epsilon;
+};
+absl::StatusOr<AdamParams> ReadAdamParams(const OptimizerParams& params);
+AdamFactors MakeAdamFactors(const AdamParams& params, const StepInfo& info);
 
 // What Optimizer::Apply got, as kernels/optimizer_math.h takes it.
 UpdateInput MakeUpdateInput(const StepInfo& info, std::span<const float> grad,

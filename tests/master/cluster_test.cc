@@ -9,6 +9,7 @@
 #include <future>
 
 #include "master/job_directory.h"
+#include "ps/optimizer.h"
 #include "rpc/inproc_transport.h"
 #include "tests/harness/delay_transport.h"
 #include "tests/harness/temporary_folder.h"
@@ -114,11 +115,19 @@ INSTANTIATE_TEST_SUITE_P(Modes, EveryMode,
                          ::testing::Values(Consistency::BSP, Consistency::SSP, Consistency::ASYNC),
                          [](const auto& info) { return Consistency::Mode_Name(info.param); });
 
-class EveryOptimizer : public ::testing::TestWithParam<const char*> {};
+struct Rule {
+  std::string name;
+  std::map<std::string, double> params;
+};
+void PrintTo(const Rule& rule, std::ostream* out) { *out << rule.name; }
+class EveryOptimizer : public ::testing::TestWithParam<Rule> {};
 
 TEST_P(EveryOptimizer, AnInterruptedRunEndsWithTheSameBits) {
   Job job = ToyJob(400, /*checkpoint_interval=*/15);
-  job.mutable_training()->mutable_optimizer()->set_name(GetParam());
+  OptimizerSpec& optimizer = *job.mutable_training()->mutable_optimizer();
+  optimizer.set_name(GetParam().name);
+  optimizer.mutable_params()->insert(GetParam().params.begin(), GetParam().params.end());
+  optimizer.set_weight_decay(0.001);
   job.mutable_training()->mutable_schedule(0)->set_learning_rate(0.02);
   const ClusterResult whole = RunToy(job, 3, 2, 2);
   ASSERT_TRUE(whole.status.ok()) << whole.status;
@@ -166,8 +175,13 @@ TEST_P(EveryOptimizer, AnInterruptedRunEndsWithTheSameBits) {
   EXPECT_EQ(resumed.weights, whole.weights);
 }
 
-INSTANTIATE_TEST_SUITE_P(Optimizers, EveryOptimizer,
-                         ::testing::Values("sgd", "momentum", "adagrad", "adam"));
+// Those of the table with their defaults, and rmsprop with all that it can keep.
+std::vector<Rule> Rules() {
+  std::vector<Rule> rules = {{"rmsprop", {{"centered", 1}, {"momentum", 0.5}}}};
+  for (const std::string& name : ps::OptimizerNames()) rules.push_back({name, {}});
+  return rules;
+}
+INSTANTIATE_TEST_SUITE_P(Optimizers, EveryOptimizer, ::testing::ValuesIn(Rules()));
 
 TEST(Cluster, ResumeAtTheEndEvaluatesAgainAndSucceeds) {
   TemporaryFolder folder;
