@@ -4,6 +4,7 @@
 #include <string>
 
 #include "configs/job_yaml.h"
+#include "configs/schedule.h"
 #include "configs/tiers.h"
 
 namespace muster::cluster {
@@ -52,7 +53,7 @@ LocalJob MakeLocalJob(const Job& job, int cores) {
   local.job_dir = input.job_dir();
   local.job_yaml = WriteJobYaml(job);
   local.roles = LocalRoles(job, cores);
-  for (const Stage& stage : job.training().schedule()) local.total_steps += stage.steps();
+  local.total_steps = TotalSteps(job.training());
   const int timeout = job.cluster().start_timeout_s();
   local.start_timeout_ms = int64_t{1000} * (timeout > 0 ? timeout : kDefaultStartTimeoutSeconds);
   const auto& running = input.scheduling().max_running_time();

@@ -1,5 +1,6 @@
 #include "cluster/plan.h"
 
+#include "configs/schedule.h"
 #include "telemetry/check.h"
 
 namespace muster::cluster {
@@ -81,7 +82,7 @@ Plan MakePlan(const Job& job, const Catalog& catalog) {
   plan.replicas = workers + (plan.chief_trains ? 1 : 0);
   plan.one_process = workers == 0 && servers == 0;
   plan.processes = plan.one_process ? 1 : 1 + (plan.chief_trains ? 1 : 0) + workers + servers;
-  for (const Stage& stage : job.training().schedule()) plan.steps += stage.steps();
+  plan.steps = TotalSteps(job.training());
   plan.global_batch = job.training().batch_size() * plan.replicas;
   return plan;
 }

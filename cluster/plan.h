@@ -49,7 +49,7 @@ Plan MakePlan(const Job& job, const Catalog& catalog);
 // asks.
 std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan);
 
-// One line on how the learning rate goes: "0.001 for 15000 steps, then 0.0001 for 3000".
+// One line on how the learning rate goes: "0.01 to 0.1 (linear) for 500 steps, then 0.1 for 9500".
 std::string FormatSchedule(const Training& training);
 
 }  // namespace muster::cluster

@@ -85,6 +85,13 @@ std::string OptimizerText(const OptimizerSpec& optimizer) {
   return text;
 }
 
+std::string RateText(const Stage& stage) {
+  if (!stage.has_end_learning_rate()) return fmt::format("{}", stage.learning_rate());
+  std::string way = stage.shape() == Stage::COSINE ? "cosine" : "linear";
+  if (stage.shape() == Stage::POLYNOMIAL) way = fmt::format("power {}", stage.power());
+  return fmt::format("{} to {} ({})", stage.learning_rate(), stage.end_learning_rate(), way);
+}
+
 std::string ReplicasText(const Plan& plan) {
   const int64_t workers = plan.count(Role::kWorker);
   if (workers == 0) return "1: the master alone";
@@ -125,8 +132,8 @@ std::string SubstitutionLines(const std::vector<Substitution>& substitutions) {
 std::string FormatSchedule(const Training& training) {
   std::string text;
   for (const Stage& stage : training.schedule()) {
-    text += text.empty() ? fmt::format("{} for {} steps", stage.learning_rate(), stage.steps())
-                         : fmt::format(", then {} for {}", stage.learning_rate(), stage.steps());
+    text += text.empty() ? fmt::format("{} for {} steps", RateText(stage), stage.steps())
+                         : fmt::format(", then {} for {}", RateText(stage), stage.steps());
   }
   return text;
 }

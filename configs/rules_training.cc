@@ -61,10 +61,44 @@ class TrainingRules {
                     fmt::format("{} is not a learning rate", stage.learning_rate()),
                     "write a finite number above 0");
       }
+      StageShape(path, stage);
       if (stage.steps() > 0 && __builtin_add_overflow(sum, stage.steps(), &sum)) {
         report_.Add("schedule", "more steps than 64 bits can count", "write fewer");
         return;
       }
+    }
+  }
+
+  void StageShape(const std::string& path, const Stage& stage) {
+    if (!stage.has_end_learning_rate()) {
+      const auto pointless = [&](const char* field) {
+        report_.Add(path + field, "there is no endLearningRate, so the rate does not change",
+                    "write an endLearningRate, or delete it");
+      };
+      if (stage.has_shape()) pointless(".shape");
+      if (stage.has_power()) pointless(".power");
+      return;
+    }
+    const double end = stage.end_learning_rate();
+    if (!std::isfinite(end) || end < 0) {
+      report_.Add(path + ".endLearningRate", fmt::format("{} is not a learning rate", end),
+                  "write a finite number, 0 or more");
+    } else if (end == stage.learning_rate()) {
+      report_.Add(path + ".endLearningRate",
+                  fmt::format("{} is learningRate, too, so the rate does not change", end),
+                  "write another, or delete it");
+    }
+    if (stage.shape() != Stage::POLYNOMIAL) {
+      if (!stage.has_power()) return;
+      report_.Add(
+          path + ".power",
+          fmt::format("only POLYNOMIAL has one, and shape is {}", Stage::Shape_Name(stage.shape())),
+          "write shape: POLYNOMIAL, or delete it");
+    } else if (!stage.has_power()) {
+      report_.Add(path + ".power", "required with POLYNOMIAL", "write power: 2");
+    } else if (!std::isfinite(stage.power()) || stage.power() <= 0) {
+      report_.Add(path + ".power", fmt::format("{} is not a power", stage.power()),
+                  "write a finite number above 0");
     }
   }
 

@@ -15,7 +15,13 @@ namespace {
 Json EncodeIdentity(const RunIdentity& id) {
   Json schedule = Json::array();
   for (const RunIdentity::Stage& stage : id.schedule) {
-    schedule.push_back({{"steps", stage.steps}, {"learningRate", stage.learning_rate}});
+    Json item = {{"steps", stage.steps}, {"learningRate", stage.learning_rate}};
+    if (stage.end_learning_rate.has_value()) {
+      item["endLearningRate"] = *stage.end_learning_rate;
+      item["shape"] = stage.shape;
+      item["power"] = stage.power;
+    }
+    schedule.push_back(std::move(item));
   }
   return {{"replicas", id.replicas},
           {"seed", id.seed},
@@ -64,6 +70,9 @@ absl::Status DecodeIdentity(const Json& json, RunIdentity* id) {
       Fields inner(item, "identity.schedule.");
       inner.Read("steps", &stage.steps);
       inner.Read("learningRate", &stage.learning_rate);
+      inner.Read("endLearningRate", &stage.end_learning_rate);
+      inner.Read("shape", &stage.shape);
+      inner.Read("power", &stage.power);
       fields.Merge(inner.status());
       id->schedule.push_back(stage);
     }
@@ -71,26 +80,41 @@ absl::Status DecodeIdentity(const Json& json, RunIdentity* id) {
   return fields.status();
 }
 
-// The part of `schedule` that steps [0, step) used, with neighbours of one learning rate joined:
-// two schedules that mean the same for these steps give the same text.
+// A stage and how many of its steps, from its first, count.
+struct UsedStage {
+  const RunIdentity::Stage* stage;
+  int64_t steps;
+
+  // "400 steps at 0.1", "400 of 900 steps from 0.1 to 0 (COSINE)"
+  std::string Text() const {
+    const RunIdentity::Stage& s = *stage;
+    if (!s.end_learning_rate) return fmt::format("{} steps at {}", steps, s.learning_rate);
+    const std::string power = s.shape == "POLYNOMIAL" ? fmt::format(", power {}", s.power) : "";
+    return fmt::format("{} of {} steps from {} to {} ({}{})", steps, s.steps, s.learning_rate,
+                       *s.end_learning_rate, s.shape, power);
+  }
+};
+
+// The part of `schedule` that steps [0, step) used, with neighbours of one unchanging learning
+// rate joined: two such schedules that mean the same for these steps give the same text.
 std::string ScheduleUpTo(const std::vector<RunIdentity::Stage>& schedule, int64_t step) {
-  std::vector<RunIdentity::Stage> used;
+  const auto stay_at_one_rate = [](const RunIdentity::Stage& a, const RunIdentity::Stage& b) {
+    return !a.end_learning_rate && !b.end_learning_rate && a.learning_rate == b.learning_rate;
+  };
+  std::vector<UsedStage> used;
   int64_t left = step;
   for (const RunIdentity::Stage& stage : schedule) {
     const int64_t steps = std::min(left, stage.steps);
     if (steps <= 0) continue;
     left -= steps;
-    if (!used.empty() && used.back().learning_rate == stage.learning_rate) {
+    if (!used.empty() && stay_at_one_rate(*used.back().stage, stage)) {
       used.back().steps += steps;
     } else {
-      used.push_back({steps, stage.learning_rate});
+      used.push_back({&stage, steps});
     }
   }
   std::string text;
-  for (const RunIdentity::Stage& stage : used) {
-    text +=
-        fmt::format("{}{} steps at {}", text.empty() ? "" : ", ", stage.steps, stage.learning_rate);
-  }
+  for (const UsedStage& stage : used) text += (text.empty() ? "" : ", ") + stage.Text();
   return text;
 }
 

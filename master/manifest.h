@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,10 @@ struct RunIdentity {
   struct Stage {
     int64_t steps = 0;
     double learning_rate = 0;
+    std::optional<double>
+        end_learning_rate;  // absent: the rate stays, and the next two mean nothing
+    std::string shape;      // "LINEAR", "COSINE", "POLYNOMIAL"
+    double power = 0;       // of POLYNOMIAL
     bool operator==(const Stage&) const = default;
   };
   std::vector<Stage> schedule;

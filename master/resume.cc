@@ -26,7 +26,14 @@ RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table
                                training.optimizer().params().end()};
   identity.weight_decay = training.optimizer().weight_decay();
   for (const Stage& stage : training.schedule()) {
-    identity.schedule.push_back({stage.steps(), stage.learning_rate()});
+    RunIdentity::Stage& kept = identity.schedule.emplace_back();
+    kept.steps = stage.steps();
+    kept.learning_rate = stage.learning_rate();
+    if (stage.has_end_learning_rate()) {
+      kept.end_learning_rate = stage.end_learning_rate();
+      kept.shape = Stage::Shape_Name(stage.shape());
+      kept.power = stage.power();
+    }
   }
   identity.build_id = build_id;
   identity.isa = isa;

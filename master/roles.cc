@@ -5,6 +5,7 @@
 #include <optional>
 #include <thread>
 
+#include "configs/schedule.h"
 #include "kernels/device.h"
 #include "master/agent.h"
 #include "master/param_message.h"
@@ -195,8 +196,8 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
   };
   parts->server = ps::Server::Make(
       parts->table, parts->partition, *parts->policy, *parts->optimizer,
-      [training](int64_t step) { return LearningRate(training, step); }, server_options, events,
-      *options.log);
+      [training](int64_t step) { return static_cast<float>(LearningRate(training, step)); },
+      server_options, events, *options.log);
   ps::Server& server = *parts->server;
   if (setup.restore_files().empty()) {
     RETURN_IF_ERROR(server.Initialize());
@@ -445,23 +446,6 @@ absl::StatusOr<std::unique_ptr<worker::Module>> MakeModuleOf(const Job& job) {
   const std::vector<std::string> args(input.args().begin(), input.args().end());
   ASSIGN_OR_RETURN(const worker::FlagValues flags, worker::ParseFlags(*type, args, nullptr));
   return type->make(flags);
-}
-
-float LearningRate(const Training& training, int64_t step) {
-  int64_t end = 0;
-  for (const Stage& stage : training.schedule()) {
-    end += stage.steps();
-    if (step < end) return static_cast<float>(stage.learning_rate());
-  }
-  return training.schedule().empty()
-             ? 0
-             : static_cast<float>(training.schedule(training.schedule_size() - 1).learning_rate());
-}
-
-int64_t TotalSteps(const Training& training) {
-  int64_t total = 0;
-  for (const Stage& stage : training.schedule()) total += stage.steps();
-  return total;
 }
 
 int64_t SummaryInterval(const Training& training) {

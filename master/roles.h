@@ -40,10 +40,6 @@ absl::Status RunTrainerRole(const RoleOptions& options);
 // The module named by trainingInput.pythonModule, made from trainingInput.args.
 absl::StatusOr<std::unique_ptr<worker::Module>> MakeModuleOf(const Job& job);
 
-// Learning rate of a global step (from 0) by the job's schedule; after its end the last stage's.
-float LearningRate(const Training& training, int64_t step);
-// Sum of the stages' steps.
-int64_t TotalSteps(const Training& training);
 // Steps between points of the loss curve.
 int64_t SummaryInterval(const Training& training);
 

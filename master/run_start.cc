@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "configs/schedule.h"
 #include "kernels/device.h"
 #include "master/resume.h"
 #include "master/roles.h"

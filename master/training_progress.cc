@@ -1,6 +1,6 @@
 #include "master/training_progress.h"
 
-#include "master/roles.h"
+#include "configs/schedule.h"
 
 namespace muster::master {
 namespace {

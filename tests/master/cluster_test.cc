@@ -128,7 +128,10 @@ TEST_P(EveryOptimizer, AnInterruptedRunEndsWithTheSameBits) {
   optimizer.set_name(GetParam().name);
   optimizer.mutable_params()->insert(GetParam().params.begin(), GetParam().params.end());
   optimizer.set_weight_decay(0.001);
-  job.mutable_training()->mutable_schedule(0)->set_learning_rate(0.02);
+  Stage& stage = *job.mutable_training()->mutable_schedule(0);
+  stage.set_learning_rate(0.02);
+  stage.set_end_learning_rate(0.001);
+  stage.set_shape(Stage::COSINE);
   const ClusterResult whole = RunToy(job, 3, 2, 2);
   ASSERT_TRUE(whole.status.ok()) << whole.status;
 
@@ -204,6 +207,23 @@ TEST(Cluster, ResumeRefusesAChangedFieldByName) {
   const ClusterResult refused = Cluster(options).Run();
   EXPECT_TRUE(absl::IsFailedPrecondition(refused.status)) << refused.status;
   EXPECT_THAT(std::string(refused.status.message()), HasSubstr("batchSize"));
+}
+
+TEST(Cluster, ResumeRefusesAnotherShapeOfTheScheduleByName) {
+  TemporaryFolder folder;
+  ClusterOptions options;
+  options.job = ToyJob(10);
+  Stage* stage = options.job.mutable_training()->mutable_schedule(0);
+  stage->set_end_learning_rate(0.1);
+  stage->set_shape(Stage::COSINE);
+  options.job_dir = folder.path();
+  ASSERT_TRUE(Cluster(options).Run().status.ok());
+  stage->set_shape(Stage::LINEAR);
+  const ClusterResult refused = Cluster(options).Run();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused.status)) << refused.status;
+  EXPECT_THAT(std::string(refused.status.message()),
+              HasSubstr("training.schedule up to step 10 was 10 of 10 steps from 0.2 to 0.1 "
+                        "(COSINE), is 10 of 10 steps from 0.2 to 0.1 (LINEAR)"));
 }
 
 TEST(Cluster, ANonFiniteGradientStopsTheJobAndNamesStepAndReplica) {

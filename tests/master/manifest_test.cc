@@ -114,6 +114,36 @@ TEST(CheckResumeTest, AnotherFutureIsAllowedAnotherPastIsNot) {
                                      "399 steps at 0.001, 1 steps at 0.01"));
 }
 
+// Step 400 lies within the first stage.
+TEST(CheckResumeTest, AChangedShapeIsAnotherPast) {
+  Manifest manifest = Example();
+  manifest.identity.schedule = {{900, 0.1, 0, "COSINE"}, {100, 0.01}};
+  const auto read = DecodeManifest(EncodeManifest(manifest));
+  ASSERT_TRUE(read.ok()) << read.status();
+  const auto refusal = [&](auto change) {
+    RunIdentity id = manifest.identity;
+    change(id.schedule);
+    std::vector<std::string> warnings;
+    return std::string(CheckResume(*read, id, &warnings).message());
+  };
+  const std::string was =
+      "training.schedule up to step 400 was 400 of 900 steps from 0.1 to 0 (COSINE), is ";
+  EXPECT_EQ(refusal([](auto&) {}), "");
+  EXPECT_EQ(refusal([](auto& stages) { stages[1] = {50, 0.01, 0.005, "LINEAR"}; }), "");
+  EXPECT_THAT(refusal([](auto& stages) { stages[0].shape = "LINEAR"; }),
+              HasSubstr(was + "400 of 900 steps from 0.1 to 0 (LINEAR)"));
+  EXPECT_THAT(refusal([](auto& stages) {
+                stages[0] = {900, 0.1, 0, "POLYNOMIAL", 0.5};
+              }),
+              HasSubstr(was + "400 of 900 steps from 0.1 to 0 (POLYNOMIAL, power 0.5)"));
+  EXPECT_THAT(refusal([](auto& stages) { stages[0].end_learning_rate = 0.05; }),
+              HasSubstr(was + "400 of 900 steps from 0.1 to 0.05 (COSINE)"));
+  EXPECT_THAT(refusal([](auto& stages) { stages[0].end_learning_rate.reset(); }),
+              HasSubstr(was + "400 steps at 0.1"));
+  EXPECT_THAT(refusal([](auto& stages) { stages[0].steps = 1000; }),
+              HasSubstr(was + "400 of 1000 steps from 0.1 to 0 (COSINE)"));
+}
+
 TEST(CheckResumeTest, RoundingOnlyIsAWarning) {
   RunIdentity id = Example().identity;
   id.threads = 4;
