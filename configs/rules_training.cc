@@ -120,6 +120,10 @@ class TrainingRules {
                   fmt::format("{} is not a weight decay", optimizer.weight_decay()),
                   "write a finite number, 0 or more");
     }
+    if (!std::isfinite(optimizer.clip_value()) || optimizer.clip_value() < 0) {
+      report_.Add("optimizer.clipValue", fmt::format("{} is not a bound", optimizer.clip_value()),
+                  "write a finite number above 0, or 0 for none");
+    }
     for (const auto& [name, value] : optimizer.params()) {
       if (!std::isfinite(value)) {
         report_.Add("optimizer.params." + name, fmt::format("{} is not finite", value),

@@ -110,28 +110,31 @@ HWY_INLINE void Run(const Cursor& all, int64_t n, Step step) {
   }
 }
 
-// g = scale * grad + decay * w
-HWY_INLINE V Gradient(D d, const Cursor& at, V w, V scale, V decay) {
-  return hn::MulAdd(decay, w, hn::Mul(scale, hn::LoadU(d, at.grad)));
+// g = clamp(scale * grad, -clip, clip) + decay * w
+HWY_INLINE V Gradient(D d, const Cursor& at, V w, V scale, V clip, V decay) {
+  const V mean = hn::Mul(scale, hn::LoadU(d, at.grad));
+  return hn::MulAdd(decay, w, hn::Clamp(mean, hn::Neg(clip), clip));
 }
 
 void SgdUpdate(const UpdateInput& in) {
   const D d0;
-  const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
+  const V scale = hn::Set(d0, in.scale), clip = hn::Set(d0, in.clip);
+  const V decay = hn::Set(d0, in.decay);
   const V lr = hn::Set(d0, in.learning_rate);
   Run({in.grad, in.w, in.w_next, {}}, in.n, [&](D d, const Cursor& at) HWY_ATTR {
     const V w = hn::LoadU(d, at.w);
-    hn::StoreU(hn::NegMulAdd(lr, Gradient(d, at, w, scale, decay), w), d, at.w_next);
+    hn::StoreU(hn::NegMulAdd(lr, Gradient(d, at, w, scale, clip, decay), w), d, at.w_next);
   });
 }
 
 void MomentumUpdate(const UpdateInput& in, float mu, float* momentum) {
   const D d0;
-  const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
+  const V scale = hn::Set(d0, in.scale), clip = hn::Set(d0, in.clip);
+  const V decay = hn::Set(d0, in.decay);
   const V lr = hn::Set(d0, in.learning_rate), factor = hn::Set(d0, mu);
   Run({in.grad, in.w, in.w_next, {momentum}}, in.n, [&](D d, const Cursor& at) HWY_ATTR {
     const V w = hn::LoadU(d, at.w);
-    const V g = Gradient(d, at, w, scale, decay);
+    const V g = Gradient(d, at, w, scale, clip, decay);
     const V m = hn::MulAdd(factor, hn::LoadU(d, at.slot[0]), g);
     hn::StoreU(m, d, at.slot[0]);
     hn::StoreU(hn::NegMulAdd(lr, m, w), d, at.w_next);
@@ -140,11 +143,12 @@ void MomentumUpdate(const UpdateInput& in, float mu, float* momentum) {
 
 void NesterovUpdate(const UpdateInput& in, float mu, float* momentum) {
   const D d0;
-  const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
+  const V scale = hn::Set(d0, in.scale), clip = hn::Set(d0, in.clip);
+  const V decay = hn::Set(d0, in.decay);
   const V lr = hn::Set(d0, in.learning_rate), factor = hn::Set(d0, mu);
   Run({in.grad, in.w, in.w_next, {momentum}}, in.n, [&](D d, const Cursor& at) HWY_ATTR {
     const V w = hn::LoadU(d, at.w);
-    const V g = Gradient(d, at, w, scale, decay);
+    const V g = Gradient(d, at, w, scale, clip, decay);
     const V m = hn::MulAdd(factor, hn::LoadU(d, at.slot[0]), g);
     hn::StoreU(m, d, at.slot[0]);
     hn::StoreU(hn::NegMulAdd(lr, hn::MulAdd(factor, m, g), w), d, at.w_next);
@@ -153,11 +157,12 @@ void NesterovUpdate(const UpdateInput& in, float mu, float* momentum) {
 
 void AdagradUpdate(const UpdateInput& in, float epsilon, float* accumulator) {
   const D d0;
-  const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
+  const V scale = hn::Set(d0, in.scale), clip = hn::Set(d0, in.clip);
+  const V decay = hn::Set(d0, in.decay);
   const V lr = hn::Set(d0, in.learning_rate), eps = hn::Set(d0, epsilon);
   Run({in.grad, in.w, in.w_next, {accumulator}}, in.n, [&](D d, const Cursor& at) HWY_ATTR {
     const V w = hn::LoadU(d, at.w);
-    const V g = Gradient(d, at, w, scale, decay);
+    const V g = Gradient(d, at, w, scale, clip, decay);
     const V a = hn::MulAdd(g, g, hn::LoadU(d, at.slot[0]));
     hn::StoreU(a, d, at.slot[0]);
     const V step = hn::Div(hn::Mul(lr, g), hn::Add(hn::Sqrt(a), eps));
@@ -168,7 +173,8 @@ void AdagradUpdate(const UpdateInput& in, float epsilon, float* accumulator) {
 void RmspropUpdate(const UpdateInput& in, const RmspropFactors& factors, float* square_array,
                    float* velocity_array, float* mean_array) {
   const D d0;
-  const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
+  const V scale = hn::Set(d0, in.scale), clip = hn::Set(d0, in.clip);
+  const V decay = hn::Set(d0, in.decay);
   const V rho = hn::Set(d0, factors.rho), rest = hn::Set(d0, factors.one_minus_rho);
   const V lr = hn::Set(d0, in.learning_rate), factor = hn::Set(d0, factors.momentum);
   const V eps = hn::Set(d0, factors.epsilon);
@@ -176,7 +182,7 @@ void RmspropUpdate(const UpdateInput& in, const RmspropFactors& factors, float* 
   const Cursor all = {in.grad, in.w, in.w_next, {square_array, velocity_array, mean_array}};
   Run(all, in.n, [&](D d, const Cursor& at) HWY_ATTR {
     const V w = hn::LoadU(d, at.w);
-    const V g = Gradient(d, at, w, scale, decay);
+    const V g = Gradient(d, at, w, scale, clip, decay);
     const V square = hn::MulAdd(rho, hn::LoadU(d, at.slot[0]), hn::Mul(rest, hn::Mul(g, g)));
     hn::StoreU(square, d, at.slot[0]);
     V variance = square;
@@ -196,14 +202,15 @@ void RmspropUpdate(const UpdateInput& in, const RmspropFactors& factors, float* 
 
 void AdamUpdate(const UpdateInput& in, const AdamFactors& factors, float* m_array, float* v_array) {
   const D d0;
-  const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
+  const V scale = hn::Set(d0, in.scale), clip = hn::Set(d0, in.clip);
+  const V decay = hn::Set(d0, in.decay);
   const V b1 = hn::Set(d0, factors.beta1), c1 = hn::Set(d0, factors.one_minus_beta1);
   const V b2 = hn::Set(d0, factors.beta2), c2 = hn::Set(d0, factors.one_minus_beta2);
   const V size = hn::Set(d0, factors.step_size), unbias = hn::Set(d0, factors.v_unbias);
   const V eps = hn::Set(d0, factors.epsilon), shrink = hn::Set(d0, factors.shrink);
   Run({in.grad, in.w, in.w_next, {m_array, v_array}}, in.n, [&](D d, const Cursor& at) HWY_ATTR {
     const V w = hn::LoadU(d, at.w);
-    const V g = Gradient(d, at, w, scale, decay);
+    const V g = Gradient(d, at, w, scale, clip, decay);
     const V m = hn::MulAdd(b1, hn::LoadU(d, at.slot[0]), hn::Mul(c1, g));
     const V v = hn::MulAdd(b2, hn::LoadU(d, at.slot[1]), hn::Mul(c2, hn::Mul(g, g)));
     hn::StoreU(m, d, at.slot[0]);
@@ -235,12 +242,13 @@ template <class ToPower>
 HWY_INLINE void Ftrl(const UpdateInput& in, const FtrlFactors& factors, float* accumulator,
                      float* linear, ToPower to_power) {
   const D d0;
-  const V scale = hn::Set(d0, in.scale), decay = hn::Set(d0, in.decay);
+  const V scale = hn::Set(d0, in.scale), clip = hn::Set(d0, in.clip);
+  const V decay = hn::Set(d0, in.decay);
   const V inverse_rate = hn::Set(d0, factors.inverse_rate);
   const V l1 = hn::Set(d0, factors.l1), two_l2 = hn::Set(d0, factors.two_l2);
   Run({in.grad, in.w, in.w_next, {accumulator, linear}}, in.n, [&](D d, const Cursor& at) HWY_ATTR {
     const V w = hn::LoadU(d, at.w);
-    const V g = Gradient(d, at, w, scale, decay);
+    const V g = Gradient(d, at, w, scale, clip, decay);
     const V a = hn::LoadU(d, at.slot[0]);
     const V a_next = hn::MulAdd(g, g, a);
     hn::StoreU(a_next, d, at.slot[0]);

@@ -24,7 +24,7 @@ inline constexpr int64_t kQuantum = 16384;
 // dst += src. False when a sum is not finite: src held such a value, or the sum overflowed.
 [[nodiscard]] bool AddInto(float* dst, const void* src, int64_t n);
 
-// What all updates have in common: g = scale * grad + decay * w.
+// What all updates have in common: g = clamp(scale * grad, -clip, clip) + decay * w.
 struct UpdateInput {
   const float* grad;
   const float* w;
@@ -33,6 +33,7 @@ struct UpdateInput {
   float scale;  // of the summed gradient
   float decay;  // L2 penalty
   float learning_rate;
+  float clip;  // infinity: off
 };
 
 void SgdUpdate(const UpdateInput& in);

@@ -35,6 +35,7 @@ Json EncodeIdentity(const RunIdentity& id) {
           {"optimizer", id.optimizer},
           {"optimizerParams", id.optimizer_params},
           {"weightDecay", id.weight_decay},
+          {"clipValue", id.clip_value},
           {"schedule", std::move(schedule)},
           {"build", id.build_id},
           {"isa", id.isa},
@@ -60,6 +61,7 @@ absl::Status DecodeIdentity(const Json& json, RunIdentity* id) {
   fields.Read("optimizer", &id->optimizer);
   fields.Read("optimizerParams", &id->optimizer_params);
   fields.Read("weightDecay", &id->weight_decay);
+  fields.Read("clipValue", &id->clip_value);
   fields.Read("build", &id->build_id);
   fields.Read("isa", &id->isa);
   fields.Read("threads", &id->threads);
@@ -220,6 +222,7 @@ absl::Status CheckResume(const Manifest& manifest, const RunIdentity& now,
   result.Compare("training.optimizer.name", then.optimizer, now.optimizer);
   result.CompareMaps("training.optimizer.params.", then.optimizer_params, now.optimizer_params);
   result.Compare("training.optimizer.weightDecay", then.weight_decay, now.weight_decay);
+  result.Compare("training.optimizer.clipValue", then.clip_value, now.clip_value);
   result.Compare(fmt::format("training.schedule up to step {}", manifest.step),
                  ScheduleUpTo(then.schedule, manifest.step),
                  ScheduleUpTo(now.schedule, manifest.step));

@@ -32,6 +32,7 @@ struct RunIdentity {
   std::string optimizer;
   std::map<std::string, double> optimizer_params;
   double weight_decay = 0;
+  double clip_value = 0;
   struct Stage {
     int64_t steps = 0;
     double learning_rate = 0;

@@ -25,6 +25,7 @@ RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table
   identity.optimizer_params = {training.optimizer().params().begin(),
                                training.optimizer().params().end()};
   identity.weight_decay = training.optimizer().weight_decay();
+  identity.clip_value = training.optimizer().clip_value();
   for (const Stage& stage : training.schedule()) {
     RunIdentity::Stage& kept = identity.schedule.emplace_back();
     kept.steps = stage.steps();

@@ -191,6 +191,9 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
   server_options.num_replicas = setup.num_replicas();
   server_options.seed = training.seed();
   server_options.weight_decay = static_cast<float>(training.optimizer().weight_decay());
+  if (training.optimizer().clip_value() > 0) {
+    server_options.clip_value = static_cast<float>(training.optimizer().clip_value());
+  }
   server_options.allocate = [transport = options.transport](size_t size) {
     return transport->Allocate(size);
   };

@@ -81,8 +81,16 @@ UpdateInput MakeUpdateInput(const StepInfo& info, std::span<const float> grad,
                             std::span<const float> w, std::span<float> w_next) {
   CHECK_EQ(grad.size(), w.size());
   CHECK_EQ(grad.size(), w_next.size());
-  return {grad.data(), w.data(),          w_next.data(),     static_cast<int64_t>(grad.size()),
-          info.scale,  info.weight_decay, info.learning_rate};
+  UpdateInput in;
+  in.grad = grad.data();
+  in.w = w.data();
+  in.w_next = w_next.data();
+  in.n = static_cast<int64_t>(grad.size());
+  in.scale = info.scale;
+  in.clip = info.clip_value;
+  in.decay = info.weight_decay;
+  in.learning_rate = info.learning_rate;
+  return in;
 }
 
 }  // namespace muster::ps

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <span>
@@ -22,7 +23,9 @@ struct StepInfo {
   int64_t applies = 1;      // applies of this slice, this one included (Adam's t)
   float learning_rate = 0;  // of this step, times the parameter's lr_scale
   float scale = 1;          // factor of the summed gradient (1/V)
-  float weight_decay = 0;   // 0 for parameters without decay
+  // Each element of the averaged gradient is clamped to [-clip_value, clip_value].
+  float clip_value = std::numeric_limits<float>::infinity();
+  float weight_decay = 0;  // 0 for parameters without decay
 };
 
 class Optimizer {
@@ -33,8 +36,8 @@ class Optimizer {
   virtual std::vector<std::string> slot_names() const = 0;
   // First value of slot i.
   virtual float slot_init(int i) const = 0;
-  // w_next = update(w, scale * grad, slots). All spans have the slice's size; w_next may be w,
-  // nothing else overlaps.
+  // w_next = update(w, clip(scale * grad), slots). All spans have the slice's size; w_next may be
+  // w, nothing else overlaps.
   virtual void Apply(const StepInfo& info, std::span<const float> grad, std::span<const float> w,
                      std::span<float> w_next, std::span<const std::span<float>> slots) const = 0;
 };

@@ -30,6 +30,7 @@ struct ServerOptions {
   int num_replicas = 1;  // V
   uint64_t seed = 0;     // of the initial values
   float weight_decay = 0;
+  float clip_value = std::numeric_limits<float>::infinity();  // of StepInfo
   // Gradients held for their turn; beyond it pushes wait for credit.
   int64_t held_bytes_budget = int64_t{1} << 30;
   // The most that a replica has in flight; a worker that exceeds it is refused.

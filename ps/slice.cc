@@ -202,6 +202,7 @@ StepInfo Slice::MakeStepInfo(int64_t staleness, int64_t global_step) const {
   info.applies = state_.version + 1;
   info.learning_rate = (*context_.schedule)(global_step)*spec().lr_scale;
   info.scale = context_.policy->Scale(staleness, context_.options->num_replicas);
+  info.clip_value = context_.options->clip_value;
   info.weight_decay = spec().decay ? context_.options->weight_decay : 0;
   return info;
 }

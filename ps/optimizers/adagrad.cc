@@ -1,6 +1,6 @@
 // Adagrad: each element's rate falls with the squares it has seen.
 //
-//   g = scale * sum + weight_decay * w
+//   g = clip(scale * sum) + weight_decay * w
 //   a = a + g^2                          a starts at initial_accumulator
 //   w = w - lr * g / (sqrt(a) + epsilon)
 //

@@ -1,7 +1,7 @@
 // AdamW: Adam whose weight decay is decoupled: it shrinks the weight itself and does not pass
 // through the moments.
 //
-//   g = scale * sum
+//   g = clip(scale * sum)
 //   m = beta1 * m + (1 - beta1) * g
 //   v = beta2 * v + (1 - beta2) * g^2
 //   w = w - lr * ((m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon) + weight_decay * w)

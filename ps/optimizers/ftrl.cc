@@ -1,7 +1,7 @@
 // FTRL-proximal: gradient descent whose weights are, after each step, the exact minimum of all
 // gradients so far with an L1 and an L2 penalty; l1 makes weights exactly 0.
 //
-//   g = scale * sum + weight_decay * w
+//   g = clip(scale * sum) + weight_decay * w
 //   b = a + g^2                                   a starts at initial_accumulator
 //   z = z + g - (b^p - a^p) / lr * w              p = -learning_rate_power; z starts at 0
 //   w = |z| <= l1 ? 0 : (sign(z) * l1 - z) / (b^p / lr + 2 * l2)

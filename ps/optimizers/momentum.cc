@@ -1,7 +1,7 @@
 // Gradient descent with momentum, in TensorFlow's form: the learning rate stands outside the
 // velocity, so that a change of it takes effect at once.
 //
-//   g = scale * sum + weight_decay * w
+//   g = clip(scale * sum) + weight_decay * w
 //   m = momentum * m + g
 //   w = w - lr * m
 //

@@ -1,7 +1,7 @@
 // Nesterov's accelerated gradient, in TensorFlow's form: momentum that looks one step ahead, and
 // the learning rate outside the velocity.
 //
-//   g = scale * sum + weight_decay * w
+//   g = clip(scale * sum) + weight_decay * w
 //   m = momentum * m + g
 //   w = w - lr * (g + momentum * m)
 //

@@ -1,5 +1,8 @@
 // The server optimizers' factories, one per file of this folder; ps/optimizer.cc tables them.
 //
+// In the formulas, `sum` is the gradient summed over replicas, and clip(x) lies between -clip_value
+// and clip_value, which are infinite where clipping is off.
+//
 // Pure functions: thread-safe. `params` holds hyper-parameters by name, known ones only; a value
 // out of its range fails with the range.
 #pragma once

@@ -1,7 +1,7 @@
 // RMSProp: each element's rate is divided by the root of a decaying average of its squares;
 // optionally centered (by their variance instead) and with momentum.
 //
-//   g = scale * sum + weight_decay * w
+//   g = clip(scale * sum) + weight_decay * w
 //   s = rho * s + (1 - rho) * g^2                    s starts at 1
 //   c = rho * c + (1 - rho) * g                      only centered; c starts at 0
 //   u = momentum * u + lr * g / sqrt(s - c^2 + epsilon)

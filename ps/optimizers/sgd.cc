@@ -1,6 +1,6 @@
 // Stochastic gradient descent.
 //
-//   g = scale * sum + weight_decay * w
+//   g = clip(scale * sum) + weight_decay * w
 //   w = w - lr * g
 //
 // Source: Robbins and Monro, "A Stochastic Approximation Method", 1951.

@@ -73,14 +73,15 @@ TEST(Plan, EverythingThatIsDoneOtherwise) {
               "--evaluator-count=1", "--package-path=trainer", "--staging-bucket=gs://b"});
 }
 
-TEST(Plan, ASchedulesShapes) {
+TEST(Plan, ShapesOfTheScheduleAndClipping) {
   ExpectPlan(
       "schedule",
       {"--scale-tier", "basic", "--set",
        "training.schedule=[{steps: 500, learningRate: 0.01, endLearningRate: 0.1},"
        " {steps: 100, learningRate: 0.1},"
        " {steps: 4000, learningRate: 0.1, endLearningRate: 0.001, shape: COSINE},"
-       " {steps: 400, learningRate: 0.001, endLearningRate: 0, shape: POLYNOMIAL, power: 2}]"});
+       " {steps: 400, learningRate: 0.001, endLearningRate: 0, shape: POLYNOMIAL, power: 2}]",
+       "--set", "training.optimizer={name: ftrl, params: {l1: 0.001}, clipValue: 0.5}"});
 }
 
 TEST(Plan, CountsAndPrices) {

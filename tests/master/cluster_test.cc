@@ -128,6 +128,7 @@ TEST_P(EveryOptimizer, AnInterruptedRunEndsWithTheSameBits) {
   optimizer.set_name(GetParam().name);
   optimizer.mutable_params()->insert(GetParam().params.begin(), GetParam().params.end());
   optimizer.set_weight_decay(0.001);
+  optimizer.set_clip_value(0.05);
   Stage& stage = *job.mutable_training()->mutable_schedule(0);
   stage.set_learning_rate(0.02);
   stage.set_end_learning_rate(0.001);

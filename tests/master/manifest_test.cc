@@ -92,6 +92,8 @@ TEST(CheckResumeTest, EachChangedFieldIsNamedWithBothValues) {
   EXPECT_THAT(changed([](auto& id) { id.optimizer_params["beta2"] = 0.99; }),
               HasSubstr("training.optimizer.params.beta2 was not set, is 0.99"));
   EXPECT_THAT(changed([](auto& id) { id.weight_decay = 0.1; }), HasSubstr("weightDecay"));
+  EXPECT_THAT(changed([](auto& id) { id.clip_value = 0.5; }),
+              HasSubstr("training.optimizer.clipValue was 0, is 0.5"));
 }
 
 TEST(CheckResumeTest, AllChangesAreToldAtOnce) {

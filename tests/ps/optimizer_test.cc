@@ -50,6 +50,9 @@ Number Pow(Number a, double p) {
   return {value, std::max(value - low, std::pow(a.value + a.error, p) - value)};
 }
 Number Sqrt(Number a) { return Pow(a, 0.5); }
+Number Clamp(Number a, Number bound) {
+  return {std::clamp(a.value, -bound.value, bound.value), a.error};
+}
 Number AtLeast0(Number a) { return {std::max(0.0, a.value), a.error}; }
 
 struct Element {
@@ -58,7 +61,7 @@ struct Element {
 };
 struct Rates {
   int t = 0;
-  Number scale = 0, lr = 0, decay = 0;
+  Number scale = 0, clip = 0, lr = 0, decay = 0;
 };
 using Formula = std::function<void(const Rates& r, Number g, Element& e)>;
 
@@ -181,12 +184,12 @@ void ExpectNear(float got, const Number& want, const std::string& what) {
 void Step(const Case& c, const StepInfo& info, const std::vector<float>& grad, Slice& slice,
           std::vector<Element>& elements) {
   slice.Apply(info, grad);
-  const Rates rates = {static_cast<int>(info.applies), double{info.scale},
+  const Rates rates = {static_cast<int>(info.applies), double{info.scale}, double{info.clip_value},
                        double{info.learning_rate}, double{info.weight_decay}};
   const Formula formula = FormulaOf(c);
   for (size_t i = 0; i < elements.size(); ++i) {
     Element& e = elements[i];
-    const Number mean = rates.scale * double{grad[i]};
+    const Number mean = Clamp(rates.scale * double{grad[i]}, rates.clip);
     formula(rates, c.name == "adamw" ? mean : mean + rates.decay * e.w, e);
     const std::string place = ::testing::PrintToString(c) + ", step " + std::to_string(info.step) +
                               ", element " + std::to_string(i);
@@ -245,8 +248,9 @@ TEST_P(EveryOptimizer, RandomSizesAndValuesFollowTheFormula) {
     for (int t = 1; t <= 4; ++t) {
       std::vector<Element> elements;
       for (size_t i = 0; i < n; ++i) elements.push_back(slice.At(i));
-      const float decay = rng() % 2 == 0 ? 0 : unit(rng);
-      Step(GetParam(), Info(t, unit(rng), unit(rng), decay), Values(n, rng), slice, elements);
+      StepInfo info = Info(t, unit(rng), unit(rng), rng() % 2 == 0 ? 0 : unit(rng));
+      if (rng() % 2 == 0) info.clip_value = unit(rng);
+      Step(GetParam(), info, Values(n, rng), slice, elements);
     }
   }
 }
@@ -337,6 +341,15 @@ TEST(OptimizerTest, DefaultsAreTensorFlows) {
   Make("momentum")->Apply(info, {&g, 1}, {&w, 1}, {&w, 1}, slots);
   EXPECT_FLOAT_EQ(m, 0.9f * 2 + 3);
   EXPECT_FLOAT_EQ(w, 1 - m);
+}
+
+TEST(OptimizerTest, ClippingClampsTheAveragedGradientBeforeTheDecay) {
+  Slice slice({"sgd", {}}, 5);
+  slice.w = {1, 1, 1, 1, 1};
+  StepInfo info = Info(1, 1, /*scale=*/0.5f, /*weight_decay=*/0.25f);
+  info.clip_value = 2;
+  slice.Apply(info, std::vector<float>{3, 4, 5, -100, 0});
+  EXPECT_EQ(slice.w, (std::vector<float>{0.75f - 1.5f, 0.75f - 2, 0.75f - 2, 0.75f + 2, 0.75f}));
 }
 
 TEST(OptimizerTest, AdamWWithoutDecayIsAdam) {

@@ -112,6 +112,22 @@ TEST_F(SliceTest, BspWaitsForAllAndAnswersAllWithTheSameVersion) {
   EXPECT_THAT(Heard(2), ElementsAre("params 1 v1: -1 -1"));
 }
 
+TEST_F(SliceTest, TheMeanIsClippedAndNotEachGradient) {
+  options_.clip_value = 2;
+  Make("BSP", 2);
+  Push(0, 0, {10, 1});
+  Push(1, 0, {-8, 9}, /*want=*/false);
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 0", "params 1 v1: 0 -1"));
+}
+
+TEST_F(SliceTest, StatisticsAreNotClipped) {
+  options_.clip_value = 2;
+  Make("BSP", 1, 0, 1 << 20,
+       {.name = "mean", .shape = {2}, .kind = ParamSpec::Kind::kStatistic, .momentum = 0.5f});
+  Push(0, 0, {10, -10});
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 0", "params 1 v1: 5 -5"));
+}
+
 TEST_F(SliceTest, BspAddsInReplicaOrderWhateverTheArrival) {
   // 1e8 + 1 - 1e8 depends on the order in float32.
   const std::vector<std::vector<float>> g = {{1e8f, 0}, {1, 0}, {-1e8f, 0}};
