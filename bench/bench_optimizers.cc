@@ -1,0 +1,154 @@
+// bench_optimizers: how near to the memory's bandwidth the server's updates come, on one thread.
+//
+// Roof: STREAM's triad, a = b + s * c over float32, 12 bytes an element as STREAM counts them. An
+// update of 64 Mi parameters counts what its formula reads and writes: gradient, weight and slots
+// read, weight and slots written, 28 bytes a parameter for Adam. Triad and update take turns, so
+// that what else the machine does meets both; a ratio is the median over the rounds. It can pass 1:
+// triad writes an array that it did not read, which the memory must fetch all the same.
+//
+// "in place" updates the weights where they lie; "front to back" writes them to a second array, as
+// a server does whose readers still hold the first.
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "kernels/optimizer_math.h"
+#include "ps/optimizer.h"
+#include "telemetry/check.h"
+
+namespace muster {
+namespace {
+
+double Seconds(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+double Median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+// n floats in huge pages where the system has them, so that address translation costs all alike.
+class Array {
+ public:
+  Array(int64_t n, float value) : size_(static_cast<size_t>(n)) {
+    constexpr size_t kHugePage = size_t{2} << 20;
+    const size_t bytes = (size_ * sizeof(float) + kHugePage - 1) / kHugePage * kHugePage;
+    void* memory = std::aligned_alloc(kHugePage, bytes);
+    CHECK(memory != nullptr);
+    madvise(memory, bytes, MADV_HUGEPAGE);
+    data_.reset(static_cast<float*>(memory));
+    std::fill_n(data_.get(), size_, value);
+  }
+  std::span<float> span() const { return {data_.get(), size_}; }
+
+ private:
+  struct Free {
+    void operator()(float* memory) const { std::free(memory); }
+  };
+  size_t size_;
+  std::unique_ptr<float, Free> data_;
+};
+
+void Triad(std::span<float> a, std::span<const float> b, std::span<const float> c, float s) {
+  for (size_t i = 0; i < a.size(); ++i) a[i] = b[i] + s * c[i];
+}
+
+struct Rates {
+  std::vector<double> triad, in_place, back;  // bytes per second
+};
+
+class Bench {
+ public:
+  explicit Bench(int64_t n) : n_(n), grad_(n, 0.01f), weights_(n, 0.5f), back_(n, 0.5f) {}
+
+  void Measure(const std::string& name, int rounds) {
+    auto made = ps::MakeOptimizer(name, {});
+    CHECK(made.ok());
+    const ps::Optimizer& optimizer = **made;
+    const auto count = static_cast<int>(optimizer.slot_names().size());
+    std::vector<Array> slots;
+    std::vector<std::span<float>> views;
+    for (int i = 0; i < count; ++i) slots.emplace_back(n_, optimizer.slot_init(i));
+    for (const Array& slot : slots) views.push_back(slot.span());
+    const int bytes = (3 + 2 * count) * static_cast<int>(sizeof(float));
+    ps::StepInfo info;
+    info.learning_rate = 1e-3f;
+    const auto rate = [&](int bytes_each, const std::function<void()>& work) {
+      return static_cast<double>(n_) * bytes_each / Seconds(work);
+    };
+    std::vector<double> gb, place, back;
+    for (int round = 0; round < rounds; ++round) {
+      const double before = rate(12, [&] { Triad(); });
+      const double there = rate(bytes, [&] { Apply(optimizer, info, weights_.span(), views); });
+      const double between = rate(12, [&] { Triad(); });
+      const double across = rate(bytes, [&] { Apply(optimizer, info, back_.span(), views); });
+      const double after = rate(12, [&] { Triad(); });
+      triads_.insert(triads_.end(), {before, between, after});
+      gb.push_back(there / 1e9);
+      place.push_back(there / ((before + between) / 2));
+      back.push_back(across / ((between + after) / 2));
+      ++info.applies;
+    }
+    fmt::print("{:<10} {:>6} {:>10.1f} {:>10.2f} {:>14.2f}\n", name, bytes, Median(gb),
+               Median(place), Median(back));
+  }
+  double triad() const { return Median(triads_); }
+
+ private:
+  void Triad() const { muster::Triad(back_.span(), grad_.span(), weights_.span(), 0.5f); }
+  // In quanta, as ps/slice.cc does.
+  void Apply(const ps::Optimizer& optimizer, const ps::StepInfo& info, std::span<float> next,
+             const std::vector<std::span<float>>& slots) const {
+    std::vector<std::span<float>> parts(slots.size());
+    for (int64_t begin = 0; begin < n_; begin += kQuantum) {
+      const auto at = static_cast<size_t>(begin);
+      const auto size = static_cast<size_t>(std::min(kQuantum, n_ - begin));
+      for (size_t s = 0; s < slots.size(); ++s) parts[s] = slots[s].subspan(at, size);
+      optimizer.Apply(info, grad_.span().subspan(at, size), weights_.span().subspan(at, size),
+                      next.subspan(at, size), parts);
+    }
+  }
+
+  const int64_t n_;
+  const Array grad_, weights_, back_;
+  std::vector<double> triads_;
+};
+
+int Run(int argc, char** argv) {
+  CLI::App app("Bytes per second of the server's updates over STREAM's triad, on one thread");
+  int64_t mi = 64;
+  int rounds = 9;
+  std::string only;
+  bool smoke = false;
+  app.add_option("--parameters", mi, "Mi parameters")->check(CLI::PositiveNumber);
+  app.add_option("--rounds", rounds, "of triad and update")->check(CLI::PositiveNumber);
+  app.add_option("--optimizer", only, "only this one");
+  app.add_flag("--smoke", smoke, "one small round, to see that it runs");
+  CLI11_PARSE(app, argc, argv);
+  if (smoke) mi = rounds = 1;
+  Bench bench(mi << 20);
+  fmt::print("{} Mi parameters, median of {} rounds\n", mi, rounds);
+  fmt::print("{:<10} {:>6} {:>10} {:>10} {:>14}\n", "update", "bytes", "GB/s", "in place",
+             "front to back");
+  for (const std::string& name : ps::OptimizerNames()) {
+    if (only.empty() || name == only) bench.Measure(name, rounds);
+  }
+  fmt::print("triad      {:>17.1f}   (asked of adam, in place: at least 1.40)\n",
+             bench.triad() / 1e9);
+  return 0;
+}
+
+}  // namespace
+}  // namespace muster
+
+int main(int argc, char** argv) { return muster::Run(argc, argv); }
