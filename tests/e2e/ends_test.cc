@@ -26,7 +26,10 @@ TinyJob Long() {
 TEST(Ends, NothingSurvivesAKilledLauncherAndTheSameCommandResumes) {
   const std::string folder = NewFolder("orphans"), job = folder + "/job";
   Running run(LaunchWords(folder, Long()));
-  ASSERT_TRUE(run.WaitFor("validation"));
+  // The first accuracy may be told before the checkpoint of its step is committed.
+  do {
+    ASSERT_TRUE(run.WaitFor("validation"));
+  } while (!StateOf(job).last_checkpoint.has_value());
   for (const master::ReplicaState& replica : StateOf(job).replicas) {
     EXPECT_EQ(replica.state, "READY") << replica.role << replica.index;
   }
