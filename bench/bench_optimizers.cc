@@ -78,6 +78,8 @@ class Bench {
     const auto count = static_cast<int>(optimizer.slot_names().size());
     std::vector<Array> slots;
     std::vector<std::span<float>> views;
+    slots.reserve(static_cast<size_t>(count));
+    views.reserve(static_cast<size_t>(count));
     for (int i = 0; i < count; ++i) slots.emplace_back(n_, optimizer.slot_init(i));
     for (const Array& slot : slots) views.push_back(slot.span());
     const int bytes = (3 + 2 * count) * static_cast<int>(sizeof(float));

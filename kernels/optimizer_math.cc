@@ -97,13 +97,10 @@ HWY_INLINE void Run(const Cursor& all, int64_t n, Step step) {
   HWY_ALIGN float copy[3 + kMaxSlots][hn::MaxLanes(D())] = {};
   std::memcpy(copy[0], at.grad, rest);
   std::memcpy(copy[1], at.w, rest);
-  Cursor padded = {copy[0], copy[1], copy[2], {}};
   for (int s = 0; s < kMaxSlots; ++s) {
-    if (at.slot[s] == nullptr) continue;
-    std::memcpy(copy[3 + s], at.slot[s], rest);
-    padded.slot[s] = copy[3 + s];
+    if (at.slot[s] != nullptr) std::memcpy(copy[3 + s], at.slot[s], rest);
   }
-  step(d, padded);
+  step(d, Cursor{copy[0], copy[1], copy[2], {copy[3], copy[4], copy[5]}});
   std::memcpy(at.w_next, copy[2], rest);
   for (int s = 0; s < kMaxSlots; ++s) {
     if (at.slot[s] != nullptr) std::memcpy(at.slot[s], copy[3 + s], rest);
