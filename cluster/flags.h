@@ -1,8 +1,7 @@
 // The command line of `launch`: gcloud's names for the fields of a job, and Muster's few own flags.
 // Free functions: thread-safe.
 //
-// A flag is one row of the table in flags.cc: its name, the field it sets and how its text is read.
-// Flags override the file.
+// Which flags there are stands in flag_table.h; they override the file.
 #pragma once
 
 #include <string>
