@@ -140,15 +140,8 @@ std::string EncodeJobState(const JobState& state) {
 absl::StatusOr<JobState> DecodeJobState(std::string_view text) {
   ASSIGN_OR_RETURN(const Json json, ParseJsonObject(text));
   Fields fields(json);
-  int version = 0;
-  fields.Require("schemaVersion");
+  RETURN_IF_ERROR(fields.ReadSchemaVersion(kStateSchemaVersion));
   fields.Require("state");
-  fields.Read("schemaVersion", &version);
-  if (version > kStateSchemaVersion) {
-    return absl::FailedPreconditionError(
-        fmt::format("schemaVersion is {}, written by a newer Muster; this one reads up to {}",
-                    version, kStateSchemaVersion));
-  }
   JobState state;
   std::string name;
   fields.Read("state", &name);

@@ -175,6 +175,15 @@ void Fields::ReadTime(const char* name, int64_t* out_ms) {
   *out_ms = *time;
 }
 
+absl::Status Fields::ReadSchemaVersion(int newest) {
+  int version = 0;
+  Require("schemaVersion");
+  Read("schemaVersion", &version);
+  if (version <= newest) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format(
+      "schemaVersion is {}, written by a newer Muster; this one reads up to {}", version, newest));
+}
+
 const Json* Fields::Object(const char* name) {
   const Json* value = Find(name);
   if (value == nullptr || value->is_object()) return value;

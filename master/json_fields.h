@@ -46,6 +46,9 @@ class Fields {
   void Read(const char* name, std::map<std::string, std::string>* out);
   // A time of telemetry/time.h; null or absent leaves 0.
   void ReadTime(const char* name, int64_t* out_ms);
+  // The required "schemaVersion". Returns FailedPrecondition when it is above `newest`: a newer
+  // Muster wrote the object, whose fields may mean something else.
+  absl::Status ReadSchemaVersion(int newest);
   // The object or the array of objects `name`, or null when absent.
   const Json* Object(const char* name);
   const Json* Objects(const char* name);

@@ -167,14 +167,8 @@ std::string EncodeManifest(const Manifest& manifest) {
 absl::StatusOr<Manifest> DecodeManifest(std::string_view text) {
   ASSIGN_OR_RETURN(const Json json, ParseJsonObject(text));
   Fields fields(json);
-  int version = 0;
-  for (const char* name : {"schemaVersion", "step", "identity", "parts"}) fields.Require(name);
-  fields.Read("schemaVersion", &version);
-  if (version > kManifestSchemaVersion) {
-    return absl::FailedPreconditionError(
-        fmt::format("schemaVersion is {}, written by a newer Muster; this one reads up to {}",
-                    version, kManifestSchemaVersion));
-  }
+  RETURN_IF_ERROR(fields.ReadSchemaVersion(kManifestSchemaVersion));
+  for (const char* name : {"step", "identity", "parts"}) fields.Require(name);
   Manifest manifest;
   fields.Read("step", &manifest.step);
   fields.ReadTime("createTime", &manifest.created_ms);
