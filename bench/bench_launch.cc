@@ -34,8 +34,6 @@
 #include "tests/harness/temporary_folder.h"
 #include "worker/models/models.h"
 
-extern char** environ;
-
 namespace {
 
 namespace fs = std::filesystem;
@@ -98,10 +96,9 @@ Run Launch(const Options& options, std::vector<std::string> args, int64_t steps,
   posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", 1 /* O_WRONLY */, 0);
   const int64_t begin_ms = muster::UnixMillis();
   pid_t pid = 0;
-  int status = 0;
   Run run;
   if (posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), environ) != 0 ||
-      (status = Wait(pid, folder, &run.trainer_bytes)) != 0) {
+      Wait(pid, folder, &run.trainer_bytes) != 0) {
     fmt::print(stderr, "bench_launch: {} failed\n", fmt::join(args, " "));
     std::exit(1);
   }

@@ -72,14 +72,14 @@ class Signals {
 
   int fd() const { return fd_; }
   bool Take() {
-    signalfd_siginfo info;
+    signalfd_siginfo info{};
     return read(fd_, &info, sizeof(info)) == sizeof(info);
   }
 
  private:
   int fd_;
-  sigset_t old_mask_;
-  struct sigaction old_pipe_;
+  sigset_t old_mask_{};
+  struct sigaction old_pipe_ {};
 };
 
 // The writing end stays open in the launcher alone.
@@ -98,7 +98,7 @@ class LifelinePipe {
   int read_fd() const { return fds_[0]; }
 
  private:
-  int fds_[2];
+  int fds_[2] = {-1, -1};
 };
 
 FollowerOptions MakeFollowerOptions(const LocalJob& job) {

@@ -89,8 +89,8 @@ class DirectConv2d final : public Conv2dPlan {
     return std::max<int64_t>(0, (out - 1) * stride + kernel - in - pad);
   }
 
-  memory::desc Desc(memory::dims dims, Tag tag) const {
-    return {std::move(dims), memory::data_type::f32, tag};
+  static memory::desc Desc(const memory::dims& dims, Tag tag) {
+    return {dims, memory::data_type::f32, tag};
   }
   memory::desc In(int64_t n) const {
     return Desc({n, args_.in_channels, args_.window.in.h, args_.window.in.w}, Tag::nhwc);

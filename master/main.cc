@@ -64,7 +64,7 @@ Shape ShapeOf(const Job& job) {
 
 // Passes signals, which every thread blocks, to the coordinator. The thread lives as long as the
 // process.
-void ForwardSignals(std::shared_ptr<Coordinator> coordinator, sigset_t signals) {
+void ForwardSignals(const std::shared_ptr<Coordinator>& coordinator, sigset_t signals) {
   std::thread([coordinator, signals] {
     for (;;) {
       int signal = 0;

@@ -179,7 +179,7 @@ class ClientState {
     while (open() > 0) changed_.Wait(mu_);
   }
 
-  void OnMessage(int server, rpc::Message message) {
+  void OnMessage(int server, const rpc::Message& message) {
     if (message.header.type == rpc::MessageType::kError) {
       Fail(Named(server, StatusOf(message)));
       return;
@@ -391,7 +391,7 @@ class Handler final : public rpc::StreamHandler {
  public:
   Handler(std::shared_ptr<ClientState> state, int server)
       : state_(std::move(state)), server_(server) {}
-  void OnMessage(rpc::Message message) override { state_->OnMessage(server_, std::move(message)); }
+  void OnMessage(rpc::Message message) override { state_->OnMessage(server_, message); }
   void OnClosed(absl::Status status) override { state_->OnClosed(server_, status); }
 
  private:

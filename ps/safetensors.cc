@@ -128,7 +128,7 @@ absl::StatusOr<SafetensorsFile> SafetensorsFile::Open(const std::string& path) {
     close(*open_fd);
     delete open_fd;
   });
-  struct stat info;
+  struct stat info {};
   if (fstat(fd, &info) != 0) return ErrnoStatus(errno, "cannot read " + path);
   if (!S_ISREG(info.st_mode)) return file.Damaged("it is not a regular file");
   uint64_t length = 0;

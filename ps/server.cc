@@ -118,7 +118,8 @@ class ServerImpl final : public Server {
     const absl::Status checked =
         CheckRequest(message, {&partition_, options_.index, options_.num_replicas});
     if (checked.ok()) {
-      shard_of_[message.header.slice]->Post(peer, std::move(message));
+      Shard* shard = shard_of_[message.header.slice];
+      shard->Post(peer, std::move(message));
       return;
     }
     Count(counters_.refused);

@@ -149,8 +149,8 @@ absl::Status StatusOf(const rpc::Message& error) {
 bool ForEachRun(const rpc::Payload& payload, int64_t max_run,
                 absl::FunctionRef<bool(int64_t begin, const std::byte* src, int64_t n)> visit) {
   CHECK_EQ(payload.size() % sizeof(float), 0u);
-  std::array<std::byte, sizeof(float)> split;  // a float whose bytes two ranges share
-  size_t have = 0;                             // bytes of it so far
+  std::array<std::byte, sizeof(float)> split{};  // a float whose bytes two ranges share
+  size_t have = 0;                               // bytes of it so far
   int64_t begin = 0;
   for (const rpc::Payload::Slice& slice : payload.slices()) {
     std::span<const std::byte> bytes = slice.bytes;

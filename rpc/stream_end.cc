@@ -30,7 +30,7 @@ class OwningStream : public Stream {
 
 }  // namespace
 
-void StreamSet::Add(std::shared_ptr<Stream> stream) {
+void StreamSet::Add(const std::shared_ptr<Stream>& stream) {
   bool closing = false;
   {
     MutexLock lock(mu_);

@@ -16,7 +16,7 @@ namespace muster::rpc {
 class StreamSet {
  public:
   // Takes `stream` in; closes it at once when CloseAll was called before.
-  void Add(std::shared_ptr<Stream> stream);
+  void Add(const std::shared_ptr<Stream>& stream);
   // To be called after the end's last handler call.
   void Remove(const Stream* stream);
   void CloseAll();

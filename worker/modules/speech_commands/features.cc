@@ -18,7 +18,7 @@ constexpr size_t kAlign = 64;  // bytes: a cache line
 double Mel(double hz) { return 1127.0 * std::log1p(hz / 700.0); }
 
 absl::Status Check(const FrontEndSettings& s) {
-  const auto fail = [](std::string text) {
+  const auto fail = [](const std::string& text) {
     return absl::InvalidArgumentError("the MFCC front end: " + text);
   };
   if (s.sample_rate < 1 || s.clip_samples < 1) {

@@ -81,7 +81,7 @@ absl::Status MakeNoiseFile(Engine& engine, const MakeSettings& settings, const s
   } else {
     noise = MakeNoise(name, settings.plan.seed, samples);
   }
-  return WriteWav(NoisePath(settings, name), kMadeRate, FinishNoise(std::move(noise)));
+  return WriteWav(NoisePath(settings, name), kMadeRate, FinishNoise(noise));
 }
 
 // The child's life: its exit status says whether it went well, stderr why not.

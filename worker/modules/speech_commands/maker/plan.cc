@@ -36,7 +36,7 @@ constexpr const char* kVariants[] = {
 constexpr const char* kFliteVoices[] = {"awb", "kal16", "rms", "slt"};
 
 std::string HexOfSha1(const std::string& text) {
-  std::array<unsigned char, SHA_DIGEST_LENGTH> digest;
+  std::array<unsigned char, SHA_DIGEST_LENGTH> digest{};
   SHA1(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
   return fmt::format("{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3]);
 }

@@ -71,7 +71,7 @@ std::vector<float> Brown(Draws& draws, int64_t samples) {
 // A sum of low-passed noises with corners an octave apart falls by 3 dB per octave.
 std::vector<float> Pink(Draws& draws, int64_t samples) {
   std::vector<float> x(samples, 0.0F);
-  for (double corner = 20; corner < kMadeRate / 2; corner *= 2) {
+  for (double corner = 20; 2 * corner < kMadeRate; corner *= 2) {
     const float keep = static_cast<float>(std::exp(-2 * kPi * corner / kMadeRate));
     const float gain = std::sqrt(1 - keep * keep);
     float state = 0;
@@ -206,7 +206,7 @@ std::vector<float> MakeBabble(std::span<const std::vector<int16_t>> words, uint6
   return x;
 }
 
-std::vector<int16_t> FinishNoise(std::vector<float> noise) {
+std::vector<int16_t> FinishNoise(const std::vector<float>& noise) {
   constexpr double kLevel = 0.1;  // root mean square, of full scale
   double energy = 0;
   for (const float v : noise) energy += double(v) * v;

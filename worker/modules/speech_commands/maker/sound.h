@@ -32,6 +32,6 @@ std::vector<float> MakeBabble(std::span<const std::vector<int16_t>> words, uint6
                               int64_t samples);
 
 // Scaled to the root mean square of a noise file, cut at full scale.
-std::vector<int16_t> FinishNoise(std::vector<float> noise);
+std::vector<int16_t> FinishNoise(const std::vector<float>& noise);
 
 }  // namespace muster::worker
