@@ -55,7 +55,7 @@ absl::StatusOr<std::unique_ptr<rpc::Listener>> ListenForRoles(rpc::Transport& tr
                                                               std::shared_ptr<EventQueue> queue) {
   return transport.Listen(
       address, self,
-      [queue](const rpc::Hello& peer, std::shared_ptr<rpc::Stream> stream)
+      [queue = std::move(queue)](const rpc::Hello& peer, std::shared_ptr<rpc::Stream> stream)
           -> absl::StatusOr<std::unique_ptr<rpc::StreamHandler>> {
         const std::optional<RoleId> role = ParseRole(peer.role, peer.index);
         if (!role.has_value() || peer.service != "control") {

@@ -20,10 +20,10 @@ class ServerImpl final : public Server {
       : table_(table),
         partition_(partition),
         schedule_(std::move(schedule)),
-        options_(options),
+        options_(std::move(options)),
         events_(std::move(events)),
         log_(log),
-        cuts_(table, partition, optimizer.slot_names(), options.index, events_) {
+        cuts_(table, partition, optimizer.slot_names(), options_.index, events_) {
     SliceContext context;
     context.table = &table;
     context.partition = &partition;
@@ -153,7 +153,7 @@ std::unique_ptr<Server> Server::Make(const ParamTable& table, const Partition& p
   CHECK_GE(options.num_replicas, 1);
   CHECK_LT(options.index, partition.num_servers);
   return std::make_unique<ServerImpl>(table, partition, policy, optimizer, std::move(schedule),
-                                      options, std::move(events), log);
+                                      std::move(options), std::move(events), log);
 }
 
 }  // namespace muster::ps

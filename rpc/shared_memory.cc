@@ -50,7 +50,7 @@ absl::StatusOr<std::shared_ptr<SharedMemory>> SharedMemory::Create(size_t size) 
 }
 
 absl::StatusOr<std::shared_ptr<SharedMemory>> SharedMemory::Map(int fd, size_t size) {
-  struct stat info;
+  struct stat info {};
   const int seals = fcntl(fd, F_GET_SEALS);
   const bool sealed = seals >= 0 && (seals & kSizeSeals) == kSizeSeals;
   if (!sealed || size == 0 || fstat(fd, &info) != 0 || info.st_size < 0 ||

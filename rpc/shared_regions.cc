@@ -62,7 +62,7 @@ absl::StatusOr<std::unique_ptr<SharedRegions>> SharedRegions::Open(Log& log) {
   const std::string name = fmt::format("{:016x}{:016x}", random[0], random[1]);
   const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return ErrnoStatus(errno, "cannot open a unix socket");
-  sockaddr_un address;
+  sockaddr_un address{};
   const socklen_t length = AddressOf(name, &address);
   const int yes = 1;
   const int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -202,7 +202,7 @@ bool SharedRegions::Receive() {
   for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
     if (part->cmsg_level != SOL_SOCKET) continue;
     if (part->cmsg_type == SCM_CREDENTIALS) {
-      ucred sender;
+      ucred sender{};
       std::memcpy(&sender, CMSG_DATA(part), sizeof(sender));
       trusted = sender.uid == geteuid();
     } else if (part->cmsg_type == SCM_RIGHTS) {
@@ -264,7 +264,7 @@ bool SharedRegions::SendAll() {
     letter.size = next.memory == nullptr ? 0 : next.memory->bytes().size();
     std::memcpy(letter.from, name_.data(), kNameBytes);
     iovec range = {&letter, sizeof(letter)};
-    sockaddr_un address;
+    sockaddr_un address{};
     msghdr header = {};
     header.msg_name = &address;
     header.msg_namelen = AddressOf(next.peer, &address);

@@ -171,10 +171,9 @@ class SharedTransportImpl : public SharedTransport {
   absl::StatusOr<std::unique_ptr<Listener>> Listen(const std::string& address, Hello self,
                                                    Acceptor acceptor) override {
     self.shared_memory = sharing_->regions->name();
-    auto sharing_acceptor =
-        [sharing = sharing_, acceptor = std::move(acceptor)](
-            const Hello& peer,
-            std::shared_ptr<Stream> stream) -> absl::StatusOr<std::unique_ptr<StreamHandler>> {
+    auto sharing_acceptor = [sharing = sharing_, acceptor = std::move(acceptor)](
+                                const Hello& peer, const std::shared_ptr<Stream>& stream)
+        -> absl::StatusOr<std::unique_ptr<StreamHandler>> {
       auto acquaintance = std::make_shared<Acquaintance>(sharing);
       ASSIGN_OR_RETURN(auto handler,
                        acceptor(peer, std::make_shared<SharingStream>(stream, sharing)));
