@@ -42,7 +42,7 @@ absl::StatusOr<AdamParams> ReadAdamParams(const OptimizerParams& params) {
 AdamFactors MakeAdamFactors(const AdamParams& params, const StepInfo& info) {
   const double t = static_cast<double>(info.applies);
   const double b1 = params.beta1, b2 = params.beta2;
-  AdamFactors factors;
+  AdamFactors factors{};
   factors.beta1 = params.beta1;
   factors.one_minus_beta1 = static_cast<float>(1 - b1);
   factors.beta2 = params.beta2;
