@@ -130,15 +130,18 @@ void AddSyntaxError(const YAML::Exception& e, std::string_view text, const std::
                 WhatToWrite(e.msg, TabIndented(text, e.mark.line)));
 }
 
-// Remembers where documents start; everything else of the event stream is ignored.
-class DocumentStarts : public YAML::EventHandler {
+// Remembers where documents start, and the first text that is none: yaml-cpp makes lone bytes of
+// the escapes \N and \_.
+class Documents : public YAML::EventHandler {
  public:
   void OnDocumentStart(const YAML::Mark& mark) override { starts.push_back(mark); }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
   void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
-  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                const std::string&) override {}
+  void OnScalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+                const std::string& text) override {
+    if (!no_text && FirstInvalidUtf8(text) != std::string::npos) no_text = mark;
+  }
   void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
                        YAML::EmitterStyle::value) override {}
   void OnSequenceEnd() override {}
@@ -147,26 +150,33 @@ class DocumentStarts : public YAML::EventHandler {
   void OnMapEnd() override {}
 
   std::vector<YAML::Mark> starts;
+  std::optional<YAML::Mark> no_text;
 };
 
-// Where the first two documents of `text` start. Not YAML::LoadAll, which never returns where a
+// The first two documents of `text`. Not YAML::LoadAll, which never returns where a
 // document starts with a stray `,` or `}`: yaml-cpp then makes empty documents for ever.
-std::vector<YAML::Mark> FirstDocuments(std::string_view text) {
+Documents FirstDocuments(std::string_view text) {
   // A quote that is never closed is an error to yaml-cpp only when no line break ends the text.
   const size_t end = text.find_last_not_of("\r\n \t");
   std::istringstream stream(std::string(text.substr(0, end + 1)));
   YAML::Parser parser(stream);
-  DocumentStarts documents;
+  Documents documents;
   while (documents.starts.size() < 2 && parser.HandleNextDocument(documents)) {
   }
-  return documents.starts;
+  return documents;
 }
 
 // The only document, or null with `problems` grown.
 std::optional<YAML::Node> Load(std::string_view text, const std::string& name, Problems* problems) {
   try {
-    const std::vector<YAML::Mark> starts = FirstDocuments(text);
-    if (starts.size() > 1) {
+    const Documents documents = FirstDocuments(text);
+    if (documents.no_text) {
+      problems->Add({name, documents.no_text->line + 1, documents.no_text->column + 1}, "",
+                    "an escape such as \\N or \\_ that makes no text",
+                    "write the character itself");
+      return std::nullopt;
+    }
+    if (const auto& starts = documents.starts; starts.size() > 1) {
       problems->Add({name, starts[1].line + 1, starts[1].column + 1}, "",
                     "a second YAML document starts here",
                     "keep one job per file, and look above for a `}` or `]` too many");

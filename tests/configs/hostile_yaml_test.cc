@@ -151,6 +151,24 @@ std::string Damage(std::string text, std::mt19937_64& random) {
   return text;
 }
 
+TEST(HostileYaml, EscapesThatMakeNoText) {
+  for (const char* escape : {"\\N", "\\_", "\\xff"}) {
+    const std::string text = std::string("trainingInput:\n  jobDir: \"a") + escape + "b\"\n";
+    JobDraft draft;
+    ReadJobYaml(text, "f.yaml", &draft);
+    if (std::string(escape) == "\\xff") {  // ÿ
+      EXPECT_EQ(draft.problems.Text(), "");
+      EXPECT_EQ(draft.job.training_input().job_dir(),
+                "a\xc3\xbf"
+                "b");
+      continue;
+    }
+    EXPECT_EQ(draft.problems.Text(),
+              "f.yaml:2:11: an escape such as \\N or \\_ that makes no text; write the "
+              "character itself\n");
+  }
+}
+
 TEST(HostileYaml, RandomDamageNeverCrashesAndWhatIsReadIsWrittenAlike) {
   const uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
