@@ -43,7 +43,7 @@ class CutWriter {
   // Adds a slice; the last one has the part written.
   void Add(const std::shared_ptr<Cut>& cut, SavedSlice slice);
   // Gives the cut up; only the first failure of a cut is reported.
-  void Fail(const std::shared_ptr<Cut>& cut, absl::Status status);
+  void Fail(const std::shared_ptr<Cut>& cut, const absl::Status& status);
 
  private:
   struct Job {
