@@ -81,7 +81,7 @@ UpdateInput MakeUpdateInput(const StepInfo& info, std::span<const float> grad,
                             std::span<const float> w, std::span<float> w_next) {
   CHECK_EQ(grad.size(), w.size());
   CHECK_EQ(grad.size(), w_next.size());
-  UpdateInput in;
+  UpdateInput in{};
   in.grad = grad.data();
   in.w = w.data();
   in.w_next = w_next.data();
