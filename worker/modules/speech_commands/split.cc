@@ -15,7 +15,7 @@ Split WhichSplit(std::string_view file_name, double validation_percentage,
                  double testing_percentage) {
   constexpr uint32_t kMaxPerClass = (1U << 27) - 1;
   const std::string_view speaker = Speaker(file_name);
-  std::array<unsigned char, SHA_DIGEST_LENGTH> digest;
+  std::array<unsigned char, SHA_DIGEST_LENGTH> digest{};
   SHA1(reinterpret_cast<const unsigned char*>(speaker.data()), speaker.size(), digest.data());
   // The digest is a big-endian number: its remainder by 2²⁷ lies in the last four bytes.
   uint32_t low = 0;

@@ -39,7 +39,7 @@ class File {
 
   absl::Status Open(int64_t head) {
     fd_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat status;
+    struct stat status {};
     if (fd_ < 0 || fstat(fd_, &status) != 0) {
       return absl::ErrnoToStatus(errno, fmt::format("{}: cannot be opened", path_));
     }
@@ -133,7 +133,7 @@ absl::StatusOr<Samples> FindSamples(const File& file, int sample_rate) {
   bool have_format = false;
   int64_t at = riff.size();
   while (at + 8 <= file.size()) {
-    std::array<uint8_t, 8> header;
+    std::array<uint8_t, 8> header{};
     RETURN_IF_ERROR(file.Read(at, header.data(), header.size()));
     at += static_cast<int64_t>(header.size());
     const std::string_view name(reinterpret_cast<const char*>(header.data()), 4);
