@@ -1,5 +1,6 @@
 #include "rpc/shared_transport.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <optional>
@@ -18,15 +19,20 @@ constexpr size_t kMostRanges = 1024;  // of one payload
 
 // What all streams of a transport share; they may outlive it.
 struct Sharing {
-  Sharing(std::unique_ptr<SharedRegions> r, Log& l) : regions(std::move(r)), log(l) {}
+  Sharing(std::unique_ptr<SharedRegions> r, Log& l, size_t least)
+      : regions(std::move(r)), log(l), least_bytes(least) {}
   const std::unique_ptr<SharedRegions> regions;
   Log& log;
+  const size_t least_bytes;  // of a payload that is shared
   std::atomic<int64_t> bytes = 0;
 };
 
 // On the wire, in place of the payload: the sender's name, then its ranges.
 std::optional<Payload> ToPlaces(Sharing& sharing, const std::string& peer, const Payload& payload) {
-  if (payload.size() == 0 || payload.slices().size() > kMostRanges) return std::nullopt;
+  if (payload.size() < std::max<size_t>(1, sharing.least_bytes) ||
+      payload.slices().size() > kMostRanges) {
+    return std::nullopt;
+  }
   std::string text = sharing.regions->name();
   for (const Payload::Slice& slice : payload.slices()) {
     const std::optional<SharedRange> range = sharing.regions->Find(peer, slice.bytes);
@@ -165,8 +171,9 @@ class SharingHandler : public StreamHandler {
 class SharedTransportImpl : public SharedTransport {
  public:
   SharedTransportImpl(std::unique_ptr<Transport> inner, std::unique_ptr<SharedRegions> regions,
-                      Log& log)
-      : sharing_(std::make_shared<Sharing>(std::move(regions), log)), inner_(std::move(inner)) {}
+                      Log& log, size_t least_bytes)
+      : sharing_(std::make_shared<Sharing>(std::move(regions), log, least_bytes)),
+        inner_(std::move(inner)) {}
 
   absl::StatusOr<std::unique_ptr<Listener>> Listen(const std::string& address, Hello self,
                                                    Acceptor acceptor) override {
@@ -198,6 +205,8 @@ class SharedTransportImpl : public SharedTransport {
   }
 
   std::shared_ptr<std::byte[]> Allocate(size_t size) override {
+    // Nothing in less would ever be shared.
+    if (size < sharing_->least_bytes) return Transport::Allocate(size);
     std::shared_ptr<std::byte[]> memory = sharing_->regions->Allocate(size);
     return memory != nullptr ? memory : Transport::Allocate(size);
   }
@@ -212,9 +221,10 @@ class SharedTransportImpl : public SharedTransport {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SharedTransport>> MakeSharedTransport(
-    std::unique_ptr<Transport> inner, Log& log) {
+    std::unique_ptr<Transport> inner, Log& log, size_t least_bytes) {
   ASSIGN_OR_RETURN(auto regions, SharedRegions::Open(log));
-  return std::make_unique<SharedTransportImpl>(std::move(inner), std::move(regions), log);
+  return std::make_unique<SharedTransportImpl>(std::move(inner), std::move(regions), log,
+                                               least_bytes);
 }
 
 }  // namespace muster::rpc

@@ -9,6 +9,7 @@
 // §4, "Same host".
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -23,8 +24,11 @@ class SharedTransport : public Transport {
   virtual int64_t shared_bytes() const = 0;
 };
 
+// Payloads below this take the wire, where sharing them gained nothing (docs/performance.md).
+inline constexpr size_t kLeastSharedBytes = 256 << 10;
+
 // `inner` carries the messages; `log` is borrowed. Fails when the system gives no unix socket.
 absl::StatusOr<std::unique_ptr<SharedTransport>> MakeSharedTransport(
-    std::unique_ptr<Transport> inner, Log& log);
+    std::unique_ptr<Transport> inner, Log& log, size_t least_bytes = kLeastSharedBytes);
 
 }  // namespace muster::rpc

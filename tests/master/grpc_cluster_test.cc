@@ -61,7 +61,7 @@ TEST(GrpcCluster, BspGivesTheSameBitsThroughSharedMemory) {
   for (const auto& [trainers, servers] : {std::pair(1, 1), {2, 3}, {5, 2}}) {
     auto grpc = rpc::MakeGrpcTransport(rpc::GrpcOptions(), *log);
     ASSERT_TRUE(grpc.ok()) << grpc.status();
-    const auto shared = rpc::MakeSharedTransport(*std::move(grpc), *log);
+    const auto shared = rpc::MakeSharedTransport(*std::move(grpc), *log, /*least_bytes=*/1);
     ASSERT_TRUE(shared.ok()) << shared.status();
     const ClusterResult result = RunToy(trainers, servers, shared->get());
     ASSERT_TRUE(result.status.ok()) << result.status;

@@ -252,6 +252,26 @@ TEST_F(SharedTransportTest, APayloadInSharedMemoryIsReadWhereItLies) {
   EXPECT_EQ(bytes[5], std::byte{99}) << "it was not copied";
 }
 
+TEST_F(SharedTransportTest, ASmallPayloadTakesTheWire) {
+  TestServer server;
+  const auto listener = *transport_->Listen("inproc:0", Named("ps"), server.acceptor());
+  auto inbox = std::make_shared<Inbox>();
+  const auto stream =
+      *transport_->Connect(listener->address(), Named("worker"),
+                           std::make_unique<RecordingHandler>(inbox), /*timeout_ms=*/60'000);
+  const auto memory = transport_->Allocate(kLeastSharedBytes);
+  SendShared(*stream, *server.Get(0).inbox, {memory.get(), kLeastSharedBytes});
+  const int64_t before = transport_->shared_bytes();
+  Message message;
+  message.header.type = MessageType::kPush;
+  message.payload = Payload::Borrow({memory.get(), kLeastSharedBytes - 1});
+  ASSERT_TRUE(stream->Send(std::move(message)).ok());
+  EXPECT_EQ(server.Get(0).inbox->WaitFor(sent_ + 1).back().payload.size(), kLeastSharedBytes - 1);
+  EXPECT_EQ(transport_->shared_bytes(), before);
+  stream->Close();
+  EXPECT_TRUE(inbox->WaitClosed().ok());
+}
+
 TEST_F(SharedTransportTest, APlaceThatIsNotThereEndsTheStream) {
   TestServer server;
   const auto listener = *transport_->Listen("inproc:0", Named("ps"), server.acceptor());
