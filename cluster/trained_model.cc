@@ -9,6 +9,7 @@
 
 #include "configs/job_yaml.h"
 #include "master/job_directory.h"
+#include "master/status_line.h"
 #include "ps/checkpoint.h"
 #include "telemetry/check.h"
 #include "worker/evaluation.h"
@@ -86,9 +87,7 @@ absl::StatusOr<worker::Confusion> TrainedModel::Evaluate(
 
 int ExitCodeOf(const absl::Status& status) {
   if (status.ok()) return 0;
-  const bool input = absl::IsNotFound(status) || absl::IsInvalidArgument(status) ||
-                     absl::IsFailedPrecondition(status) || absl::IsPermissionDenied(status);
-  return input ? 2 : 1;
+  return master::SaysWrongInput(status) ? 2 : 1;
 }
 
 }  // namespace muster::cluster

@@ -148,13 +148,16 @@ constexpr std::pair<std::string_view, StatusLine (*)(Fields&)> kReaders[] = {
 
 }  // namespace
 
+bool SaysWrongInput(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
+         absl::IsFailedPrecondition(status) || absl::IsPermissionDenied(status);
+}
+
 StateLine EndedBy(const absl::Status& status, bool training_began) {
   StateLine line;
   line.state = absl::IsCancelled(status) ? RunState::kCancelled : RunState::kFailed;
   line.text = std::string(status.message());
-  line.wrong_input =
-      !training_began && (absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
-                          absl::IsFailedPrecondition(status) || absl::IsPermissionDenied(status));
+  line.wrong_input = !training_began && SaysWrongInput(status);
   return line;
 }
 

@@ -82,8 +82,11 @@ struct UnknownLine {};
 using StatusLine = std::variant<UnknownLine, ListeningLine, StateLine, ProgressLine, ReplicaLine,
                                 MessageLine, ResultLine>;
 
-// The StateLine of a job that ends because of `status` (CANCELLED or FAILED). Before training has
-// begun an argument that is invalid, not found or refused is the user's input.
+// Whether `status` says that what the user gave is invalid, not there or refused: exit code 2.
+bool SaysWrongInput(const absl::Status& status);
+
+// The StateLine of a job that ends because of `status` (CANCELLED or FAILED). Only before training
+// has begun it may be the user's input that is wrong.
 StateLine EndedBy(const absl::Status& status, bool training_began);
 
 // One line without its line break.
