@@ -101,7 +101,7 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
       return;
     case Verdict::kFold:
     case Verdict::kApply: {
-      const StepInfo info = MakeStepInfo(staleness, global_step);
+      const StepInfo info = MakeStepInfo(verdict, staleness, global_step);
       const bool finite = Add(message.payload, verdict, info);
       message.payload = {};
       if (!finite) {
@@ -196,8 +196,9 @@ void Slice::Fold(Verdict verdict, const StepInfo& info) {
   Count(context_.counters->applies);
 }
 
-StepInfo Slice::MakeStepInfo(int64_t staleness, int64_t global_step) const {
+StepInfo Slice::MakeStepInfo(Verdict verdict, int64_t staleness, int64_t global_step) const {
   StepInfo info;
+  if (verdict != Verdict::kApply) return info;
   info.step = global_step;
   info.applies = state_.version + 1;
   info.learning_rate = (*context_.schedule)(global_step)*spec().lr_scale;
@@ -261,7 +262,7 @@ void Slice::FoldHeld(int64_t staleness, int64_t global_step) {
       ++it;
       continue;
     }
-    const StepInfo info = MakeStepInfo(staleness, global_step);
+    const StepInfo info = MakeStepInfo(verdict, staleness, global_step);
     const bool finite = Add(gradient->payload, verdict, info);
     held_.erase(it);
     context_.held->Release(*gradient, /*answer=*/finite);

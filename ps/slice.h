@@ -99,7 +99,8 @@ class Slice {
   // The optimizer's step for the elements from `begin` on, whose gradients' sum over n replicas is
   // `sum`.
   void Update(const StepInfo& info, int n, int64_t begin, std::span<const float> sum);
-  StepInfo MakeStepInfo(int64_t staleness, int64_t global_step) const;
+  // What an update needs to know; nothing where the verdict is none.
+  StepInfo MakeStepInfo(Verdict verdict, int64_t staleness, int64_t global_step) const;
   void Hold(const std::shared_ptr<Peer>& peer, rpc::Message message);
   // Folds the held gradients whose turn has come.
   void FoldHeld(int64_t staleness, int64_t global_step);

@@ -20,7 +20,7 @@ namespace {
 
 constexpr size_t kBlockBytes = 64 << 20;  // Allocate takes them from blocks of this size
 constexpr size_t kAlignment = 64;
-constexpr size_t kNameBytes = 32;
+constexpr size_t kNameBytes = SharedRegions::kNameBytes;
 constexpr int kRetryMs = 5;  // the peer's queue is full
 // What one peer, and all of them, may show: a stranger of the same user shall not fill our memory.
 constexpr size_t kMostRegions = 4096, kMostPeers = 4096;

@@ -37,6 +37,9 @@ struct SharedRange {
 
 class SharedRegions {
  public:
+  // Characters of a process's name.
+  static constexpr size_t kNameBytes = 32;
+
   // Fails when the system gives no socket.
   static absl::StatusOr<std::unique_ptr<SharedRegions>> Open(Log& log);
   ~SharedRegions();

@@ -14,7 +14,7 @@
 namespace muster::rpc {
 namespace {
 
-constexpr size_t kNameBytes = 32;
+constexpr size_t kNameBytes = SharedRegions::kNameBytes;
 constexpr size_t kMostRanges = 1024;  // of one payload
 
 // What all streams of a transport share; they may outlive it.

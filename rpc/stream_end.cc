@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -70,7 +69,6 @@ std::shared_ptr<std::byte[]> AllocateAligned(size_t size) {
   const size_t rounded = (std::max<size_t>(size, 1) + kAlignment - 1) / kAlignment * kAlignment;
   void* memory = std::aligned_alloc(kAlignment, rounded);
   CHECK(memory != nullptr);
-  std::memset(memory, 0, rounded);
   return {static_cast<std::byte*>(memory), std::free};
 }
 

@@ -26,6 +26,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <string>
@@ -48,7 +49,7 @@ struct Hello {
   std::string shared_memory = {};
 };
 
-// `size` bytes of this process's own memory, aligned to 64, all zero.
+// `size` bytes of this process's own memory, aligned to 64, of no particular value.
 std::shared_ptr<std::byte[]> AllocateAligned(size_t size);
 
 // The same memory, seen as float32.
@@ -125,7 +126,11 @@ class Transport {
   // `size` bytes of memory, aligned to 64, all zero: payloads in it travel as cheaply as this
   // transport can. A peer may read them where they lie, so they stay unchanged until the protocol
   // says that it is done. Freed with the last reference. Thread-safe.
-  virtual std::shared_ptr<std::byte[]> Allocate(size_t size) { return AllocateAligned(size); }
+  virtual std::shared_ptr<std::byte[]> Allocate(size_t size) {
+    std::shared_ptr<std::byte[]> memory = AllocateAligned(size);
+    std::memset(memory.get(), 0, size);
+    return memory;
+  }
 };
 
 inline constexpr int kProtocolVersion = 1;
