@@ -11,6 +11,7 @@
 #include <functional>
 #include <vector>
 
+#include "bench/timing.h"
 #include "kernels/op.h"
 #include "kernels/philox.h"
 #include "telemetry/check.h"
@@ -19,16 +20,8 @@
 namespace muster {
 namespace {
 
-double Seconds(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-double Median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
-}
+using bench::Median;
+using bench::Seconds;
 
 std::vector<float> Random(int64_t n) {
   std::vector<float> values(n);

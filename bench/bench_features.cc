@@ -15,6 +15,7 @@
 #include <memory>
 #include <vector>
 
+#include "bench/timing.h"
 #include "kernels/philox.h"
 #include "tests/harness/temporary_folder.h"
 #include "worker/modules/speech_commands/dataset.h"
@@ -26,17 +27,14 @@ extern "C" void omp_set_num_threads(int threads);
 namespace muster::worker {
 namespace {
 
+using bench::Median;
+
 constexpr double kConvFlops = 1.12e9;  // of one training sample
 constexpr double kWanted = 20;
 constexpr int kFiles = 400;
 
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double Median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
 }
 
 // FLOP/s of one multiplication of 1024 × 1024 matrices.

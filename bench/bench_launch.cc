@@ -26,6 +26,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/timing.h"
 #include "kernels/device.h"
 #include "master/history.h"
 #include "master/job_directory.h"
@@ -35,6 +36,8 @@
 #include "worker/models/models.h"
 
 namespace {
+
+using muster::bench::Median;
 
 namespace fs = std::filesystem;
 
@@ -115,11 +118,6 @@ Run Launch(const Options& options, std::vector<std::string> args, int64_t steps,
   run.step_ms = static_cast<double>(losses.back().time_ms - warm.time_ms) /
                 static_cast<double>(losses.back().step - warm.step);
   return run;
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 void PrintMemory(const Options& options, const std::vector<std::string>& server, int64_t steps) {

@@ -19,6 +19,7 @@
 #include <memory>
 #include <vector>
 
+#include "bench/timing.h"
 #include "kernels/optimizer_math.h"
 #include "ps/optimizer.h"
 #include "telemetry/check.h"
@@ -26,16 +27,8 @@
 namespace muster {
 namespace {
 
-double Seconds(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-double Median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
-}
+using bench::Median;
+using bench::Seconds;
 
 // n floats in huge pages where the system has them, so that address translation costs all alike.
 class Array {

@@ -31,6 +31,7 @@
 #include <vector>
 
 #include "bench/raw_tcp.h"
+#include "bench/timing.h"
 #include "kernels/optimizer_math.h"
 #include "ps/client.h"
 #include "ps/server.h"
@@ -318,11 +319,6 @@ std::vector<Row> Rows(bool smoke) {
       {"small_fused_shm", "M keys/s", "", 5, shared(small), true, true, 400 / 1e6},
       {"small_fused_grpc", "M keys/s", "", 0.5, small, true, true, 400 / 1e6},
   };
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 struct Options {

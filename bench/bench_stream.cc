@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "bench/raw_tcp.h"
+#include "bench/timing.h"
 #include "ps/wire.h"
 #include "rpc/allocator.h"
 #include "rpc/grpc_transport.h"
@@ -139,11 +140,6 @@ class GrpcPusher {
   std::unique_ptr<rpc::Transport> transport_;
   std::shared_ptr<rpc::Stream> stream_;
 };
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 void Measure(const Load& load, int rounds, double seconds, TcpPusher& tcp, GrpcPusher& grpc) {
   Pool pool;
