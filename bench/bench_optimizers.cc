@@ -9,16 +9,15 @@
 // "in place" updates the weights where they lie; "front to back" writes them to a second array, as
 // a server does whose readers still hold the first.
 #include <fmt/format.h>
-#include <sys/mman.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <vector>
 
+#include "bench/array.h"
 #include "bench/timing.h"
 #include "kernels/optimizer_math.h"
 #include "ps/optimizer.h"
@@ -27,38 +26,9 @@
 namespace muster {
 namespace {
 
+using bench::Array;
 using bench::Median;
 using bench::Seconds;
-
-// n floats in huge pages where the system has them, so that address translation costs all alike.
-class Array {
- public:
-  Array(int64_t n, float value) : size_(static_cast<size_t>(n)) {
-    constexpr size_t kHugePage = size_t{2} << 20;
-    const size_t bytes = (size_ * sizeof(float) + kHugePage - 1) / kHugePage * kHugePage;
-    void* memory = std::aligned_alloc(kHugePage, bytes);
-    CHECK(memory != nullptr);
-    madvise(memory, bytes, MADV_HUGEPAGE);
-    data_.reset(static_cast<float*>(memory));
-    std::fill_n(data_.get(), size_, value);
-  }
-  std::span<float> span() const { return {data_.get(), size_}; }
-
- private:
-  struct Free {
-    void operator()(float* memory) const { std::free(memory); }
-  };
-  size_t size_;
-  std::unique_ptr<float, Free> data_;
-};
-
-void Triad(std::span<float> a, std::span<const float> b, std::span<const float> c, float s) {
-  for (size_t i = 0; i < a.size(); ++i) a[i] = b[i] + s * c[i];
-}
-
-struct Rates {
-  std::vector<double> triad, in_place, back;  // bytes per second
-};
 
 class Bench {
  public:
@@ -100,7 +70,7 @@ class Bench {
   double triad() const { return Median(triads_); }
 
  private:
-  void Triad() const { muster::Triad(back_.span(), grad_.span(), weights_.span(), 0.5f); }
+  void Triad() const { bench::Triad(back_.span(), grad_.span(), weights_.span(), 0.5f); }
   // In quanta, as ps/slice.cc does.
   void Apply(const ps::Optimizer& optimizer, const ps::StepInfo& info, std::span<float> next,
              const std::vector<std::span<float>>& slots) const {
