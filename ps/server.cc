@@ -78,7 +78,17 @@ class ServerImpl final : public Server {
    public:
     Handler(ServerImpl& server, std::shared_ptr<Peer> peer)
         : server_(server), peer_(std::move(peer)) {}
-    void OnMessage(rpc::Message message) override { server_.OnMessage(peer_, std::move(message)); }
+    void OnMessage(rpc::Message message) override {
+      Shard* const shard = server_.OnMessage(peer_, std::move(message));
+      if (shard != nullptr && std::ranges::find(posted_, shard) == posted_.end()) {
+        posted_.push_back(shard);
+      }
+    }
+    void OnBatchEnd() override {
+      // The last one's here, those of the others beside it.
+      for (size_t i = 0; i < posted_.size(); ++i) posted_[i]->Run(i + 1 == posted_.size());
+      posted_.clear();
+    }
     void OnClosed(absl::Status /*status*/) override {
       peer_->closed = true;
       for (const auto& shard : server_.shards_) shard->PostDetach(peer_);
@@ -87,6 +97,7 @@ class ServerImpl final : public Server {
    private:
     ServerImpl& server_;
     const std::shared_ptr<Peer> peer_;
+    std::vector<Shard*> posted_;  // what came since the last OnBatchEnd is theirs
   };
 
   void MakeShards(const SliceContext& context) {
@@ -114,19 +125,21 @@ class ServerImpl final : public Server {
     for (const auto& shard : shards_) shard->Start();
   }
 
-  void OnMessage(const std::shared_ptr<Peer>& peer, rpc::Message message) {
+  // Returns the shard that has something to do now, or null.
+  Shard* OnMessage(const std::shared_ptr<Peer>& peer, rpc::Message message) {
     const absl::Status checked =
         CheckRequest(message, {&partition_, options_.index, options_.num_replicas});
     if (checked.ok()) {
       Shard* shard = shard_of_[message.header.slice];
       shard->Post(peer, std::move(message));
-      return;
+      return shard;
     }
     Count(counters_.refused);
     const rpc::Hello& from = peer->stream->peer();
     log_.Warning("refused a message of {} {}: {}", from.role, from.index,
                  std::string(checked.message()));
     peer->stream->Send(ErrorMessage(message.header, checked)).IgnoreError();
+    return nullptr;
   }
 
   // Constant after construction, or thread-safe.

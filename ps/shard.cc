@@ -55,7 +55,7 @@ absl::Status Shard::Restore(const Checkpoint& checkpoint) {
 }
 
 void Shard::Start() {
-  thread_ = std::thread([this] { Run(); });
+  thread_ = std::thread([this] { RunThread(); });
 }
 
 void Shard::Post(const std::shared_ptr<Peer>& peer, rpc::Message message) {
@@ -67,11 +67,25 @@ void Shard::Post(const std::shared_ptr<Peer>& peer, rpc::Message message) {
     });
     return;
   }
+  MutexLock lock(mu_);
+  small_requests_.push_back({peer, std::move(message)});
+}
+
+void Shard::Run(bool here) {
   {
     MutexLock lock(mu_);
-    small_requests_.push_back({peer, std::move(message)});
+    if (owned_ || (small_requests_.empty() && tasks_.empty())) return;
+    if (!here || !tasks_.empty() || stopping_) return work_.NotifyOne();
+    owned_ = true;
   }
-  work_.NotifyOne();
+  bool more = true;
+  while (more) {
+    RunSmall();
+    MutexLock lock(mu_);
+    more = !small_requests_.empty() && !stopping_;
+    owned_ = more;
+    if (!more && !tasks_.empty()) work_.NotifyOne();
+  }
 }
 
 void Shard::PostCut(std::shared_ptr<Cut> cut) {
@@ -94,20 +108,25 @@ void Shard::PostTask(Task task) {
   work_.NotifyOne();
 }
 
-void Shard::Run() {
+void Shard::RunThread() {
   while (true) {
-    RunSmall();
     Task task;
     {
       MutexLock lock(mu_);
-      while (small_requests_.empty() && tasks_.empty() && !stopping_) work_.Wait(mu_);
+      owned_ = false;
+      while (!stopping_ && (owned_ || (small_requests_.empty() && tasks_.empty()))) work_.Wait(mu_);
       if (stopping_) return;
-      if (!small_requests_.empty()) continue;
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
+      owned_ = true;
+      if (small_requests_.empty()) {
+        task = std::move(tasks_.front());
+        tasks_.pop_front();
+      }
     }
-    task();
-    outbox_.Flush();
+    if (task) {
+      task();
+      outbox_.Flush();
+    }
+    RunSmall();
   }
 }
 

@@ -1,5 +1,7 @@
-// Shard: some of a server's slices and the thread that owns them. Everything that happens to a
-// slice comes through the shard's mailbox and runs on that thread, so weights need no lock.
+// Shard: some of a server's slices, and who owns them. Everything that happens to a slice comes
+// through the shard's mailbox and is done by its owner, so weights need no lock. The owner is the
+// shard's thread; while that has nothing to do, a thread that brings small slices becomes the owner
+// until they are done, which saves the way to the other thread and back.
 //
 // Small slices (one quantum of 64 KiB at most) never wait for big ones: they have their own queue,
 // which goes first, and which a big slice serves again after every quantum of its sum and its
@@ -32,8 +34,12 @@ class Shard {
   // Starts the owner thread.
   void Start();
 
-  // A PUSH or PULL that passed CheckRequest, of a slice of this shard.
+  // A PUSH or PULL that passed CheckRequest, of a slice of this shard. Is done at the next Run at
+  // the latest.
   void Post(const std::shared_ptr<Peer>& peer, rpc::Message message);
+  // Sees to what was posted: does it before it returns if that is small and nobody else is at it,
+  // and `here`; else the shard's thread does.
+  void Run(bool here);
   void PostCut(std::shared_ptr<Cut> cut);
   // The peer's stream is closed: nothing of it comes any more.
   void PostDetach(std::shared_ptr<Peer> peer);
@@ -45,10 +51,10 @@ class Shard {
     std::shared_ptr<Peer> peer;
     rpc::Message message;
   };
-  // Runs on the owner thread when nothing big is in work.
+  // Done by the thread when nothing big is in work.
   using Task = std::function<void()>;
 
-  void Run();
+  void RunThread();
   void RunSmall();
   void Execute(Request request);
   void PostTask(Task task);
@@ -61,7 +67,8 @@ class Shard {
   std::vector<bool> small_;    // by slice id
 
   Mutex mu_;
-  CondVar work_;
+  CondVar work_;                            // for the thread
+  bool owned_ ABSL_GUARDED_BY(mu_) = true;  // by a thread that will look for more before it lets go
   std::deque<Request> small_requests_ ABSL_GUARDED_BY(mu_);
   std::deque<Task> tasks_ ABSL_GUARDED_BY(mu_);  // requests of big slices, cuts, detaching
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

@@ -177,28 +177,37 @@ void GrpcStream::OnRead(bool ok) {
 }
 
 void GrpcStream::Deliver(std::vector<Message> messages) {
+  bool any = false;
   for (Message& message : messages) {
-    if (message.header.type == MessageType::kClose) {
-      {
-        MutexLock lock(mu_);
-        if (!open_ || peer_close_) return;
-        peer_close_ = ParseStatus(message);
-        ArmCloseTimer();
-      }
-      FinishWhenDone();
-      return;
-    }
-    if (message.header.type == MessageType::kHello) {
-      const absl::Status status = absl::InvalidArgumentError("a second Hello on an open stream");
-      OnMalformed(status);
-      return Break(status);
-    }
+    if (!DeliverOne(std::move(message))) break;
+    any = true;
+  }
+  if (any) handler_->OnBatchEnd();
+}
+
+bool GrpcStream::DeliverOne(Message message) {
+  if (message.header.type == MessageType::kClose) {
     {
       MutexLock lock(mu_);
-      if (!open_ || local_close_ || peer_close_ || !broken_.ok()) return;
+      if (!open_ || peer_close_) return false;
+      peer_close_ = ParseStatus(message);
+      ArmCloseTimer();
     }
-    handler_->OnMessage(std::move(message));
+    FinishWhenDone();
+    return false;
   }
+  if (message.header.type == MessageType::kHello) {
+    const absl::Status status = absl::InvalidArgumentError("a second Hello on an open stream");
+    OnMalformed(status);
+    Break(status);
+    return false;
+  }
+  {
+    MutexLock lock(mu_);
+    if (!open_ || local_close_ || peer_close_ || !broken_.ok()) return false;
+  }
+  handler_->OnMessage(std::move(message));
+  return true;
 }
 
 // Writing.

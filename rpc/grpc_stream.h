@@ -103,6 +103,8 @@ class GrpcStream : public Stream, public std::enable_shared_from_this<GrpcStream
   void OnSettled(bool ok);
 
   void Deliver(std::vector<Message> messages);
+  // False: nothing more is for the handler.
+  bool DeliverOne(Message message);
   void WriteNext();
   std::vector<Message> TakeBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FinishWhenDone();

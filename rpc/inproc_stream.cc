@@ -121,25 +121,32 @@ absl::Status InprocEnd::Deliver(Message message) {
 }
 
 void InprocEnd::Drain(int budget) {
+  bool any = false;  // since the last OnBatchEnd
   for (;;) {
     Message message;
+    bool batch_ends = false;
     {
       MutexLock lock(mu_);
-      if (inbox_.empty()) {
+      batch_ends = any && (inbox_.empty() || budget == 0);
+      if (inbox_.empty() && !batch_ends) {
         if (closed_ && loans_returned_) break;
         draining_ = false;
         return;
       }
-      if (budget-- > 0) {
+      if (!batch_ends && budget-- > 0) {
         message = std::move(inbox_.front());
         inbox_.pop_front();
       }
     }
-    if (budget < 0) {
+    if (batch_ends) {
+      handler_->OnBatchEnd();
+    } else if (budget < 0) {
       dispatcher_.Post(shared_from_this());
       return;
+    } else {
+      handler_->OnMessage(std::move(message));
     }
-    handler_->OnMessage(std::move(message));
+    any = !batch_ends;
   }
   Finish();
 }

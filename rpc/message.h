@@ -39,6 +39,8 @@ inline constexpr uint8_t kWantParams =
 // Flag of any message, between transports (rpc/shared_transport.h): the payload is the place of the
 // real one in shared memory.
 inline constexpr uint8_t kSharedPayload = 128;
+// Likewise (rpc/shared_end.h): about the stream's ring; `code` says what.
+inline constexpr uint8_t kRingNote = 64;
 // Flags of a kPull.
 inline constexpr uint8_t kAllAtClock =
     1;  // answer when the least clock over all replicas has reached `step`, whatever the policy

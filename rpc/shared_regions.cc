@@ -129,34 +129,31 @@ void SharedRegions::Part(const std::string& peer) {
   peers_.erase(found);
 }
 
-std::optional<SharedRange> SharedRegions::Find(const std::string& peer,
-                                               std::span<const std::byte> bytes) {
+std::optional<FoundRange> SharedRegions::Find(const std::string& peer,
+                                              std::span<const std::byte> bytes) {
   MutexLock lock(mu_);
   const auto to = peers_.find(peer);
   if (to == peers_.end()) return std::nullopt;
   auto after = regions_.upper_bound(bytes.data());
   if (after == regions_.begin()) return std::nullopt;
   const auto& [begin, region] = *--after;
-  const std::shared_ptr<SharedMemory> memory = region.memory.lock();
+  std::shared_ptr<SharedMemory> memory = region.memory.lock();
   if (memory == nullptr || !to->second.mapped.contains(region.id)) return std::nullopt;
   const auto offset = static_cast<size_t>(bytes.data() - begin);
   if (offset > memory->bytes().size() || bytes.size() > memory->bytes().size() - offset) {
     return std::nullopt;
   }
-  return SharedRange{region.id, offset, bytes.size()};
+  return FoundRange{{region.id, offset, bytes.size()}, std::move(memory)};
 }
 
-absl::StatusOr<Payload::Slice> SharedRegions::Resolve(const std::string& peer,
-                                                      const SharedRange& range) {
+absl::StatusOr<std::shared_ptr<SharedMemory>> SharedRegions::Resolve(const std::string& peer,
+                                                                     const SharedRange& range) {
   MutexLock lock(mu_);
   const auto from = peers_.find(peer);
   if (from != peers_.end()) {
     const auto region = from->second.shown.find(range.region);
     if (region != from->second.shown.end()) {
-      const std::span<std::byte> bytes = region->second->bytes();
-      if (range.offset <= bytes.size() && range.size <= bytes.size() - range.offset) {
-        return Payload::Slice{bytes.subspan(range.offset, range.size), region->second};
-      }
+      if (range.IsIn(*region->second)) return region->second;
     }
   }
   return absl::InvalidArgumentError(

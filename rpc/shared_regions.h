@@ -33,6 +33,15 @@ namespace muster::rpc {
 struct SharedRange {
   uint64_t region = 0;
   uint64_t offset = 0, size = 0;  // bytes
+  bool IsIn(const SharedMemory& memory) const {
+    return offset <= memory.bytes().size() && size <= memory.bytes().size() - offset;
+  }
+};
+
+// The same, with the memory that they are in.
+struct FoundRange {
+  SharedRange range;
+  std::shared_ptr<SharedMemory> memory;
 };
 
 class SharedRegions {
@@ -56,9 +65,10 @@ class SharedRegions {
   void Part(const std::string& peer);
 
   // Where `bytes` lie, if in a region that `peer` has mapped.
-  std::optional<SharedRange> Find(const std::string& peer, std::span<const std::byte> bytes);
-  // The bytes that `peer` means. Fails when it has not shown the region, or it has no such bytes.
-  absl::StatusOr<Payload::Slice> Resolve(const std::string& peer, const SharedRange& range);
+  std::optional<FoundRange> Find(const std::string& peer, std::span<const std::byte> bytes);
+  // The memory that `peer` means. Fails when it has not shown the region, or it has no such bytes.
+  absl::StatusOr<std::shared_ptr<SharedMemory>> Resolve(const std::string& peer,
+                                                        const SharedRange& range);
 
  private:
   struct Letter;

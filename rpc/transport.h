@@ -80,6 +80,8 @@ class StreamHandler {
  public:
   virtual ~StreamHandler() = default;
   virtual void OnMessage(Message message) = 0;
+  // What arrived together has been handed over: for handlers that collect.
+  virtual void OnBatchEnd() {}
   virtual void OnClosed(absl::Status status) = 0;
 };
 

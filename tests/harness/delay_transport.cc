@@ -151,7 +151,9 @@ class FilteringHandler : public rpc::StreamHandler {
   FilteringHandler(std::unique_ptr<rpc::StreamHandler> inner, std::shared_ptr<EndState> state)
       : inner_(std::move(inner)), state_(std::move(state)) {}
   void OnMessage(rpc::Message message) override {
-    if (state_->Check().ok()) inner_->OnMessage(std::move(message));
+    if (!state_->Check().ok()) return;
+    inner_->OnMessage(std::move(message));
+    inner_->OnBatchEnd();
   }
   void OnClosed(absl::Status status) override {
     state_->Close(status);

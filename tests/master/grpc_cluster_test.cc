@@ -58,15 +58,19 @@ TEST(GrpcCluster, BspGivesTheSameBitsUnderRandomDelays) {
 TEST(GrpcCluster, BspGivesTheSameBitsThroughSharedMemory) {
   const ClusterResult reference = RunToy(1, 1, nullptr);
   const auto log = Log::Discard();
-  for (const auto& [trainers, servers] : {std::pair(1, 1), {2, 3}, {5, 2}}) {
-    auto grpc = rpc::MakeGrpcTransport(rpc::GrpcOptions(), *log);
-    ASSERT_TRUE(grpc.ok()) << grpc.status();
-    const auto shared = rpc::MakeSharedTransport(*std::move(grpc), *log, /*least_bytes=*/1);
-    ASSERT_TRUE(shared.ok()) << shared.status();
-    const ClusterResult result = RunToy(trainers, servers, shared->get());
-    ASSERT_TRUE(result.status.ok()) << result.status;
-    EXPECT_EQ(result.weights, reference.weights) << trainers << " trainers, " << servers;
-    EXPECT_GT((*shared)->shared_bytes(), 0);
+  for (const std::string ring_service : {"", "params"}) {
+    for (const auto& [trainers, servers] : {std::pair(1, 1), {2, 3}, {5, 2}}) {
+      auto grpc = rpc::MakeGrpcTransport(rpc::GrpcOptions(), *log);
+      ASSERT_TRUE(grpc.ok()) << grpc.status();
+      const auto shared = rpc::MakeSharedTransport(
+          *std::move(grpc), *log, {.least_bytes = 1, .ring_service = ring_service});
+      ASSERT_TRUE(shared.ok()) << shared.status();
+      const ClusterResult result = RunToy(trainers, servers, shared->get());
+      ASSERT_TRUE(result.status.ok()) << result.status;
+      EXPECT_EQ(result.weights, reference.weights) << trainers << " trainers, " << servers;
+      EXPECT_GT((*shared)->shared_bytes(), 0);
+      EXPECT_EQ((*shared)->ring_messages() > 0, !ring_service.empty());
+    }
   }
 }
 

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <functional>
+#include <thread>
 #include <utility>
 
 #include "kernels/optimizer_math.h"
@@ -80,7 +82,9 @@ class ShardTest : public testing::Test {
     const auto size = static_cast<size_t>(partition_.slices[static_cast<size_t>(slice)].size);
     shard_->Post(peer_, PushMessage(slice, 0, step, true,
                                     rpc::Payload::Own(std::string(size * sizeof(float), '\0'))));
+    shard_->Run(here_);
   }
+  bool here_ = false;
 
   ParamTable table_;
   Partition partition_;
@@ -116,8 +120,23 @@ TEST_F(ShardTest, ASmallSliceIsServedBetweenTheQuantaOfABigOne) {
   EXPECT_EQ(sent[3].slice, 0u);
 }
 
+TEST_F(ShardTest, WhoBringsASmallSliceDoesItWhileTheThreadIsIdle) {
+  here_ = true;
+  const auto self = std::this_thread::get_id();
+  std::atomic<bool> small_here = false, big_here = false;
+  hook_ = [&](size_t size) {
+    (size == 10 ? small_here : big_here) = std::this_thread::get_id() == self;
+  };
+  int64_t step = 0;
+  for (; !small_here; ++step) Push(small_, step);  // the thread may not have gone to sleep yet
+  Push(0, 0);
+  (void)stream_->Await(2 * static_cast<size_t>(step) + 2);
+  EXPECT_FALSE(big_here) << "that would keep the bringer too long";
+}
+
 TEST_F(ShardTest, EachSliceKeepsItsOrder) {
   for (int64_t step = 0; step < 50; ++step) {
+    here_ = step % 3 != 0;
     Push(0, step);
     Push(small_, step);
   }
@@ -139,6 +158,7 @@ TEST_F(ShardTest, StopsWithWorkInItsMailboxAndLetsGoOfIt) {
     shard_->Post(peer_,
                  PushMessage(0, 0, step, false,
                              rpc::Payload::Borrow(std::as_bytes(std::span(*gradient)), gradient)));
+    shard_->Run(/*here=*/false);
   }
   shard_.reset();
   EXPECT_EQ(gradient.use_count(), 1);

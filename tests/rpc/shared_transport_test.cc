@@ -24,20 +24,26 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// The whole suite, with payloads that are in no shared memory and so take the wire.
+// The whole suite, with payloads that are in no shared memory: without rings, so that they take the
+// wire, and with rings, which the streams turn to when both ends' memory is known.
 struct SharedInproc {
+  explicit SharedInproc(std::string ring_service)
+      : transport(*MakeSharedTransport(MakeInprocTransport(), *log,
+                                       {.ring_service = std::move(ring_service)})) {}
   std::unique_ptr<Log> log = Log::Discard();
-  std::unique_ptr<SharedTransport> transport = *MakeSharedTransport(MakeInprocTransport(), *log);
+  std::unique_ptr<SharedTransport> transport;
 };
+TransportCase Case(std::string name, const std::string& ring_service) {
+  return {std::move(name),
+          [ring_service] {
+            auto both = std::make_shared<SharedInproc>(ring_service);
+            return std::shared_ptr<Transport>(both, both->transport.get());
+          },
+          "inproc:0"};
+}
 INSTANTIATE_TEST_SUITE_P(All, TransportTest,
-                         testing::Values(TransportCase{"SharedInproc",
-                                                       [] {
-                                                         auto both =
-                                                             std::make_shared<SharedInproc>();
-                                                         return std::shared_ptr<Transport>(
-                                                             both, both->transport.get());
-                                                       },
-                                                       "inproc:0"}),
+                         testing::Values(Case("Wire", ""),
+                                         Case("Ring", TestHello("worker").service)),
                          [](const auto& info) { return info.param.name; });
 
 TEST(SharedMemoryTest, NobodyElseMayWriteItOrChangeItsSize) {
@@ -73,9 +79,9 @@ class SharedRegionsTest : public testing::Test {
   // Where `bytes` lie for `peer`, when it has mapped them.
   static SharedRange Await(SharedRegions& regions, const std::string& peer,
                            std::span<const std::byte> bytes) {
-    std::optional<SharedRange> range;
-    while (!(range = regions.Find(peer, bytes)).has_value()) std::this_thread::yield();
-    return *range;
+    std::optional<FoundRange> found;
+    while (!(found = regions.Find(peer, bytes)).has_value()) std::this_thread::yield();
+    return found->range;
   }
 
   const std::unique_ptr<Log> log_ = Log::Discard();
@@ -91,10 +97,11 @@ TEST_F(SharedRegionsTest, MemoryOfBeforeAndAfterTheMeetingIsShown) {
     const SharedRange range = Await(*worker_, server_->name(), {memory.get(), size});
     const auto seen = server_->Resolve(worker_->name(), range);
     ASSERT_TRUE(seen.ok()) << seen.status();
-    EXPECT_EQ(seen->bytes.size(), size);
-    EXPECT_NE(seen->bytes.data(), memory.get());
+    const std::span<std::byte> bytes = (*seen)->bytes().subspan(range.offset, range.size);
+    EXPECT_EQ(bytes.size(), size);
+    EXPECT_NE(bytes.data(), memory.get());
     memory[size - 1] = std::byte{42};
-    EXPECT_EQ(seen->bytes[size - 1], std::byte{42});
+    EXPECT_EQ(bytes[size - 1], std::byte{42});
   }
 }
 
@@ -142,7 +149,7 @@ TEST_F(SharedRegionsTest, AfterTheLastStreamNothingIsShownAnyMore) {
   EXPECT_FALSE(worker_->Find(server_->name(), {memory.get(), 1000}).has_value());
   server_->Part(worker_->name());
   EXPECT_FALSE(server_->Resolve(worker_->name(), range).ok());
-  EXPECT_EQ(seen->bytes[0], std::byte{0}) << "who still reads may go on";
+  EXPECT_EQ((*seen)->bytes()[range.offset], std::byte{0}) << "who still reads may go on";
 }
 
 TEST_F(SharedRegionsTest, APeerOnAnotherHostIsNotThere) {
@@ -270,6 +277,146 @@ TEST_F(SharedTransportTest, ASmallPayloadTakesTheWire) {
   EXPECT_EQ(transport_->shared_bytes(), before);
   stream->Close();
   EXPECT_TRUE(inbox->WaitClosed().ok());
+}
+
+// A worker and a server whose messages have turned to rings, both ways.
+class SharedRingTest : public testing::Test {
+ protected:
+  SharedRingTest() {
+    listener_ = *transport_->Listen("inproc:0", Named("ps"), server_.acceptor());
+    stream_ = *transport_->Connect(listener_->address(), Named("worker"),
+                                   std::make_unique<RecordingHandler>(inbox_),
+                                   /*timeout_ms=*/60'000);
+    accepted_ = server_.Get(0);
+    // Each end turns with a message of its own, once the other's ring is mapped.
+    for (int64_t before = 0; before < 2;) {
+      Send(*stream_, sent_++);
+      Send(*accepted_.stream, answered_++);
+      const int64_t through_rings = transport_->ring_messages();
+      before = through_rings > last_ + 1 ? 2 : 0;
+      last_ = through_rings;
+      std::this_thread::yield();
+    }
+  }
+  static Hello Named(const char* role) {
+    Hello hello;
+    hello.role = role;
+    hello.service = "params";
+    return hello;
+  }
+  static void Send(Stream& stream, int64_t step, Payload payload = {}, bool flush = true) {
+    Message message = NumberedMessage(step);
+    message.payload = std::move(payload);
+    ASSERT_TRUE((flush ? stream.Send(std::move(message)) : stream.Queue(std::move(message))).ok());
+  }
+  // Payloads that go each way there is: in the ring, as places, by the wire.
+  Payload AnyPayload(std::mt19937_64& rng) {
+    const std::byte fill{static_cast<unsigned char>(rng())};
+    const auto filled = [fill](const std::shared_ptr<std::byte[]>& memory, size_t size) {
+      std::memset(memory.get(), static_cast<int>(fill), size);
+      return Payload::Borrow({memory.get(), size}, memory);
+    };
+    switch (rng() % 8) {
+      case 0:
+        return filled(transport_->Allocate(4096), 4096);
+      case 1:
+        return filled(AllocateAligned(100'000), 100'000);
+      default:
+        return filled(AllocateAligned(300), rng() % 300);
+    }
+  }
+
+  const std::unique_ptr<Log> log_ = Log::Discard();
+  const std::unique_ptr<SharedTransport> transport_ =
+      *MakeSharedTransport(MakeInprocTransport(), *log_);
+  TestServer server_;
+  std::unique_ptr<Listener> listener_;
+  std::shared_ptr<Inbox> inbox_ = std::make_shared<Inbox>();
+  std::shared_ptr<Stream> stream_;
+  TestServer::Accepted accepted_;
+  int64_t sent_ = 0, answered_ = 0, last_ = 0;
+};
+
+TEST_F(SharedRingTest, MessagesKeepTheirOrderWhicheverWayTheyGo) {
+  const uint64_t seed = std::random_device()();
+  RecordProperty("seed", std::to_string(seed));
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  constexpr int64_t kMessages = 3000;
+  const auto send = [&](Stream& stream, int64_t first, std::vector<std::string>& sent,
+                        uint64_t own_seed) {
+    std::mt19937_64 rng(own_seed);
+    for (int64_t i = first; i < kMessages; ++i) {
+      Payload payload = AnyPayload(rng);
+      sent.push_back(payload.Flatten());
+      Send(stream, i, std::move(payload), /*flush=*/rng() % 4 == 0 || i + 1 == kMessages);
+    }
+  };
+  const int64_t first = sent_, first_answer = answered_;
+  std::vector<std::string> there, back;
+  std::thread worker([&] { send(*stream_, first, there, seed); });
+  send(*accepted_.stream, first_answer, back, seed + 1);
+  worker.join();
+  const auto check = [&](Inbox& inbox, int64_t first_checked,
+                         const std::vector<std::string>& sent) {
+    const std::vector<Message> messages = inbox.WaitFor(kMessages);
+    ASSERT_EQ(messages.size(), static_cast<size_t>(kMessages));
+    for (int64_t i = 0; i < kMessages; ++i) {
+      const Message& message = messages[static_cast<size_t>(i)];
+      ASSERT_EQ(message.header.step, i);
+      ASSERT_EQ(message.header.payload_bytes, message.payload.size());
+      if (i >= first_checked) {
+        ASSERT_EQ(message.payload.Flatten(), sent[static_cast<size_t>(i - first_checked)]) << i;
+      }
+    }
+  };
+  check(*accepted_.inbox, first, there);
+  check(*inbox_, first_answer, back);
+  EXPECT_GE(transport_->ring_messages(), 2 * kMessages - first - first_answer);
+  stream_->Close();
+  EXPECT_TRUE(inbox_->WaitClosed().ok());
+}
+
+TEST_F(SharedRingTest, WhatIsQueuedWhenTheRingIsFullArrivesBeforeTheClose) {
+  // More than the ring holds, while its reader is kept busy.
+  constexpr int64_t kMessages = 20'000;
+  for (int64_t i = sent_; i < kMessages; ++i) {
+    Send(*stream_, i, Payload::Own(std::string(200, 'x')), /*flush=*/false);
+  }
+  stream_->Close(absl::AbortedError("enough"));
+  EXPECT_TRUE(absl::IsAborted(accepted_.inbox->WaitClosed()));
+  const std::vector<Message> messages = accepted_.inbox->WaitFor(kMessages);
+  ASSERT_EQ(messages.size(), static_cast<size_t>(kMessages));
+  for (int64_t i = 0; i < kMessages; ++i) {
+    ASSERT_EQ(messages[static_cast<size_t>(i)].header.step, i);
+  }
+  EXPECT_TRUE(absl::IsAborted(inbox_->WaitClosed()));
+}
+
+TEST_F(SharedRingTest, AnEndThatClosedHearsNothingMore) {
+  accepted_.stream->Close();
+  const size_t before = accepted_.inbox->size();
+  stream_->Send(NumberedMessage(sent_)).IgnoreError();
+  EXPECT_TRUE(inbox_->WaitClosed().ok());
+  EXPECT_TRUE(accepted_.inbox->WaitClosed().ok());
+  EXPECT_EQ(accepted_.inbox->size(), before);
+  EXPECT_FALSE(stream_->Send(NumberedMessage(sent_)).ok());
+}
+
+TEST_F(SharedTransportTest, NotesThatMakeNoSenseEndTheStream) {
+  TestServer server;
+  const auto listener = *transport_->Listen("inproc:0", Named("ps"), server.acceptor());
+  for (const uint16_t code : {0, 1, 2, 3}) {  // of which 1 offers a ring and 2 turns to it
+    auto inbox = std::make_shared<Inbox>();
+    const auto stream = *inner_.Connect(listener->address(), Named("worker"),
+                                        std::make_unique<RecordingHandler>(inbox),
+                                        /*timeout_ms=*/60'000);
+    Message message;
+    message.header.flags = kRingNote;
+    message.header.code = code;
+    message.payload = Payload::Own(std::string(32 + 24, '\x01'));
+    ASSERT_TRUE(stream->Send(std::move(message)).ok());
+    EXPECT_TRUE(absl::IsInvalidArgument(inbox->WaitClosed()));
+  }
 }
 
 TEST_F(SharedTransportTest, APlaceThatIsNotThereEndsTheStream) {
