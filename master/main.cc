@@ -24,6 +24,7 @@
 #include "rpc/allocator.h"
 #include "rpc/build_id.h"
 #include "rpc/inproc_transport.h"
+#include "rpc/process_transport.h"
 #include "telemetry/time.h"
 
 namespace muster::master {
@@ -87,7 +88,7 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   if (shape.one_process()) {
     transport = rpc::MakeInprocTransport();
   } else {
-    ASSIGN_OR_RETURN(transport, MakeProcessTransport(log));
+    ASSIGN_OR_RETURN(transport, rpc::MakeProcessTransport(log));
   }
   rpc::Hello self;
   self.protocol_version = rpc::kProtocolVersion;

@@ -10,8 +10,7 @@
 #include "master/job_directory.h"
 #include "rpc/allocator.h"
 #include "rpc/build_id.h"
-#include "rpc/grpc_transport.h"
-#include "rpc/shared_transport.h"
+#include "rpc/process_transport.h"
 
 namespace muster::master {
 namespace {
@@ -65,11 +64,6 @@ std::string HostName() {
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
 }
 
-absl::StatusOr<std::unique_ptr<rpc::Transport>> MakeProcessTransport(Log& log) {
-  ASSIGN_OR_RETURN(auto grpc, rpc::MakeGrpcTransport(rpc::GrpcOptions(), log));
-  return rpc::MakeSharedTransport(std::move(grpc), log);
-}
-
 int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&)) {
   const auto arguments = ParseRoleArguments(argc, argv, std::getenv("MUSTER_JOB_TOKEN"));
   if (!arguments.ok() || arguments->master.empty() || arguments->role.empty()) {
@@ -86,7 +80,7 @@ int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&
     fmt::print(stderr, "{}: {}\n", name, std::string(log.status().message()));
     return 1;
   }
-  auto transport = MakeProcessTransport(**log);
+  auto transport = rpc::MakeProcessTransport(**log);
   if (!transport.ok()) {
     (*log)->Error("{}", std::string(transport.status().message()));
     return 1;

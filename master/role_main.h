@@ -14,9 +14,6 @@ namespace muster::master {
 
 int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&));
 
-// How the processes of a job talk: over gRPC, and on one host with their tensors in shared memory.
-absl::StatusOr<std::unique_ptr<rpc::Transport>> MakeProcessTransport(Log& log);
-
 // The arguments of any role program, the master included.
 struct RoleArguments {
   std::string master, role, job_dir, token;

@@ -5,13 +5,12 @@
 #include <optional>
 #include <thread>
 
-#include "configs/schedule.h"
 #include "kernels/device.h"
 #include "master/agent.h"
-#include "master/param_message.h"
 #include "ps/checkpoint.h"
 #include "ps/client.h"
-#include "ps/server.h"
+#include "ps/job_server.h"
+#include "ps/param_message.h"
 #include "worker/loader.h"
 #include "worker/trainer.h"
 
@@ -102,19 +101,11 @@ Register Registration(const RoleOptions& options, const std::string& params_addr
   return registration;
 }
 
-struct ServerParts {
-  ps::ParamTable table;
-  ps::Partition partition;
-  std::unique_ptr<const ps::ConsistencyPolicy> policy;
-  std::unique_ptr<const ps::Optimizer> optimizer;
-  std::unique_ptr<ps::Server> server;
-};
-
 // Serves streams once a server is there; refuses before. Owns the server: it must outlive the
 // listener's streams.
 class ServerSlot {
  public:
-  void Set(std::unique_ptr<ServerParts> parts) {
+  void Set(std::unique_ptr<ps::JobServer> parts) {
     MutexLock lock(mu_);
     parts_ = std::move(parts);
   }
@@ -133,26 +124,8 @@ class ServerSlot {
 
  private:
   Mutex mu_;
-  std::unique_ptr<ServerParts> parts_ ABSL_GUARDED_BY(mu_);
+  std::unique_ptr<ps::JobServer> parts_ ABSL_GUARDED_BY(mu_);
 };
-
-absl::StatusOr<std::unique_ptr<const ps::ConsistencyPolicy>> PolicyOf(const Training& training) {
-  return ps::MakeConsistencyPolicy(Consistency::Mode_Name(training.consistency().mode()),
-                                   training.consistency().staleness());
-}
-
-absl::StatusOr<std::unique_ptr<ServerParts>> MakeServerParts(const ServerSetup& setup) {
-  auto parts = std::make_unique<ServerParts>();
-  ASSIGN_OR_RETURN(parts->table, ps::ParamTable::Make(FromMessage(setup.params())));
-  parts->partition = ps::MakePartition(parts->table, setup.num_servers());
-  const Training& training = setup.job().training();
-  ASSIGN_OR_RETURN(parts->policy, PolicyOf(training));
-  const std::string& name = training.optimizer().name();
-  ASSIGN_OR_RETURN(parts->optimizer, ps::MakeOptimizer(name.empty() ? "sgd" : name,
-                                                       {training.optimizer().params().begin(),
-                                                        training.optimizer().params().end()}));
-  return parts;
-}
 
 // Answers the master's commands until it ends the role. Cuts are accepted before the reply goes
 // out.
@@ -173,7 +146,6 @@ absl::Status ServeCommands(ps::Server& server, const ServerSetup& setup, Inbox& 
 
 absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, ServerSlot& slot,
                          Inbox& inbox, Agent& agent) {
-  ASSIGN_OR_RETURN(std::unique_ptr<ServerParts> parts, MakeServerParts(setup));
   ps::ServerEvents events;
   events.on_cut = [&agent](int64_t clock, const std::string& file, const absl::Status& status) {
     RoleMessage message;
@@ -184,23 +156,16 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
   };
   events.on_bad_push = [&agent](const absl::Status& status) { SendFailure(agent, status); };
 
-  const Training training = setup.job().training();
   ps::ServerOptions server_options;
   server_options.index = options.self.index;
-  server_options.num_shards = std::max(1, training.server_shards());
   server_options.num_replicas = setup.num_replicas();
-  server_options.seed = training.seed();
-  server_options.weight_decay = static_cast<float>(training.optimizer().weight_decay());
-  if (training.optimizer().clip_value() > 0) {
-    server_options.clip_value = static_cast<float>(training.optimizer().clip_value());
-  }
   server_options.allocate = [transport = options.transport](size_t size) {
     return transport->Allocate(size);
   };
-  parts->server = ps::Server::Make(
-      parts->table, parts->partition, *parts->policy, *parts->optimizer,
-      [training](int64_t step) { return static_cast<float>(LearningRate(training, step)); },
-      server_options, events, *options.log);
+  ASSIGN_OR_RETURN(ps::ParamTable table, ps::FromMessage(setup.params()));
+  ASSIGN_OR_RETURN(
+      auto parts, ps::JobServer::Make(std::move(table), setup.job().training(), setup.num_servers(),
+                                      std::move(server_options), std::move(events), *options.log));
   ps::Server& server = *parts->server;
   if (setup.restore_files().empty()) {
     RETURN_IF_ERROR(server.Initialize());
@@ -347,8 +312,7 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
   if (command.has_stop()) return StopStatus(command.stop());
   if (!command.has_placement()) return absl::InternalError("expected a placement");
   const Placement& placement = command.placement();
-  ASSIGN_OR_RETURN(const ps::ParamTable theirs,
-                   ps::ParamTable::Make(FromMessage(placement.params())));
+  ASSIGN_OR_RETURN(const ps::ParamTable theirs, ps::FromMessage(placement.params()));
   if (ps::ModelFingerprint(theirs) != ps::ModelFingerprint(parts.table)) {
     return absl::FailedPreconditionError("the master's model has other parameters than mine");
   }
@@ -359,7 +323,7 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
   ASSIGN_OR_RETURN(const auto client,
                    ps::Client::Connect(*options.transport, servers, self, parts.table, partition,
                                        ps::ClientOptions(), *options.log));
-  ASSIGN_OR_RETURN(const auto policy, PolicyOf(setup.job().training()));
+  ASSIGN_OR_RETURN(const auto policy, ps::PolicyOf(setup.job().training()));
   worker::Trainer trainer(*parts.model, parts.table, *client, *parts.loader, parts.validation,
                           parts.testing, TrainerOptionsOf(setup, policy->exact()), EventsTo(agent));
   TrainerControl control(trainer, inbox, agent);

@@ -2,8 +2,8 @@
 
 #include <string>
 
-#include "master/param_message.h"
 #include "master/resume.h"
+#include "ps/param_message.h"
 
 namespace muster::master {
 
@@ -24,7 +24,7 @@ MasterMessage ServerSetupMessage(const Job& job, const RunStart& run, int replic
   MasterMessage message;
   ServerSetup* setup = message.mutable_server_setup();
   *setup->mutable_job() = job;
-  ToMessage(run.table.specs(), setup->mutable_params());
+  ps::ToMessage(run.table.specs(), setup->mutable_params());
   setup->set_num_servers(servers);
   setup->set_num_replicas(replicas);
   setup->set_start_clock(run.start);
@@ -40,7 +40,7 @@ MasterMessage ServerSetupMessage(const Job& job, const RunStart& run, int replic
 MasterMessage PlacementMessage(const RunStart& run, const std::vector<Member>& members) {
   MasterMessage message;
   Placement* placement = message.mutable_placement();
-  ToMessage(run.table.specs(), placement->mutable_params());
+  ps::ToMessage(run.table.specs(), placement->mutable_params());
   for (const Member& member : members) {
     if (!IsTrainer(member.role)) placement->add_servers(member.params_address);
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <list>
 #include <map>
 #include <queue>
@@ -141,15 +142,45 @@ class ClientState {
     for (const auto& stream : streams_) stream->Flush();
   }
 
+  absl::StatusOr<int64_t> ClockOf(int32_t replica) {
+    const int32_t slices = static_cast<int32_t>(partition_.slices.size());
+    {
+      MutexLock lock(mu_);
+      clock_answers_ = 0;
+      least_clock_ = std::numeric_limits<int64_t>::max();
+    }
+    for (int32_t id = 0; id < slices; ++id) {
+      const int server = partition_.server[static_cast<size_t>(id)];
+      Sent(server, streams_[static_cast<size_t>(server)]->Queue(AskClockMessage(id, replica)));
+    }
+    for (const auto& stream : streams_) stream->Flush();
+    const auto deadline = Clock::now() + std::chrono::milliseconds(options_.ack_timeout_ms);
+    MutexLock lock(mu_);
+    while (error_.ok() && clock_answers_ < slices) {
+      if (changed_.WaitUntil(mu_, deadline) || Clock::now() < deadline) continue;
+      FailLocked(absl::DeadlineExceededError(
+          fmt::format("no answer for {} ms to the question for replica {}'s clock",
+                      options_.ack_timeout_ms, replica)));
+    }
+    if (!error_.ok()) return error_;
+    return slices == 0 ? 0 : least_clock_;
+  }
+
   absl::Status Wait(int64_t clock) {
     Flush();
+    const auto limit = options_.wait_timeout_ms > 0
+                           ? Clock::now() + std::chrono::milliseconds(options_.wait_timeout_ms)
+                           : Clock::time_point::max();
     MutexLock lock(mu_);
     while (error_.ok() && !Complete(clock)) {
       const Clock::time_point* deadline = FirstDeadline();
-      if (deadline == nullptr) {
+      const auto until = deadline == nullptr ? limit : std::min(*deadline, limit);
+      if (until == Clock::time_point::max()) {
         changed_.Wait(mu_);
-      } else if (const auto until = *deadline; !changed_.WaitUntil(mu_, until)) {
-        CheckDeadlines(Clock::now());
+      } else if (!changed_.WaitUntil(mu_, until)) {
+        const auto now = Clock::now();
+        CheckDeadlines(now);
+        if (error_.ok() && now >= limit && !Complete(clock)) return Late(clock);
       }
     }
     if (!error_.ok()) return error_;
@@ -231,6 +262,15 @@ class ClientState {
     const auto pending = pending_.find(clock);
     if (pending != pending_.end() && pending->second.total_missing > 0) return false;
     return unfinished_pushes_.empty() || unfinished_pushes_.begin()->first >= clock;
+  }
+
+  absl::Status Late(int64_t clock) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    const auto pending = pending_.find(clock);
+    return absl::DeadlineExceededError(fmt::format(
+        "the parameters of clock {} are not here after {} ms: {} of {} slices are "
+        "missing",
+        clock, options_.wait_timeout_ms,
+        pending == pending_.end() ? 0 : pending->second.total_missing, partition_.slices.size()));
   }
 
   const Clock::time_point* FirstDeadline() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
@@ -320,6 +360,13 @@ class ClientState {
   }
 
   void OnAck(int server, const rpc::Header& header) {
+    if ((header.flags & kAskClock) != 0) {
+      MutexLock lock(mu_);
+      ++clock_answers_;
+      least_clock_ = std::min(least_clock_, header.step);
+      changed_.NotifyAll();
+      return;
+    }
     {
       MutexLock lock(mu_);
       Link& link = links_[static_cast<size_t>(server)];
@@ -382,6 +429,8 @@ class ClientState {
   std::vector<Link> links_ ABSL_GUARDED_BY(mu_);                       // by server
   std::map<int64_t, Pending> pending_ ABSL_GUARDED_BY(mu_);            // by clock
   std::map<int64_t, int64_t> unfinished_pushes_ ABSL_GUARDED_BY(mu_);  // by step: not acknowledged
+  int32_t clock_answers_ ABSL_GUARDED_BY(mu_) = 0;                     // of slices, to Clock
+  int64_t least_clock_ ABSL_GUARDED_BY(mu_) = 0;                       // of these
   std::span<float> arena_ ABSL_GUARDED_BY(mu_);
   uint64_t sequence_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Status error_ ABSL_GUARDED_BY(mu_);
@@ -415,6 +464,7 @@ class ClientImpl final : public Client {
   void PullAtClock(int32_t replica, int64_t clock) override {
     state_->Pull(replica, clock, /*version=*/-1, /*all_at_clock=*/true);
   }
+  absl::StatusOr<int64_t> Clock(int32_t replica) override { return state_->ClockOf(replica); }
   void Flush() override { state_->Flush(); }
   absl::Status Wait(int64_t clock) override { return state_->Wait(clock); }
   std::shared_ptr<float[]> AllocateGradients() override {

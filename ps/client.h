@@ -4,6 +4,11 @@
 // Threads: Push, Pull and Wait are called by one thread (the trainer's); answers arrive on
 // transport threads. All memory handed in is borrowed and must outlive the client. Bytes in flight
 // are bounded per server and replica by `credit_bytes`; credit returns at ACK, never at PARAMS.
+//
+// A push has a name, (replica, step, parameter): a server that has counted it only answers again.
+// So after an error a program may connect anew, ask for its Clock and repeat that step.
+//
+// Programs that start their servers themselves open a Session (docs/client.md).
 #pragma once
 
 #include <cstdint>
@@ -25,6 +30,9 @@ struct ClientOptions {
   int64_t credit_bytes = 16 << 20;
   int64_t connect_timeout_ms = 30'000;
   int64_t ack_timeout_ms = 60'000;  // a push not acknowledged by then fails the client
+  // How long one Wait may take; 0: as long as the slowest replica does. Beyond it Wait fails with
+  // DeadlineExceeded, which does not stay: it may be called again.
+  int64_t wait_timeout_ms = 0;
 };
 
 class Client {
@@ -51,6 +59,9 @@ class Client {
   // Asks for all parameters as soon as every replica has pushed `clock` steps, whatever the policy
   // allows earlier: how a run under SSP or ASYNC reads its final parameters.
   virtual void PullAtClock(int32_t replica, int64_t clock) = 0;
+  // The step that `replica` pushes next: the first one that a server has not counted whole. 0 at
+  // first; for a program that goes on where it, or another, was interrupted. Fails as Wait does.
+  virtual absl::StatusOr<int64_t> Clock(int32_t replica) = 0;
   // Blocks until all parameters of `clock` that were asked for (by Push or Pull) lie in the arena
   // given to SetArena, or until an error, which stays: every later call returns it.
   virtual absl::Status Wait(int64_t clock) = 0;
@@ -61,6 +72,33 @@ class Client {
   virtual void SetArena(std::span<float> arena) = 0;
   // Makes Wait return `status` from any thread; used when the job is stopped.
   virtual void Cancel(absl::Status status) = 0;
+};
+
+// Whose servers a Session opens.
+struct SessionOptions {
+  std::vector<std::string> servers;  // "host:port", in the same order in all programs of the job
+  std::string token;                 // MUSTER_JOB_TOKEN of the servers
+  int num_replicas = 1;              // that push each step, over all programs
+  int index = 0;                     // of this program, for messages
+  ClientOptions client;
+};
+
+// A Client and everything it needs, for programs that talk to servers without a master: `ps
+// --listen`. Link muster_client.
+struct Session {
+  Session() = default;
+  Session(Session&&) = default;
+  Session& operator=(Session&&) = delete;  // would destroy in the wrong order
+
+  // Declares `table`, which is borrowed, at the servers and connects to them. Fails as Connect
+  // does, and with FailedPrecondition when the servers hold other parameters. An error that is
+  // Unavailable or DeadlineExceeded is worth another try.
+  static absl::StatusOr<Session> Open(const ParamTable& table, const SessionOptions& options);
+
+  std::unique_ptr<Log> log;  // to stderr
+  std::unique_ptr<rpc::Transport> transport;
+  std::unique_ptr<const Partition> partition;
+  std::unique_ptr<Client> client;  // destroyed first
 };
 
 }  // namespace muster::ps

@@ -62,6 +62,9 @@ absl::StatusOr<ParamTable> ParamTable::Make(std::vector<ParamSpec> specs) {
     table.offsets_.push_back(table.arena_size_);
     table.arena_size_ += RoundUp(spec.size(), kAlignment);
     table.total_size_ += spec.size();
+    if (table.total_size_ > kMaxElements) {
+      return absl::InvalidArgumentError("the parameters have more than 2^48 elements in all");
+    }
   }
   table.specs_ = std::move(specs);
   return table;

@@ -126,6 +126,12 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
 }
 
 void Slice::OnPull(const std::shared_ptr<Peer>& peer, const rpc::Header& header) {
+  if ((header.flags & kAskClock) != 0) {
+    rpc::Header answer = header;
+    answer.step = state_.clocks[header.replica];
+    context_.outbox->Send(*peer, AckMessage(answer, AckCode::kConsumed));
+    return;
+  }
   const bool all_at_clock = (header.flags & rpc::kAllAtClock) != 0;
   readers_.push_back({peer, static_cast<int32_t>(header.replica), header.step, header.version,
                       all_at_clock,

@@ -80,6 +80,12 @@ rpc::Message PullMessage(int32_t slice, int32_t replica, int64_t clock, int64_t 
   return out;
 }
 
+rpc::Message AskClockMessage(int32_t slice, int32_t replica) {
+  rpc::Message out = PullMessage(slice, replica, /*clock=*/0, /*version=*/-1, false);
+  out.header.flags = kAskClock;
+  return out;
+}
+
 rpc::Message ParamsMessage(int32_t slice, int32_t replica, int64_t clock, int64_t version,
                            rpc::Payload params) {
   rpc::Message out;

@@ -8,7 +8,8 @@
 //   PUSH    worker → server  slice, replica, step; flags kWantParams; payload: the gradient
 //   ACK     server → worker  echoes the push; code: an AckCode
 //   PULL    worker → server  slice, replica, step = the clock that reads; flags kAllAtClock;
-//                            version = the exact version, or -1
+//                            version = the exact version, or -1.
+//                            With kAskClock: only the replica's clock, in the `step` of an ACK
 //   PARAMS  server → worker  slice, replica, step = that clock, version = applies behind them;
 //                            payload: the parameters
 //   ERROR   server → worker  echoes what it answers; code: an absl::StatusCode; payload: the text
@@ -33,11 +34,16 @@ enum class AckCode : uint16_t {
   kRepeated = 2,  // had been counted before; nothing changed
 };
 
+// Flag of a PULL, beside kAllAtClock (rpc/message.h), and of its answer.
+inline constexpr uint8_t kAskClock = 2;
+
 rpc::Message PushMessage(int32_t slice, int32_t replica, int64_t step, bool want_params,
                          rpc::Payload gradient);
 rpc::Message AckMessage(const rpc::Header& push, AckCode code);
 rpc::Message PullMessage(int32_t slice, int32_t replica, int64_t clock, int64_t version,
                          bool all_at_clock);
+// Asks for the clock of `replica` on the slice.
+rpc::Message AskClockMessage(int32_t slice, int32_t replica);
 rpc::Message ParamsMessage(int32_t slice, int32_t replica, int64_t clock, int64_t version,
                            rpc::Payload params);
 rpc::Message ErrorMessage(const rpc::Header& request, const absl::Status& status);

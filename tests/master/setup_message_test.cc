@@ -3,7 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "master/param_message.h"
+#include "ps/param_message.h"
+
 
 namespace muster::master {
 namespace {
@@ -36,7 +37,7 @@ TEST_F(SetupMessageTest, ATrainerLearnsItsLeasesAndTheClocks) {
 TEST_F(SetupMessageTest, AServerLearnsTheParametersAndWhatToSaveWhen) {
   const ServerSetup setup =
       ServerSetupMessage(job_, run_, 5, 2, JobDirectory("/job")).server_setup();
-  EXPECT_EQ(FromMessage(setup.params()).at(0).name, "w");
+  EXPECT_EQ(ps::FromMessage(setup.params())->specs().at(0).name, "w");
   EXPECT_EQ(setup.num_servers(), 2);
   EXPECT_EQ(setup.num_replicas(), 5);
   EXPECT_EQ(setup.checkpoint_dir(), "/job/checkpoints");
@@ -64,7 +65,7 @@ TEST_F(SetupMessageTest, ThePlacementHasTheServersAddressesByIndex) {
   members[2].params_address = "host:2";
   const Placement placement = PlacementMessage(run_, members).placement();
   EXPECT_THAT(placement.servers(), ElementsAre("host:1", "host:2"));
-  EXPECT_EQ(FromMessage(placement.params()).at(0).name, "w");
+  EXPECT_EQ(ps::FromMessage(placement.params())->specs().at(0).name, "w");
 }
 
 }  // namespace

@@ -217,6 +217,16 @@ TEST_F(ClientTest, WaitReturnsOnlyWhenEarlierGradientsAreReadable) {
                              HasSubstr("slice 0, step 0, replica 0")));
 }
 
+TEST_F(ClientTest, AWaitThatIsTooLateMayBeCalledAgain) {
+  Connect({.wait_timeout_ms = 20});
+  client_->Pull(0, 0, -1);
+  for (int i = 0; i < 2; ++i) {
+    const absl::Status status = client_->Wait(0);
+    EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("slices are missing"));
+  }
+}
+
 TEST_F(ClientTest, AnErrorOfTheServerStays) {
   Connect({});
   Push(0, 0, 0, true);

@@ -1,0 +1,42 @@
+#include "ps/job_server.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "configs/schedule.h"
+
+namespace muster::ps {
+
+absl::StatusOr<std::unique_ptr<const Optimizer>> OptimizerOf(const Training& training) {
+  const OptimizerSpec& spec = training.optimizer();
+  return MakeOptimizer(spec.name().empty() ? "sgd" : spec.name(),
+                       {spec.params().begin(), spec.params().end()});
+}
+
+absl::StatusOr<std::unique_ptr<const ConsistencyPolicy>> PolicyOf(const Training& training) {
+  return MakeConsistencyPolicy(Consistency::Mode_Name(training.consistency().mode()),
+                               training.consistency().staleness());
+}
+
+absl::StatusOr<std::unique_ptr<JobServer>> JobServer::Make(ParamTable table,
+                                                           const Training& training,
+                                                           int num_servers, ServerOptions options,
+                                                           ServerEvents events, Log& log) {
+  auto job = std::make_unique<JobServer>();
+  job->table = std::move(table);
+  job->partition = MakePartition(job->table, num_servers);
+  ASSIGN_OR_RETURN(job->policy, PolicyOf(training));
+  ASSIGN_OR_RETURN(job->optimizer, OptimizerOf(training));
+  options.num_shards = std::max(1, training.server_shards());
+  options.seed = training.seed();
+  options.weight_decay = static_cast<float>(training.optimizer().weight_decay());
+  const double clip_value = training.optimizer().clip_value();
+  if (clip_value > 0) options.clip_value = static_cast<float>(clip_value);
+  job->server = Server::Make(
+      job->table, job->partition, *job->policy, *job->optimizer,
+      [training](int64_t step) { return static_cast<float>(LearningRate(training, step)); },
+      std::move(options), std::move(events), log);
+  return job;
+}
+
+}  // namespace muster::ps

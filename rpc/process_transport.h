@@ -1,0 +1,20 @@
+// How the processes of a job talk: over gRPC, and on one host with their tensors in shared memory.
+//
+// Free function, thread-safe.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "rpc/grpc_transport.h"
+#include "rpc/shared_transport.h"
+
+namespace muster::rpc {
+
+// `log` is borrowed and outlives the transport. Fails when the system gives no unix socket.
+inline absl::StatusOr<std::unique_ptr<Transport>> MakeProcessTransport(Log& log) {
+  ASSIGN_OR_RETURN(auto grpc, MakeGrpcTransport(GrpcOptions(), log));
+  return MakeSharedTransport(std::move(grpc), log);
+}
+
+}  // namespace muster::rpc
