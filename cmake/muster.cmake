@@ -2,6 +2,7 @@
 
 option(MUSTER_TESTS "Build tests and benchmarks" ON)
 option(MUSTER_WERROR "Treat warnings as errors" ON)
+option(MUSTER_FUZZ "Let libFuzzer drive the fuzz targets (clang)" OFF)
 set(MUSTER_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize= takes them: 'address,undefined' or 'thread'")
 
 find_package(Threads REQUIRED)
@@ -43,6 +44,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
 endif()
 if(MUSTER_WERROR)
   target_compile_options(muster_flags INTERFACE -Werror)
+endif()
+if(MUSTER_FUZZ)
+  target_compile_options(muster_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 if(MUSTER_SANITIZE)
   target_compile_options(muster_flags INTERFACE -fsanitize=${MUSTER_SANITIZE} -fno-omit-frame-pointer -g1)

@@ -304,6 +304,8 @@ void Slice::RefuseNonFinite(const Peer& peer, const rpc::Header& header, Verdict
   // A first gradient is only copied, and its replica may push again. Not so when it was added to
   // others, had been counted as held, or its finite part has changed the slots.
   const bool counted = state_.clocks[header.replica] > header.step;
+  // A fused update has overwritten a part of the back parity.
+  if (Fused(verdict)) oldest_version_ = state_.version;
   if (state_.next_replica > 0 || counted || Fused(verdict)) Poison(status);
   if (context_.events->on_bad_push) context_.events->on_bad_push(status);
 }
@@ -332,6 +334,7 @@ absl::StatusOr<bool> Slice::Ready(const Reader& reader, int64_t& version) const 
   if (version > state_.version)
     return false;  // poisoned: clocks count held gradients that were given up
   if (version >= oldest_version_) return true;
+  if (!poisoned_.ok()) return poisoned_;
   return absl::OutOfRangeError(
       fmt::format("replica {} asks for version {} of {}, which is at version {} and keeps only the "
                   "one before; its step was done by another",

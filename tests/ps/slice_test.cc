@@ -289,6 +289,20 @@ TEST_F(SliceTest, ANonFiniteLastGradientStopsTheSliceAndKeepsItsWeights) {
   EXPECT_THAT(Heard(0), ElementsAre("params 0 v0: 1 1"));
 }
 
+// The update had begun to overwrite the version before the newest when the bad value was met.
+TEST_F(SliceTest, WhatALostStepOverwroteIsNotServed) {
+  Make("BSP", 1);
+  Push(0, 0, {1, 1}, false);
+  rpc::Payload gradient = Own({5});
+  gradient.Append(Own({kNan}).slices()[0]);
+  slice_->OnPush(peers_[0], PushMessage(0, 0, 1, false, std::move(gradient)));
+  Heard(0);
+  Pull(0, 0, 1);
+  EXPECT_THAT(Heard(0), ElementsAre("params 0 v1: 0 0"));
+  Pull(0, 0, 0);
+  EXPECT_THAT(Heard(0), ElementsAre(HasSubstr("not finite")));
+}
+
 TEST_F(SliceTest, ANonFiniteHeldGradientIsNamedWhenItsTurnComes) {
   Make("BSP", 3);
   Push(1, 0, {kNan, 0});
