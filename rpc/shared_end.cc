@@ -122,7 +122,7 @@ absl::Status SharedEnd::PumpOne(Stream& below) {
 }
 
 void SharedEnd::TurnToRing(Stream& below) {
-  const auto note = [&](RingNote code, Payload payload) {
+  const auto note = [&](RingNote code, Payload payload) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     Message message;
     message.header.type = MessageType::kControl;
     message.header.code = code;

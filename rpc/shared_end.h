@@ -102,7 +102,6 @@ class SharedEnd final : public Polled, public std::enable_shared_from_this<Share
   bool pumping_ ABSL_GUARDED_BY(mu_) = false;  // a thread empties queue_
   bool flush_ ABSL_GUARDED_BY(mu_) = false;
   bool wire_dirty_ ABSL_GUARDED_BY(mu_) = false;  // something is queued below
-  bool told_ ABSL_GUARDED_BY(mu_) = false;
   std::optional<absl::Status> close_ ABSL_GUARDED_BY(mu_);   // Close was called with it
   std::optional<absl::Status> closed_ ABSL_GUARDED_BY(mu_);  // what closed the stream
   absl::Status broken_ ABSL_GUARDED_BY(mu_);
