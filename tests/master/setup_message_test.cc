@@ -5,7 +5,6 @@
 
 #include "ps/param_message.h"
 
-
 namespace muster::master {
 namespace {
 
