@@ -11,6 +11,7 @@
 #include <tuple>
 #include <utility>
 
+#include "ps/encoder.h"
 #include "ps/wire.h"
 #include "telemetry/check.h"
 #include "telemetry/mutex.h"
@@ -76,10 +77,11 @@ struct Pending {
 // What the client and its stream handlers share. Thread-safe.
 class ClientState {
  public:
-  ClientState(const ParamTable& table, const Partition& partition, ClientOptions options,
-              std::vector<std::string> addresses, Log& log)
+  ClientState(rpc::Transport& transport, const ParamTable& table, const Partition& partition,
+              ClientOptions options, std::vector<std::string> addresses, Log& log)
       : table_(table),
         partition_(partition),
+        encoder_(transport, table, partition),
         options_(options),
         addresses_(std::move(addresses)),
         log_(log),
@@ -96,23 +98,22 @@ class ClientState {
   void Push(int32_t replica, int64_t step, ParamId param, std::span<const float> grad, int priority,
             bool want_params) {
     CHECK_EQ(static_cast<int64_t>(grad.size()), table_.specs()[static_cast<size_t>(param)].size());
-    {
-      MutexLock lock(mu_);
-      if (!error_.ok()) return;
-      for (const int32_t id : partition_.of_param[static_cast<size_t>(param)]) {
-        const ParamSlice& slice = partition_.slices[static_cast<size_t>(id)];
-        const auto bytes = std::as_bytes(
-            grad.subspan(static_cast<size_t>(slice.begin), static_cast<size_t>(slice.size)));
+    for (const int32_t id : partition_.of_param[static_cast<size_t>(param)]) {
+      const ParamSlice& slice = partition_.slices[static_cast<size_t>(id)];
+      rpc::Payload payload = encoder_.Encode(
+          replica, id,
+          grad.subspan(static_cast<size_t>(slice.begin), static_cast<size_t>(slice.size)));
+      {
+        MutexLock lock(mu_);
+        if (!error_.ok()) return;
         Link& link = LinkOf(id);
-        link.queued_bytes += slice.size * int64_t{sizeof(float)};
+        link.queued_bytes += static_cast<int64_t>(payload.size());
         link.lanes[replica].queue.push(
             {step, priority, sequence_++, id,
-             PushMessage(id, replica, step, want_params, rpc::Payload::Borrow(bytes))});
+             PushMessage(id, replica, step, want_params, std::move(payload))});
         ++unfinished_pushes_[step];
         if (want_params) Expect(step + 1, id);
       }
-    }
-    for (const int32_t id : partition_.of_param[static_cast<size_t>(param)]) {
       Pump(partition_.server[static_cast<size_t>(id)]);
     }
   }
@@ -419,6 +420,7 @@ class ClientState {
   // Constant after Connect.
   const ParamTable& table_;
   const Partition& partition_;
+  Encoder encoder_;  // Push's thread's
   const ClientOptions options_;
   const std::vector<std::string> addresses_;
   Log& log_;
@@ -488,7 +490,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(
   CHECK_EQ(static_cast<int>(servers.size()), partition.num_servers);
   rpc::Hello hello = self;
   hello.service = "params";
-  auto state = std::make_shared<ClientState>(table, partition, options, servers, log);
+  auto state = std::make_shared<ClientState>(transport, table, partition, options, servers, log);
   auto client = std::make_unique<ClientImpl>(transport, table, state);
   for (size_t i = 0; i < servers.size(); ++i) {
     const int server = static_cast<int>(i);

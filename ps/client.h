@@ -47,7 +47,9 @@ class Client {
   // until Wait(step + 1) returned. Slices of parameters that the next forward uses first overtake
   // queued others (`priority`: lower is sooner). With `want_params` the servers answer with the
   // parameters of clock step + 1 as soon as the policy allows: set it on the process's last lease
-  // of the step. Small parameters wait for company (Flush).
+  // of the step. Small parameters wait for company (Flush). The gradient of a parameter with a
+  // codec is encoded here, into memory of the client that the same rule holds for: a replica pushes
+  // a parameter once per step, and not again before Wait(step + 1) returned.
   virtual void Push(int32_t replica, int64_t step, ParamId param, std::span<const float> grad,
                     int priority, bool want_params) = 0;
   // Lets the pushes go that wait for company. Called when a backward pass has pushed everything;

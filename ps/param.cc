@@ -6,15 +6,14 @@
 #include <algorithm>
 #include <numeric>
 
+#include "kernels/optimizer_math.h"
 #include "telemetry/check.h"
 
 namespace muster::ps {
 namespace {
 
-constexpr int64_t kAlignment = 16;            // elements: one cache line
-constexpr int64_t kMaxSlice = (4 << 20) / 4;  // elements: 4 MiB
-// Elements: 64 KiB, what a shard sums at a time. Smaller ones would only cost messages.
-constexpr int64_t kMinSlice = (64 << 10) / 4;
+constexpr int64_t kAlignment = 16;                  // elements: one cache line
+constexpr int64_t kMaxSlice = (4 << 20) / 4;        // elements: 4 MiB
 constexpr int64_t kMaxElements = int64_t{1} << 48;  // of a model; keeps products and bytes in range
 
 int64_t RoundUp(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
@@ -24,6 +23,11 @@ absl::Status CheckSpec(const ParamSpec& spec) {
   if (spec.name.find_first_of("[]") != std::string::npos) {
     return absl::InvalidArgumentError(fmt::format(
         "parameter '{}': '[' and ']' mark slices in checkpoints; use another name", spec.name));
+  }
+  if (spec.codec != nullptr && spec.kind == ParamSpec::Kind::kStatistic) {
+    return absl::InvalidArgumentError(
+        fmt::format("parameter '{}' is a statistic, which has no gradient to encode with {}",
+                    spec.name, spec.codec->name()));
   }
   int64_t size = 1;
   for (const int64_t dim : spec.shape) {
@@ -86,16 +90,24 @@ std::vector<int> BalanceByWeight(const std::vector<int64_t>& weights, int bins) 
   return bin;
 }
 
+size_t PushBytes(const ParamTable& table, const ParamSlice& slice) {
+  const ParamSpec& spec = table.specs()[static_cast<size_t>(slice.param)];
+  return spec.codec == nullptr ? static_cast<size_t>(slice.size) * sizeof(float)
+                               : spec.codec->EncodedSize(slice.size);
+}
+
 Partition MakePartition(const ParamTable& table, int num_servers) {
   CHECK_GE(num_servers, 1);
   Partition out;
   out.num_servers = num_servers;
-  // A limit of whole cache lines keeps every slice but a parameter's last one aligned.
-  const int64_t limit = std::clamp(table.total_size() / (8 * num_servers), kMinSlice, kMaxSlice) /
-                        kAlignment * kAlignment;
+  // Slices below what a shard sums at a time would only cost messages. A limit of whole cache lines
+  // keeps every slice but a parameter's last one aligned; codecs want whole quanta.
+  const int64_t limit = std::clamp(table.total_size() / (8 * num_servers), kQuantum, kMaxSlice);
   for (size_t param = 0; param < table.specs().size(); ++param) {
     out.of_param.emplace_back();
-    CutParam(static_cast<ParamId>(param), table.specs()[param].size(), limit, out);
+    const ParamSpec& spec = table.specs()[param];
+    const int64_t unit = spec.codec == nullptr ? kAlignment : kQuantum;
+    CutParam(static_cast<ParamId>(param), spec.size(), limit / unit * unit, out);
   }
   std::vector<int64_t> sizes;
   for (const ParamSlice& slice : out.slices) sizes.push_back(slice.size);

@@ -5,9 +5,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "kernels/codec.h"
 #include "telemetry/status.h"
 
 namespace muster::ps {
@@ -34,9 +36,10 @@ struct ParamSpec {
   std::vector<int64_t> shape;
   Kind kind = Kind::kWeight;
   Init init;
-  bool decay = true;       // weight decay applies
-  float lr_scale = 1;      // multiplies the learning rate
-  float momentum = 0.99f;  // kStatistic only
+  bool decay = true;                   // weight decay applies
+  float lr_scale = 1;                  // multiplies the learning rate
+  float momentum = 0.99f;              // kStatistic only
+  std::shared_ptr<const Codec> codec;  // kWeight only: how its gradient travels; null: float32
 
   int64_t size() const {
     int64_t n = 1;
@@ -84,9 +87,14 @@ struct Partition {
 };
 
 // Cuts every parameter into slices of at most min(4 MiB, total / (8 * servers)) bytes (at least 64
-// KiB, below which a message costs more than its bytes), and gives them to servers so that bytes
-// are balanced: largest first, to the least loaded server. PRECONDITION: num_servers >= 1.
+// KiB, below which a message costs more than its bytes), those with a codec at multiples of
+// kQuantum, so that what it decodes to does not depend on the number of servers; and gives them to
+// servers so that bytes are balanced: largest first, to the least loaded server.
+// PRECONDITION: num_servers >= 1.
 Partition MakePartition(const ParamTable& table, int num_servers);
+
+// Bytes of a slice's gradient as it is pushed.
+size_t PushBytes(const ParamTable& table, const ParamSlice& slice);
 
 // A bin in [0, bins) for each weight, heaviest first to the least loaded bin; the lower index where
 // equal. PRECONDITION: bins >= 1.

@@ -128,7 +128,7 @@ class ServerImpl final : public Server {
   // Returns the shard that has something to do now, or null.
   Shard* OnMessage(const std::shared_ptr<Peer>& peer, rpc::Message message) {
     const absl::Status checked =
-        CheckRequest(message, {&partition_, options_.index, options_.num_replicas});
+        CheckRequest(message, {&table_, &partition_, options_.index, options_.num_replicas});
     if (checked.ok()) {
       Shard* shard = shard_of_[message.header.slice];
       shard->Post(peer, std::move(message));

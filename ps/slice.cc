@@ -71,7 +71,8 @@ absl::Status Slice::Restore(const Checkpoint& checkpoint) {
 }
 
 void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
-  CHECK_EQ(message.payload.size(), View(sum_).size_bytes());
+  CHECK_EQ(message.payload.size(), PushBytes(*context_.table, slice_));
+  const auto bytes = static_cast<int64_t>(message.payload.size());
   const rpc::Header header = message.header;
   const auto v = static_cast<ReplicaId>(header.replica);
   int64_t& clock = state_.clocks[header.replica];
@@ -90,6 +91,12 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
   const bool wants = (header.flags & rpc::kWantParams) != 0;
   const int64_t global_step = state_.min_clock();
   const int64_t staleness = Staleness(header.step);
+  if (verdict != Verdict::kDrop) {
+    if (const absl::Status checked = CheckEncoding(message.payload); !checked.ok()) {
+      RefuseEncoding(*peer, header, checked);
+      return;
+    }
+  }
   switch (verdict) {
     case Verdict::kDrop:
       message.payload = {};
@@ -110,7 +117,7 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
       }
       ++clock;
       Count(context_.counters->pushes);
-      Count(context_.counters->bytes_in, slice_.size * int64_t{sizeof(float)});
+      Count(context_.counters->bytes_in, bytes);
       context_.outbox->Send(*peer, AckMessage(header, AckCode::kConsumed));
       Fold(verdict, info);
       FoldHeld(staleness, global_step);
@@ -167,9 +174,15 @@ std::span<float> Slice::View(const Buffer& buffer) const {
   return {buffer.get(), static_cast<size_t>(slice_.size)};
 }
 
+absl::Status Slice::CheckEncoding(rpc::Payload& gradient) const {
+  if (spec().codec == nullptr) return absl::OkStatus();
+  if (gradient.slices().size() != 1) gradient = Copied(gradient);
+  return spec().codec->Check(gradient.slices().front().bytes, slice_.size);
+}
+
 bool Slice::Add(const rpc::Payload& gradient, Verdict verdict, const StepInfo& info) {
   const bool first = state_.next_replica == 0, update = Fused(verdict);
-  return ForEachRun(gradient, kQuantum, [&](int64_t begin, const std::byte* src, int64_t n) {
+  const auto add = [&](int64_t begin, const void* src, int64_t n) {
     // A gradient that is alone and used at once need not be kept: the same quantum of memory, which
     // stays in the cache, takes all its runs.
     float* sum = sum_.get() + (first && update ? 0 : begin);
@@ -177,7 +190,17 @@ bool Slice::Add(const rpc::Payload& gradient, Verdict verdict, const StepInfo& i
     if (update) Update(info, state_.next_replica + 1, begin, {sum, static_cast<size_t>(n)});
     if (big_) context_.yield();
     return true;
-  });
+  };
+  const Codec* const codec = spec().codec.get();
+  if (codec == nullptr) return ForEachRun(gradient, kQuantum, add);
+  const std::span<const std::byte> encoded = gradient.slices().front().bytes;
+  alignas(64) float decoded[kQuantum];  // stays in the cache
+  for (int64_t begin = 0; begin < slice_.size; begin += kQuantum) {
+    const int64_t n = std::min(kQuantum, slice_.size - begin);
+    codec->Decode(encoded, slice_.size, begin, {decoded, static_cast<size_t>(n)});
+    if (!add(begin, decoded, n)) return false;
+  }
+  return true;
 }
 
 bool Slice::Fused(Verdict verdict) const {
@@ -234,6 +257,7 @@ void Slice::Update(const StepInfo& info, int n, int64_t begin, std::span<const f
 
 void Slice::Hold(const std::shared_ptr<Peer>& peer, rpc::Message message) {
   const rpc::Header header = message.header;
+  const auto bytes = static_cast<int64_t>(message.payload.size());
   auto gradient = std::make_shared<HeldGradient>();
   gradient->peer = peer;
   gradient->header = header;
@@ -250,7 +274,7 @@ void Slice::Hold(const std::shared_ptr<Peer>& peer, rpc::Message message) {
   held_.push_back(std::move(gradient));
   Count(context_.counters->pushes);
   Count(context_.counters->held);
-  Count(context_.counters->bytes_in, slice_.size * int64_t{sizeof(float)});
+  Count(context_.counters->bytes_in, bytes);
   if ((header.flags & rpc::kWantParams) != 0) {
     readers_.push_back({peer, static_cast<int32_t>(header.replica), header.step + 1, -1, false,
                         context_.policy->exact()});
@@ -294,12 +318,24 @@ rpc::Header Slice::HeaderOf(const Reader& reader) const {
   return PullMessage(id_, reader.replica, reader.clock, reader.version, reader.all_at_clock).header;
 }
 
+absl::Status Slice::BadGradient(const rpc::Header& header, const std::string& why) const {
+  return absl::InvalidArgumentError(fmt::format("the gradient of {} at step {} from replica {} {}",
+                                                Name(), header.step, header.replica, why));
+}
+
+void Slice::RefuseEncoding(const Peer& peer, const rpc::Header& header, const absl::Status& why) {
+  const absl::Status status =
+      BadGradient(header, "cannot be decoded: " + std::string(why.message()));
+  Refuse(peer, header, status);
+  if (context_.events->on_bad_push) context_.events->on_bad_push(status);
+}
+
 void Slice::RefuseNonFinite(const Peer& peer, const rpc::Header& header, Verdict verdict) {
-  const absl::Status status = absl::InvalidArgumentError(
-      fmt::format("the gradient of {} at step {} from replica {} holds a value that is not finite, "
-                  "or makes the sum overflow; lower the learning rate, or look at that replica's "
-                  "data",
-                  Name(), header.step, header.replica));
+  const Codec* const codec = spec().codec.get();
+  const absl::Status status = BadGradient(
+      header, fmt::format("holds a value that is not finite{}, or makes the sum overflow; lower "
+                          "the learning rate, or look at that replica's data",
+                          codec == nullptr ? "" : fmt::format(" as {}", codec->name())));
   Refuse(peer, header, status);
   // A first gradient is only copied, and its replica may push again. Not so when it was added to
   // others, had been counted as held, or its finite part has changed the slots.

@@ -15,9 +15,10 @@
 //     stream closes before, the slice takes a copy (Detach).
 //  4. Pulls, repeated pushes (late workers) and cuts never read in place: they get copies.
 //
-// A push whose gradient is not finite is refused and changes nothing, except when part of it was
-// already added to other replicas' gradients: then this step's sum is lost, and the slice refuses
-// all further pushes; its weights stay as they were.
+// A push that its parameter's codec cannot decode is refused and changes nothing. So is one whose
+// gradient is not finite, except when part of it was already added to other replicas' gradients:
+// then this step's sum is lost, and the slice refuses all further pushes; its weights stay as they
+// were.
 #pragma once
 
 #include <cstdint>
@@ -87,6 +88,8 @@ class Slice {
   Buffer MakeBuffer() const;
   std::span<float> View(const Buffer& buffer) const;
 
+  // Whether the gradient's codec, if it has one, can decode it; its bytes then lie in one range.
+  absl::Status CheckEncoding(rpc::Payload& gradient) const;
   // Adds the gradient to the sum of the step (the first one of it is copied); where the update is
   // Fused, each run of the sum updates the weights while it is in the cache. False when the
   // gradient is not finite.
@@ -109,6 +112,8 @@ class Slice {
   // What a reader asked, for the answer to echo.
   rpc::Header HeaderOf(const Reader& reader) const;
   void Refuse(const Peer& peer, const rpc::Header& header, const absl::Status& status);
+  absl::Status BadGradient(const rpc::Header& header, const std::string& why) const;
+  void RefuseEncoding(const Peer& peer, const rpc::Header& header, const absl::Status& why);
   void RefuseNonFinite(const Peer& peer, const rpc::Header& header, Verdict verdict);
   void Poison(absl::Status status);
 

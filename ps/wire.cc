@@ -120,7 +120,7 @@ absl::Status CheckRequest(const rpc::Message& message, const WireLimits& limits)
         fmt::format("replica {} of a job with {} replicas", h.replica, limits.num_replicas));
   }
   if (h.type == rpc::MessageType::kPush) {
-    return CheckPayload(message, SliceBytes(*limits.partition, h.slice));
+    return CheckPayload(message, PushBytes(*limits.table, limits.partition->slices[h.slice]));
   }
   if (h.version < -1 || h.version > kMaxStep) {
     return absl::InvalidArgumentError(fmt::format("version {} is out of range", h.version));

@@ -2,8 +2,8 @@
 // that one must pass before anything believes it.
 //
 // Pure functions over messages: thread-safe. Gradients and parameters travel as little-endian
-// float32; a payload may come in any number of byte ranges, which may split a float. Nothing here
-// copies a payload.
+// float32, the gradients of a parameter with a codec as its encoding; a payload may come in any
+// number of byte ranges, which may split a float. Nothing here copies a payload.
 //
 //   PUSH    worker → server  slice, replica, step; flags kWantParams; payload: the gradient
 //   ACK     server → worker  echoes the push; code: an AckCode
@@ -50,6 +50,7 @@ rpc::Message ErrorMessage(const rpc::Header& request, const absl::Status& status
 
 // What a server checks against: its own place and the job's size.
 struct WireLimits {
+  const ParamTable* table = nullptr;
   const Partition* partition = nullptr;
   int server = 0;
   int num_replicas = 0;

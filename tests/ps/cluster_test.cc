@@ -6,6 +6,7 @@
 #include <cmath>
 #include <memory>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "ps/checkpoint.h"
@@ -165,6 +166,42 @@ TEST(BspClusterTest, TheSameBitsWhateverServersShardsWorkersAndTiming) {
     moved += std::abs(w);
   }
   EXPECT_GT(moved, 1) << "nothing was trained";
+}
+
+// A codec encodes slice by slice; where a parameter is cut must not show, and residuals must follow
+// their replica, whichever process holds it.
+TEST(BspClusterTest, ACodecGivesTheSameBitsWhateverServersAndWorkers) {
+  for (const std::string& name : CodecNames()) {
+    const auto codec = *MakeCodec(name);
+    const Init normal = {Init::Kind::kTruncatedNormal, 0.5f};
+    const ParamTable table = *ParamTable::Make({
+        {.name = "big", .shape = {700, 601}, .init = normal, .codec = codec},
+        {.name = "mean", .shape = {13}, .kind = ParamSpec::Kind::kStatistic},
+        {.name = "plain", .shape = {77}, .init = normal},
+        {.name = "odd", .shape = {5, 1001}, .init = normal, .codec = codec},
+    });
+    std::vector<float> expected;
+    uint32_t seed = 1;
+    std::set<size_t> cuts;  // numbers of slices
+    for (const int servers : {1, 3}) {
+      for (const auto& who :
+           std::vector<std::vector<std::vector<int32_t>>>{{{0, 1, 2}}, {{2}, {1}, {0}}}) {
+        Servers cluster(table, {.replicas = 3,
+                                .servers = servers,
+                                .shards = 2,
+                                .optimizer = "momentum",
+                                .learning_rate = 0.01f,
+                                .held_bytes_budget = 150'000,
+                                .delay_seed = seed});
+        cluster.Initialize();
+        cuts.insert(cluster.partition().slices.size());
+        const auto weights = Train(cluster, table, who, 0, 6, seed += 10, true);
+        if (expected.empty()) expected = weights;
+        ASSERT_EQ(weights, expected) << name << ", " << servers << " servers, " << who.size();
+      }
+    }
+    EXPECT_EQ(cuts.size(), 2u) << "the parameters were cut alike";
+  }
 }
 
 // Waits for a number of on_cut calls and keeps their files.

@@ -2,6 +2,7 @@
 // lives, and no weight changes.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 #include <random>
 
@@ -24,7 +25,8 @@ T Pick(std::mt19937& rng, std::initializer_list<T> values) {
 }
 
 // Anything but a push that a correct worker could send now.
-rpc::Message Nonsense(std::mt19937& rng, const Partition& partition, std::string& bytes) {
+rpc::Message Nonsense(std::mt19937& rng, const ParamTable& table, const Partition& partition,
+                      std::string& bytes) {
   constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
   const auto slices = static_cast<uint32_t>(partition.slices.size());
   rpc::Message m;
@@ -40,7 +42,7 @@ rpc::Message Nonsense(std::mt19937& rng, const Partition& partition, std::string
   m.header.version = Pick<int64_t>(rng, {-1, 0, 1, -2, kMax, -kMax - 1});
   m.header.epoch = rng();
   const uint32_t slice = std::min(m.header.slice, slices - 1);
-  const size_t right = static_cast<size_t>(partition.slices[slice].size) * sizeof(float);
+  const size_t right = PushBytes(table, partition.slices[slice]);
   size_t size = Pick<size_t>(rng, {0, 1, 3, right - 1, right + 1, right});
   // A push of the right size at the replica's clock would be a good one.
   if (size == right && m.header.step == 0) size = 0;
@@ -63,7 +65,7 @@ TEST(HostileTest, NonsenseNeitherKillsAServerNorChangesAWeight) {
                                                      std::make_unique<Deaf>(), 10'000);
     std::string bytes;
     for (int i = 0; i < 5000; ++i) {
-      ASSERT_TRUE(stream->Send(Nonsense(rng, servers.partition(), bytes)).ok());
+      ASSERT_TRUE(stream->Send(Nonsense(rng, table, servers.partition(), bytes)).ok());
     }
     stream->Close();
 
@@ -80,6 +82,41 @@ TEST(HostileTest, NonsenseNeitherKillsAServerNorChangesAWeight) {
     EXPECT_EQ(servers.server(0).stats().applies, 0);
     EXPECT_EQ(servers.server(0).stats().pushes, 0);
     EXPECT_GT(servers.server(0).stats().refused, 3000);
+  }
+}
+
+// Pushes of the right size at the right step, of bytes that no codec wrote. A finite gradient
+// counts as any other; the server lives and refuses the rest.
+TEST(HostileTest, NoBytesOfAnEncodingKillAServer) {
+  for (const std::string& name : CodecNames()) {
+    const uint32_t seed = 7;
+    SCOPED_TRACE(testing::Message() << name << " seed " << seed);
+    std::mt19937 rng(seed);
+    const ParamTable table =
+        *ParamTable::Make({{.name = "a", .shape = {40'000}, .codec = *MakeCodec(name)}});
+    Servers servers(table, {.mode = "ASYNC", .replicas = 2});
+    servers.Initialize();
+    const auto stream = *servers.transport().Connect(servers.addresses()[0], WorkerHello(0),
+                                                     std::make_unique<Deaf>(), 10'000);
+    constexpr int kPushes = 300;
+    for (int i = 0; i < kPushes; ++i) {
+      const auto slice = static_cast<int32_t>(rng() % servers.partition().slices.size());
+      const ParamSlice& place = servers.partition().slices[static_cast<size_t>(slice)];
+      std::string bytes(PushBytes(table, place), '\0');
+      for (char& c : bytes) c = static_cast<char>(rng());
+      ASSERT_TRUE(
+          stream->Send(PushMessage(slice, 0, 0, false, rpc::Payload::Own(std::move(bytes)))).ok());
+    }
+    stream->Close();
+    const auto client = *Client::Connect(servers.transport(), servers.addresses(), WorkerHello(1),
+                                         table, servers.partition(), {}, servers.log());
+    std::vector<float> arena(static_cast<size_t>(table.arena_size()), 0.0f);
+    client->SetArena(arena);
+    client->Pull(1, 0, -1);
+    ASSERT_TRUE(client->Wait(0).ok());
+    for (const float w : arena) ASSERT_TRUE(std::isfinite(w));
+    const ServerStats stats = servers.server(0).stats();
+    EXPECT_EQ(stats.pushes + stats.repeated + stats.refused, kPushes);
   }
 }
 

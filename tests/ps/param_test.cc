@@ -9,6 +9,7 @@
 #include <numeric>
 #include <random>
 
+#include "kernels/optimizer_math.h"
 #include "ps/init.h"
 
 namespace muster::ps {
@@ -122,6 +123,35 @@ TEST(PartitionTest, TheConvModelSpreadsEvenly) {
   for (int servers = 1; servers <= 5; ++servers) {
     EXPECT_LE(Imbalance(MakePartition(table, servers)), 1.05) << servers << " servers";
   }
+}
+
+TEST(PartitionTest, ParametersWithACodecAreCutAtWholeQuanta) {
+  const auto codec = *MakeCodec("int8");
+  const ParamTable table = *ParamTable::Make(
+      {{.name = "a", .shape = {600'000}, .codec = codec}, {.name = "b", .shape = {600'000}}});
+  bool other = false;
+  for (int servers = 1; servers <= 4; ++servers) {
+    const Partition partition = MakePartition(table, servers);
+    ExpectSound(table, partition, servers);
+    for (const ParamSlice& slice : partition.slices) {
+      if (slice.param == 0) {
+        EXPECT_EQ(slice.begin % kQuantum, 0) << servers << " servers";
+        EXPECT_EQ(PushBytes(table, slice), codec->EncodedSize(slice.size));
+      } else {
+        other |= slice.begin % kQuantum != 0;
+        EXPECT_EQ(PushBytes(table, slice), static_cast<size_t>(slice.size) * 4);
+      }
+    }
+  }
+  EXPECT_TRUE(other) << "the parameter without a codec is cut there, too: this proves nothing";
+}
+
+TEST(ParamTableTest, AStatisticHasNoCodec) {
+  EXPECT_FALSE(ParamTable::Make({{.name = "mean",
+                                  .shape = {3},
+                                  .kind = ParamSpec::Kind::kStatistic,
+                                  .codec = *MakeCodec("fp16")}})
+                   .ok());
 }
 
 TEST(PartitionTest, BalanceByWeightIsDeterministicAndPrefersTheLowerBin) {

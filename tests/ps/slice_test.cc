@@ -39,6 +39,7 @@ class SliceTest : public testing::Test {
                 &events_, &counters_,  held_.get(),   &outbox_,         cuts_.get(), [] {}};
     slice_ = std::make_unique<Slice>(context_, 0);
     slice_->Initialize();
+    streams_.clear();
     peers_.clear();
     for (int v = 0; v < replicas; ++v) {
       streams_.push_back(std::make_shared<FakeStream>());
@@ -259,6 +260,58 @@ TEST_F(SliceTest, ANonFiniteFirstGradientIsRefusedAndMayBePushedAgain) {
   Push(0, 0, {2, 2});
   Push(1, 0, {2, 2});
   EXPECT_THAT(Heard(1), ElementsAre("consumed 0", "params 1 v1: -1 -1"));
+}
+
+// The codecs' own tests are in tests/kernels/codec_test.cc.
+TEST_F(SliceTest, AnEncodedGradientIsDecodedBeforeItIsAddedWhereverTheWireCutIt) {
+  const auto codec = *MakeCodec("int8");
+  const std::vector<float> gradient = {2, -1};
+  std::string bytes(codec->EncodedSize(2), '\0');
+  std::vector<float> residual(2);
+  codec->Encode(gradient, residual, std::as_writable_bytes(std::span(bytes)));
+  for (size_t cut = 0; cut <= bytes.size(); ++cut) {
+    for (const int replicas : {1, 2}) {
+      Make("BSP", replicas, 0, 1 << 20,
+           {.name = "w", .shape = {2}, .init = {Init::Kind::kConstant, 1}, .codec = codec});
+      for (int v = replicas - 1; v >= 0; --v) {  // the last one is held
+        rpc::Payload payload = rpc::Payload::Own(bytes.substr(0, cut));
+        payload.Append(rpc::Payload::Own(bytes.substr(cut)).slices().front());
+        slice_->OnPush(peers_[static_cast<size_t>(v)], PushMessage(0, v, 0, true, payload));
+      }
+      EXPECT_THAT(Heard(0), testing::Contains("params 1 v1: -1 2")) << "cut at " << cut;
+    }
+  }
+  EXPECT_EQ(counters_.bytes_in, static_cast<int64_t>((bytes.size() + 1) * 3 * bytes.size()));
+}
+
+TEST_F(SliceTest, WhatACodecCannotDecodeIsRefusedAndChangesNothing) {
+  const auto codec = *MakeCodec("int8");
+  for (const bool held : {false, true}) {
+    bad_.clear();
+    Make("BSP", 2, 0, 1 << 20,
+         {.name = "w", .shape = {2}, .init = {Init::Kind::kConstant, 1}, .codec = codec});
+    const int64_t refused = counters_.refused;
+    std::string good(codec->EncodedSize(2), '\0');
+    std::vector<float> residual(2);
+    codec->Encode(std::vector<float>{2, -1}, residual, std::as_writable_bytes(std::span(good)));
+    std::string hostile = good;
+    hostile.back() = '\xff';
+    const auto push = [&](int v, const std::string& bytes) {
+      slice_->OnPush(peers_[static_cast<size_t>(v)],
+                     PushMessage(0, v, 0, true, rpc::Payload::Own(bytes)));
+    };
+    push(held ? 1 : 0, hostile);
+    EXPECT_EQ(counters_.refused, refused + 1);
+    ASSERT_EQ(bad_.size(), 1u);
+    EXPECT_EQ(std::string(bad_[0].message()),
+              fmt::format("the gradient of 'w'[0:2] at step 0 from replica {} cannot be decoded: "
+                          "int8: block 0 holds a value that is not finite",
+                          held ? 1 : 0));
+    EXPECT_THAT(Heard(held ? 1 : 0), ElementsAre("error: " + std::string(bad_[0].message())));
+    push(0, good);
+    push(1, good);
+    EXPECT_THAT(Heard(1), ElementsAre("consumed 0", "params 1 v1: -1 2"));
+  }
 }
 
 TEST_F(SliceTest, ANonFiniteGradientAmongOthersStopsTheSliceAndKeepsItsWeights) {

@@ -27,7 +27,7 @@ class WireTest : public testing::Test {
     return rpc::Payload::Borrow(std::as_bytes(std::span(values_)));
   }
   std::string RequestError(const rpc::Message& message) {
-    return std::string(CheckRequest(message, {&partition_, 0, 3}).message());
+    return std::string(CheckRequest(message, {&table_, &partition_, 0, 3}).message());
   }
   std::string AnswerError(const rpc::Message& message) {
     return std::string(CheckAnswer(message, partition_, 0).message());

@@ -1,0 +1,45 @@
+#include "ps/encoder.h"
+
+#include "telemetry/check.h"
+
+namespace muster::ps {
+namespace {
+
+constexpr size_t kAlignment = 64;  // bytes: encodings of two slices share no cache line
+
+}  // namespace
+
+Encoder::Encoder(rpc::Transport& transport, const ParamTable& table, const Partition& partition)
+    : transport_(transport), table_(table), partition_(partition) {
+  for (const ParamSlice& slice : partition.slices) {
+    places_.push_back({encoded_size_, residual_size_});
+    const auto& codec = table.specs()[static_cast<size_t>(slice.param)].codec;
+    if (codec == nullptr) continue;
+    const size_t size = codec->EncodedSize(slice.size);
+    encoded_size_ += (size + kAlignment - 1) / kAlignment * kAlignment;
+    if (codec->has_residual()) residual_size_ += static_cast<size_t>(slice.size);
+  }
+}
+
+rpc::Payload Encoder::Encode(int32_t replica, int32_t slice, std::span<const float> gradient) {
+  const ParamSlice& where = partition_.slices[static_cast<size_t>(slice)];
+  CHECK_EQ(static_cast<int64_t>(gradient.size()), where.size);
+  const Codec* codec = table_.specs()[static_cast<size_t>(where.param)].codec.get();
+  if (codec == nullptr) return rpc::Payload::Borrow(std::as_bytes(gradient));
+  Replica& own = replicas_[replica];
+  if (own.encodings == nullptr) {
+    own.encodings = transport_.Allocate(encoded_size_);
+    own.residuals.resize(residual_size_, 0.0f);
+  }
+  const Place& place = places_[static_cast<size_t>(slice)];
+  const std::span<std::byte> out = {own.encodings.get() + place.encoding,
+                                    codec->EncodedSize(where.size)};
+  std::span<float> residual;
+  if (codec->has_residual()) {
+    residual = std::span(own.residuals).subspan(place.residual, gradient.size());
+  }
+  codec->Encode(gradient, residual, out);
+  return rpc::Payload::Borrow(out, own.encodings);
+}
+
+}  // namespace muster::ps
