@@ -4,6 +4,7 @@
 #include <map>
 
 #include "cluster/plan.h"
+#include "configs/codec_text.h"
 #include "telemetry/time.h"
 
 namespace muster::cluster {
@@ -163,6 +164,9 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
                      : Training::Device_Name(training.device()));
   line("consistency", ConsistencyText(training.consistency()));
   line("optimizer", OptimizerText(training.optimizer()));
+  if (const std::string codec = FormatCodec(training.codec()); codec != "none") {
+    line("codec", codec);
+  }
   line("steps", fmt::format("{}: learning rate {}", plan.steps, FormatSchedule(training)));
   line("batch", fmt::format("{} samples per replica, {} per step", training.batch_size(),
                             plan.global_batch));

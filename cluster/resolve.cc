@@ -11,6 +11,7 @@
 #include "cluster/knobs.h"
 #include "configs/rules.h"
 #include "configs/tiers.h"
+#include "kernels/codec.h"
 #include "ps/optimizer.h"
 
 namespace muster::cluster {
@@ -37,6 +38,7 @@ class Resolver {
     CheckJob(options_.catalog, draft_);
     CheckProvider();
     CheckOptimizer();
+    CheckCodecs();
     if (!draft_->problems.empty()) return std::nullopt;
     FillNames();
     FillArgs();
@@ -103,10 +105,20 @@ class Resolver {
       training.mutable_checkpoints()->set_keep(kKeptCheckpoints);
     }
     training.mutable_evaluation();
+    FillCodec(training.mutable_codec());
+    for (ParameterCodec& codec : *training.mutable_codec()->mutable_parameters()) {
+      FillCodec(&codec);
+    }
     if (!training.has_chief_trains()) training.set_chief_trains(true);
     if (training.summary_interval() == 0) training.set_summary_interval(kSummaryInterval);
     Cluster& cluster = *draft_->job.mutable_cluster();
     if (cluster.start_timeout_s() == 0) cluster.set_start_timeout_s(kStartTimeoutSeconds);
+  }
+
+  template <class Spec>
+  void FillCodec(Spec* spec) {
+    if (spec->push().empty()) spec->set_push("none");
+    if (spec->push() == "topk" && spec->fraction() == 0) spec->set_fraction(kTopKFraction);
   }
 
   void CheckProvider() {
@@ -140,6 +152,27 @@ class Resolver {
     const bool known = std::ranges::count(ps::OptimizerNames(), spec.name()) > 0;
     Add(known ? "training.optimizer.params" : "training.optimizer.name",
         std::string(optimizer.status().message()), "");
+  }
+
+  void CheckCodecs() {
+    const CodecSpec& spec = draft_->job.training().codec();
+    const std::string path = "training.codec";
+    CheckCodec(path, spec);
+    for (int i = 0; i < spec.parameters_size(); ++i) {
+      const std::string parameter = IndexPath(path + ".parameters", i);
+      CheckCodec(parameter, spec.parameters(i));
+      if (spec.parameters(i).pattern().empty()) {
+        Add(parameter + ".pattern", "required: which parameters", "write a name, or *weights");
+      }
+    }
+  }
+
+  template <class Spec>
+  void CheckCodec(const std::string& path, const Spec& spec) {
+    const absl::Status status = MakeCodec(spec.push(), spec.fraction()).status();
+    if (status.ok()) return;
+    const bool known = std::ranges::count(CodecNames(), spec.push()) > 0;
+    Add(path + (known ? ".fraction" : ".push"), std::string(status.message()), "");
   }
 
   // "jobs/run-1" names the job run_1, so that the same directory is the same job; else module and

@@ -12,8 +12,6 @@
 namespace muster {
 namespace {
 
-constexpr double kDefaultFraction = 0.01;
-
 struct Entry {
   const char* name;
   bool has_fraction;
@@ -68,7 +66,7 @@ absl::StatusOr<CodecPtr> MakeCodec(const std::string& name, double fraction) {
     return absl::InvalidArgumentError(
         fmt::format("fraction is {}; it must be above 0, and at most 1", fraction));
   }
-  return entry->make(fraction == 0 ? kDefaultFraction : fraction);
+  return entry->make(fraction == 0 ? kTopKFraction : fraction);
 }
 
 std::vector<std::string> CodecNames() {

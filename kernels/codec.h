@@ -38,6 +38,8 @@ class Codec {
   virtual ~Codec() = default;
   virtual const char* name() const = 0;
   virtual bool has_residual() const = 0;
+  // What MakeCodec was told, or its default; 0 of a codec that has none.
+  virtual double fraction() const { return 0; }
   // Bytes of the encoding of n elements.
   virtual size_t EncodedSize(int64_t n) const = 0;
 
@@ -63,8 +65,11 @@ class Codec {
                            std::span<float> out) const = 0;
 };
 
+// topk's fraction where none is given.
+inline constexpr double kTopKFraction = 0.01;
+
 // `name` is one of CodecNames(); "none" gives null: gradients travel as they are. `fraction` is
-// topk's, of the elements that are sent, in (0, 1]; 0 is its default. An unknown name fails with
+// topk's, of the elements that are sent, in (0, 1]; 0 is kTopKFraction. An unknown name fails with
 // the valid ones, a fraction out of range, or for another codec, by saying so.
 absl::StatusOr<std::shared_ptr<const Codec>> MakeCodec(const std::string& name,
                                                        double fraction = 0);

@@ -33,6 +33,7 @@ struct RunIdentity {
   std::map<std::string, double> optimizer_params;
   double weight_decay = 0;
   double clip_value = 0;
+  std::string codec = "none";  // training.codec (configs/codec_text.h)
   struct Stage {
     int64_t steps = 0;
     double learning_rate = 0;
@@ -62,7 +63,8 @@ struct Manifest {
   std::vector<ManifestPart> parts;
   std::map<std::string, double>
       metrics;        // at that step, as far as measured: train_loss, validation_accuracy
-  bool exact = true;  // false: pushes may be applied twice on resume (SSP, ASYNC)
+  bool exact = true;  // false: pushes may be applied twice on resume (SSP, ASYNC),
+                      // or residuals were lost before
   RunIdentity identity;
 };
 

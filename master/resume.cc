@@ -1,5 +1,6 @@
 #include "master/resume.h"
 
+#include "configs/codec_text.h"
 #include "ps/checkpoint.h"
 
 namespace muster::master {
@@ -26,6 +27,7 @@ RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table
                                training.optimizer().params().end()};
   identity.weight_decay = training.optimizer().weight_decay();
   identity.clip_value = training.optimizer().clip_value();
+  identity.codec = FormatCodec(training.codec());
   for (const Stage& stage : training.schedule()) {
     RunIdentity::Stage& kept = identity.schedule.emplace_back();
     kept.steps = stage.steps();

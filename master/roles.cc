@@ -7,6 +7,7 @@
 
 #include "kernels/device.h"
 #include "master/agent.h"
+#include "master/push_codecs.h"
 #include "ps/checkpoint.h"
 #include "ps/client.h"
 #include "ps/job_server.h"
@@ -216,7 +217,9 @@ absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions
 
   parts->device = MakeCpuDevice(options.threads);
   parts->model = parts->module->MakeModel(*parts->device);
-  ASSIGN_OR_RETURN(parts->table, ps::ParamTable::Make(parts->model->params()));
+  std::vector<ps::ParamSpec> params = parts->model->params();
+  RETURN_IF_ERROR(SetPushCodecs(training.codec(), &params));
+  ASSIGN_OR_RETURN(parts->table, ps::ParamTable::Make(std::move(params)));
   parts->model->Prepare(parts->table, training.batch_size());
   return parts;
 }

@@ -4,12 +4,23 @@
 
 #include <utility>
 
+#include "configs/codec_text.h"
 #include "configs/schedule.h"
 #include "kernels/device.h"
+#include "master/push_codecs.h"
 #include "master/resume.h"
 #include "master/roles.h"
 
 namespace muster::master {
+namespace {
+
+// What the replicas had not sent at the checkpoint is gone, and there are steps that it would
+// change.
+bool LosesResiduals(const RunStart& run) {
+  return run.start > 0 && run.start < run.total && HasResiduals(run.table);
+}
+
+}  // namespace
 
 absl::StatusOr<RunStart> FindRunStart(const Job& job, const JobDirectory& dir, int replicas,
                                       const std::string& build_id,
@@ -17,7 +28,9 @@ absl::StatusOr<RunStart> FindRunStart(const Job& job, const JobDirectory& dir, i
   RunStart run;
   run.module = std::move(module);
   const std::unique_ptr<Device> device = MakeCpuDevice(1);
-  ASSIGN_OR_RETURN(run.table, ps::ParamTable::Make(run.module->MakeModel(*device)->params()));
+  std::vector<ps::ParamSpec> params = run.module->MakeModel(*device)->params();
+  RETURN_IF_ERROR(SetPushCodecs(job.training().codec(), &params));
+  ASSIGN_OR_RETURN(run.table, ps::ParamTable::Make(std::move(params)));
   run.identity = IdentityOf(job, replicas, run.table, build_id, /*isa=*/"");
   ASSIGN_OR_RETURN(run.resume, FindResumePoint(dir, run.identity, &run.warnings));
   run.start = run.resume.has_value() ? run.resume->step : 0;
@@ -27,6 +40,12 @@ absl::StatusOr<RunStart> FindRunStart(const Job& job, const JobDirectory& dir, i
         "{} holds a checkpoint of step {}, beyond the {} steps of the job; ask for more steps or "
         "another --job-dir",
         dir.root(), run.start, run.total));
+  }
+  if (LosesResiduals(run)) {
+    run.warnings.push_back(fmt::format(
+        "checkpoints do not hold what {} has left to send: the result will not be bit-identical "
+        "to an uninterrupted run",
+        FormatCodec(job.training().codec())));
   }
   return run;
 }
@@ -47,7 +66,8 @@ JobState InitialState(const Job& job, const JobDirectory& dir, const RunStart& r
   state.step = run.start;
   state.total_steps = run.total;
   state.resumed_from = run.resume.has_value() ? run.start : -1;
-  state.exact = job.training().consistency().mode() == Consistency::BSP;
+  state.exact = job.training().consistency().mode() == Consistency::BSP && !LosesResiduals(run) &&
+                (!run.resume.has_value() || run.resume->manifest.exact);
   return state;
 }
 

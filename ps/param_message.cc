@@ -16,6 +16,9 @@ void ToMessage(const std::vector<ParamSpec>& specs,
     message->set_decay(spec.decay);
     message->set_lr_scale(spec.lr_scale);
     message->set_momentum(spec.momentum);
+    if (spec.codec == nullptr) continue;
+    message->set_codec(spec.codec->name());
+    message->set_fraction(spec.codec->fraction());
   }
 }
 
@@ -39,6 +42,9 @@ absl::StatusOr<ParamTable> FromMessage(
     spec.decay = message.decay();
     spec.lr_scale = message.lr_scale();
     spec.momentum = message.momentum();
+    if (!message.codec().empty()) {
+      ASSIGN_OR_RETURN(spec.codec, MakeCodec(message.codec(), message.fraction()));
+    }
     specs.push_back(std::move(spec));
   }
   return ParamTable::Make(std::move(specs));

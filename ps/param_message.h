@@ -13,8 +13,8 @@ namespace muster::ps {
 
 void ToMessage(const std::vector<ParamSpec>& specs,
                google::protobuf::RepeatedPtrField<ParamSpecMessage>* out);
-// The table of these parameters. Fails where ParamTable::Make does, and on a kind of parameter or
-// of first values that does not exist.
+// The table of these parameters. Fails where ParamTable::Make does, and on a kind of parameter, of
+// first values, or a codec that does not exist.
 absl::StatusOr<ParamTable> FromMessage(
     const google::protobuf::RepeatedPtrField<ParamSpecMessage>& messages);
 

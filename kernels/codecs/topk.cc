@@ -157,6 +157,7 @@ class TopK final : public Codec {
   explicit TopK(double fraction) : fraction_(fraction), per_segment_(Sent(kQuantum)) {}
   const char* name() const override { return "topk"; }
   bool has_residual() const override { return true; }
+  double fraction() const override { return fraction_; }
   size_t EncodedSize(int64_t n) const override {
     return static_cast<size_t>(Total(n) * (kPlaceBytes + kValueBytes));
   }

@@ -48,6 +48,7 @@ TEST(Resolve, TheModulesDefaultsFillTheKnobs) {
 TEST(Resolve, EveryDefaultIsWrittenOut) {
   const Job job = Resolve(kBasic).resolved->job;
   EXPECT_EQ(job.training().optimizer().name(), "sgd");
+  EXPECT_EQ(job.training().codec().push(), "none");
   EXPECT_TRUE(job.training().chief_trains());
   EXPECT_EQ(job.training().checkpoints().keep(), 5);
   EXPECT_EQ(job.training().summary_interval(), 10);
@@ -63,6 +64,28 @@ TEST(Resolve, ATierWithAGpuIsSubstitutedWhereNoneIsUsed) {
   EXPECT_EQ(outcome.resolved->substitutions[0].path, "trainingInput.scaleTier");
   EXPECT_EQ(outcome.resolved->substitutions[0].where, "job.yaml:1:28");
   EXPECT_THAT(outcome.resolved->substitutions[0].text, HasSubstr("runs on this machine's CPUs"));
+}
+
+TEST(Resolve, CodecsAreCheckedWhereTheyAreWritten) {
+  const auto with = [](const std::string& codec) {
+    return Resolve(std::string(kBasic) + "training: {codec: " + codec + "}\n");
+  };
+  EXPECT_EQ(with("{push: topk, parameters: [{pattern: '*bias'}]}").problems, "");
+  const CodecSpec spec =
+      with("{push: topk, parameters: [{pattern: '*bias'}]}").resolved->job.training().codec();
+  EXPECT_EQ(spec.fraction(), 0.01);
+  EXPECT_EQ(spec.parameters(0).push(), "none");
+  EXPECT_THAT(with("{push: int9}").problems,
+              HasSubstr("job.yaml:2:26: training.codec.push: unknown codec 'int9'; write one of "
+                        "none, fp16, bf16, int8, 1bit, topk"));
+  EXPECT_THAT(with("{push: topk, fraction: 2}").problems,
+              HasSubstr("training.codec.fraction: fraction is 2"));
+  EXPECT_THAT(with("{push: int8, fraction: 0.1}").problems,
+              HasSubstr("training.codec.fraction: codec 'int8'"));
+  EXPECT_THAT(with("{parameters: [{push: int8}]}").problems,
+              HasSubstr("training.codec.parameters[0].pattern: required"));
+  EXPECT_THAT(with("{parameters: [{pattern: a, push: int9}]}").problems,
+              HasSubstr("training.codec.parameters[0].push: unknown codec"));
 }
 
 TEST(Resolve, KnobsInArgsMoveToTraining) {

@@ -96,6 +96,38 @@ TEST(Cluster, MoreReplicasGiveTheResultOfOneOnTheSameGlobalBatches) {
   }
 }
 
+class EveryCodec : public ::testing::TestWithParam<std::string> {
+ protected:
+  static Job CodecJob(int64_t steps) {
+    Job job = ToyJob(steps);
+    job.mutable_training()->mutable_codec()->set_push(GetParam());
+    ParameterCodec* bias = job.mutable_training()->mutable_codec()->add_parameters();
+    bias->set_pattern("*bias");
+    bias->set_push("none");
+    return job;
+  }
+};
+
+TEST_P(EveryCodec, IsBitIdenticalOnAnyNumberOfProcessesAndServers) {
+  const ClusterResult one = RunToy(CodecJob(kSteps), 5, 1, 1);
+  ASSERT_TRUE(one.status.ok()) << one.status;
+  EXPECT_NE(one.weights, Reference()) << "the codec changed nothing";
+  EXPECT_TRUE(one.state.exact);
+  const ClusterResult many = RunToy(CodecJob(kSteps), 5, 3, 2);
+  ASSERT_TRUE(many.status.ok()) << many.status;
+  EXPECT_EQ(many.weights, one.weights);
+}
+
+TEST_P(EveryCodec, LearnsTheToyTask) {
+  const ClusterResult result = RunToy(CodecJob(200), 2, 2, 2);
+  ASSERT_TRUE(result.status.ok()) << result.status;
+  EXPECT_GT(result.state.metrics.test_accuracy.value_or(0), 0.9);
+}
+
+INSTANTIATE_TEST_SUITE_P(Codecs, EveryCodec,
+                         ::testing::Values("fp16", "bf16", "int8", "1bit", "topk"),
+                         [](const auto& info) { return info.param; });
+
 class EveryMode : public ::testing::TestWithParam<Consistency::Mode> {};
 
 TEST_P(EveryMode, FinishesAndLearns) {
@@ -208,6 +240,48 @@ TEST(Cluster, ResumeRefusesAChangedFieldByName) {
   const ClusterResult refused = Cluster(options).Run();
   EXPECT_TRUE(absl::IsFailedPrecondition(refused.status)) << refused.status;
   EXPECT_THAT(std::string(refused.status.message()), HasSubstr("batchSize"));
+}
+
+TEST(Cluster, ResumeRefusesAnotherCodecByName) {
+  TemporaryFolder folder;
+  ClusterOptions options;
+  options.job = ToyJob(10);
+  options.job_dir = folder.path();
+  ASSERT_TRUE(Cluster(options).Run().status.ok());
+  options.job.mutable_training()->mutable_codec()->set_push("fp16");
+  const ClusterResult refused = Cluster(options).Run();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused.status)) << refused.status;
+  EXPECT_THAT(std::string(refused.status.message()), HasSubstr("training.codec was none, is fp16"));
+}
+
+TEST(Cluster, AResumedRunThatLostResidualsIsNotExactEverAfter) {
+  for (const char* codec : {"fp16", "int8"}) {
+    TemporaryFolder folder;
+    ClusterOptions options;
+    options.job = ToyJob(10, /*checkpoint_interval=*/5);
+    options.job.mutable_training()->mutable_codec()->set_push(codec);
+    options.job_dir = folder.path();
+    const ClusterResult whole = Cluster(options).Run();
+    ASSERT_TRUE(whole.status.ok()) << whole.status;
+    EXPECT_TRUE(whole.state.exact);
+    std::vector<std::string> warnings;
+    options.on_status = [&](const master::StatusLine& line) {
+      const auto* message = std::get_if<master::MessageLine>(&line);
+      if (message != nullptr) warnings.push_back(message->text);
+    };
+    const bool loses = codec == std::string("int8");
+    for (const int64_t steps : {20, 20}) {  // from 10 to 20, and from there to evaluate again
+      options.job.mutable_training()->mutable_schedule(0)->set_steps(steps);
+      const ClusterResult resumed = Cluster(options).Run();
+      ASSERT_TRUE(resumed.status.ok()) << resumed.status;
+      EXPECT_EQ(resumed.state.exact, !loses);
+    }
+    EXPECT_EQ(std::ranges::count_if(warnings,
+                                    [](const std::string& text) {
+                                      return text.find("has left to send") != std::string::npos;
+                                    }),
+              loses ? 1 : 0);
+  }
 }
 
 TEST(Cluster, ResumeRefusesAnotherShapeOfTheScheduleByName) {

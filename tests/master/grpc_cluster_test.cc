@@ -11,10 +11,12 @@
 namespace muster::harness {
 namespace {
 
-ClusterResult RunToy(int trainers, int servers, rpc::Transport* transport) {
+ClusterResult RunToy(int trainers, int servers, rpc::Transport* transport,
+                     const std::string& codec = "none") {
   TemporaryFolder folder;
   ClusterOptions options;
   options.job = ToyJob(20);
+  options.job.mutable_training()->mutable_codec()->set_push(codec);
   options.replicas = 5;
   options.trainers = trainers;
   options.servers = servers;
@@ -71,6 +73,25 @@ TEST(GrpcCluster, BspGivesTheSameBitsThroughSharedMemory) {
       EXPECT_GT((*shared)->shared_bytes(), 0);
       EXPECT_EQ((*shared)->ring_messages() > 0, !ring_service.empty());
     }
+  }
+}
+
+TEST(GrpcCluster, ACodecIsAppliedOnEveryTransport) {
+  const auto log = Log::Discard();
+  for (const char* codec : {"bf16", "int8", "1bit", "topk"}) {
+    const ClusterResult reference = RunToy(1, 1, nullptr, codec);
+    ASSERT_TRUE(reference.status.ok()) << reference.status;
+    auto grpc = rpc::MakeGrpcTransport(rpc::GrpcOptions(), *log);
+    ASSERT_TRUE(grpc.ok()) << grpc.status();
+    const ClusterResult wired = RunToy(/*trainers=*/3, /*servers=*/2, grpc->get(), codec);
+    ASSERT_TRUE(wired.status.ok()) << wired.status;
+    EXPECT_EQ(wired.weights, reference.weights) << codec << " over gRPC";
+    const auto shared = rpc::MakeSharedTransport(*std::move(grpc), *log, {.least_bytes = 1});
+    ASSERT_TRUE(shared.ok()) << shared.status();
+    const ClusterResult mapped = RunToy(/*trainers=*/2, /*servers=*/1, shared->get(), codec);
+    ASSERT_TRUE(mapped.status.ok()) << mapped.status;
+    EXPECT_EQ(mapped.weights, reference.weights) << codec << " through shared memory";
+    EXPECT_GT((*shared)->shared_bytes(), 0);
   }
 }
 

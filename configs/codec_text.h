@@ -1,0 +1,15 @@
+// training.codec in one line, for plans, messages and checkpoints' manifests.
+//
+// Pure function: thread-safe.
+#pragma once
+
+#include <string>
+
+#include "configs/job.pb.h"
+
+namespace muster {
+
+// "topk 0.01, *bias: none"; "none" where gradients travel as they are.
+std::string FormatCodec(const CodecSpec& spec);
+
+}  // namespace muster

@@ -1,0 +1,24 @@
+// training.codec of the job file, and what it means for the parameters of a model.
+//
+// Pure functions: thread-safe.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "configs/job.pb.h"
+#include "ps/param.h"
+#include "telemetry/status.h"
+
+namespace muster::master {
+
+// Gives each weight its codec: that of the first of `spec.parameters` whose pattern matches its
+// name ('*' any text, '?' any character), else `spec.push`. Statistics travel as they are.
+// InvalidArgument on an unknown codec, a fraction out of range, or a pattern that matches no
+// parameter, with the valid names.
+absl::Status SetPushCodecs(const CodecSpec& spec, std::vector<ps::ParamSpec>* params);
+
+// Whether what a replica has not sent yet is part of the run's state.
+bool HasResiduals(const ps::ParamTable& table);
+
+}  // namespace muster::master
