@@ -42,10 +42,11 @@ absl::StatusOr<RunStart> FindRunStart(const Job& job, const JobDirectory& dir, i
         dir.root(), run.start, run.total));
   }
   if (LosesResiduals(run)) {
-    run.warnings.push_back(fmt::format(
-        "checkpoints do not hold what {} has left to send: the result will not be bit-identical "
-        "to an uninterrupted run",
-        FormatCodec(job.training().codec())));
+    run.warnings.push_back(
+        fmt::format("checkpoints do not hold what training.codec ({}) has left to send: the result "
+                    "will not be bit-identical "
+                    "to an uninterrupted run",
+                    FormatCodec(job.training().codec())));
   }
   return run;
 }
