@@ -255,6 +255,7 @@ bool SharedEnd::Poll() {
   bool did = reading_ && ReadRing(*ring, kPollBudget);
   if (blocked_ && ring->room()) {
     MutexLock lock(mu_);
+    flush_ = true;  // the reader may sleep again
     if (const std::shared_ptr<Stream> below = below_.lock()) Pump(*below).IgnoreError();
     did = true;
   }
