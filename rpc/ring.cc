@@ -50,7 +50,7 @@ absl::StatusOr<bool> Ring::Write(const Record& record, std::span<const Payload::
     ASSIGN_OR_RETURN(bool room, fits(peer_.consumed.load(std::memory_order_acquire)));
     if (!room) {
       refused_at_.store(freed_, std::memory_order_relaxed);
-      own_.starving.store(starved_ += 2, std::memory_order_seq_cst);
+      own_.starving.store(1, std::memory_order_seq_cst);
       ASSIGN_OR_RETURN(room, fits(peer_.consumed.load(std::memory_order_seq_cst)));
       if (!room) return false;
     }
@@ -70,7 +70,10 @@ absl::StatusOr<bool> Ring::Write(const Record& record, std::span<const Payload::
 
 void Ring::WakeReader() {
   own_.produced.store(written_, std::memory_order_seq_cst);
-  RingBell(peer_.asleep.load(std::memory_order_seq_cst), rung_for_sleep_);
+  const uint32_t ticket = peer_.asleep.load(std::memory_order_seq_cst);
+  if (ticket == 0 || ticket == rung_for_sleep_) return;
+  rung_for_sleep_ = ticket;
+  RingBell();
 }
 
 absl::StatusOr<bool> Ring::Peek(Record* record) {
@@ -103,7 +106,9 @@ void Ring::Take(const Record& record, std::byte* to) {
 
 void Ring::WakeWriter() {
   own_.consumed.store(read_, std::memory_order_seq_cst);
-  RingBell(peer_.starving.load(std::memory_order_seq_cst), rung_for_room_);
+  if (peer_.starving.load(std::memory_order_seq_cst) == 0 || rung_at_ == read_) return;
+  rung_at_ = read_;
+  RingBell();
 }
 
 void Ring::FallAsleep() { own_.asleep.store(slept_ += 2, std::memory_order_seq_cst); }
@@ -113,9 +118,7 @@ bool Ring::room() const {
          refused_at_.load(std::memory_order_relaxed);
 }
 
-void Ring::RingBell(uint32_t ticket, uint32_t& rung_for) {
-  if (ticket == 0 || ticket == rung_for) return;
-  rung_for = ticket;
+void Ring::RingBell() {
   own_.bell.fetch_add(1, std::memory_order_seq_cst);
   WakeSleepers(own_.bell);
 }

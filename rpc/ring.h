@@ -88,7 +88,7 @@ class Ring {
   static size_t Size(uint32_t bytes) {
     return sizeof(Prefix) + sizeof(Header) + (bytes + 7) / 8 * 8;
   }
-  void RingBell(uint32_t ticket, uint32_t& rung_for);
+  void RingBell();
   void CopyIn(const std::byte* from, size_t size);
   void CopyOut(uint64_t at, std::byte* to, size_t size) const;
 
@@ -99,13 +99,12 @@ class Ring {
 
   // Of the writer.
   uint64_t written_ = 0;
-  uint64_t freed_ = 0;    // the peer had read so much when we last looked
-  uint32_t starved_ = 1;  // tickets for room: odd, so never 0
+  uint64_t freed_ = 0;  // the peer had read so much when we last looked
   uint32_t rung_for_sleep_ = 0;
   // Of the reader.
   uint64_t read_ = 0;
-  uint32_t slept_ = 1;  // tickets for sleep
-  uint32_t rung_for_room_ = 0;
+  uint32_t slept_ = 1;    // tickets: odd, so never 0
+  uint64_t rung_at_ = 0;  // read_ when we last rang for room
 
   std::atomic<uint64_t> refused_at_ = 0;  // the peer had read so much when a record did not fit
 };

@@ -104,7 +104,9 @@ absl::Status SharedEnd::PumpOne(Stream& below) {
     bool takes_wire = false;
     ASSIGN_OR_RETURN(const bool written, WriteRecord(queue_.front(), &takes_wire));
     if (!written) {
-      blocked_.store(true, std::memory_order_relaxed);
+      blocked_ = true;
+      // The bell may have rung before the poller could see that.
+      if (ring_owner_->room()) blocked_ = false;
       flush_ = true;  // who shall make room must know that there is something
       return absl::OkStatus();
     }

@@ -103,6 +103,9 @@ TEST_F(RingTest, OnlyASleeperIsRungForAndOnce) {
   b_.WakeWriter();
   b_.WakeWriter();
   EXPECT_EQ(b_memory_->control().bell, 1u);
+  EXPECT_EQ(Read(b_), 1);
+  b_.WakeWriter();
+  EXPECT_EQ(b_memory_->control().bell, 2u) << "what was freed first may not have been enough";
 }
 
 // Reads a ring on a poller's thread, and passes on what came.
