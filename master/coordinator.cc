@@ -289,6 +289,7 @@ void CoordinatorImpl::OnRegister(Member& member, const Register& registration) {
   member.pid = registration.pid();
   member.host = registration.host();
   member.params_address = registration.params_address();
+  member.metrics_address = registration.metrics_address();
   member.device = registration.device();
   member.isa = registration.isa();
   record_.AddReplica(LineOf(member));
@@ -405,8 +406,9 @@ void CoordinatorImpl::End(absl::Status status) {
 }
 
 void CoordinatorImpl::UpdateReplicas() {
-  record_.state().replicas = ReplicaTable({options_.host, options_.pid, options_.hosts_server},
-                                          membership_.members(), ended_, options_.now_ms());
+  record_.state().replicas =
+      ReplicaTable({options_.host, options_.pid, options_.hosts_server, options_.metrics_address},
+                   membership_.members(), ended_, options_.now_ms());
 }
 
 }  // namespace

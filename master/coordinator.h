@@ -52,6 +52,7 @@ struct CoordinatorOptions {
   std::function<int64_t()> now_ms;  // since 1970
   std::string host;
   int64_t pid = 0;
+  std::string metrics_address;  // of this process; empty: it shows none
   std::function<absl::StatusOr<std::unique_ptr<worker::Module>>(const Job&)> make_module;
   // For the report and state.json.
   std::vector<PlanRow> plan;

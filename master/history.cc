@@ -84,7 +84,9 @@ bool AddLine(std::string_view line, RunHistory* history) {
     fields.Read("replica", &point.replica);
     fields.Read("samplesPerSecond", &point.samples_per_second);
     fields.Read("computeMs", &point.compute_ms);
+    fields.Read("pushMs", &point.push_ms);
     fields.Read("waitMs", &point.wait_ms);
+    fields.Read("pullMs", &point.pull_ms);
     fields.Read("dataMs", &point.data_ms);
     if (fields.status().ok()) history->throughput.push_back(point);
   } else if (kind == "event") {
@@ -161,7 +163,9 @@ absl::Status HistoryWriter::Append(const ThroughputPoint& point) {
                         {"step", point.step},
                         {"samplesPerSecond", point.samples_per_second},
                         {"computeMs", point.compute_ms},
+                        {"pushMs", point.push_ms},
                         {"waitMs", point.wait_ms},
+                        {"pullMs", point.pull_ms},
                         {"dataMs", point.data_ms},
                         {"time", FormatTime(point.time_ms)}}));
 }

@@ -28,6 +28,7 @@ Json EncodeReplica(const ReplicaState& replica) {
                {"state", replica.state},
                {"lastSeen", TimeOrNull(replica.last_seen_ms)},
                {"host", replica.host},
+               {"metrics", replica.metrics},
                {"device", replica.device},
                {"leases", replica.leases},
                {"step", replica.step}};
@@ -45,6 +46,7 @@ absl::Status DecodeReplica(const Json& json, const std::string& where, ReplicaSt
   fields.Read("state", &replica->state);
   fields.ReadTime("lastSeen", &replica->last_seen_ms);
   fields.Read("host", &replica->host);
+  fields.Read("metrics", &replica->metrics);
   fields.Read("device", &replica->device);
   fields.Read("leases", &replica->leases);
   fields.Read("step", &replica->step);

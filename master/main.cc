@@ -97,7 +97,17 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   self.service = "control";
   self.role = "master";
 
+  // Training goes on without a page.
+  const auto page = MetricsPage::Serve();
+  std::shared_ptr<void> shown;
+  if (page.ok()) {
+    shown = (*page)->Show([](std::vector<Metric>& out) { ProcessMetrics("master", 0, out); });
+  } else {
+    log.Warning("{}", std::string(page.status().message()));
+  }
+
   CoordinatorOptions options;
+  if (page.ok()) options.metrics_address = (*page)->address();
   options.job = job;
   options.chief = shape.chief_trains ? 1 : 0;
   options.workers = static_cast<int>(shape.workers);
@@ -124,6 +134,7 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   ForwardSignals(coordinator, signals);
 
   RoleOptions role;
+  role.metrics = page.ok() ? page->get() : nullptr;
   role.transport = transport.get();
   role.log = &log;
   role.self = self;

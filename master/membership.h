@@ -37,6 +37,7 @@ struct Member {
   int64_t pid = 0;
   std::string host;
   std::string params_address;  // servers
+  std::string metrics_address;
   std::string device;
   std::string isa;
   int64_t last_seen_ms = 0;

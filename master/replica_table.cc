@@ -12,6 +12,7 @@ std::vector<ReplicaState> ReplicaTable(const MasterProcess& master,
   replicas[0].state = ended.has_value() ? "FINISHED" : "READY";
   replicas[0].last_seen_ms = now_ms;
   replicas[0].host = master.host;
+  if (!master.metrics_address.empty()) replicas[0].metrics = {master.metrics_address};
   for (const Member& member : members) {
     const bool chief = member.role.kind == RoleId::Kind::kChief;
     if (member.role.kind == RoleId::Kind::kServer && master.hosts_server) continue;
@@ -25,6 +26,9 @@ std::vector<ReplicaState> ReplicaTable(const MasterProcess& master,
     }
     // In a job of one process the chief has the master's pid.
     if (member.pid != 0 && (!chief || member.pid != master.pid)) replica.pids.push_back(member.pid);
+    if (!member.metrics_address.empty() && member.metrics_address != master.metrics_address) {
+      replica.metrics.push_back(member.metrics_address);
+    }
     replica.device = member.device;
     if (IsTrainer(member.role)) {
       replica.leases = member.leases;

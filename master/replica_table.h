@@ -19,6 +19,7 @@ struct MasterProcess {
   std::string host;
   int64_t pid = 0;
   bool hosts_server = false;  // the one server runs in it too
+  std::string metrics_address = {};
 };
 
 // The master first, then workers and servers. The chief trains on the master's machine and stands

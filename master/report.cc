@@ -148,29 +148,40 @@ std::string ThroughputChart(const RunHistory& history) {
 
 // Where the wall time of each replica's process went, over the whole run.
 std::string StepSplit(const RunHistory& history) {
-  std::string rows;
+  struct Part {
+    const char* color;
+    const char* name;
+    double ThroughputPoint::*ms;
+  };
+  constexpr Part kParts[] = {{"s0", "computing", &ThroughputPoint::compute_ms},
+                             {"s2", "pushing", &ThroughputPoint::push_ms},
+                             {"s1", "waiting for parameters", &ThroughputPoint::wait_ms},
+                             {"s3", "pulling", &ThroughputPoint::pull_ms},
+                             {"s4", "waiting for data", &ThroughputPoint::data_ms}};
+  std::string head, rows;
+  for (const Part& part : kParts) {
+    head +=
+        fmt::format("<th class=\"n\"><span class=\"{}\">■</span> {}</th>", part.color, part.name);
+  }
   for (const auto& [replica, points] : ByReplica(history)) {
-    double compute = 0, wait = 0, data = 0;
-    for (const ThroughputPoint& point : points) {
-      compute += point.compute_ms;
-      wait += point.wait_ms;
-      data += point.data_ms;
+    double sums[std::size(kParts)] = {}, all = 0;
+    for (size_t i = 0; i < std::size(kParts); ++i) {
+      for (const ThroughputPoint& point : points) sums[i] += point.*kParts[i].ms;
+      all += sums[i];
     }
-    const double all = compute + wait + data;
     if (!(all > 0)) continue;
-    rows += fmt::format(
-        "<tr><td>replica {}</td><td><div class=\"bar\"><i class=\"s0\" style=\"width:{:.1f}%\"></i>"
-        "<i class=\"s1\" style=\"width:{:.1f}%\"></i><i class=\"s4\" style=\"width:{:.1f}%\"></i>"
-        "</div></td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
-        replica, 100 * compute / all, 100 * wait / all, 100 * data / all,
-        FormatPercent(compute / all), FormatPercent(wait / all), FormatPercent(data / all));
+    std::string bar, cells;
+    for (size_t i = 0; i < std::size(kParts); ++i) {
+      bar += fmt::format("<i class=\"{}\" style=\"width:{:.1f}%\"></i>", kParts[i].color,
+                         100 * sums[i] / all);
+      cells += fmt::format("<td class=\"n\">{}</td>", FormatPercent(sums[i] / all));
+    }
+    rows += fmt::format("<tr><td>replica {}</td><td><div class=\"bar\">{}</div></td>{}</tr>",
+                        replica, bar, cells);
   }
   if (rows.empty()) return "";
-  return "<h2>Where the time of a step goes</h2><div class=\"card\"><table><tr><th></th><th></th>"
-         "<th class=\"n\"><span class=\"s0\">■</span> computing</th>"
-         "<th class=\"n\"><span class=\"s1\">■</span> waiting for parameters</th>"
-         "<th class=\"n\"><span class=\"s4\">■</span> waiting for data</th></tr>" +
-         rows + "</table></div>";
+  return "<h2>Where the time of a step goes</h2><div class=\"card\"><table><tr><th></th><th></th>" +
+         head + "</tr>" + rows + "</table></div>";
 }
 
 std::string Plan(const ReportInput& input) {

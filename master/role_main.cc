@@ -85,7 +85,18 @@ int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&
     (*log)->Error("{}", std::string(transport.status().message()));
     return 1;
   }
+  // Training goes on without a page.
+  const auto page = MetricsPage::Serve();
+  std::shared_ptr<void> shown;
+  if (page.ok()) {
+    shown = (*page)->Show([&arguments](std::vector<Metric>& out) {
+      ProcessMetrics(arguments->role, arguments->index, out);
+    });
+  } else {
+    (*log)->Warning("{}", std::string(page.status().message()));
+  }
   RoleOptions options;
+  options.metrics = page.ok() ? page->get() : nullptr;
   options.transport = transport->get();
   options.log = log->get();
   options.self.protocol_version = rpc::kProtocolVersion;

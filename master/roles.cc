@@ -12,8 +12,10 @@
 #include "ps/client.h"
 #include "ps/job_server.h"
 #include "ps/param_message.h"
+#include "ps/server_metrics.h"
 #include "worker/loader.h"
 #include "worker/trainer.h"
+#include "worker/trainer_metrics.h"
 
 namespace muster::master {
 namespace {
@@ -99,7 +101,13 @@ Register Registration(const RoleOptions& options, const std::string& params_addr
   registration.set_host(options.host);
   registration.set_params_address(params_address);
   registration.set_device(device);
+  if (options.metrics != nullptr) registration.set_metrics_address(options.metrics->address());
   return registration;
+}
+
+// Shows what `append` knows on the role's page, if there is one, as long as the handle lives.
+std::shared_ptr<void> ShowMetrics(const RoleOptions& options, MetricSource append) {
+  return options.metrics == nullptr ? nullptr : options.metrics->Show(std::move(append));
 }
 
 // Serves streams once a server is there; refuses before. Owns the server: it must outlive the
@@ -178,6 +186,8 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
     server.CutAt(clock, fmt::format("{}/step-{}", setup.checkpoint_dir(), clock));
   }
   slot.Set(std::move(parts));
+  const auto shown = ShowMetrics(
+      options, [&server](std::vector<Metric>& out) { ps::ServerMetrics(server.stats(), out); });
   RoleMessage ready;
   ready.mutable_ready();
   agent.Send(ready);
@@ -248,9 +258,11 @@ worker::TrainerEvents EventsTo(Agent& agent) {
     out->set_step(progress.step);
     out->set_loss(progress.loss);
     out->set_samples(progress.samples);
-    out->set_compute_ms(progress.compute_ms);
-    out->set_wait_ms(progress.wait_ms);
-    out->set_data_ms(progress.data_ms);
+    out->set_data_ms(progress.times.data);
+    out->set_compute_ms(progress.times.compute);
+    out->set_push_ms(progress.times.push);
+    out->set_wait_ms(progress.times.wait);
+    out->set_pull_ms(progress.times.pull);
     agent.Send(message);
   };
   events.on_evaluated = [&agent](const worker::ShareEvaluation& share) {
@@ -329,6 +341,9 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
   ASSIGN_OR_RETURN(const auto policy, ps::PolicyOf(setup.job().training()));
   worker::Trainer trainer(*parts.model, parts.table, *client, *parts.loader, parts.validation,
                           parts.testing, TrainerOptionsOf(setup, policy->exact()), EventsTo(agent));
+  const auto shown = ShowMetrics(options, [&trainer](std::vector<Metric>& out) {
+    worker::TrainerMetrics(trainer.stats(), out);
+  });
   TrainerControl control(trainer, inbox, agent);
   const absl::Status trained = trainer.Run();
   RoleMessage message;

@@ -14,6 +14,7 @@
 #include "configs/job.pb.h"
 #include "rpc/transport.h"
 #include "telemetry/log.h"
+#include "telemetry/metrics.h"
 #include "telemetry/status.h"
 #include "worker/module.h"
 
@@ -27,7 +28,8 @@ struct RoleOptions {
   std::string listen_address;  // servers: "127.0.0.1:0" or "inproc:0"
   std::string host;
   int64_t pid = 0;
-  int threads = 1;  // trainers: of the CPU device
+  MetricsPage* metrics = nullptr;  // where to show what the role counts; borrowed, may be null
+  int threads = 1;                 // trainers: of the CPU device
   // Finds the module that the job names; worker::FindModule outside tests.
   std::function<absl::StatusOr<std::unique_ptr<worker::Module>>(const Job& job)> make_module;
 };

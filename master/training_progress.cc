@@ -26,7 +26,9 @@ std::optional<ThroughputPoint> TrainingProgress::Throughput(const Progress& repo
                          report.step(),
                          PerSecond(static_cast<double>(report.samples()), now_ms - since),
                          report.compute_ms(),
+                         report.push_ms(),
                          report.wait_ms(),
+                         report.pull_ms(),
                          report.data_ms(),
                          now_ms};
 }

@@ -72,6 +72,7 @@ struct Pending {
   std::span<float> arena;
   std::vector<int32_t> missing;  // by slice: answers still to come
   int64_t total_missing = 0;
+  Clock::time_point first = Clock::time_point::max();  // when the first answer came
 };
 
 // What the client and its stream handlers share. Thread-safe.
@@ -169,8 +170,9 @@ class ClientState {
 
   absl::Status Wait(int64_t clock) {
     Flush();
+    const auto begin = Clock::now();
     const auto limit = options_.wait_timeout_ms > 0
-                           ? Clock::now() + std::chrono::milliseconds(options_.wait_timeout_ms)
+                           ? begin + std::chrono::milliseconds(options_.wait_timeout_ms)
                            : Clock::time_point::max();
     MutexLock lock(mu_);
     while (error_.ok() && !Complete(clock)) {
@@ -185,9 +187,17 @@ class ClientState {
       }
     }
     if (!error_.ok()) return error_;
+    const auto pending = pending_.find(clock);
+    last_pull_ms_ = 0;
+    if (pending != pending_.end()) {
+      const auto arriving = Clock::now() - std::max(begin, pending->second.first);
+      last_pull_ms_ = std::max(0.0, std::chrono::duration<double, std::milli>(arriving).count());
+    }
     pending_.erase(pending_.begin(), pending_.upper_bound(clock));
     return absl::OkStatus();
   }
+
+  double last_pull_ms() const { return last_pull_ms_; }
 
   void Fail(absl::Status status) {
     MutexLock lock(mu_);
@@ -407,11 +417,13 @@ class ClientState {
           static_cast<size_t>(table_.offset(slice.param) + slice.begin),
           static_cast<size_t>(slice.size));
     }
+    const auto arrived = Clock::now();
     // Outside the lock: answers of one stream never overlap, and a slice comes from one stream
     // only.
     CopyFloats(message.payload, out);
     MutexLock lock(mu_);
     const auto pending = pending_.find(message.header.step);
+    if (pending->second.first == Clock::time_point::max()) pending->second.first = arrived;
     --pending->second.missing[id];
     --pending->second.total_missing;
     if (Complete(message.header.step)) changed_.NotifyAll();
@@ -425,6 +437,7 @@ class ClientState {
   const std::vector<std::string> addresses_;
   Log& log_;
   std::vector<std::shared_ptr<rpc::Stream>> streams_;  // by server
+  double last_pull_ms_ = 0;                            // Wait's thread's
 
   Mutex mu_;
   CondVar changed_;  // pending, unfinished_pushes, error or closed changed
@@ -469,6 +482,7 @@ class ClientImpl final : public Client {
   absl::StatusOr<int64_t> Clock(int32_t replica) override { return state_->ClockOf(replica); }
   void Flush() override { state_->Flush(); }
   absl::Status Wait(int64_t clock) override { return state_->Wait(clock); }
+  double last_pull_ms() const override { return state_->last_pull_ms(); }
   std::shared_ptr<float[]> AllocateGradients() override {
     return rpc::FloatsIn(
         transport_.Allocate(static_cast<size_t>(table_.arena_size()) * sizeof(float)));

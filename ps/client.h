@@ -67,6 +67,9 @@ class Client {
   // Blocks until all parameters of `clock` that were asked for (by Push or Pull) lie in the arena
   // given to SetArena, or until an error, which stays: every later call returns it.
   virtual absl::Status Wait(int64_t clock) = 0;
+  // Of the last Wait that returned OK: for how long parameters arrived; before that nothing of them
+  // was there.
+  virtual double last_pull_ms() const = 0;
   // An arena for gradients, all zero [table.arena_size()]: from it Push sends as cheaply as the
   // transport can.
   virtual std::shared_ptr<float[]> AllocateGradients() = 0;

@@ -6,6 +6,7 @@
 // first).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -39,16 +40,23 @@ struct ServerOptions {
   std::function<std::shared_ptr<std::byte[]>(size_t size)> allocate;
 };
 
+inline constexpr int64_t kStalenessBounds[] = {0, 1, 2, 4, 8, 16, 32};
+
 // Totals since the server was made, over its slices.
 struct ServerStats {
-  int64_t pushes = 0;     // gradients taken in, held ones included, repeated ones not
-  int64_t held = 0;       // of these, held for their turn
-  int64_t repeated = 0;   // pushes that had been counted before
-  int64_t refused = 0;    // messages answered by an error
-  int64_t applies = 0;    // optimizer steps
-  int64_t answers = 0;    // PARAMS sent
-  int64_t bytes_in = 0;   // of gradients
-  int64_t bytes_out = 0;  // of parameters
+  int64_t pushes = 0;      // gradients taken in, held ones included, repeated ones not
+  int64_t held = 0;        // of these, held for their turn
+  int64_t repeated = 0;    // pushes that had been counted before
+  int64_t refused = 0;     // messages answered by an error
+  int64_t applies = 0;     // optimizer steps
+  int64_t answers = 0;     // PARAMS sent
+  int64_t bytes_in = 0;    // of gradients
+  int64_t bytes_out = 0;   // of parameters
+  int64_t held_bytes = 0;  // now: gradients that wait for their turn
+  // Gradients by how many steps they are behind the furthest replica's on their slice, when they
+  // are added: at most kStalenessBounds[i], and the rest.
+  std::array<int64_t, std::size(kStalenessBounds) + 1> staleness = {};
+  int64_t staleness_sum = 0;
 };
 
 struct ServerEvents {

@@ -118,6 +118,7 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
       ++clock;
       Count(context_.counters->pushes);
       Count(context_.counters->bytes_in, bytes);
+      CountStaleness(*context_.counters, staleness);
       context_.outbox->Send(*peer, AckMessage(header, AckCode::kConsumed));
       Fold(verdict, info);
       FoldHeld(staleness, global_step);
@@ -275,6 +276,7 @@ void Slice::Hold(const std::shared_ptr<Peer>& peer, rpc::Message message) {
   Count(context_.counters->pushes);
   Count(context_.counters->held);
   Count(context_.counters->bytes_in, bytes);
+  Count(context_.counters->held_bytes, bytes);
   if ((header.flags & rpc::kWantParams) != 0) {
     readers_.push_back({peer, static_cast<int32_t>(header.replica), header.step + 1, -1, false,
                         context_.policy->exact()});
@@ -295,14 +297,20 @@ void Slice::FoldHeld(int64_t staleness, int64_t global_step) {
     const StepInfo info = MakeStepInfo(verdict, staleness, global_step);
     const bool finite = Add(gradient->payload, verdict, info);
     held_.erase(it);
-    context_.held->Release(*gradient, /*answer=*/finite);
+    Release(*gradient, /*answer=*/finite);
     if (!finite) {
       RefuseNonFinite(*gradient->peer, header, verdict);
       return;
     }
+    CountStaleness(*context_.counters, Staleness(header.step));
     Fold(verdict, info);
     it = held_.begin();
   }
+}
+
+void Slice::Release(HeldGradient& gradient, bool answer) {
+  Count(context_.counters->held_bytes, -static_cast<int64_t>(gradient.payload.size()));
+  context_.held->Release(gradient, answer);
 }
 
 int64_t Slice::Staleness(int64_t step) const {
@@ -349,7 +357,7 @@ void Slice::RefuseNonFinite(const Peer& peer, const rpc::Header& header, Verdict
 void Slice::Poison(absl::Status status) {
   poisoned_ = std::move(status);
   for (const auto& gradient : std::exchange(held_, {})) {
-    context_.held->Release(*gradient, /*answer=*/false);
+    Release(*gradient, /*answer=*/false);
     Refuse(*gradient->peer, gradient->header, poisoned_);
   }
   AnswerReaders();

@@ -107,6 +107,8 @@ class Slice {
   void Hold(const std::shared_ptr<Peer>& peer, rpc::Message message);
   // Folds the held gradients whose turn has come.
   void FoldHeld(int64_t staleness, int64_t global_step);
+  // A held gradient's turn has come, or it is given up (HeldGradients::Release).
+  void Release(HeldGradient& gradient, bool answer);
   int64_t Staleness(int64_t step) const;
 
   // What a reader asked, for the answer to echo.

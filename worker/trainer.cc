@@ -24,6 +24,15 @@ class Stopwatch {
 
 }  // namespace
 
+StepTimes& StepTimes::operator+=(const StepTimes& other) {
+  data += other.data;
+  compute += other.compute;
+  push += other.push;
+  wait += other.wait;
+  pull += other.pull;
+  return *this;
+}
+
 Trainer::Trainer(Model& model, const ps::ParamTable& table, ps::Client& client, Loader& loader,
                  std::shared_ptr<const Dataset> validation, std::shared_ptr<const Dataset> testing,
                  TrainerOptions options, TrainerEvents events)
@@ -94,38 +103,56 @@ absl::StatusOr<bool> Trainer::BeginStep(int64_t step) {
 }
 
 absl::Status Trainer::Step(int64_t step) {
+  StepTimes times;
   for (size_t lease = 0; lease < options_.leases.size(); ++lease) {
     const int32_t replica = options_.leases[lease];
     Batch batch;
     {
-      Stopwatch watch(&data_ms_);
+      Stopwatch watch(&times.data);
       ASSIGN_OR_RETURN(batch, loader_.Next(step, replica));
     }
-    Stopwatch watch(&compute_ms_);
+    Stopwatch watch(&times.compute);
     losses_[lease] = model_.Loss(weights_, batch, {options_.seed, step, replica});
     const bool last = lease + 1 == options_.leases.size();
     const std::span<float> grads(grads_[lease].get(), table_.arena_size());
     model_.Backward(weights_, grads, [&](ps::ParamId param) {
+      Stopwatch push(&times.push);
       const std::span<const float> grad(grads.data() + table_.offset(param),
                                         table_.specs()[param].size());
       client_.Push(replica, step, param, grad, /*priority=*/param, /*want_params=*/last);
     });
+    Stopwatch push(&times.push);
     client_.Flush();
   }
-  Stopwatch watch(&wait_ms_);
-  return client_.Wait(step + 1);
+  times.compute -= times.push;
+  {
+    Stopwatch watch(&times.wait);
+    RETURN_IF_ERROR(client_.Wait(step + 1));
+  }
+  times.pull = client_.last_pull_ms();
+  times.wait -= times.pull;
+  times_ += times;
+  MutexLock lock(mu_);
+  ++stats_.steps;
+  stats_.samples += static_cast<int64_t>(options_.leases.size()) * options_.batch_size;
+  stats_.times += times;
+  return absl::OkStatus();
 }
 
 void Trainer::Report(int64_t finished) {
   for (size_t lease = 0; lease < options_.leases.size(); ++lease) {
     if (events_.on_progress) {
       events_.on_progress({options_.leases[lease], finished, losses_[lease],
-                           (finished - reported_) * options_.batch_size, compute_ms_, wait_ms_,
-                           data_ms_});
+                           (finished - reported_) * options_.batch_size, times_});
     }
-    compute_ms_ = wait_ms_ = data_ms_ = 0;
+    times_ = {};
   }
   reported_ = finished;
+}
+
+TrainerStats Trainer::stats() const {
+  MutexLock lock(mu_);
+  return stats_;
 }
 
 absl::Status Trainer::Evaluate(int64_t clock, Split split, const Dataset& dataset) {

@@ -40,13 +40,24 @@ struct TrainerOptions {
   bool exact = true;  // BSP: every replica evaluates its share; else replica 0 evaluates all
 };
 
+// Where the wall time of a trainer goes, in milliseconds.
+struct StepTimes {
+  double data = 0;     // waiting for batches
+  double compute = 0;  // forward and backward
+  double push = 0;     // handing gradients to the client, within the backward pass
+  double wait = 0;     // for parameters of which nothing is there yet
+  double pull = 0;     // while they arrive
+
+  StepTimes& operator+=(const StepTimes& other);
+};
+
 // What a replica did since its last report.
 struct ReplicaProgress {
   int32_t replica = 0;
   int64_t step = 0;  // steps finished
   double loss = 0;   // of the last step
   int64_t samples = 0;
-  double compute_ms = 0, wait_ms = 0, data_ms = 0;  // of the process
+  StepTimes times;  // of the process
 };
 
 struct ShareEvaluation {
@@ -55,6 +66,12 @@ struct ShareEvaluation {
   Split split = Split::kValidation;
   Confusion confusion;
   int shares = 1;  // messages that make up the evaluation
+};
+
+struct TrainerStats {
+  int64_t steps = 0;    // begun and finished by this trainer
+  int64_t samples = 0;  // of all its leases
+  StepTimes times;
 };
 
 struct TrainerEvents {
@@ -80,6 +97,8 @@ class Trainer {
   // Ends the run at `clock` (>= every step begun) and lifts a Hold. Without `final_evaluation` the
   // splits are not evaluated at the end.
   void SetTarget(int64_t clock, bool final_evaluation);
+  // Totals since the start, for all leases. Thread-safe.
+  TrainerStats stats() const;
   // Makes Run return `status` soon.
   void Cancel(absl::Status status);
 
@@ -107,15 +126,16 @@ class Trainer {
       grads_;                   // arena per lease: stays until the next clock is in
   std::vector<double> losses_;  // by lease: of the last step
   int64_t reported_ = 0;        // clock of the last report
-  double compute_ms_ = 0, wait_ms_ = 0, data_ms_ = 0;
+  StepTimes times_;             // since the last report
 
-  Mutex mu_;
+  mutable Mutex mu_;
   CondVar changed_;
   int64_t begun_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t target_ ABSL_GUARDED_BY(mu_);
   bool held_ ABSL_GUARDED_BY(mu_) = false;
   bool final_evaluation_ ABSL_GUARDED_BY(mu_) = true;
   absl::Status cancelled_ ABSL_GUARDED_BY(mu_);
+  TrainerStats stats_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace muster::worker

@@ -38,7 +38,7 @@ TEST_F(HistoryTest, PointsComeBack) {
   ASSERT_TRUE(writer->Append(LossPoint{10, 2.25, 0.001, 1'795'242'601'000}).ok());
   ASSERT_TRUE(writer->Append(EvaluationPoint{10, "validation", 0.5, {1, 2, 3, 4}, 0}).ok());
   ASSERT_TRUE(writer->Append(EvaluationPoint{20, "validation", 0.75, {}, 0}).ok());
-  ASSERT_TRUE(writer->Append(ThroughputPoint{2, 10, 123.5, 7, 2, 1, 0}).ok());
+  ASSERT_TRUE(writer->Append(ThroughputPoint{2, 10, 123.5, 7, 3, 2, 4, 1, 0}).ok());
   ASSERT_TRUE(writer->Append(EventPoint{10, "a \"quoted\"\nevent", 0}).ok());
   const RunHistory history = Read();
   EXPECT_EQ(history.labels, (std::vector<std::string>{"_silence_", "yes"}));
@@ -50,7 +50,9 @@ TEST_F(HistoryTest, PointsComeBack) {
   EXPECT_EQ(history.Last("validation")->accuracy, 0.75);
   EXPECT_EQ(history.Last("testing"), nullptr);
   EXPECT_EQ(history.throughput[0].replica, 2);
+  EXPECT_EQ(history.throughput[0].push_ms, 3);
   EXPECT_EQ(history.throughput[0].wait_ms, 2);
+  EXPECT_EQ(history.throughput[0].pull_ms, 4);
   EXPECT_EQ(history.events[0].text, "a \"quoted\"\nevent");
 }
 

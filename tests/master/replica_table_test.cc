@@ -69,6 +69,19 @@ TEST(ReplicaTable, OneProcessIsOneEntryWithOnePid) {
   EXPECT_THAT(replicas[0].pids, ElementsAre(10));
 }
 
+TEST(ReplicaTable, EachProcessShowsItsMetricsOnce) {
+  std::vector<Member> members = OneOfEach();
+  members[0].metrics_address = "chief's";
+  members[2].metrics_address = "server's";
+  auto replicas = ReplicaTable({"here", 10, false, "master's"}, members, kGoesOn, 99);
+  EXPECT_THAT(replicas[0].metrics, ElementsAre("master's", "chief's"));
+  EXPECT_THAT(replicas[1].metrics, IsEmpty());
+  EXPECT_THAT(replicas[2].metrics, ElementsAre("server's"));
+  members[0].metrics_address = "master's";
+  replicas = ReplicaTable({"here", 10, false, "master's"}, members, kGoesOn, 99);
+  EXPECT_THAT(replicas[0].metrics, ElementsAre("master's"));
+}
+
 TEST(ReplicaTable, WhoHasNotRegisteredHasNoPid) {
   const auto replicas =
       ReplicaTable({"here", 10}, {Member{{RoleId::Kind::kWorker, 0}}}, kGoesOn, /*now_ms=*/99);

@@ -60,7 +60,7 @@ ReportInput Example() {
     history.losses.push_back({step, loss * (1 + noise(random)), step <= 1400 ? 0.001 : 0.0001, 0});
     for (int32_t replica = 0; replica < 3; ++replica) {
       history.throughput.push_back({replica, step, 490 - 12.0 * replica + 60 * noise(random),
-                                    170.0 + 10 * replica, 22.0 - 5 * replica, 3, 0});
+                                    170.0 + 10 * replica, 9, 22.0 - 5 * replica, 6, 3, 0});
     }
   }
   const auto confusion = [&](int64_t per_class, double accuracy) {
@@ -85,11 +85,27 @@ ReportInput Example() {
 
 TEST(ReportTest, ThePageShowsTheRun) {
   const std::string page = RenderReport(Example());
-  for (const char* expected :
-       {"SUCCEEDED", "96.5 %", "test accuracy", "97.1 %", "7 min 27 s", "$0.2701", "Training loss",
-        "Accuracy", "Throughput per replica", "replica 2", "Learning rate", "Confusion matrix",
-        "_silence_", "recall", "complex_model_m", "speech_commands", "not used by LOCAL",
-        "resumed at step 800", "waiting for parameters"}) {
+  for (const char* expected : {"SUCCEEDED",
+                               "96.5 %",
+                               "test accuracy",
+                               "97.1 %",
+                               "7 min 27 s",
+                               "$0.2701",
+                               "Training loss",
+                               "Accuracy",
+                               "Throughput per replica",
+                               "replica 2",
+                               "Learning rate",
+                               "Confusion matrix",
+                               "_silence_",
+                               "recall",
+                               "complex_model_m",
+                               "speech_commands",
+                               "not used by LOCAL",
+                               "resumed at step 800",
+                               "waiting for parameters",
+                               "pushing",
+                               "pulling"}) {
     EXPECT_TRUE(Has(page, expected)) << expected;
   }
   ASSERT_TRUE(WriteFileAtomically(::testing::TempDir() + "muster_report.html", page).ok());

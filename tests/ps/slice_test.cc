@@ -417,6 +417,22 @@ TEST_F(SliceTest, RoomInTheBudgetSendsAcksThatWaited) {
   EXPECT_EQ(held.bytes(), 0);
 }
 
+TEST_F(SliceTest, StalenessAndHeldBytesAreCounted) {
+  Make("SSP", 2, 3);
+  for (int64_t step = 0; step < 3; ++step) Push(0, step, {1, 1});
+  Push(1, 0, {1, 1});
+  ServerStats stats = counters_.Read();
+  EXPECT_THAT(stats.staleness, ElementsAre(3, 0, 0, 1, 0, 0, 0, 0)) << "three of 0, one of 3 steps";
+  EXPECT_EQ(stats.staleness_sum, 3);
+
+  Make("BSP", 2);
+  Push(1, 0, {1, 1});
+  EXPECT_EQ(counters_.Read().held_bytes, 8);
+  Push(0, 0, {1, 1});
+  EXPECT_EQ(counters_.Read().held_bytes, 0);
+  EXPECT_EQ(counters_.Read().staleness[0] + counters_.Read().staleness[1], 5);
+}
+
 TEST_F(SliceTest, AHeldGradientSurvivesItsWorker) {
   Make("BSP", 2);
   auto memory = std::make_unique<std::vector<float>>(std::vector<float>{2, 2});
