@@ -68,6 +68,17 @@ void Follower::OnStarted(size_t role, int64_t now_ms) {
   roles_[role].started_ms = now_ms;
 }
 
+void Follower::OnActivity(size_t role, const ProcessActivity& activity, int64_t now_ms) {
+  RoleState& state = roles_[role];
+  const bool idle = activity.asleep && activity == state.activity;
+  state.activity = activity;
+  if (!idle) {
+    state.idle_since_ms.reset();
+  } else if (!state.idle_since_ms.has_value()) {
+    state.idle_since_ms = now_ms;
+  }
+}
+
 void Follower::OnError(const std::string& text, int64_t now_ms) {
   Suspect({text, std::nullopt}, /*certain=*/true, now_ms);
 }
@@ -200,6 +211,15 @@ void Follower::OnTick(int64_t now_ms) {
     for (size_t i = 0; i < roles_.size(); ++i) {
       RoleState& role = roles_[i];
       if (!role.started || role.registered) continue;
+      if (now_ms >= role.started_ms + options_.hang_ms && role.idle_since_ms.has_value() &&
+          now_ms >= *role.idle_since_ms + options_.idle_ms) {
+        Suspect({fmt::format("{} hangs: {} after its start it has not {}{}, and does nothing",
+                             Name(i), FormatDuration(now_ms - role.started_ms),
+                             i == 0 ? "begun to listen" : "registered with the master", Sized(i)),
+                 i},
+                /*certain=*/true, now_ms);
+        return;
+      }
       if (!role.warned && now_ms >= role.started_ms + options_.start_warning_ms) {
         role.warned = true;
         messages_.push_back(fmt::format(

@@ -35,6 +35,8 @@ struct FollowerOptions {
   std::vector<Role> roles;            // the master first
   int64_t start_timeout_ms = 60'000;  // for each role to register, from its start
   int64_t start_warning_ms = 4'000;   // after which one that has not registered is named
+  int64_t hang_ms = 3'500;            // a role that has not registered by then, and has done
+  int64_t idle_ms = 1'500;            // nothing for so long, is not waited for
   int64_t max_running_ms = 0;         // from RUNNING on; 0: no limit
   int64_t settle_ms = 300;  // between the first sign of a failure and its judgement: causes arrive
                             // after consequences
@@ -57,6 +59,10 @@ class Follower {
   Follower(FollowerOptions options, int64_t now_ms);
 
   void OnStarted(size_t role, int64_t now_ms);  // its process runs
+  // What a role's process has done so far. To be told about once a second while it has not
+  // registered.
+  void OnActivity(size_t role, const ProcessActivity& activity, int64_t now_ms);
+  bool registered(size_t role) const { return roles_[role].registered; }
   void OnLine(const master::StatusLine& line, int64_t now_ms);
   void OnBadLine(const absl::Status& status);
   void OnExit(size_t role, const ExitStatus& status, int64_t now_ms);
@@ -91,6 +97,8 @@ class Follower {
   struct RoleState {
     bool started = false, registered = false, ready = false, warned = false;
     int64_t started_ms = 0;
+    ProcessActivity activity;
+    std::optional<int64_t> idle_since_ms;  // asleep, and activity has been the same
     std::optional<ExitStatus> exit;
   };
 

@@ -212,6 +212,12 @@ class LocalRun {
     while (signals_.Take()) follower_.OnInterrupt(MonotonicMillis());
     DrainStatus();
     TakeExits();
+    for (size_t i = 0; i < processes_.size(); ++i) {
+      if (processes_[i] == nullptr || follower_.registered(i)) continue;
+      if (const auto activity = processes_[i]->Activity()) {
+        follower_.OnActivity(i, *activity, MonotonicMillis());
+      }
+    }
   }
 
   void DrainStatus() {

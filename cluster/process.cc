@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <sstream>
 #include <utility>
 
 #include "telemetry/check.h"
@@ -171,6 +172,23 @@ Process::~Process() {
     Poll();
   }
   close(pidfd_);
+}
+
+std::optional<ProcessActivity> Process::Activity() const {
+  const auto text = ReadFile(fmt::format("/proc/{}/stat", pid_));
+  if (!text.ok()) return std::nullopt;
+  // After the program's name, which may hold anything: state, then ten fields, utime, stime.
+  const size_t name_end = text->rfind(')');
+  if (name_end == std::string::npos) return std::nullopt;
+  std::istringstream fields(text->substr(name_end + 1));
+  char state = 0;
+  std::string skipped;
+  int64_t user = 0, system = 0;
+  fields >> state;
+  for (int i = 0; i < 10; ++i) fields >> skipped;
+  fields >> user >> system;
+  if (!fields) return std::nullopt;
+  return ProcessActivity{user + system, state == 'S' || state == 'T'};
 }
 
 std::optional<ExitStatus> Process::Poll() {

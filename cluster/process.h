@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,6 +27,12 @@ struct ExitStatus {
 
 // "exited with code 3", "was killed by signal 9 (Killed)".
 std::string DescribeExit(const ExitStatus& status);
+
+struct ProcessActivity {
+  int64_t cpu_ticks = 0;  // processor time of all its threads
+  bool asleep = false;    // its first thread waits for an event, or is stopped (not by a debugger)
+  bool operator==(const ProcessActivity&) const = default;
+};
 
 struct ProcessSpec {
   std::string name;                      // "worker-2", for messages
@@ -53,6 +60,9 @@ class Process {
   off_t log_start() const { return log_start_; }
   // Readable once the child has ended.
   int pidfd() const { return pidfd_; }
+
+  // What it has done so far; nullopt when the kernel does not say.
+  std::optional<ProcessActivity> Activity() const;
 
   // How it ended; nullopt while it lives. The first answer also kills what is left of its process
   // group.

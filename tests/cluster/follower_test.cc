@@ -131,6 +131,30 @@ TEST(FollowerTest, ARoleThatNeverRegistersIsNamedSoonAndFailsTheJobWhenItsTimeIs
               HasSubstr("ps-0 did not register with the master within 1 min 00 s"));
 }
 
+TEST(FollowerTest, ARoleThatHangsBeforeItRegistersIsNotWaitedFor) {
+  const auto run = [](std::vector<ProcessActivity> each_second) {
+    Follower follower(Options(), 0);
+    for (size_t role : {0, 1, 2}) follower.OnStarted(role, 0);
+    follower.OnLine(master::ListeningLine{"127.0.0.1:1"}, 5);
+    follower.OnLine(master::ReplicaLine{.role = "worker", .index = 0, .state = "REGISTERED"}, 50);
+    int64_t now_ms = 0;
+    for (const ProcessActivity& activity : each_second) {
+      follower.OnActivity(2, activity, now_ms += 1000);
+      follower.OnTick(now_ms);
+    }
+    return follower.failure().has_value() ? follower.failure()->text : "";
+  };
+  constexpr bool kAsleep = true;
+  EXPECT_EQ(run({{5, kAsleep}, {5, kAsleep}, {5, kAsleep}, {5, kAsleep}}),
+            "ps-0 hangs: 4 s after its start it has not registered with the master (asked for by "
+            "trainingInput.parameterServerCount), and does nothing");
+  EXPECT_EQ(run({{5, kAsleep}, {5, kAsleep}, {5, kAsleep}}), "") << "too soon to say";
+  EXPECT_EQ(run({{5, kAsleep}, {6, kAsleep}, {7, kAsleep}, {8, kAsleep}}), "") << "it works";
+  EXPECT_EQ(run({{5, false}, {5, false}, {5, false}, {5, false}}), "")
+      << "it waits for a processor or a disk";
+  EXPECT_EQ(run({{5, kAsleep}, {5, kAsleep}, {5, false}, {5, kAsleep}}), "");
+}
+
 TEST(FollowerTest, CtrlCAsksTheMasterAndWaitsAsLongAsItTakes) {
   Follower follower = Running();
   follower.OnInterrupt(100);

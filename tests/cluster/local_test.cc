@@ -213,6 +213,13 @@ TEST_F(LocalTest, ARoleThatNeverRegistersIsNamed) {
   EXPECT_TRUE(Roles().empty());
 }
 
+TEST_F(LocalTest, ARoleThatHangsIsNamedWithoutWaitingForItsTime) {
+  EXPECT_EQ(Run({{"FAKE_PS_0", "never-register"}}), 1);
+  EXPECT_THAT(Errors(), HasSubstr("error: ps-0 hangs: "));
+  EXPECT_THAT(Errors(), HasSubstr("(asked for by trainingInput.parameterServerCount)"));
+  EXPECT_TRUE(Roles().empty());
+}
+
 TEST_F(LocalTest, AMasterThatNeverListensIsNamed) {
   job_.start_timeout_ms = 1000;
   EXPECT_EQ(Run({{"FAKE_MASTER_0", "never-listen"}}), 1);
