@@ -7,7 +7,8 @@
 //                100, chief + 4 workers + 2 servers; median
 //   server_cost  time per step with one separate server process over time per step in one process
 //                (BASIC), tiny_conv, chief alone: mean of the ratios over interleaved pairs, with
-//                the 95 % interval (normal approximation)
+//                the 95 % interval (normal approximation); as a job runs on one machine, and
+//                with its tensors sent over gRPC (cluster.sharedMemory: false)
 //   memory       peak resident memory of a trainer process of the conv model, batch 100, beyond
 //                its weights, gradients and one batch's activations (the slots are the server's)
 #include <fmt/format.h>
@@ -141,6 +142,17 @@ void PrintMemory(const Options& options, const std::vector<std::string>& server,
       static_cast<double>(peak - owed) / 1e6, static_cast<double>(owed) / 1e6);
 }
 
+void PrintCost(const char* name, const char* asked_percent, std::vector<double> ratios) {
+  double mean = 0, variance = 0;
+  for (double r : ratios) mean += r / static_cast<double>(ratios.size());
+  for (double r : ratios) variance += (r - mean) * (r - mean);
+  const double n = static_cast<double>(ratios.size());
+  const double error = n > 1 ? 1.96 * std::sqrt(variance / (n - 1) / n) : 0;
+  fmt::print("{} {:+.1f} % [{:+.1f}, {:+.1f}] over {} pairs, median {:+.1f} %; asked <= +{} %\n",
+             name, 100 * (mean - 1), 100 * (mean - error - 1), 100 * (mean + error - 1),
+             ratios.size(), 100 * (Median(ratios) - 1), asked_percent);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -199,24 +211,22 @@ int main(int argc, char** argv) {
         "--parameter-server-machine-type=standard", "--parameter-server-count=1"}) {
     server.push_back(flag);
   }
-  std::vector<double> ratios;
+  std::vector<std::string> over_grpc = server;
+  over_grpc.push_back("--set=cluster.sharedMemory=false");
+  const std::vector<std::vector<std::string>> ways = {basic, server, over_grpc};
+  std::vector<double> shared_ratios, grpc_ratios;
   for (int i = 0; i < options.pairs; ++i) {
-    // Which goes first alternates, so that a drift of the machine cancels.
-    Run in_process, separate;
-    if (i % 2 == 0) in_process = Launch(options, basic, options.steps);
-    separate = Launch(options, server, options.steps);
-    if (i % 2 == 1) in_process = Launch(options, basic, options.steps);
-    ratios.push_back(separate.step_ms / in_process.step_ms);
+    // Which goes first changes, so that a drift of the machine cancels.
+    std::vector<double> step_ms(ways.size());
+    for (size_t k = 0; k < ways.size(); ++k) {
+      const size_t way = (k + static_cast<size_t>(i)) % ways.size();
+      step_ms[way] = Launch(options, ways[way], options.steps).step_ms;
+    }
+    shared_ratios.push_back(step_ms[1] / step_ms[0]);
+    grpc_ratios.push_back(step_ms[2] / step_ms[0]);
   }
-  double mean = 0, variance = 0;
-  for (double r : ratios) mean += r / static_cast<double>(ratios.size());
-  for (double r : ratios) variance += (r - mean) * (r - mean);
-  const double n = static_cast<double>(ratios.size());
-  const double error = n > 1 ? 1.96 * std::sqrt(variance / (n - 1) / n) : 0;
-  fmt::print(
-      "server_cost  {:+.1f} % [{:+.1f}, {:+.1f}] over {} pairs, median {:+.1f} %; asked <= +5 %\n",
-      100 * (mean - 1), 100 * (mean - error - 1), 100 * (mean + error - 1), ratios.size(),
-      100 * (Median(ratios) - 1));
+  PrintCost("server_cost ", "3", shared_ratios);
+  PrintCost("  over gRPC ", "5", grpc_ratios);
   PrintMemory(options, server, smoke ? 2 : 6);
   return 0;
 }

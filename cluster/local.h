@@ -31,6 +31,7 @@ struct LocalJob {
   std::string job_yaml;          // the resolved job as a file: job.yaml of the directory
   std::vector<LocalRole> roles;  // the master first
   int64_t total_steps = 0;
+  bool shared_memory = true;  // false: tensors travel over gRPC on this machine too
   int64_t start_timeout_ms = 60'000;
   int64_t max_running_ms = 0;         // 0: no limit
   double dollars_per_hour = 0;        // by the catalogue; 0: not known

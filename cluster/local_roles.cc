@@ -57,6 +57,7 @@ LocalJob MakeLocalJob(const Job& job, int cores) {
   const int timeout = job.cluster().start_timeout_s();
   local.start_timeout_ms = int64_t{1000} * (timeout > 0 ? timeout : kDefaultStartTimeoutSeconds);
   const auto& running = input.scheduling().max_running_time();
+  local.shared_memory = !job.cluster().has_shared_memory() || job.cluster().shared_memory();
   local.max_running_ms = input.scheduling().has_max_running_time()
                              ? running.seconds() * 1000 + running.nanos() / 1'000'000
                              : kDefaultRunningSeconds * 1000;

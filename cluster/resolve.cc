@@ -113,6 +113,7 @@ class Resolver {
     if (training.summary_interval() == 0) training.set_summary_interval(kSummaryInterval);
     Cluster& cluster = *draft_->job.mutable_cluster();
     if (cluster.start_timeout_s() == 0) cluster.set_start_timeout_s(kStartTimeoutSeconds);
+    if (!cluster.has_shared_memory()) cluster.set_shared_memory(true);
   }
 
   template <class Spec>

@@ -88,7 +88,8 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   if (shape.one_process()) {
     transport = rpc::MakeInprocTransport();
   } else {
-    ASSIGN_OR_RETURN(transport, rpc::MakeProcessTransport(log));
+    ASSIGN_OR_RETURN(transport, rpc::MakeProcessTransport(log, !job.cluster().has_shared_memory() ||
+                                                                   job.cluster().shared_memory()));
   }
   rpc::Hello self;
   self.protocol_version = rpc::kProtocolVersion;

@@ -43,6 +43,8 @@ absl::StatusOr<RoleArguments> ParseRoleArguments(int argc, char** argv, const ch
       RETURN_IF_ERROR(ParseNumber(name, value, &arguments.index));
     } else if (name == "--threads") {
       RETURN_IF_ERROR(ParseNumber(name, value, &arguments.threads));
+    } else if (arg == "--shared-memory=false") {
+      arguments.shared_memory = false;
     } else {
       return absl::InvalidArgumentError(fmt::format(
           "unknown argument {}; this program is started by `launch`, see launch --help", arg));
@@ -80,7 +82,7 @@ int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&
     fmt::print(stderr, "{}: {}\n", name, std::string(log.status().message()));
     return 1;
   }
-  auto transport = rpc::MakeProcessTransport(**log);
+  auto transport = rpc::MakeProcessTransport(**log, arguments->shared_memory);
   if (!transport.ok()) {
     (*log)->Error("{}", std::string(transport.status().message()));
     return 1;

@@ -12,8 +12,11 @@
 namespace muster::rpc {
 
 // `log` is borrowed and outlives the transport. Fails when the system gives no unix socket.
-inline absl::StatusOr<std::unique_ptr<Transport>> MakeProcessTransport(Log& log) {
+// With `shared_memory` false all goes over gRPC.
+inline absl::StatusOr<std::unique_ptr<Transport>> MakeProcessTransport(Log& log,
+                                                                       bool shared_memory = true) {
   ASSIGN_OR_RETURN(auto grpc, MakeGrpcTransport(GrpcOptions(), log));
+  if (!shared_memory) return grpc;
   return MakeSharedTransport(std::move(grpc), log);
 }
 

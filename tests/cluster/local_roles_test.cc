@@ -81,6 +81,9 @@ TEST(MakeLocalJobTest, TakesTheLimitsFromTheFile) {
   Job job = Custom(2, 1);
   EXPECT_EQ(MakeLocalJob(job, 2).start_timeout_ms, 60'000);
   EXPECT_EQ(MakeLocalJob(job, 2).max_running_ms, 604'800'000);
+  EXPECT_TRUE(MakeLocalJob(job, 2).shared_memory);
+  job.mutable_cluster()->set_shared_memory(false);
+  EXPECT_FALSE(MakeLocalJob(job, 2).shared_memory);
   job.mutable_cluster()->set_start_timeout_s(5);
   job.mutable_training_input()->mutable_scheduling()->mutable_max_running_time()->set_seconds(7200);
   job.mutable_training()->add_schedule()->set_steps(15'000);
