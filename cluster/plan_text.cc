@@ -70,7 +70,9 @@ std::string ConsistencyText(const Consistency& consistency) {
       return fmt::format("SSP: no replica is more than {} steps ahead of the slowest",
                          consistency.staleness());
     case Consistency::ASYNC:
-      return "ASYNC: no replica waits for another";
+      return consistency.scale_by_staleness()
+                 ? "ASYNC: no replica waits for another; stale gradients count less"
+                 : "ASYNC: no replica waits for another";
     default:
       return "BSP: every step waits for all replicas";
   }

@@ -28,6 +28,7 @@ class TrainingRules {
     AtLeast("evaluation.interval", training_.evaluation().interval(), 0, true);
     Stages();
     ConsistencyRules();
+    ScaleRule();
     Optimizer();
     if (training_.has_chief_trains() && !training_.chief_trains() &&
         SizeOf(job_.training_input(), Role::kWorker).count == 0) {
@@ -111,6 +112,15 @@ class TrainingRules {
                               Consistency::Mode_Name(consistency.mode())),
                   "write mode: SSP, or delete it");
     }
+  }
+
+  void ScaleRule() {
+    const Consistency& consistency = training_.consistency();
+    if (!consistency.scale_by_staleness() || consistency.mode() == Consistency::ASYNC) return;
+    report_.Add("consistency.scaleByStaleness",
+                fmt::format("only ASYNC scales gradients, and mode is {}",
+                            Consistency::Mode_Name(consistency.mode())),
+                "write mode: ASYNC, or delete it");
   }
 
   void Optimizer() {

@@ -32,6 +32,7 @@ Json EncodeIdentity(const RunIdentity& id) {
           {"batchSize", id.batch_size},
           {"consistency", id.consistency},
           {"staleness", id.staleness},
+          {"scaleByStaleness", id.scale_by_staleness},
           {"optimizer", id.optimizer},
           {"optimizerParams", id.optimizer_params},
           {"weightDecay", id.weight_decay},
@@ -59,6 +60,7 @@ absl::Status DecodeIdentity(const Json& json, RunIdentity* id) {
   fields.Read("batchSize", &id->batch_size);
   fields.Read("consistency", &id->consistency);
   fields.Read("staleness", &id->staleness);
+  fields.Read("scaleByStaleness", &id->scale_by_staleness);
   fields.Read("optimizer", &id->optimizer);
   fields.Read("optimizerParams", &id->optimizer_params);
   fields.Read("weightDecay", &id->weight_decay);
@@ -215,6 +217,8 @@ absl::Status CheckResume(const Manifest& manifest, const RunIdentity& now,
   result.Compare("training.batchSize", then.batch_size, now.batch_size);
   result.Compare("training.consistency.mode", then.consistency, now.consistency);
   result.Compare("training.consistency.staleness", then.staleness, now.staleness);
+  result.Compare("training.consistency.scaleByStaleness", then.scale_by_staleness,
+                 now.scale_by_staleness);
   result.Compare("training.optimizer.name", then.optimizer, now.optimizer);
   result.CompareMaps("training.optimizer.params.", then.optimizer_params, now.optimizer_params);
   result.Compare("training.optimizer.weightDecay", then.weight_decay, now.weight_decay);

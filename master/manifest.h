@@ -29,6 +29,7 @@ struct RunIdentity {
   int64_t batch_size = 0;
   std::string consistency;  // "BSP", "SSP" …
   int64_t staleness = 0;
+  bool scale_by_staleness = false;
   std::string optimizer;
   std::map<std::string, double> optimizer_params;
   double weight_decay = 0;

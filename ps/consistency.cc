@@ -52,30 +52,39 @@ class Ssp final : public ConsistencyPolicy {
   const int64_t staleness_;
 };
 
-// Asynchronous: every gradient is applied when it comes, nobody waits for anybody.
+// Asynchronous: every gradient is applied when it comes, nobody waits for anybody. Scaling by
+// staleness: Zhang, Gupta, Lian, Liu, "Staleness-aware Async-SGD for Distributed Deep Learning",
+// IJCAI 2016: the learning rate of a gradient of staleness n is divided by max(1, n). Their n
+// counts updates of the weights, ours steps behind the furthest replica.
 class Async final : public ConsistencyPolicy {
  public:
+  explicit Async(bool scale_by_staleness) : scale_by_staleness_(scale_by_staleness) {}
   const char* name() const override { return "ASYNC"; }
   Verdict OnPush(const SliceState& state, ReplicaId v, int64_t step) const override {
     return step < state.clocks[static_cast<size_t>(v)] ? Verdict::kDrop : Verdict::kApply;
   }
   Verdict OnHeld(const SliceState&, ReplicaId, int64_t) const override { return Verdict::kApply; }
   int64_t MinClockToRead(int64_t /*clock*/) const override { return 0; }
-  float Scale(int64_t /*staleness*/, int replicas) const override {
-    return 1.0f / static_cast<float>(replicas);
+  float Scale(int64_t staleness, int replicas) const override {
+    const int64_t divisor = scale_by_staleness_ ? std::max<int64_t>(1, staleness) : 1;
+    return 1.0f / (static_cast<float>(replicas) * static_cast<float>(divisor));
   }
   bool exact() const override { return false; }
+
+ private:
+  const bool scale_by_staleness_;
 };
 
 using PolicyPtr = std::unique_ptr<const ConsistencyPolicy>;
 struct Mode {
   const char* name;
-  PolicyPtr (*make)(int64_t staleness);
+  PolicyPtr (*make)(int64_t staleness, bool scale_by_staleness);
 };
 constexpr std::array kModes = {
-    Mode{"BSP", [](int64_t) -> PolicyPtr { return std::make_unique<Bsp>(); }},
-    Mode{"SSP", [](int64_t staleness) -> PolicyPtr { return std::make_unique<Ssp>(staleness); }},
-    Mode{"ASYNC", [](int64_t) -> PolicyPtr { return std::make_unique<Async>(); }},
+    Mode{"BSP", [](int64_t, bool) -> PolicyPtr { return std::make_unique<Bsp>(); }},
+    Mode{"SSP",
+         [](int64_t staleness, bool) -> PolicyPtr { return std::make_unique<Ssp>(staleness); }},
+    Mode{"ASYNC", [](int64_t, bool scale) -> PolicyPtr { return std::make_unique<Async>(scale); }},
 };
 
 }  // namespace
@@ -84,13 +93,14 @@ int64_t SliceState::min_clock() const {
   return clocks.empty() ? 0 : *std::min_element(clocks.begin(), clocks.end());
 }
 
-absl::StatusOr<PolicyPtr> MakeConsistencyPolicy(const std::string& mode, int64_t staleness) {
+absl::StatusOr<PolicyPtr> MakeConsistencyPolicy(const std::string& mode, int64_t staleness,
+                                                bool scale_by_staleness) {
   if (staleness < 0) {
     return absl::InvalidArgumentError(
         fmt::format("consistency.staleness is {}; it must be 0 or more", staleness));
   }
   for (const Mode& known : kModes) {
-    if (mode == known.name) return known.make(staleness);
+    if (mode == known.name) return known.make(staleness, scale_by_staleness);
   }
   return absl::InvalidArgumentError(fmt::format(
       "unknown consistency mode '{}'; write one of {}", mode,

@@ -10,7 +10,9 @@
 //          in, then fold; the last applies the sum,
 //          scaled 1/V
 //   SSP    apply at once, scaled 1/V                         c - staleness
-//   ASYNC  apply at once, scaled 1/V                         0 (never waits)
+//   ASYNC  apply at once, scaled 1/V, or with                0 (never waits)
+//          `scale_by_staleness` 1/(V max(1, n)) when it is
+//          n steps behind the furthest replica
 //
 // A new mode is one class, one line in the table in consistency.cc, and its truth table in
 // tests/ps/consistency_test.cc.
@@ -63,8 +65,9 @@ class ConsistencyPolicy {
   virtual bool exact() const = 0;
 };
 
+// `scale_by_staleness` is ASYNC's alone.
 // Mode "BSP", "SSP" (bound `staleness` >= 0) or "ASYNC"; any other name fails with the valid ones.
 absl::StatusOr<std::unique_ptr<const ConsistencyPolicy>> MakeConsistencyPolicy(
-    const std::string& mode, int64_t staleness);
+    const std::string& mode, int64_t staleness, bool scale_by_staleness = false);
 
 }  // namespace muster::ps

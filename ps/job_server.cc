@@ -15,7 +15,8 @@ absl::StatusOr<std::unique_ptr<const Optimizer>> OptimizerOf(const Training& tra
 
 absl::StatusOr<std::unique_ptr<const ConsistencyPolicy>> PolicyOf(const Training& training) {
   return MakeConsistencyPolicy(Consistency::Mode_Name(training.consistency().mode()),
-                               training.consistency().staleness());
+                               training.consistency().staleness(),
+                               training.consistency().scale_by_staleness());
 }
 
 absl::StatusOr<std::unique_ptr<JobServer>> JobServer::Make(ParamTable table,

@@ -52,6 +52,22 @@ TEST(ManifestTest, EveryFieldComesBack) {
   EXPECT_THAT(warnings, IsEmpty());
 }
 
+// As a build wrote it that did not know the field: it means what the field's default means.
+TEST(ManifestTest, AManifestWithoutALaterFieldResumes) {
+  std::string text = EncodeManifest(Example());
+  const std::string field = "\"scaleByStaleness\": false,";
+  ASSERT_NE(text.find(field), std::string::npos);
+  text.erase(text.find(field), field.size());
+  const auto read = DecodeManifest(text);
+  ASSERT_TRUE(read.ok()) << read.status();
+  std::vector<std::string> warnings;
+  EXPECT_TRUE(CheckResume(*read, Example().identity, &warnings).ok());
+  RunIdentity scaled = Example().identity;
+  scaled.scale_by_staleness = true;
+  EXPECT_THAT(std::string(CheckResume(*read, scaled, &warnings).message()),
+              HasSubstr("training.consistency.scaleByStaleness was false, is true"));
+}
+
 TEST(ManifestTest, EveryPrefixOfTheTextIsRefused) {
   const std::string text = EncodeManifest(Example());
   for (size_t size = 0; size + 2 < text.size(); ++size) {
@@ -86,6 +102,8 @@ TEST(CheckResumeTest, EachChangedFieldIsNamedWithBothValues) {
               HasSubstr("training.batchSize was 100, is 50"));
   EXPECT_THAT(changed([](auto& id) { id.consistency = "SSP"; }),
               HasSubstr("training.consistency.mode was BSP, is SSP"));
+  EXPECT_THAT(changed([](auto& id) { id.scale_by_staleness = true; }),
+              HasSubstr("consistency.scaleByStaleness"));
   EXPECT_THAT(changed([](auto& id) { id.staleness = 2; }), HasSubstr("consistency.staleness"));
   EXPECT_THAT(changed([](auto& id) { id.optimizer = "sgd"; }),
               HasSubstr("training.optimizer.name was adam, is sgd"));

@@ -102,6 +102,14 @@ TEST(ConsistencyTest, OnlyBspIsExactAndAllAverage) {
   }
 }
 
+TEST(ConsistencyTest, AsyncMayDivideByStaleness) {
+  const auto policy = *MakeConsistencyPolicy("ASYNC", 0, /*scale_by_staleness=*/true);
+  EXPECT_EQ(policy->Scale(0, 4), 0.25f);
+  EXPECT_EQ(policy->Scale(1, 4), 0.25f);
+  EXPECT_EQ(policy->Scale(2, 4), 0.125f);
+  EXPECT_EQ(policy->Scale(8, 1), 0.125f);
+}
+
 TEST(ConsistencyTest, UnknownModesAndBadBoundsAreRefused) {
   EXPECT_EQ(MakeConsistencyPolicy("bsp", 0).status().message(),
             "unknown consistency mode 'bsp'; write one of BSP, SSP, ASYNC");

@@ -27,7 +27,7 @@ class SliceTest : public testing::Test {
             ParamSpec spec = {.name = "w", .shape = {2}, .init = {Init::Kind::kConstant, 1}}) {
     table_ = *ParamTable::Make({std::move(spec)});
     partition_ = MakePartition(table_, 1);
-    policy_ = *MakeConsistencyPolicy(mode, staleness);
+    policy_ = *MakeConsistencyPolicy(mode, staleness, scale_by_staleness_);
     options_.num_replicas = replicas;
     events_.on_bad_push = [this](const absl::Status& status) { bad_.push_back(status); };
     events_.on_cut = [this](int64_t clock, const std::string& file, const absl::Status& status) {
@@ -82,6 +82,7 @@ class SliceTest : public testing::Test {
     absl::Status status;
   };
 
+  bool scale_by_staleness_ = false;
   ParamTable table_;
   Partition partition_;
   std::unique_ptr<const ConsistencyPolicy> policy_;
@@ -212,6 +213,17 @@ TEST_F(SliceTest, AsyncNeverWaits) {
   Make("ASYNC", 2);
   for (int64_t step = 0; step < 9; ++step) Push(0, step, {2, 0}, step == 8);
   EXPECT_EQ(Heard(0).back(), "params 9 v9: -8 1");
+}
+
+TEST_F(SliceTest, AsyncCountsStaleGradientsLessWhereAsked) {
+  scale_by_staleness_ = true;
+  Make("ASYNC", 2);
+  for (int64_t step = 0; step < 4; ++step) Push(0, step, {0, 2}, false);
+  Heard(0);
+  Push(1, 0, {8, 0});  // 4 steps behind: 8 / 2 replicas / 4
+  EXPECT_THAT(Heard(1), ElementsAre("consumed 0", "params 1 v5: 0 -3"));
+  Push(1, 1, {6, 0});  // 3 behind
+  EXPECT_THAT(Heard(1), ElementsAre("consumed 1", "params 2 v6: -1 -3"));
 }
 
 TEST_F(SliceTest, APullAtAClockWaitsForEveryReplicaUnderEveryMode) {
