@@ -28,6 +28,9 @@ std::vector<int64_t> TensorShape(const ParamTable& table, const ParamSlice& slic
   return slice.size == spec.size() ? spec.shape : std::vector<int64_t>{slice.size};
 }
 
+// Whether an optimizer keeps state for it.
+bool HasSlots(const ParamSpec& spec) { return spec.kind == ParamSpec::Kind::kWeight; }
+
 // A tensor's name taken apart.
 struct ParsedName {
   std::string_view base;  // "<param>" or "<param>.<slot>"
@@ -107,22 +110,30 @@ absl::Status WriteCheckpointPart(const std::string& path, const ParamTable& tabl
   std::map<std::string, std::string> metadata = {
       {"format", kFormat}, {"clock", std::to_string(clock)}, {"model", ModelFingerprint(table)}};
   for (const SavedSlice& saved : slices) {
-    const ParamSlice& slice = partition.slices[static_cast<size_t>(saved.slice)];
-    const auto add = [&](const std::string& slot, const std::vector<float>& data) {
-      tensors.push_back({TensorName(table, slice, slot), TensorShape(table, slice), data});
-      return names.insert(tensors.back().name).second;
-    };
-    bool unique = add("", saved.weights);
-    metadata["version." + tensors.back().name] = std::to_string(saved.version);
-    for (size_t i = 0; i < saved.slots.size(); ++i) {
-      unique = add(slot_names[i], saved.slots[i]) && unique;
-    }
-    if (!unique) {
-      return absl::InvalidArgumentError(fmt::format(
-          "{}: two tensors would be named alike: a parameter's name is '{}' with a slot's name "
-          "behind it; rename the parameter",
-          path, table.specs()[static_cast<size_t>(slice.param)].name));
-    }
+    absl::Status status;
+    ForEachPart(
+        table, partition.slices[static_cast<size_t>(saved.slice)],
+        [&](const ParamSlice& part, int64_t at) {
+          const ParamSpec& spec = table.specs()[static_cast<size_t>(part.param)];
+          const auto add = [&](const std::string& slot, const std::vector<float>& data) {
+            tensors.push_back(
+                {TensorName(table, part, slot), TensorShape(table, part),
+                 std::span(data).subspan(static_cast<size_t>(at), static_cast<size_t>(part.size))});
+            return names.insert(tensors.back().name).second;
+          };
+          bool unique = add("", saved.weights);
+          metadata["version." + tensors.back().name] = std::to_string(saved.version);
+          for (size_t i = 0; i < saved.slots.size() && HasSlots(spec); ++i) {
+            unique = add(slot_names[i], saved.slots[i]) && unique;
+          }
+          if (!unique && status.ok()) {
+            status = absl::InvalidArgumentError(fmt::format(
+                "{}: two tensors would be named alike: a parameter's name is '{}' with a slot's "
+                "name behind it; rename the parameter",
+                path, spec.name));
+          }
+        });
+    RETURN_IF_ERROR(status);
   }
   return WriteSafetensors(path, tensors, std::move(metadata));
 }
@@ -206,6 +217,18 @@ absl::Status Checkpoint::CheckOverlaps() {
 
 absl::Status Checkpoint::Read(const ParamSlice& slice, const std::string& slot,
                               std::span<float> out) const {
+  absl::Status status;
+  ForEachPart(*table_, slice, [&](const ParamSlice& part, int64_t at) {
+    if (!status.ok()) return;
+    if (!slot.empty() && !HasSlots(table_->specs()[static_cast<size_t>(part.param)])) return;
+    status =
+        ReadPart(part, slot, out.subspan(static_cast<size_t>(at), static_cast<size_t>(part.size)));
+  });
+  return status;
+}
+
+absl::Status Checkpoint::ReadPart(const ParamSlice& slice, const std::string& slot,
+                                  std::span<float> out) const {
   const std::string& name = table_->specs()[static_cast<size_t>(slice.param)].name;
   const int64_t end = slice.begin + slice.size;
   int64_t at = slice.begin;
@@ -232,12 +255,14 @@ absl::Status Checkpoint::Read(const ParamSlice& slice, const std::string& slot,
 
 int64_t Checkpoint::Version(const ParamSlice& slice) const {
   int64_t version = 0;
-  const auto ranges = ranges_.find({slice.param, ""});
-  if (ranges == ranges_.end()) return version;
-  for (const Range& range : ranges->second) {
-    if (range.end <= slice.begin || range.begin >= slice.begin + slice.size) continue;
-    version = std::max(version, range.version);
-  }
+  ForEachPart(*table_, slice, [&](const ParamSlice& part, int64_t) {
+    const auto ranges = ranges_.find({part.param, ""});
+    if (ranges == ranges_.end()) return;
+    for (const Range& range : ranges->second) {
+      if (range.end <= part.begin || range.begin >= part.begin + part.size) continue;
+      version = std::max(version, range.version);
+    }
+  });
   return version;
 }
 

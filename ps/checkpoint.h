@@ -3,8 +3,9 @@
 //
 // A part is a safetensors file. A slice's tensor is named `<param>` when it is the whole parameter
 // (and has its shape), else `<param>[begin:end]` (flat), in elements; its slots are named
-// `<param>.<slot>` and `<param>.<slot>[begin:end]`. Metadata: `clock`, `model` (the fingerprint),
-// `version.<tensor>` (applies behind a slice: Adam's t). Weights and slots are float32.
+// `<param>.<slot>` and `<param>.<slot>[begin:end]`; a bundle is saved as its parameters. Metadata:
+// `clock`, `model` (the fingerprint), `version.<tensor>` (applies behind a slice: Adam's t).
+// Weights and slots are float32.
 //
 // Free functions, thread-safe. A Checkpoint is thread-compatible and belongs to whoever opened it.
 #pragma once
@@ -51,8 +52,8 @@ class Checkpoint {
 
   int64_t clock() const { return clock_; }
   // The weights, or with `slot` that slot, of the slice's elements, put together from the parts
-  // that hold them; all of them must be there. Fails naming the parameter, the elements and the
-  // file.
+  // that hold them; all of them must be there, but for slots of statistics, which have none.
+  // Padding stays as it is. Fails naming the parameter, the elements and the file.
   absl::Status Read(const ParamSlice& slice, const std::string& slot, std::span<float> out) const;
   // Applies behind the slice: the most that a part's slice with some of its elements had.
   int64_t Version(const ParamSlice& slice) const;
@@ -68,6 +69,8 @@ class Checkpoint {
   using Key = std::pair<ParamId, std::string>;  // parameter and slot; "" for weights
 
   explicit Checkpoint(const ParamTable& table) : table_(&table) {}
+  absl::Status ReadPart(const ParamSlice& part, const std::string& slot,
+                        std::span<float> out) const;
   absl::Status Index(const SafetensorsFile& file);
   absl::Status IndexTensor(const SafetensorsFile& file, const std::string& name,
                            const SafetensorsFile::Tensor& tensor);

@@ -11,6 +11,7 @@
 #include <tuple>
 #include <utility>
 
+#include "ps/bundle.h"
 #include "ps/encoder.h"
 #include "ps/wire.h"
 #include "telemetry/check.h"
@@ -83,6 +84,7 @@ class ClientState {
       : table_(table),
         partition_(partition),
         encoder_(transport, table, partition),
+        bundles_(transport, table, partition),
         options_(options),
         addresses_(std::move(addresses)),
         log_(log),
@@ -101,23 +103,22 @@ class ClientState {
     CHECK_EQ(static_cast<int64_t>(grad.size()), table_.specs()[static_cast<size_t>(param)].size());
     for (const int32_t id : partition_.of_param[static_cast<size_t>(param)]) {
       const ParamSlice& slice = partition_.slices[static_cast<size_t>(id)];
-      rpc::Payload payload = encoder_.Encode(
-          replica, id,
-          grad.subspan(static_cast<size_t>(slice.begin), static_cast<size_t>(slice.size)));
-      {
-        MutexLock lock(mu_);
-        if (!error_.ok()) return;
-        Link& link = LinkOf(id);
-        link.queued_bytes += static_cast<int64_t>(payload.size());
-        link.lanes[replica].queue.push(
-            {step, priority, sequence_++, id,
-             PushMessage(id, replica, step, want_params, std::move(payload))});
-        ++unfinished_pushes_[step];
-        if (want_params) Expect(step + 1, id);
+      if (slice.params > 1) {
+        auto whole = bundles_.Add(replica, step, id, param, grad, priority, want_params);
+        if (!whole) return;
+        PushSlice(replica, step, id, std::move(whole->payload), whole->priority,
+                  whole->want_params);
+      } else {
+        PushSlice(replica, step, id,
+                  encoder_.Encode(replica, id,
+                                  grad.subspan(static_cast<size_t>(slice.begin),
+                                               static_cast<size_t>(slice.size))),
+                  priority, want_params);
       }
-      Pump(partition_.server[static_cast<size_t>(id)]);
     }
   }
+
+  std::shared_ptr<float[]> AllocateGradients() { return bundles_.Allocate(); }
 
   void Flush() {
     for (size_t server = 0; server < streams_.size(); ++server) {
@@ -170,6 +171,7 @@ class ClientState {
 
   absl::Status Wait(int64_t clock) {
     Flush();
+    if (absl::Status whole = bundles_.CheckWhole(clock); !whole.ok()) Fail(std::move(whole));
     const auto begin = Clock::now();
     const auto limit = options_.wait_timeout_ms > 0
                            ? begin + std::chrono::milliseconds(options_.wait_timeout_ms)
@@ -253,6 +255,22 @@ class ClientState {
   }
 
  private:
+  void PushSlice(int32_t replica, int64_t step, int32_t id, rpc::Payload payload, int priority,
+                 bool want_params) {
+    {
+      MutexLock lock(mu_);
+      if (!error_.ok()) return;
+      Link& link = LinkOf(id);
+      link.queued_bytes += static_cast<int64_t>(payload.size());
+      link.lanes[replica].queue.push(
+          {step, priority, sequence_++, id,
+           PushMessage(id, replica, step, want_params, std::move(payload))});
+      ++unfinished_pushes_[step];
+      if (want_params) Expect(step + 1, id);
+    }
+    Pump(partition_.server[static_cast<size_t>(id)]);
+  }
+
   Link& LinkOf(int32_t slice) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return links_[static_cast<size_t>(partition_.server[static_cast<size_t>(slice)])];
   }
@@ -413,9 +431,8 @@ class ClientState {
                      message.header.step);
         return;
       }
-      out = pending->second.arena.subspan(
-          static_cast<size_t>(table_.offset(slice.param) + slice.begin),
-          static_cast<size_t>(slice.size));
+      out = pending->second.arena.subspan(static_cast<size_t>(slice.offset(table_)),
+                                          static_cast<size_t>(slice.size));
     }
     const auto arrived = Clock::now();
     // Outside the lock: answers of one stream never overlap, and a slice comes from one stream
@@ -432,7 +449,8 @@ class ClientState {
   // Constant after Connect.
   const ParamTable& table_;
   const Partition& partition_;
-  Encoder encoder_;  // Push's thread's
+  Encoder encoder_;  // Push's thread's, as is
+  Bundles bundles_;
   const ClientOptions options_;
   const std::vector<std::string> addresses_;
   Log& log_;
@@ -465,8 +483,7 @@ class Handler final : public rpc::StreamHandler {
 
 class ClientImpl final : public Client {
  public:
-  ClientImpl(rpc::Transport& transport, const ParamTable& table, std::shared_ptr<ClientState> state)
-      : transport_(transport), table_(table), state_(std::move(state)) {}
+  explicit ClientImpl(std::shared_ptr<ClientState> state) : state_(std::move(state)) {}
   ~ClientImpl() override { state_->Shutdown(); }
 
   void Push(int32_t replica, int64_t step, ParamId param, std::span<const float> grad, int priority,
@@ -483,16 +500,11 @@ class ClientImpl final : public Client {
   void Flush() override { state_->Flush(); }
   absl::Status Wait(int64_t clock) override { return state_->Wait(clock); }
   double last_pull_ms() const override { return state_->last_pull_ms(); }
-  std::shared_ptr<float[]> AllocateGradients() override {
-    return rpc::FloatsIn(
-        transport_.Allocate(static_cast<size_t>(table_.arena_size()) * sizeof(float)));
-  }
+  std::shared_ptr<float[]> AllocateGradients() override { return state_->AllocateGradients(); }
   void SetArena(std::span<float> arena) override { state_->SetArena(arena); }
   void Cancel(absl::Status status) override { state_->Fail(std::move(status)); }
 
  private:
-  rpc::Transport& transport_;
-  const ParamTable& table_;
   const std::shared_ptr<ClientState> state_;
 };
 
@@ -505,7 +517,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(
   rpc::Hello hello = self;
   hello.service = "params";
   auto state = std::make_shared<ClientState>(transport, table, partition, options, servers, log);
-  auto client = std::make_unique<ClientImpl>(transport, table, state);
+  auto client = std::make_unique<ClientImpl>(state);
   for (size_t i = 0; i < servers.size(); ++i) {
     const int server = static_cast<int>(i);
     auto stream = transport.Connect(servers[i], hello, std::make_unique<Handler>(state, server),

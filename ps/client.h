@@ -47,9 +47,11 @@ class Client {
   // until Wait(step + 1) returned. Slices of parameters that the next forward uses first overtake
   // queued others (`priority`: lower is sooner). With `want_params` the servers answer with the
   // parameters of clock step + 1 as soon as the policy allows: set it on the process's last lease
-  // of the step. Small parameters wait for company (Flush). The gradient of a parameter with a
-  // codec is encoded here, into memory of the client that the same rule holds for: a replica pushes
-  // a parameter once per step, and not again before Wait(step + 1) returned.
+  // of the step. Small parameters wait for company (Flush), and those of a bundle (ParamSlice) go
+  // when all of them were pushed: every step has to push each parameter, or Wait fails with
+  // FailedPrecondition. The gradient of a parameter with a codec is encoded here, into memory of
+  // the client that the same rule holds for: a replica pushes a parameter once per step, and not
+  // again before Wait(step + 1) returned.
   virtual void Push(int32_t replica, int64_t step, ParamId param, std::span<const float> grad,
                     int priority, bool want_params) = 0;
   // Lets the pushes go that wait for company. Called when a backward pass has pushed everything;
@@ -70,8 +72,8 @@ class Client {
   // Of the last Wait that returned OK: for how long parameters arrived; before that nothing of them
   // was there.
   virtual double last_pull_ms() const = 0;
-  // An arena for gradients, all zero [table.arena_size()]: from it Push sends as cheaply as the
-  // transport can.
+  // An arena for gradients, all zero [table.arena_size()], each where the table has it: from it
+  // Push sends as cheaply as the transport can. Its padding stays 0.
   virtual std::shared_ptr<float[]> AllocateGradients() = 0;
   // Where PARAMS go: `arena` has table.arena_size() elements.
   virtual void SetArena(std::span<float> arena) = 0;

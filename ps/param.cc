@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kAlignment = 16;                  // elements: one cache line
 constexpr int64_t kMaxSlice = (4 << 20) / 4;        // elements: 4 MiB
+constexpr int64_t kLeastBundle = (4 << 10) / 4;     // elements: 4 KiB
 constexpr int64_t kMaxElements = int64_t{1} << 48;  // of a model; keeps products and bytes in range
 
 int64_t RoundUp(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
@@ -52,7 +53,33 @@ void CutParam(ParamId param, int64_t size, int64_t limit, Partition& out) {
   }
 }
 
+// Puts the parameter into the newest slice if that is its neighbour's, and both fit into `limit`.
+bool Join(const ParamTable& table, ParamId param, int64_t limit, Partition& out) {
+  if (param == 0 || out.slices.empty()) return false;
+  const auto spec = [&](ParamId id) -> const ParamSpec& {
+    return table.specs()[static_cast<size_t>(id)];
+  };
+  ParamSlice& last = out.slices.back();
+  const bool whole = last.params > 1 || last.size == spec(last.param).size();
+  if (!whole || spec(param).codec != nullptr || spec(last.param).codec != nullptr) return false;
+  const int64_t size = table.offset(param) + spec(param).size() - table.offset(last.param);
+  if (size > limit) return false;
+  last.size = size;
+  ++last.params;
+  out.of_param.back().push_back(static_cast<int32_t>(out.slices.size() - 1));
+  return true;
+}
+
 }  // namespace
+
+void ForEachPart(const ParamTable& table, const ParamSlice& slice,
+                 absl::FunctionRef<void(const ParamSlice& part, int64_t at)> visit) {
+  if (slice.params == 1) return visit(slice, 0);
+  for (ParamId param = slice.param; param < slice.param + slice.params; ++param) {
+    visit({param, 0, table.specs()[static_cast<size_t>(param)].size()},
+          table.offset(param) - table.offset(slice.param));
+  }
+}
 
 absl::StatusOr<ParamTable> ParamTable::Make(std::vector<ParamSpec> specs) {
   ParamTable table;
@@ -102,11 +129,14 @@ Partition MakePartition(const ParamTable& table, int num_servers) {
   out.num_servers = num_servers;
   // Slices below what a shard sums at a time would only cost messages. A limit of whole cache lines
   // keeps every slice but a parameter's last one aligned; codecs want whole quanta.
-  const int64_t limit = std::clamp(table.total_size() / (8 * num_servers), kQuantum, kMaxSlice);
+  const int64_t share = table.total_size() / (8 * num_servers);
+  const int64_t limit = std::clamp(share, kQuantum, kMaxSlice);
+  const int64_t bundle_limit = std::clamp(share, kLeastBundle, kQuantum);
   for (size_t param = 0; param < table.specs().size(); ++param) {
     out.of_param.emplace_back();
     const ParamSpec& spec = table.specs()[param];
     const int64_t unit = spec.codec == nullptr ? kAlignment : kQuantum;
+    if (Join(table, static_cast<ParamId>(param), bundle_limit, out)) continue;
     CutParam(static_cast<ParamId>(param), spec.size(), limit / unit * unit, out);
   }
   std::vector<int64_t> sizes;

@@ -4,6 +4,8 @@
 // `_bytes`.
 #pragma once
 
+#include <absl/functional/function_ref.h>
+
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -69,12 +71,22 @@ class ParamTable {
   int64_t total_size_ = 0;
 };
 
-// Elements [begin, begin + size) of one parameter. Never spans parameters.
+// What is pushed, summed and answered as one. Elements [begin, begin + size) of one parameter; or a
+// bundle: `params` whole small parameters in a row, with the padding between them, from the first
+// one's first element on. Either way one range of the arena.
 struct ParamSlice {
-  ParamId param = 0;
+  ParamId param = 0;  // the first
   int64_t begin = 0;
-  int64_t size = 0;
+  int64_t size = 0;  // elements of the arena
+  int32_t params = 1;
+
+  int64_t offset(const ParamTable& table) const { return table.offset(param) + begin; }
 };
+
+// Calls `visit` with each parameter's own part of the slice (params = 1), and where in the slice
+// that begins.
+void ForEachPart(const ParamTable& table, const ParamSlice& slice,
+                 absl::FunctionRef<void(const ParamSlice& part, int64_t at)> visit);
 
 // Which slice lives where. The same on every role, because it is a function of (table, servers)
 // alone.
@@ -82,15 +94,16 @@ struct Partition {
   // In ParamSpec order, then by begin; the index is the slice's id on the wire.
   std::vector<ParamSlice> slices;
   std::vector<int> server;                     // by slice: the server that owns it
-  std::vector<std::vector<int32_t>> of_param;  // by ParamId: its slice ids
+  std::vector<std::vector<int32_t>> of_param;  // by ParamId: its slice ids; a bundle's: one
   int num_servers = 0;
 };
 
 // Cuts every parameter into slices of at most min(4 MiB, total / (8 * servers)) bytes (at least 64
 // KiB, below which a message costs more than its bytes), those with a codec at multiples of
-// kQuantum, so that what it decodes to does not depend on the number of servers; and gives them to
-// servers so that bytes are balanced: largest first, to the least loaded server.
-// PRECONDITION: num_servers >= 1.
+// kQuantum, so that what it decodes to does not depend on the number of servers; neighbours without
+// codec that fit into min(64 KiB, total / (8 * servers)) (at least 4 KiB) become one bundle; and
+// gives the slices to servers so that bytes are balanced: largest first, to the least loaded
+// server. PRECONDITION: num_servers >= 1.
 Partition MakePartition(const ParamTable& table, int num_servers);
 
 // Bytes of a slice's gradient as it is pushed.

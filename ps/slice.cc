@@ -27,29 +27,35 @@ Slice::Slice(const SliceContext& context, int32_t id)
     : context_(context),
       id_(id),
       slice_(context.partition->slices[static_cast<size_t>(id)]),
+      runs_(MakeRuns()),
       big_(slice_.size > kQuantum) {
   CHECK_GE(context.options->num_replicas, 1);
   state_.clocks.assign(static_cast<size_t>(context.options->num_replicas), 0);
   for (Buffer& weights : weights_) {
     const auto& allocate = context.options->allocate;
     weights = allocate ? rpc::FloatsIn(allocate(View(weights).size_bytes())) : MakeBuffer();
+    std::fill_n(weights.get(), slice_.size, 0.0f);
   }
   sum_ = MakeBuffer();
-  if (spec().kind == ParamSpec::Kind::kWeight) {
-    for (size_t i = 0; i < context.optimizer->slot_names().size(); ++i) {
-      slots_.push_back(MakeBuffer());
-    }
+  const bool weights = std::any_of(runs_.begin(), runs_.end(), [](const Run& run) {
+    return run.spec->kind == ParamSpec::Kind::kWeight;
+  });
+  for (size_t i = 0; weights && i < context.optimizer->slot_names().size(); ++i) {
+    slots_.push_back(MakeBuffer());
+    std::fill_n(slots_.back().get(), slice_.size,
+                context.optimizer->slot_init(static_cast<int>(i)));
   }
 }
 
 void Slice::Initialize() {
   state_.version = oldest_version_ = 0;
   std::fill(state_.clocks.begin(), state_.clocks.end(), 0);
-  InitialValues(spec(), context_.options->seed, slice_.begin, View(weights_[front_]));
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    const std::span<float> slot = View(slots_[i]);
-    std::fill(slot.begin(), slot.end(), context_.optimizer->slot_init(static_cast<int>(i)));
-  }
+  ForEachPart(*context_.table, slice_, [&](const ParamSlice& part, int64_t at) {
+    InitialValues(
+        context_.table->specs()[static_cast<size_t>(part.param)], context_.options->seed,
+        part.begin,
+        View(weights_[front_]).subspan(static_cast<size_t>(at), static_cast<size_t>(part.size)));
+  });
 }
 
 absl::Status Slice::Restore(const Checkpoint& checkpoint) {
@@ -159,12 +165,36 @@ void Slice::Detach(const Peer& peer) {
   std::erase_if(readers_, [&](const Reader& reader) { return reader.peer.get() == &peer; });
 }
 
-const ParamSpec& Slice::spec() const {
-  return context_.table->specs()[static_cast<size_t>(slice_.param)];
+// The padding behind a parameter belongs to its run: it stays 0, as its weights, gradients and
+// averages are.
+std::vector<Slice::Run> Slice::MakeRuns() const {
+  std::vector<Run> runs;
+  ForEachPart(*context_.table, slice_, [&](const ParamSlice& part, int64_t at) {
+    const ParamSpec& spec = context_.table->specs()[static_cast<size_t>(part.param)];
+    if (!runs.empty()) runs.back().end = at;
+    if (!runs.empty() && runs.back().spec->kind == spec.kind &&
+        runs.back().spec->decay == spec.decay && runs.back().spec->lr_scale == spec.lr_scale &&
+        runs.back().spec->momentum == spec.momentum) {
+      return;
+    }
+    runs.push_back({at, 0, &spec});
+  });
+  runs.back().end = slice_.size;
+  return runs;
+}
+
+const Codec* Slice::codec() const {
+  return context_.table->specs()[static_cast<size_t>(slice_.param)].codec.get();
 }
 
 std::string Slice::Name() const {
-  return fmt::format("'{}'[{}:{}]", spec().name, slice_.begin, slice_.begin + slice_.size);
+  const auto& specs = context_.table->specs();
+  const std::string& name = specs[static_cast<size_t>(slice_.param)].name;
+  if (slice_.params == 1) {
+    return fmt::format("'{}'[{}:{}]", name, slice_.begin, slice_.begin + slice_.size);
+  }
+  return fmt::format("'{}' to '{}'", name,
+                     specs[static_cast<size_t>(slice_.param + slice_.params - 1)].name);
 }
 
 Slice::Buffer Slice::MakeBuffer() const {
@@ -176,9 +206,9 @@ std::span<float> Slice::View(const Buffer& buffer) const {
 }
 
 absl::Status Slice::CheckEncoding(rpc::Payload& gradient) const {
-  if (spec().codec == nullptr) return absl::OkStatus();
+  if (codec() == nullptr) return absl::OkStatus();
   if (gradient.slices().size() != 1) gradient = Copied(gradient);
-  return spec().codec->Check(gradient.slices().front().bytes, slice_.size);
+  return codec()->Check(gradient.slices().front().bytes, slice_.size);
 }
 
 bool Slice::Add(const rpc::Payload& gradient, Verdict verdict, const StepInfo& info) {
@@ -192,7 +222,7 @@ bool Slice::Add(const rpc::Payload& gradient, Verdict verdict, const StepInfo& i
     if (big_) context_.yield();
     return true;
   };
-  const Codec* const codec = spec().codec.get();
+  const Codec* const codec = this->codec();
   if (codec == nullptr) return ForEachRun(gradient, kQuantum, add);
   const std::span<const std::byte> encoded = gradient.slices().front().bytes;
   alignas(64) float decoded[kQuantum];  // stays in the cache
@@ -231,26 +261,39 @@ StepInfo Slice::MakeStepInfo(Verdict verdict, int64_t staleness, int64_t global_
   if (verdict != Verdict::kApply) return info;
   info.step = global_step;
   info.applies = state_.version + 1;
-  info.learning_rate = (*context_.schedule)(global_step)*spec().lr_scale;
+  info.learning_rate = (*context_.schedule)(global_step);
   info.scale = context_.policy->Scale(staleness, context_.options->num_replicas);
   info.clip_value = context_.options->clip_value;
-  info.weight_decay = spec().decay ? context_.options->weight_decay : 0;
+  info.weight_decay = context_.options->weight_decay;
   return info;
+}
+
+void Slice::Update(const StepInfo& info, int n, int64_t begin, std::span<const float> sum) {
+  const int64_t end = begin + static_cast<int64_t>(sum.size());
+  for (const Run& run : runs_) {
+    const int64_t from = std::max(begin, run.begin), to = std::min(end, run.end);
+    if (from >= to) continue;
+    UpdateRun(*run.spec, info, n, from,
+              sum.subspan(static_cast<size_t>(from - begin), static_cast<size_t>(to - from)));
+  }
 }
 
 // Statistics: n of V replicas' values move the average n/V of the way that all V would.
 //   w_next = w + (1 - momentum) * n * scale * (sum / n - w),   scale = 1 / V
-void Slice::Update(const StepInfo& info, int n, int64_t begin, std::span<const float> sum) {
+void Slice::UpdateRun(const ParamSpec& spec, StepInfo info, int n, int64_t begin,
+                      std::span<const float> sum) {
   const auto at = static_cast<size_t>(begin);
   const std::span<const float> w = View(weights_[front_]).subspan(at, sum.size());
   const std::span<float> next = View(weights_[1 - front_]).subspan(at, sum.size());
-  if (spec().kind == ParamSpec::Kind::kStatistic) {
+  if (spec.kind == ParamSpec::Kind::kStatistic) {
     const bool all = n == context_.options->num_replicas;
     const float share = all ? 1.0f : static_cast<float>(n) * info.scale;
     EmaUpdate(sum.data(), w.data(), next.data(), static_cast<int64_t>(sum.size()),
-              1.0f / static_cast<float>(n), (1 - spec().momentum) * share);
+              1.0f / static_cast<float>(n), (1 - spec.momentum) * share);
     return;
   }
+  info.learning_rate *= spec.lr_scale;
+  if (!spec.decay) info.weight_decay = 0;
   std::vector<std::span<float>> slots;
   for (const Buffer& slot : slots_) slots.push_back(View(slot).subspan(at, sum.size()));
   context_.optimizer->Apply(info, sum, w, next, slots);
@@ -339,7 +382,7 @@ void Slice::RefuseEncoding(const Peer& peer, const rpc::Header& header, const ab
 }
 
 void Slice::RefuseNonFinite(const Peer& peer, const rpc::Header& header, Verdict verdict) {
-  const Codec* const codec = spec().codec.get();
+  const Codec* const codec = this->codec();
   const absl::Status status = BadGradient(
       header, fmt::format("holds a value that is not finite{}, or makes the sum overflow; lower "
                           "the learning rate, or look at that replica's data",

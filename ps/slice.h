@@ -83,7 +83,16 @@ class Slice {
     bool in_place = false;      // invariant 1 holds for it
   };
 
-  const ParamSpec& spec() const;
+  // Elements [begin, end) of the slice that are updated alike: one parameter's, or several
+  // neighbours' whose specs differ in nothing that an update asks for.
+  struct Run {
+    int64_t begin = 0, end = 0;
+    const ParamSpec* spec = nullptr;
+  };
+
+  std::vector<Run> MakeRuns() const;
+  // How the gradient travels; null: float32.
+  const Codec* codec() const;
   std::string Name() const;
   Buffer MakeBuffer() const;
   std::span<float> View(const Buffer& buffer) const;
@@ -102,7 +111,11 @@ class Slice {
   // The optimizer's step for the elements from `begin` on, whose gradients' sum over n replicas is
   // `sum`.
   void Update(const StepInfo& info, int n, int64_t begin, std::span<const float> sum);
-  // What an update needs to know; nothing where the verdict is none.
+  // The same within one run.
+  void UpdateRun(const ParamSpec& spec, StepInfo info, int n, int64_t begin,
+                 std::span<const float> sum);
+  // What an update needs to know, but for what is each parameter's own; nothing where the verdict
+  // is none.
   StepInfo MakeStepInfo(Verdict verdict, int64_t staleness, int64_t global_step) const;
   void Hold(const std::shared_ptr<Peer>& peer, rpc::Message message);
   // Folds the held gradients whose turn has come.
@@ -131,6 +144,7 @@ class Slice {
   const SliceContext& context_;
   const int32_t id_;
   const ParamSlice slice_;
+  const std::vector<Run> runs_;
   const bool big_;  // more than one quantum: yields
 
   SliceState state_;

@@ -47,7 +47,7 @@ rpc::Message Answer(Input& input, const Partition& partition) {
 
 void Run(Input& input) {
   const ParamTable table = *ParamTable::Make(
-      {{.name = "a", .shape = {11}}, {.name = "b", .shape = {7}}, {.name = "c", .shape = {3}}});
+      {{.name = "a", .shape = {1100}}, {.name = "b", .shape = {7}}, {.name = "c", .shape = {3}}});
   const Partition partition = MakePartition(table, 1);
   const std::unique_ptr<Log> log = Log::Discard();
   const std::unique_ptr<rpc::Transport> transport = rpc::MakeInprocTransport();
@@ -62,7 +62,7 @@ void Run(Input& input) {
                            return std::make_unique<Deaf>();
                          });
   std::vector<float> arena(static_cast<size_t>(table.arena_size()), kUntouched);
-  const std::vector<float> gradient(11, 1.0f);
+  const std::vector<float> gradient(1100, 1.0f);
   ClientOptions options;
   options.wait_timeout_ms = 1;
   auto client =
@@ -81,12 +81,15 @@ void Run(Input& input) {
   // A breach of the protocol is an error, what is still to come is late, or all of it has come.
   client->Wait(1).IgnoreError();
   client.reset();
-  // Padding is nobody's.
-  for (ParamId param = 0; param < 3; ++param) {
-    const int64_t end = table.offset(param) + table.specs()[static_cast<size_t>(param)].size();
-    const int64_t next = param < 2 ? table.offset(param + 1) : table.arena_size();
-    for (int64_t i = end; i < next; ++i) CHECK_EQ(arena[static_cast<size_t>(i)], kUntouched);
+  // What belongs to no slice is not written.
+  int64_t next = 0;
+  for (const ParamSlice& slice : partition.slices) {
+    for (; next < slice.offset(table); ++next) {
+      CHECK_EQ(arena[static_cast<size_t>(next)], kUntouched);
+    }
+    next += slice.size;
   }
+  for (; next < table.arena_size(); ++next) CHECK_EQ(arena[static_cast<size_t>(next)], kUntouched);
 }
 
 }  // namespace

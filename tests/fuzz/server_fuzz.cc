@@ -39,7 +39,7 @@ struct Gradient {
 // multiples of 1/2 and small, so every sum is exact.
 class SliceModel {
  public:
-  SliceModel(bool bsp, size_t size) : bsp_(bsp), versions_(1, std::vector<float>(size, kInitial)) {}
+  SliceModel(bool bsp, std::vector<float> first) : bsp_(bsp), versions_(1, std::move(first)) {}
 
   int64_t pushes = 0, repeated = 0, refused = 0;
 
@@ -153,7 +153,11 @@ class Case {
         bsp_(input.Below(2) == 0),
         policy_(*MakeConsistencyPolicy(bsp_ ? "BSP" : "ASYNC", 0)) {
     for (const ParamSlice& slice : partition_.slices) {
-      models_.emplace_back(bsp_, static_cast<size_t>(slice.size));
+      std::vector<float> first(static_cast<size_t>(slice.size), 0.0f);
+      ForEachPart(table_, slice, [&](const ParamSlice& part, int64_t at) {
+        std::fill_n(first.begin() + at, part.size, kInitial);
+      });
+      models_.emplace_back(bsp_, std::move(first));
     }
     ServerOptions options;
     options.num_replicas = kReplicas;
@@ -329,10 +333,10 @@ class Case {
   const bool bsp_;
   const std::unique_ptr<Log> log_ = Log::Discard();
   const ParamTable table_ =
-      *ParamTable::Make({{.name = "a", .shape = {11}, .init = {Init::Kind::kConstant, kInitial}},
+      *ParamTable::Make({{.name = "a", .shape = {1100}, .init = {Init::Kind::kConstant, kInitial}},
                          {.name = "b", .shape = {7}, .init = {Init::Kind::kConstant, kInitial}},
                          {.name = "c", .shape = {3}, .init = {Init::Kind::kConstant, kInitial}}});
-  const Partition partition_ = MakePartition(table_, 2);
+  const Partition partition_ = MakePartition(table_, 2);  // "a" alone; "b" and "c" as a bundle
   const std::unique_ptr<const ConsistencyPolicy> policy_;
   const std::unique_ptr<const Optimizer> optimizer_ = *MakeOptimizer("sgd", {});
   std::vector<SliceModel> models_;  // by slice

@@ -27,9 +27,13 @@ float Value(ParamId param, int slot, int64_t i) {
   return static_cast<float>(param * 1'000'000 + slot * 100'000 + i);
 }
 
-std::vector<float> Values(const ParamSlice& slice, int slot) {
-  std::vector<float> out;
-  for (int64_t i = 0; i < slice.size; ++i) out.push_back(Value(slice.param, slot, slice.begin + i));
+std::vector<float> Values(const ParamTable& table, const ParamSlice& slice, int slot) {
+  std::vector<float> out(static_cast<size_t>(slice.size), 0.0f);
+  ForEachPart(table, slice, [&](const ParamSlice& part, int64_t at) {
+    for (int64_t i = 0; i < part.size; ++i) {
+      out[static_cast<size_t>(at + i)] = Value(part.param, slot, part.begin + i);
+    }
+  });
   return out;
 }
 
@@ -61,8 +65,8 @@ class CheckpointTest : public testing::Test {
         const ParamSlice& slice = partition.slices[id];
         saved.push_back({static_cast<int32_t>(id),
                          clock + static_cast<int64_t>(id),
-                         Values(slice, 0),
-                         {Values(slice, 1), Values(slice, 2)}});
+                         Values(table_, slice, 0),
+                         {Values(table_, slice, 1), Values(table_, slice, 2)}});
       }
       files.push_back(CheckpointPartPath(directory_, server));
       const absl::Status status =
@@ -111,7 +115,7 @@ TEST_F(CheckpointTest, AnyNumberOfPartsBecomesAnyNumberOfSlices) {
           const absl::Status status =
               checkpoint->Read(slice, slot == 0 ? "" : kSlots[static_cast<size_t>(slot - 1)], out);
           ASSERT_TRUE(status.ok()) << status;
-          ASSERT_EQ(out, Values(slice, slot)) << from << " to " << to;
+          ASSERT_EQ(out, Values(table_, slice, slot)) << from << " to " << to;
         }
       }
     }
@@ -333,7 +337,7 @@ TEST_F(CheckpointTest, PartsOfTwoCheckpointsDoNotMix) {
 TEST_F(CheckpointTest, ADiskThatFillsUpLeavesTheOldPart) {
   const std::string path = Save(1, 12)[0];
   const Partition partition = MakePartition(table_, 1);
-  std::vector<SavedSlice> saved = {{0, 1, Values(partition.slices[0], 0), {}}};
+  std::vector<SavedSlice> saved = {{0, 1, Values(table_, partition.slices[0], 0), {}}};
   // A limit on the file's size fails writes as a full disk does.
   struct rlimit before;
   getrlimit(RLIMIT_FSIZE, &before);

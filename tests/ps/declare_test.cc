@@ -46,7 +46,7 @@ class DeclareTest : public testing::Test {
   }
 
   const ParamTable table_ =
-      *ParamTable::Make({{.name = "w", .shape = {5}}, {.name = "b", .shape = {3}}});
+      *ParamTable::Make({{.name = "w", .shape = {2000}}, {.name = "b", .shape = {3}}});
   const Partition partition_ = MakePartition(table_, 2);
   const std::unique_ptr<Log> log_ = Log::Discard();
   const std::unique_ptr<rpc::Transport> transport_ = rpc::MakeInprocTransport();
@@ -83,7 +83,7 @@ TEST_F(DeclareTest, AModelThatDoesNotFitIsRefusedAndAnotherMayCome) {
 // repeat the step before.
 TEST_F(DeclareTest, RepeatedStepsCountOnce) {
   std::vector<float> weights(static_cast<size_t>(table_.arena_size()));
-  const std::vector<float> w = {1, 2, 3, 4, 5}, b = {6, 7, 8};
+  const std::vector<float> w(2000, 5.0f), b = {6, 7, 8};
   // A program that begins with step `clock` - `repeat` and stops after pushing `b` of step `last`,
   // `w` being still to come; returns its clock.
   const auto run = [&](int64_t repeat, int64_t last) -> int64_t {

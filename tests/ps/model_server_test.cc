@@ -211,9 +211,12 @@ class ModelServerTest : public testing::TestWithParam<Setting> {
                                                             .shards = s.shards});
     servers_->Initialize();
     for (const ParamSlice& slice : servers_->partition().slices) {
-      const float first = table_.specs()[static_cast<size_t>(slice.param)].init.value;
-      model_.emplace_back(s.mode, s.staleness, s.replicas,
-                          std::vector<float>(static_cast<size_t>(slice.size), first));
+      std::vector<float> first(static_cast<size_t>(slice.size), 0.0f);
+      ForEachPart(table_, slice, [&](const ParamSlice& part, int64_t at) {
+        std::fill_n(first.begin() + at, part.size,
+                    table_.specs()[static_cast<size_t>(part.param)].init.value);
+      });
+      model_.emplace_back(s.mode, s.staleness, s.replicas, std::move(first));
     }
     // Two workers, each with a stream to every server; any replica may come through either.
     for (int worker = 0; worker < 2; ++worker) {

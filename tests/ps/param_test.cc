@@ -49,29 +49,38 @@ TEST(ParamTableTest, RefusesWhatCannotBe) {
             "parameter 'a' has more than 2^48 elements");
 }
 
-// Every element in exactly one slice, slices within their parameter and in order, none too large.
+// Every element in exactly one slice, slices in the arena's order, none too large.
 void ExpectSound(const ParamTable& table, const Partition& partition, int servers) {
   const int64_t limit =
       std::clamp<int64_t>(table.total_size() * 4 / (8 * servers), 64 << 10, 4 << 20);
   ASSERT_EQ(partition.num_servers, servers);
   ASSERT_EQ(partition.server.size(), partition.slices.size());
   ASSERT_EQ(partition.of_param.size(), table.specs().size());
-  size_t next = 0;
-  for (size_t param = 0; param < table.specs().size(); ++param) {
-    int64_t covered = 0;
-    for (const int32_t id : partition.of_param[param]) {
-      ASSERT_EQ(static_cast<size_t>(id), next++);
-      const ParamSlice& slice = partition.slices[static_cast<size_t>(id)];
-      ASSERT_EQ(slice.param, static_cast<ParamId>(param));
-      ASSERT_EQ(slice.begin, covered);
-      ASSERT_EQ(slice.begin % 16, 0);
-      ASSERT_GE(slice.size, 1);
-      ASSERT_LE(slice.size * 4, limit);
-      covered += slice.size;
-    }
-    ASSERT_EQ(covered, table.specs()[param].size());
+  std::vector<int64_t> covered(table.specs().size(), 0);  // elements
+  std::vector<std::vector<int32_t>> of_param(table.specs().size());
+  for (size_t id = 0; id < partition.slices.size(); ++id) {
+    const ParamSlice& slice = partition.slices[id];
+    ASSERT_EQ(slice.begin % 16, 0);
+    ASSERT_GE(slice.size, 1);
+    ASSERT_LE(slice.size * 4, limit);
+    int32_t parts = 0;
+    int64_t end = 0;
+    ForEachPart(table, slice, [&](const ParamSlice& part, int64_t at) {
+      ASSERT_EQ(part.params, 1);
+      ASSERT_EQ(part.param, slice.param + parts++);
+      ASSERT_EQ(part.begin, covered[static_cast<size_t>(part.param)]);
+      ASSERT_EQ(part.offset(table), slice.offset(table) + at);
+      covered[static_cast<size_t>(part.param)] += part.size;
+      of_param[static_cast<size_t>(part.param)].push_back(static_cast<int32_t>(id));
+      end = at + part.size;
+    });
+    ASSERT_EQ(parts, slice.params);
+    ASSERT_EQ(end, slice.size);
   }
-  ASSERT_EQ(next, partition.slices.size());
+  for (size_t param = 0; param < table.specs().size(); ++param) {
+    ASSERT_EQ(covered[param], table.specs()[param].size());
+  }
+  ASSERT_EQ(partition.of_param, of_param);
   for (const int server : partition.server) {
     ASSERT_GE(server, 0);
     ASSERT_LT(server, servers);
@@ -115,6 +124,39 @@ TEST(PartitionTest, IsAFunctionOfItsArguments) {
   const Partition a = MakePartition(table, 3), b = MakePartition(table, 3);
   EXPECT_EQ(a.server, b.server);
   EXPECT_EQ(a.of_param, b.of_param);
+}
+
+TEST(PartitionTest, SmallNeighboursBecomeOneBundle) {
+  // In elements: 64 KiB are 16,384.
+  const ParamTable table = Table({10, 16'000, 100, 300, 1'000'000, 7, 7, 16'384, 5});
+  const Partition partition = MakePartition(table, 1);
+  std::vector<std::vector<int32_t>> bundles;  // first parameter, parameters, size
+  for (const ParamSlice& slice : partition.slices) {
+    if (slice.params > 1) {
+      bundles.push_back({slice.param, slice.params, static_cast<int32_t>(slice.size)});
+    }
+  }
+  EXPECT_EQ(bundles, (std::vector<std::vector<int32_t>>{
+                         {0, 3, 16 + 16'000 + 100},  // a fourth would be too much
+                         {5, 2, 16 + 7},
+                     }));
+}
+
+TEST(PartitionTest, BundlesAreSmallerWhereServersShareALittleModel) {
+  const ParamTable table = Table(std::vector<int64_t>(400, 256));
+  EXPECT_EQ(MakePartition(table, 1).slices.size(), 8u);
+  EXPECT_EQ(MakePartition(table, 4).slices.size(), 34u);
+  EXPECT_EQ(MakePartition(table, 400).slices.size(), 100u) << "not below 4 KiB";
+}
+
+TEST(PartitionTest, AParameterWithACodecTravelsAlone) {
+  const ParamTable table =
+      *ParamTable::Make({{.name = "a", .shape = {5}},
+                         {.name = "b", .shape = {5}, .codec = *MakeCodec("fp16")},
+                         {.name = "c", .shape = {5}}});
+  const Partition partition = MakePartition(table, 1);
+  EXPECT_EQ(partition.slices.size(), 3u);
+  ExpectSound(table, partition, 1);
 }
 
 TEST(PartitionTest, TheConvModelSpreadsEvenly) {

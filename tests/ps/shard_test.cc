@@ -128,7 +128,10 @@ TEST_F(ShardTest, WhoBringsASmallSliceDoesItWhileTheThreadIsIdle) {
     (size == 10 ? small_here : big_here) = std::this_thread::get_id() == self;
   };
   int64_t step = 0;
-  for (; !small_here; ++step) Push(small_, step);  // the thread may not have gone to sleep yet
+  for (; !small_here; ++step) {  // the thread may not have gone to sleep yet
+    Push(small_, step);
+    (void)stream_->Await(2 * static_cast<size_t>(step) + 2);
+  }
   Push(0, 0);
   (void)stream_->Await(2 * static_cast<size_t>(step) + 2);
   EXPECT_FALSE(big_here) << "that would keep the bringer too long";

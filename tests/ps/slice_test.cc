@@ -25,7 +25,11 @@ class SliceTest : public testing::Test {
  protected:
   void Make(const std::string& mode, int replicas, int64_t staleness = 0, int64_t budget = 1 << 20,
             ParamSpec spec = {.name = "w", .shape = {2}, .init = {Init::Kind::kConstant, 1}}) {
-    table_ = *ParamTable::Make({std::move(spec)});
+    Make(mode, replicas, staleness, budget, std::vector<ParamSpec>{std::move(spec)});
+  }
+  void Make(const std::string& mode, int replicas, int64_t staleness, int64_t budget,
+            std::vector<ParamSpec> specs) {
+    table_ = *ParamTable::Make(std::move(specs));
     partition_ = MakePartition(table_, 1);
     policy_ = *MakeConsistencyPolicy(mode, staleness, scale_by_staleness_);
     options_.num_replicas = replicas;
@@ -521,6 +525,75 @@ TEST_F(SliceTest, ACutIntoAFolderThatCannotBeMadeIsAnErrorAndTrainingGoesOn) {
   cuts_.reset();
   ASSERT_EQ(cuts_done_.size(), 1u);
   EXPECT_THAT(std::string(cuts_done_[0].status.message()), HasSubstr("/proc/nowhere/checkpoint"));
+}
+
+TEST_F(SliceTest, EachParameterOfABundleIsUpdatedByItsOwnRules) {
+  using Kind = ParamSpec::Kind;
+  const Init one = {Init::Kind::kConstant, 1};
+  options_.weight_decay = 0.5f;
+  Make("BSP", 1, 0, 1 << 20,
+       std::vector<ParamSpec>{
+           {.name = "w", .shape = {3}, .init = one},
+           {.name = "v", .shape = {1}, .init = one},
+           {.name = "bias", .shape = {1}, .init = one, .decay = false},
+           {.name = "mean", .shape = {1}, .kind = Kind::kStatistic, .momentum = 0.75f},
+           {.name = "slow", .shape = {1}, .init = one, .decay = false, .lr_scale = 0.5f}});
+  ASSERT_EQ(partition_.slices.size(), 1u);
+  std::vector<float> gradient(65, 0.0f);
+  gradient[0] = gradient[1] = gradient[2] = gradient[16] = gradient[32] = gradient[64] = 0.25f;
+  gradient[48] = 4;
+  Push(0, 0, gradient);
+  std::vector<float> expected(65, 0.0f);
+  expected[0] = expected[1] = expected[2] = expected[16] = 0.25f;  // 1 - (0.25 + 0.5 * 1)
+  expected[32] = 0.75f;
+  expected[48] = 1;  // 0 + (1 - 0.75) * 4
+  expected[64] = 0.875f;
+  const std::vector<rpc::Message> heard = streams_[0]->Take();
+  ASSERT_EQ(heard.size(), 2u);
+  EXPECT_EQ(FloatsOf(heard[1]), expected);
+  gradient[64] = kNan;
+  Push(0, 1, gradient);
+  EXPECT_THAT(Heard(0), ElementsAre(HasSubstr("'w' to 'slow'")));
+}
+
+TEST_F(SliceTest, ABundleComesBackFromACheckpointOfAnotherPartition) {
+  const harness::TemporaryFolder folder;
+  const Init uniform = {Init::Kind::kUniform, 1};
+  const std::vector<ParamSpec> specs = {
+      {.name = "w", .shape = {3}, .init = uniform},
+      {.name = "mean", .shape = {2}, .kind = ParamSpec::Kind::kStatistic, .init = uniform},
+      {.name = "big", .shape = {20'000}, .init = uniform},
+      {.name = "v", .shape = {5}, .init = uniform}};
+  optimizer_ = *MakeOptimizer("momentum", {});
+  Make("BSP", 1, 0, 1 << 20, specs);
+  const auto push = [&](int64_t step) {
+    std::vector<float> gradient(18, 0.5f);
+    for (size_t i = 3; i < 16; ++i) gradient[i] = 0;
+    Push(0, step, gradient);
+    return FloatsOf(streams_[0]->Take().back());
+  };
+  push(0);
+  SavedSlice bundle = {.slice = 0, .version = 1};
+  bundle.weights = push(1);
+  // The weights and slots of step 1 as parts of their own, then one step on from there.
+  const std::string path = folder.path() + "/part";
+  std::vector<float> momentum(18, 0.0f);
+  for (size_t i = 0; i < 3; ++i) momentum[i] = 0.5f + 0.9f * 0.5f;
+  bundle.slots = {momentum};
+  bundle.version = 2;
+  std::vector<SavedSlice> saved = {bundle};
+  for (size_t id = 1; id < partition_.slices.size(); ++id) {
+    const std::vector<float> zeros(static_cast<size_t>(partition_.slices[id].size), 0.0f);
+    saved.push_back({static_cast<int32_t>(id), 2, zeros, {zeros}});
+  }
+  ASSERT_TRUE(
+      WriteCheckpointPart(path, table_, partition_, optimizer_->slot_names(), 2, saved).ok());
+  const auto checkpoint = Checkpoint::Open({path}, table_);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const std::vector<float> expected = push(2);
+  Make("BSP", 1, 0, 1 << 20, specs);
+  ASSERT_TRUE(slice_->Restore(*checkpoint).ok());
+  EXPECT_EQ(push(2), expected);
 }
 
 }  // namespace

@@ -34,7 +34,12 @@ class RandomSchedule {
     std::vector<ParamSpec> specs;
     for (int i = 0; i < kSlices; ++i) specs.push_back({"w" + std::to_string(i), {replicas}});
     table_ = *ParamTable::Make(std::move(specs));
-    partition_ = MakePartition(table_, 1);
+    partition_.num_servers = 1;
+    for (int i = 0; i < kSlices; ++i) {  // each parameter alone, small as it is
+      partition_.slices.push_back({i, 0, replicas});
+      partition_.server.push_back(0);
+      partition_.of_param.push_back({i});
+    }
     options_.num_replicas = replicas;
     cuts_ = std::make_unique<CutWriter>(table_, partition_, optimizer_->slot_names(), 0, events_);
     context_ = {&table_,  &partition_, policy_.get(), optimizer_.get(), &schedule_,  &options_,
