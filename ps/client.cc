@@ -25,6 +25,8 @@ using Clock = std::chrono::steady_clock;
 // Pushes wait for company until so much is queued for a server: below it a write costs more than
 // its bytes.
 constexpr int64_t kPushBytes = 64 << 10;
+// The slices of one parameter until so much is there: what follows comes at once.
+constexpr int64_t kSlicesBytes = 256 << 10;
 
 // A push that waits for credit. Earlier steps first, then what the next forward uses first.
 struct Queued {
@@ -105,7 +107,7 @@ class ClientState {
       const ParamSlice& slice = partition_.slices[static_cast<size_t>(id)];
       if (slice.params > 1) {
         auto whole = bundles_.Add(replica, step, id, param, grad, priority, want_params);
-        if (!whole) return;
+        if (!whole) break;
         PushSlice(replica, step, id, std::move(whole->payload), whole->priority,
                   whole->want_params);
       } else {
@@ -115,6 +117,9 @@ class ClientState {
                                                static_cast<size_t>(slice.size))),
                   priority, want_params);
       }
+    }
+    for (size_t server = 0; server < streams_.size(); ++server) {
+      Pump(static_cast<int>(server), kPushBytes);
     }
   }
 
@@ -126,7 +131,7 @@ class ClientState {
         MutexLock lock(mu_);
         links_[server].flush = true;
       }
-      Pump(static_cast<int>(server));
+      Pump(static_cast<int>(server), 0);
     }
   }
 
@@ -268,7 +273,7 @@ class ClientState {
       ++unfinished_pushes_[step];
       if (want_params) Expect(step + 1, id);
     }
-    Pump(partition_.server[static_cast<size_t>(id)]);
+    Pump(partition_.server[static_cast<size_t>(id)], kSlicesBytes);
   }
 
   Link& LinkOf(int32_t slice) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
@@ -334,15 +339,15 @@ class ClientState {
     changed_.NotifyAll();
   }
 
-  // Sends what the credit allows, once enough for a write is queued or Flush was called. One thread
+  // Sends what the credit allows, once `least_bytes` are queued or Flush was called. One thread
   // at a time sends to a server, so the order of the queue is the order on the wire; no lock is
   // held inside Queue.
-  void Pump(int server) {
+  void Pump(int server, int64_t least_bytes) {
     Link* link = nullptr;
     {
       MutexLock lock(mu_);
       link = &links_[static_cast<size_t>(server)];
-      if (link->pumping || !(link->flush || link->queued_bytes >= kPushBytes)) return;
+      if (link->pumping || !(link->flush || link->queued_bytes >= least_bytes)) return;
       link->pumping = true;
     }
     const std::shared_ptr<rpc::Stream>& stream = streams_[static_cast<size_t>(server)];
@@ -416,7 +421,7 @@ class ClientState {
         if (Complete(header.step + 1)) changed_.NotifyAll();
       }
     }
-    Pump(server);
+    Pump(server, kPushBytes);
   }
 
   void OnParams(const rpc::Message& message) {
