@@ -51,6 +51,11 @@ void NoteEnd(const RoleEnd& end, JobState* state) {
   }
 }
 
+bool HasTrace(const master::JobDirectory& dir) {
+  std::error_code error;
+  return std::filesystem::exists(dir.trace_json(), error);
+}
+
 absl::Status WriteReport(const LocalJob& job, const master::JobDirectory& dir,
                          const JobState& state) {
   ASSIGN_OR_RETURN(master::RunHistory history, master::ReadHistory(dir.history(), nullptr));
@@ -59,7 +64,8 @@ absl::Status WriteReport(const LocalJob& job, const master::JobDirectory& dir,
                                   .history = std::move(history),
                                   .plan = job.plan,
                                   .settings = job.settings,
-                                  .substitutions = job.substitutions};
+                                  .substitutions = job.substitutions,
+                                  .trace = HasTrace(dir)};
   return WriteFileAtomically(dir.report_html(), master::RenderReport(input));
 }
 
@@ -130,6 +136,7 @@ std::string Summary(const master::JobDirectory& dir, const Follower& follower, i
     if (!result->checkpoint.empty()) line("checkpoint", result->checkpoint);
   }
   line("report", dir.report_html());
+  if (HasTrace(dir)) line("trace", dir.trace_json());
   if (succeeded) {
     line("try next", fmt::format("launch predict --job-dir {} clip.wav", dir.root()));
   } else {

@@ -30,6 +30,7 @@ class TrainingRules {
     ConsistencyRules();
     ScaleRule();
     Optimizer();
+    TraceRules();
     if (training_.has_chief_trains() && !training_.chief_trains() &&
         SizeOf(job_.training_input(), Role::kWorker).count == 0) {
       report_.Add("chiefTrains", "false, and there are no workers: nobody would train",
@@ -68,6 +69,7 @@ class TrainingRules {
         return;
       }
     }
+    total_steps_ = sum;
   }
 
   void StageShape(const std::string& path, const Stage& stage) {
@@ -142,9 +144,21 @@ class TrainingRules {
     }
   }
 
+  void TraceRules() {
+    const int64_t from = training_.trace().from_step();
+    AtLeast("trace.fromStep", from, 0, true);
+    AtLeast("trace.steps", training_.trace().steps(), 1, training_.has_trace());
+    if (total_steps_ > 0 && from >= total_steps_) {
+      report_.Add("trace.fromStep",
+                  fmt::format("{} is no step of the job, whose last is {}", from, total_steps_ - 1),
+                  "write an earlier one, or train for more steps");
+    }
+  }
+
   RuleReporter report_;
   const Job& job_;
   const Training& training_;
+  int64_t total_steps_ = 0;  // 0: not known
 };
 
 }  // namespace

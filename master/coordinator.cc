@@ -18,6 +18,7 @@
 #include "master/run_result.h"
 #include "master/run_start.h"
 #include "master/setup_message.h"
+#include "master/trace_parts.h"
 #include "master/training_progress.h"
 #include "telemetry/check.h"
 
@@ -89,6 +90,7 @@ class CoordinatorImpl : public Coordinator {
   void OnCut(const RoleId& role, const CutDone& done);
   void OnFinished(Member& member);
   void OnFailed(const RoleId& role, const Failed& failed);
+  void OnWarning(const RoleId& role, const Warning& warning);
 
   void SendSetupsOnce();
   void BeginTraining();
@@ -96,6 +98,7 @@ class CoordinatorImpl : public Coordinator {
   void FinishIfDone();
   void End(absl::Status status);
   void AwaitRoles();
+  void JoinTraces();
   void UpdateReplicas();
 
   const CoordinatorOptions options_;
@@ -156,6 +159,7 @@ absl::Status CoordinatorImpl::Listen() {
 }
 
 absl::Status CoordinatorImpl::Run() {
+  if (options_.job.training().has_trace()) RemoveTraceParts(options_.dir.trace_parts());
   UpdateReplicas();
   record_.SetState(RunState::kPreparing, "waiting for the roles");
   if (run_.resume.has_value()) {
@@ -179,6 +183,7 @@ absl::Status CoordinatorImpl::Run() {
   }
   AwaitRoles();
   listener_.reset();
+  JoinTraces();
   UpdateReplicas();
   record_.Flush(true);
   record_.WriteReport();
@@ -196,7 +201,20 @@ void CoordinatorImpl::AwaitRoles() {
     } else if (const auto* said = std::get_if<RoleSaid>(&event);
                said != nullptr && said->message.has_cut_done()) {
       OnCut(said->role, said->message.cut_done());
+    } else if (said != nullptr && said->message.has_warning()) {
+      OnWarning(said->role, said->message.warning());
     }
+  }
+}
+
+void CoordinatorImpl::JoinTraces() {
+  if (!options_.job.training().has_trace()) return;
+  std::vector<std::string> warnings;
+  const absl::Status joined =
+      JoinTraceParts(options_.dir.trace_parts(), options_.dir.trace_json(), &warnings);
+  if (!joined.ok()) warnings.push_back(std::string(joined.message()));
+  for (const std::string& warning : warnings) {
+    record_.Message(MessageLine::Level::kWarning, "the trace is incomplete: " + warning);
   }
 }
 
@@ -239,9 +257,7 @@ void CoordinatorImpl::Handle(const RoleSaid& said) {
     case RoleMessage::kFailed:
       return OnFailed(said.role, said.message.failed());
     case RoleMessage::kWarning:
-      return record_.Message(
-          MessageLine::Level::kWarning,
-          fmt::format("{}: {}", RoleName(said.role), said.message.warning().text()));
+      return OnWarning(said.role, said.message.warning());
     case RoleMessage::KIND_NOT_SET:
       return;
   }
@@ -295,8 +311,8 @@ void CoordinatorImpl::OnRegister(Member& member, const Register& registration) {
   record_.AddReplica(LineOf(member));
   UpdateReplicas();
   if (IsTrainer(member.role)) {
-    links_.Send(member.role,
-                TrainerSetupMessage(options_.job, run_, options_.num_replicas, member.leases));
+    links_.Send(member.role, TrainerSetupMessage(options_.job, run_, options_.num_replicas,
+                                                 member.leases, options_.dir));
   }
   SendSetupsOnce();
 }
@@ -369,6 +385,11 @@ void CoordinatorImpl::OnFinished(Member& member) {
 void CoordinatorImpl::OnFailed(const RoleId& role, const Failed& failed) {
   End(absl::Status(static_cast<absl::StatusCode>(failed.code()),
                    fmt::format("{}: {}", RoleName(role), FlattenLines(failed.text()))));
+}
+
+void CoordinatorImpl::OnWarning(const RoleId& role, const Warning& warning) {
+  record_.Message(MessageLine::Level::kWarning,
+                  fmt::format("{}: {}", RoleName(role), warning.text()));
 }
 
 void CoordinatorImpl::FinishIfDone() {

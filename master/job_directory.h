@@ -1,6 +1,6 @@
 // JobDirectory: the paths of a job's directory, its lock and its checkpoints.
 //
-//   <job-dir>/job.yaml  state.json  lock  report.html
+//   <job-dir>/job.yaml  state.json  lock  report.html  trace.json
 //             logs/  checkpoints/step-N/  summaries/  export/
 //
 // JobDirectory is a value type, thread-compatible; the free functions work on the disk and keep
@@ -28,6 +28,8 @@ class JobDirectory {
   std::string state_json() const { return root_ + "/state.json"; }
   std::string lock() const { return root_ + "/lock"; }
   std::string report_html() const { return root_ + "/report.html"; }
+  std::string trace_json() const { return root_ + "/trace.json"; }
+  std::string trace_parts() const { return root_ + "/trace"; }  // gone once they are joined
   std::string logs() const { return root_ + "/logs"; }
   std::string log(const std::string& role, int index) const;  // logs/worker-2.log
   std::string checkpoints() const { return root_ + "/checkpoints"; }

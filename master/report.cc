@@ -262,6 +262,11 @@ std::string RenderReport(const ReportInput& input) {
   out += LearningRateChart(history);
   out += "</div>";
   out += StepSplit(history);
+  if (input.trace) {
+    out +=
+        "<p>A trace of some steps: <a href=\"trace.json\">trace.json</a>, for chrome://tracing or "
+        "ui.perfetto.dev.</p>";
+  }
   out += RenderConfusion(history);
   out += "<div class=\"two\"><section>";
   out += Plan(input);

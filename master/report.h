@@ -31,6 +31,7 @@ struct ReportInput {
   std::vector<std::pair<std::string, std::string>>
       settings;  // "module" → "speech_commands", "consistency" → "BSP" …
   std::vector<std::pair<std::string, std::string>> substitutions;  // field → what is done instead
+  bool trace = false;  // trace.json lies beside the report
 };
 
 std::string RenderReport(const ReportInput& input);

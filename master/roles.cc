@@ -8,6 +8,7 @@
 #include "kernels/device.h"
 #include "master/agent.h"
 #include "master/push_codecs.h"
+#include "master/trace_parts.h"
 #include "ps/checkpoint.h"
 #include "ps/client.h"
 #include "ps/job_server.h"
@@ -110,12 +111,27 @@ std::shared_ptr<void> ShowMetrics(const RoleOptions& options, MetricSource appen
   return options.metrics == nullptr ? nullptr : options.metrics->Show(std::move(append));
 }
 
+// Leaves the role's part of the job's trace, if there is to be one. Not to have it never fails a
+// job.
+void LeaveTrace(const Trace* trace, const RoleOptions& options, const std::string& folder,
+                Agent& agent) {
+  if (trace == nullptr) return;
+  TellingLog log(*options.log, agent);
+  if (trace->dropped() > 0) {
+    log.Warning("the trace lacks {} events, for which there was no room", trace->dropped());
+  }
+  const absl::Status written = WriteTracePart(*trace, options.self, folder);
+  if (!written.ok()) log.Warning("{}", std::string(written.message()));
+}
+
 // Serves streams once a server is there; refuses before. Owns the server: it must outlive the
 // listener's streams.
 class ServerSlot {
  public:
-  void Set(std::unique_ptr<ps::JobServer> parts) {
+  // `trace`: the server's, or null.
+  void Set(std::unique_ptr<ps::JobServer> parts, std::unique_ptr<Trace> trace) {
     MutexLock lock(mu_);
+    trace_ = std::move(trace);
     parts_ = std::move(parts);
   }
   rpc::Acceptor acceptor() {
@@ -133,6 +149,7 @@ class ServerSlot {
 
  private:
   Mutex mu_;
+  std::unique_ptr<Trace> trace_ ABSL_GUARDED_BY(mu_);  // outlives the server
   std::unique_ptr<ps::JobServer> parts_ ABSL_GUARDED_BY(mu_);
 };
 
@@ -171,6 +188,9 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
   server_options.allocate = [transport = options.transport](size_t size) {
     return transport->Allocate(size);
   };
+  std::unique_ptr<Trace> own_trace =
+      MakeTrace(setup.job().training(), options.self, options.pid, options.host);
+  Trace* const trace = server_options.trace = own_trace.get();
   ASSIGN_OR_RETURN(ps::ParamTable table, ps::FromMessage(setup.params()));
   ASSIGN_OR_RETURN(
       auto parts, ps::JobServer::Make(std::move(table), setup.job().training(), setup.num_servers(),
@@ -185,13 +205,15 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
   for (int64_t clock : setup.cuts()) {
     server.CutAt(clock, fmt::format("{}/step-{}", setup.checkpoint_dir(), clock));
   }
-  slot.Set(std::move(parts));
+  slot.Set(std::move(parts), std::move(own_trace));
   const auto shown = ShowMetrics(
       options, [&server](std::vector<Metric>& out) { ps::ServerMetrics(server.stats(), out); });
   RoleMessage ready;
   ready.mutable_ready();
   agent.Send(ready);
-  return ServeCommands(server, setup, inbox, agent);
+  const absl::Status ended = ServeCommands(server, setup, inbox, agent);
+  LeaveTrace(trace, options, setup.trace_dir(), agent);
+  return ended;
 }
 
 // Everything a trainer needs that is ready before the servers are.
@@ -339,8 +361,12 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
                    ps::Client::Connect(*options.transport, servers, self, parts.table, partition,
                                        ps::ClientOptions(), *options.log));
   ASSIGN_OR_RETURN(const auto policy, ps::PolicyOf(setup.job().training()));
+  const std::unique_ptr<Trace> trace =
+      MakeTrace(setup.job().training(), options.self, options.pid, options.host);
+  worker::TrainerOptions trainer_options = TrainerOptionsOf(setup, policy->exact());
+  trainer_options.trace = trace.get();
   worker::Trainer trainer(*parts.model, parts.table, *client, *parts.loader, parts.validation,
-                          parts.testing, TrainerOptionsOf(setup, policy->exact()), EventsTo(agent));
+                          parts.testing, std::move(trainer_options), EventsTo(agent));
   const auto shown = ShowMetrics(options, [&trainer](std::vector<Metric>& out) {
     worker::TrainerMetrics(trainer.stats(), out);
   });
@@ -356,6 +382,7 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
   }
   // The servers stay until all are done, and so does this role: the master says when.
   const absl::Status ended = control.Join();
+  LeaveTrace(trace.get(), options, setup.trace_dir(), agent);
   return ended;
 }
 

@@ -1,5 +1,8 @@
 #include "master/run_record.h"
 
+#include <filesystem>
+#include <system_error>
+
 #include "telemetry/file.h"
 
 namespace muster::master {
@@ -135,6 +138,8 @@ void RunRecord::WriteReport() {
   ReportInput input = options_.report;
   input.state = state_;
   input.history = *std::move(history);
+  std::error_code error;
+  input.trace = std::filesystem::exists(options_.dir.trace_json(), error);
   Complain(WriteFileAtomically(options_.dir.report_html(), RenderReport(input)));
 }
 

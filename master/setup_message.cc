@@ -8,7 +8,7 @@
 namespace muster::master {
 
 MasterMessage TrainerSetupMessage(const Job& job, const RunStart& run, int replicas,
-                                  const std::vector<int32_t>& leases) {
+                                  const std::vector<int32_t>& leases, const JobDirectory& dir) {
   MasterMessage message;
   TrainerSetup* setup = message.mutable_trainer_setup();
   *setup->mutable_job() = job;
@@ -16,6 +16,7 @@ MasterMessage TrainerSetupMessage(const Job& job, const RunStart& run, int repli
   setup->mutable_leases()->Assign(leases.begin(), leases.end());
   setup->set_start_clock(run.start);
   setup->set_target_clock(run.total);
+  setup->set_trace_dir(dir.trace_parts());
   return message;
 }
 
@@ -34,6 +35,7 @@ MasterMessage ServerSetupMessage(const Job& job, const RunStart& run, int replic
   setup->set_checkpoint_dir(dir.checkpoints());
   const auto cuts = CutClocks(run.start, run.total, job.training().checkpoints().interval());
   setup->mutable_cuts()->Assign(cuts.begin(), cuts.end());
+  setup->set_trace_dir(dir.trace_parts());
   return message;
 }
 

@@ -16,7 +16,7 @@ namespace muster::master {
 
 // For one trainer, which computes `leases`.
 MasterMessage TrainerSetupMessage(const Job& job, const RunStart& run, int replicas,
-                                  const std::vector<int32_t>& leases);
+                                  const std::vector<int32_t>& leases, const JobDirectory& dir);
 
 // The same for all servers: each finds its slices by its index.
 MasterMessage ServerSetupMessage(const Job& job, const RunStart& run, int replicas, int servers,

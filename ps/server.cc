@@ -100,7 +100,7 @@ class ServerImpl final : public Server {
     std::vector<Shard*> posted_;  // what came since the last OnBatchEnd is theirs
   };
 
-  void MakeShards(const SliceContext& context) {
+  void MakeShards(SliceContext context) {
     std::vector<int32_t> own;
     std::vector<int64_t> sizes;
     for (size_t i = 0; i < partition_.slices.size(); ++i) {
@@ -116,6 +116,7 @@ class ServerImpl final : public Server {
       of_shard[static_cast<size_t>(shard[i])].push_back(own[i]);
     for (const std::vector<int32_t>& slices : of_shard) {
       if (slices.empty()) continue;
+      context.trace = TraceThread(options_.trace, fmt::format("shard {}", shards_.size()));
       shards_.push_back(std::make_unique<Shard>(context, slices));
       for (const int32_t id : slices) shard_of_[static_cast<size_t>(id)] = shards_.back().get();
     }

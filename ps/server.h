@@ -19,6 +19,7 @@
 #include "rpc/transport.h"
 #include "telemetry/log.h"
 #include "telemetry/status.h"
+#include "telemetry/trace.h"
 
 namespace muster::ps {
 
@@ -38,6 +39,7 @@ struct ServerOptions {
   int64_t client_credit_bytes = int64_t{64} << 20;
   // Memory for the parameters that workers read (rpc::Transport::Allocate); null: the heap.
   std::function<std::shared_ptr<std::byte[]>(size_t size)> allocate;
+  Trace* trace = nullptr;  // of what is done for each slice; borrowed, outlives the server, or null
 };
 
 inline constexpr int64_t kStalenessBounds[] = {0, 1, 2, 4, 8, 16, 32};

@@ -115,7 +115,7 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
     case Verdict::kFold:
     case Verdict::kApply: {
       const StepInfo info = MakeStepInfo(verdict, staleness, global_step);
-      const bool finite = Add(message.payload, verdict, info);
+      const bool finite = Add(header, message.payload, verdict, info);
       message.payload = {};
       if (!finite) {
         RefuseNonFinite(*peer, header, verdict);
@@ -126,7 +126,7 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
       Count(context_.counters->bytes_in, bytes);
       CountStaleness(*context_.counters, staleness);
       context_.outbox->Send(*peer, AckMessage(header, AckCode::kConsumed));
-      Fold(verdict, info);
+      Fold(header, verdict, info);
       FoldHeld(staleness, global_step);
       break;
     }
@@ -163,6 +163,11 @@ void Slice::Detach(const Peer& peer) {
     if (gradient->peer.get() == &peer) gradient->payload = Copied(gradient->payload);
   }
   std::erase_if(readers_, [&](const Reader& reader) { return reader.peer.get() == &peer; });
+}
+
+TraceSpan Slice::Traced(const char* name, int64_t step, int64_t replica) const {
+  const ParamSpec& first = context_.table->specs()[static_cast<size_t>(slice_.param)];
+  return {context_.trace, name, step, static_cast<int32_t>(replica), id_, first.name.c_str()};
 }
 
 // The padding behind a parameter belongs to its run: it stays 0, as its weights, gradients and
@@ -211,8 +216,10 @@ absl::Status Slice::CheckEncoding(rpc::Payload& gradient) const {
   return codec()->Check(gradient.slices().front().bytes, slice_.size);
 }
 
-bool Slice::Add(const rpc::Payload& gradient, Verdict verdict, const StepInfo& info) {
+bool Slice::Add(const rpc::Header& header, const rpc::Payload& gradient, Verdict verdict,
+                const StepInfo& info) {
   const bool first = state_.next_replica == 0, update = Fused(verdict);
+  const TraceSpan span = Traced(update ? "sum and apply" : "sum", header.step, header.replica);
   const auto add = [&](int64_t begin, const void* src, int64_t n) {
     // A gradient that is alone and used at once need not be kept: the same quantum of memory, which
     // stays in the cache, takes all its runs.
@@ -238,10 +245,11 @@ bool Slice::Fused(Verdict verdict) const {
   return verdict == Verdict::kApply && context_.policy->exact();
 }
 
-void Slice::Fold(Verdict verdict, const StepInfo& info) {
+void Slice::Fold(const rpc::Header& header, Verdict verdict, const StepInfo& info) {
   ++state_.next_replica;
   if (verdict != Verdict::kApply) return;
   if (!Fused(verdict)) {
+    const TraceSpan span = Traced("apply", header.step, header.replica);
     for (int64_t begin = 0; begin < slice_.size; begin += kQuantum) {
       const auto size = static_cast<size_t>(std::min(kQuantum, slice_.size - begin));
       Update(info, state_.next_replica, begin,
@@ -338,7 +346,7 @@ void Slice::FoldHeld(int64_t staleness, int64_t global_step) {
       continue;
     }
     const StepInfo info = MakeStepInfo(verdict, staleness, global_step);
-    const bool finite = Add(gradient->payload, verdict, info);
+    const bool finite = Add(header, gradient->payload, verdict, info);
     held_.erase(it);
     Release(*gradient, /*answer=*/finite);
     if (!finite) {
@@ -346,7 +354,7 @@ void Slice::FoldHeld(int64_t staleness, int64_t global_step) {
       return;
     }
     CountStaleness(*context_.counters, Staleness(header.step));
-    Fold(verdict, info);
+    Fold(header, verdict, info);
     it = held_.begin();
   }
 }
@@ -455,6 +463,7 @@ void Slice::AnswerReaders() {
 }
 
 void Slice::Answer(const Reader& reader, int64_t version) {
+  const TraceSpan span = Traced("answer", reader.clock - 1, reader.replica);
   const Buffer& source = weights_[version == state_.version ? front_ : 1 - front_];
   Buffer sent = source;
   if (!reader.in_place) {

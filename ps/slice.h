@@ -49,7 +49,8 @@ struct SliceContext {
   Outbox* outbox = nullptr;
   CutWriter* cuts = nullptr;
   // Called between the quanta of a big slice; may run other slices, never this one.
-  std::function<void()> yield;
+  std::function<void()> yield = nullptr;
+  TraceThread trace = {};  // the shard's
 };
 
 class Slice {
@@ -94,20 +95,23 @@ class Slice {
   // How the gradient travels; null: float32.
   const Codec* codec() const;
   std::string Name() const;
+  // Traces what is done for `replica`'s push of `step` until it is destroyed.
+  TraceSpan Traced(const char* name, int64_t step, int64_t replica) const;
   Buffer MakeBuffer() const;
   std::span<float> View(const Buffer& buffer) const;
 
   // Whether the gradient's codec, if it has one, can decode it; its bytes then lie in one range.
   absl::Status CheckEncoding(rpc::Payload& gradient) const;
-  // Adds the gradient to the sum of the step (the first one of it is copied); where the update is
-  // Fused, each run of the sum updates the weights while it is in the cache. False when the
-  // gradient is not finite.
-  bool Add(const rpc::Payload& gradient, Verdict verdict, const StepInfo& info);
+  // Adds the gradient that came with `header` to the sum of the step (the first one of it is
+  // copied); where the update is Fused, each run of the sum updates the weights while it is in the
+  // cache. False when the gradient is not finite.
+  bool Add(const rpc::Header& header, const rpc::Payload& gradient, Verdict verdict,
+           const StepInfo& info);
   // Whether Add updates the weights too. Not under SSP and ASYNC, where a gradient that is not
   // finite is refused whole and the others go on.
   bool Fused(Verdict verdict) const;
   // Counts an added gradient; with kApply the next version is there.
-  void Fold(Verdict verdict, const StepInfo& info);
+  void Fold(const rpc::Header& header, Verdict verdict, const StepInfo& info);
   // The optimizer's step for the elements from `begin` on, whose gradients' sum over n replicas is
   // `sum`.
   void Update(const StepInfo& info, int n, int64_t begin, std::span<const float> sum);

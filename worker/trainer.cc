@@ -1,5 +1,6 @@
 #include "worker/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "telemetry/check.h"
@@ -7,19 +8,18 @@
 namespace muster::worker {
 namespace {
 
+using Clock = Trace::Clock;
+using Milliseconds = std::chrono::duration<double, std::milli>;
+
 // Adds the time from construction to destruction to `*total_ms`.
 class Stopwatch {
  public:
   explicit Stopwatch(double* total_ms) : total_ms_(total_ms) {}
-  ~Stopwatch() {
-    *total_ms_ +=
-        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin_)
-            .count();
-  }
+  ~Stopwatch() { *total_ms_ += Milliseconds(Clock::now() - begin_).count(); }
 
  private:
   double* const total_ms_;
-  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  const Clock::time_point begin_ = Clock::now();
 };
 
 }  // namespace
@@ -44,6 +44,7 @@ Trainer::Trainer(Model& model, const ps::ParamTable& table, ps::Client& client, 
       testing_(std::move(testing)),
       options_(std::move(options)),
       events_(std::move(events)),
+      trace_(options_.trace, "trainer"),
       weights_(table.arena_size()),
       losses_(options_.leases.size()),
       reported_(options_.start),
@@ -109,34 +110,57 @@ absl::Status Trainer::Step(int64_t step) {
     Batch batch;
     {
       Stopwatch watch(&times.data);
+      const TraceSpan span(trace_, "data", step, replica);
       ASSIGN_OR_RETURN(batch, loader_.Next(step, replica));
     }
     Stopwatch watch(&times.compute);
-    losses_[lease] = model_.Loss(weights_, batch, {options_.seed, step, replica});
+    {
+      const TraceSpan span(trace_, "forward", step, replica);
+      losses_[lease] = model_.Loss(weights_, batch, {options_.seed, step, replica});
+    }
     const bool last = lease + 1 == options_.leases.size();
     const std::span<float> grads(grads_[lease].get(), table_.arena_size());
-    model_.Backward(weights_, grads, [&](ps::ParamId param) {
-      Stopwatch push(&times.push);
-      const std::span<const float> grad(grads.data() + table_.offset(param),
-                                        table_.specs()[param].size());
-      client_.Push(replica, step, param, grad, /*priority=*/param, /*want_params=*/last);
-    });
+    {
+      const TraceSpan backward(trace_, "backward", step, replica);
+      model_.Backward(weights_, grads, [&](ps::ParamId param) {
+        Stopwatch push(&times.push);
+        const TraceSpan span(trace_, "push", step, replica, /*slice=*/-1,
+                             table_.specs()[param].name.c_str());
+        const std::span<const float> grad(grads.data() + table_.offset(param),
+                                          table_.specs()[param].size());
+        client_.Push(replica, step, param, grad, /*priority=*/param, /*want_params=*/last);
+      });
+    }
     Stopwatch push(&times.push);
+    const TraceSpan span(trace_, "push", step, replica);
     client_.Flush();
   }
   times.compute -= times.push;
-  {
-    Stopwatch watch(&times.wait);
-    RETURN_IF_ERROR(client_.Wait(step + 1));
-  }
+  const Clock::time_point waiting = Clock::now();
+  RETURN_IF_ERROR(client_.Wait(step + 1));
+  const Clock::time_point end = Clock::now();
   times.pull = client_.last_pull_ms();
-  times.wait -= times.pull;
+  times.wait = Milliseconds(end - waiting).count() - times.pull;
+  TraceWait(step, waiting, end);
   times_ += times;
   MutexLock lock(mu_);
   ++stats_.steps;
   stats_.samples += static_cast<int64_t>(options_.leases.size()) * options_.batch_size;
   stats_.times += times;
   return absl::OkStatus();
+}
+
+void Trainer::TraceWait(int64_t step, Clock::time_point begin, Clock::time_point end) {
+  if (!trace_.Covers(step)) return;
+  // The last lease's pushes ask for the parameters.
+  Trace::Event event{.step = step, .replica = options_.leases.back()};
+  const auto pulling =
+      std::chrono::duration_cast<Clock::duration>(Milliseconds(client_.last_pull_ms()));
+  const Clock::time_point arriving = std::max(begin, end - pulling);
+  event.name = "wait", event.begin = begin, event.end = arriving;
+  trace_.Add(event);
+  event.name = "pull", event.begin = arriving, event.end = end;
+  trace_.Add(event);
 }
 
 void Trainer::Report(int64_t finished) {

@@ -19,6 +19,7 @@
 #include "ps/client.h"
 #include "telemetry/mutex.h"
 #include "telemetry/status.h"
+#include "telemetry/trace.h"
 #include "worker/dataset.h"
 #include "worker/evaluation.h"
 #include "worker/loader.h"
@@ -36,8 +37,9 @@ struct TrainerOptions {
   int64_t batch_size = 0;
   int64_t summary_interval = 10;  // steps between progress reports
   int64_t evaluation_interval =
-      0;              // steps between evaluations on the validation split; 0: only at the end
-  bool exact = true;  // BSP: every replica evaluates its share; else replica 0 evaluates all
+      0;                   // steps between evaluations on the validation split; 0: only at the end
+  bool exact = true;       // BSP: every replica evaluates its share; else replica 0 evaluates all
+  Trace* trace = nullptr;  // of the steps' phases; borrowed, outlives the trainer, or null
 };
 
 // Where the wall time of a trainer goes, in milliseconds.
@@ -109,6 +111,8 @@ class Trainer {
   absl::Status Evaluate(int64_t clock, Split split, const Dataset& dataset);
   absl::Status EvaluateShare(int64_t clock, Split split, const Dataset& dataset, int32_t replica,
                              EvaluationShare share, int shares);
+  // Traces a Wait of step `step`, which ended with last_pull_ms of arriving parameters.
+  void TraceWait(int64_t step, Trace::Clock::time_point begin, Trace::Clock::time_point end);
   void Report(int64_t finished);
 
   Model& model_;
@@ -119,6 +123,7 @@ class Trainer {
   const std::shared_ptr<const Dataset> testing_;
   const TrainerOptions options_;
   const TrainerEvents events_;
+  const TraceThread trace_;
 
   // Owned by Run's thread.
   std::vector<float> weights_;  // arena, parameters of the step at hand

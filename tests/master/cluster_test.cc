@@ -2,6 +2,7 @@
 // processes and servers, the timing and the transport, and about interruptions and failures.
 #include "tests/harness/cluster.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -12,6 +13,7 @@
 #include "master/job_directory.h"
 #include "ps/optimizer.h"
 #include "rpc/inproc_transport.h"
+#include "telemetry/file.h"
 #include "tests/harness/delay_transport.h"
 #include "tests/harness/temporary_folder.h"
 #include "tests/harness/toy_module.h"
@@ -81,6 +83,25 @@ TEST(Cluster, BspIsBitIdenticalUnderRandomDelays) {
     const ClusterResult result = RunToy(ToyJob(kSteps), 5, 3, 2, delayed.get());
     ASSERT_TRUE(result.status.ok()) << result.status;
     EXPECT_EQ(result.weights, Reference()) << "delays of seed " << seed;
+  }
+}
+
+TEST(Cluster, ATraceShowsEveryRoleAndChangesNoBit) {
+  TemporaryFolder folder;
+  ClusterOptions options;
+  options.job = ToyJob(kSteps);
+  options.job.mutable_training()->mutable_trace()->set_from_step(1);
+  options.job.mutable_training()->mutable_trace()->set_steps(kSteps);
+  options.replicas = 5;
+  options.trainers = 3;
+  options.job_dir = folder.path();
+  const ClusterResult result = Cluster(options).Run();
+  ASSERT_TRUE(result.status.ok()) << result.status;
+  EXPECT_EQ(result.weights, Reference());
+  const auto trace = ReadFile(folder.path() + "/trace.json");
+  ASSERT_TRUE(trace.ok()) << trace.status();
+  for (const char* name : {"chief-0", "worker-0", "worker-1", "ps-0", "trainer", "shard 0"}) {
+    EXPECT_THAT(*trace, HasSubstr(fmt::format("\"name\":\"{}\"", name)));
   }
 }
 

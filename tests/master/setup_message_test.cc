@@ -25,12 +25,14 @@ class SetupMessageTest : public ::testing::Test {
 };
 
 TEST_F(SetupMessageTest, ATrainerLearnsItsLeasesAndTheClocks) {
-  const TrainerSetup setup = TrainerSetupMessage(job_, run_, 5, {3, 4}).trainer_setup();
+  const TrainerSetup setup =
+      TrainerSetupMessage(job_, run_, 5, {3, 4}, JobDirectory("/job")).trainer_setup();
   EXPECT_EQ(setup.job().job_id(), "toy");
   EXPECT_EQ(setup.num_replicas(), 5);
   EXPECT_THAT(setup.leases(), ElementsAre(3, 4));
   EXPECT_EQ(setup.start_clock(), 0);
   EXPECT_EQ(setup.target_clock(), 10);
+  EXPECT_EQ(setup.trace_dir(), "/job/trace");
 }
 
 TEST_F(SetupMessageTest, AServerLearnsTheParametersAndWhatToSaveWhen) {
@@ -41,6 +43,7 @@ TEST_F(SetupMessageTest, AServerLearnsTheParametersAndWhatToSaveWhen) {
   EXPECT_EQ(setup.num_replicas(), 5);
   EXPECT_EQ(setup.checkpoint_dir(), "/job/checkpoints");
   EXPECT_THAT(setup.cuts(), ElementsAre(4, 8, 10));
+  EXPECT_EQ(setup.trace_dir(), "/job/trace");
   EXPECT_THAT(setup.restore_files(), IsEmpty());
 }
 
