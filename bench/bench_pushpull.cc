@@ -8,6 +8,7 @@
 //   sum       GB/s of gradients into `dst += src`
 //   momentum  GB/s of gradients into a Momentum update in one pass over memory
 //   tcp       GB/s of gradients over one loopback TCP connection, summed in 128 KiB chunks
+//   futex     µs of a bare futex round trip between processes on two cores, both asleep
 //
 // Rows, each with its ratio to a roof; rounds of roof and row are interleaved, what counts is the
 // median of the ratios. Every row ends with a look at the parameters: the servers must have counted
@@ -30,6 +31,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/raw_futex.h"
 #include "bench/raw_tcp.h"
 #include "bench/timing.h"
 #include "kernels/optimizer_math.h"
@@ -64,6 +66,7 @@ struct Load {
   int64_t elements = 1;  // of one parameter
   int replicas = 1;      // all of them leases of the one worker
   std::string optimizer = "sgd";
+  bool fused = true;  // small parameters, into bundles
 
   int64_t bytes() const { return params * elements * static_cast<int64_t>(sizeof(float)); }
   std::vector<std::string> words() const {
@@ -72,7 +75,8 @@ struct Load {
             fmt::format("--params={}", params),
             fmt::format("--elements={}", elements),
             fmt::format("--replicas={}", replicas),
-            fmt::format("--optimizer={}", optimizer)};
+            fmt::format("--optimizer={}", optimizer),
+            fmt::format("--fused={}", fused)};
   }
 };
 
@@ -83,6 +87,18 @@ ps::ParamTable TableOf(const Load& load) {
     specs[i].shape = {load.elements};
   }
   return Must(ps::ParamTable::Make(specs));
+}
+
+ps::Partition PartitionOf(const Load& load, const ps::ParamTable& table) {
+  if (load.fused) return ps::MakePartition(table, 1);
+  ps::Partition out;
+  out.num_servers = 1;
+  for (int i = 0; i < load.params; ++i) {
+    out.slices.push_back({i, 0, load.elements});
+    out.server.push_back(0);
+    out.of_param.push_back({i});
+  }
+  return out;
 }
 
 std::unique_ptr<rpc::Transport> TransportOf(const Load& load, Log& log) {
@@ -101,7 +117,7 @@ int Serve(const Load& load) {
   const auto log = Log::Discard();
   const auto transport = TransportOf(load, *log);
   const ps::ParamTable table = TableOf(load);
-  const ps::Partition partition = ps::MakePartition(table, 1);
+  const ps::Partition partition = PartitionOf(load, table);
   const auto policy = Must(ps::MakeConsistencyPolicy("BSP", 0));
   const auto optimizer = Must(ps::MakeOptimizer(load.optimizer, {}));
   ps::ServerOptions options;
@@ -160,7 +176,7 @@ class Worker {
         server_(load.words()),
         transport_(TransportOf(load, *log_)),
         table_(TableOf(load)),
-        partition_(ps::MakePartition(table_, 1)),
+        partition_(PartitionOf(load, table_)),
         arena_(table_.arena_size()),
         client_(Must(ps::Client::Connect(*transport_, {server_.said()}, HelloOf("worker"), table_,
                                          partition_, {}, *log_))) {
@@ -235,7 +251,21 @@ double RateOf(double seconds, const std::function<void()>& once) {
   return static_cast<double>(n) / (Now() - begin);
 }
 
+// Calls `once` for about `seconds`, `pause_us` after the last call's end; the median of what it
+// takes in µs.
+double TimeOf(double seconds, int pause_us, const std::function<void()>& once) {
+  std::vector<double> times;
+  const double begin = Now();
+  do {
+    if (pause_us > 0) usleep(static_cast<useconds_t>(pause_us));
+    times.push_back(Seconds(once) * 1e6);
+  } while (Now() - begin < seconds);
+  return Median(times);
+}
+
 using Roof = std::function<double(double seconds)>;
+
+constexpr int kAsleep_us = 1000;  // long after it both ends sleep
 
 constexpr int64_t kRoofElements = (256 << 20) / 4;
 
@@ -285,6 +315,14 @@ Roof TcpRoof(int port) {
   };
 }
 
+// Both ends asleep before each round trip.
+Roof FutexRoof(const std::shared_ptr<FutexPair>& pair) {
+  return [=](double seconds) {
+    const OnCore core(/*first=*/true);
+    return TimeOf(seconds, kAsleep_us, [&] { pair->RoundTrip(); });
+  };
+}
+
 struct Row {
   const char* name;
   const char* unit;
@@ -292,7 +330,8 @@ struct Row {
   double asked;      // of the ratio, or without a roof of the value
   Load load;
   bool push, pull;
-  double scale;  // unit per step
+  double scale;  // unit per step; 0: µs of a step
+  int pause_us = 0;
 };
 
 std::vector<Row> Rows(bool smoke) {
@@ -303,6 +342,8 @@ std::vector<Row> Rows(bool smoke) {
   const Load sum = {.params = std::max(1, big / 4), .elements = k4MiB, .replicas = 8};
   const Load one = {.params = big, .elements = k4MiB};
   const Load small = {.params = 400, .elements = 256};
+  const Load unfused = {.params = 400, .elements = 256, .fused = false};
+  const Load tiny = {.elements = 16};
   const auto shared = [](Load load, const char* optimizer = "sgd") {
     load.shared = true;
     load.optimizer = optimizer;
@@ -318,6 +359,10 @@ std::vector<Row> Rows(bool smoke) {
       {"grpc_pushpull_4m", "GB/s", "tcp", 0, one, true, true, 2 * gb},
       {"small_fused_shm", "M keys/s", "", 5, shared(small), true, true, 400 / 1e6},
       {"small_fused_grpc", "M keys/s", "", 0.5, small, true, true, 400 / 1e6},
+      {"small_nofuse_shm", "M keys/s", "", 0.3, shared(unfused), true, true, 400 / 1e6},
+      {"small_nofuse_grpc", "M keys/s", "", 0.05, unfused, true, true, 400 / 1e6},
+      {"rtt_64b_idle", "us", "futex", 1.2, shared(tiny), true, true, 0, kAsleep_us},
+      {"rtt_64b_spin", "us", "", 3, shared(tiny), true, true, 0},
   };
 }
 
@@ -342,11 +387,14 @@ int ServeRaw() {
 
 int Measure(const Options& options) {
   const ChildProcess raw({"--serve-raw"});
+  const auto futex = std::make_shared<FutexPair>();
+  const ChildProcess futex_server({fmt::format("--serve-futex={}", futex->fd())});
   std::map<std::string, Roof> roofs;
   const auto roof = [&](const std::string& name) -> const Roof& {
     if (!roofs.contains(name)) {
       roofs[name] = name == "sum"        ? SumRoof()
                     : name == "momentum" ? MomentumRoof()
+                    : name == "futex"    ? FutexRoof(futex)
                                          : TcpRoof(std::stoi(raw.said()));
     }
     return roofs[name];
@@ -360,13 +408,16 @@ int Measure(const Options& options) {
     std::vector<double> values, tops, ratios;
     for (int round = 0; round <= options.rounds; ++round) {
       const double top = *row.roof == '\0' ? 1 : roof(row.roof)(options.seconds);
-      const double value = row.scale * RateOf(options.seconds, [&] {
-                             if (row.push) {
-                               worker.Step(row.pull);
-                             } else {
-                               worker.Pull();
-                             }
-                           });
+      const std::function<void()> step = [&] {
+        if (row.push) {
+          worker.Step(row.pull);
+        } else {
+          worker.Pull();
+        }
+      };
+      const bool is_time = row.scale == 0;
+      const double value = is_time ? TimeOf(options.seconds, row.pause_us, step)
+                                   : row.scale * RateOf(options.seconds, step);
       if (round == 0) continue;  // first touch of all memory
       values.push_back(value);
       tops.push_back(top);
@@ -380,8 +431,8 @@ int Measure(const Options& options) {
                has_roof ? fmt::format("{:.2f}", Median(ratios)) : "",
                has_roof ? fmt::format("[{:.2f}, {:.2f}]", *least, *most) : "",
                row.asked == 0 ? ""
-               : has_roof     ? fmt::format(">= {} of {}", row.asked, row.roof)
-                              : fmt::format(">= {}", row.asked));
+                              : fmt::format("{} {}{}{}", row.scale == 0 ? "<=" : ">=", row.asked,
+                                            has_roof ? " of " : "", row.roof));
     std::fflush(stdout);
     all.push_back({{"name", row.name},
                    {"value", Median(values)},
@@ -396,11 +447,21 @@ int Measure(const Options& options) {
   return status.ok() ? 0 : 1;
 }
 
+int ServeFutex(int fd) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  FutexPair pair(fd);
+  fmt::print("ready\n");
+  std::fflush(stdout);
+  const OnCore core(/*first=*/false);
+  pair.Serve();
+}
+
 int Main(int argc, char** argv) {
   rpc::TuneAllocator();
   Options options;
   Load load;
   bool serve = false, serve_raw = false;
+  int serve_futex = -1;
   CLI::App app("Pushing and pulling through a parameter server, beside the machine's roofs.");
   app.add_option("--rows", options.rows, "only these")->delimiter(',');
   app.add_option("--seconds", options.seconds, "of each measurement")->capture_default_str();
@@ -409,6 +470,8 @@ int Main(int argc, char** argv) {
   app.add_flag("--smoke", options.smoke, "only see whether it works");
   app.add_flag("--serve", serve)->group("");
   app.add_flag("--serve-raw", serve_raw)->group("");
+  app.add_option("--serve-futex", serve_futex)->group("");
+  app.add_option("--fused", load.fused)->group("");
   app.add_option("--shared", load.shared)->group("");
   app.add_option("--params", load.params)->group("");
   app.add_option("--elements", load.elements)->group("");
@@ -416,6 +479,7 @@ int Main(int argc, char** argv) {
   app.add_option("--optimizer", load.optimizer)->group("");
   CLI11_PARSE(app, argc, argv);
   if (serve_raw) return ServeRaw();
+  if (serve_futex >= 0) return ServeFutex(serve_futex);
   if (serve) return Serve(load);
   if (options.smoke) {
     options.seconds = 0.02;

@@ -23,7 +23,9 @@ std::optional<Bundles::Whole> Bundles::Add(int32_t replica, int64_t step, int32_
   const ParamSlice& place = partition_.slices[static_cast<size_t>(slice)];
   CHECK_GE(param, place.param);
   CHECK_LT(param, place.param + place.params);
-  Bundle& bundle = bundles_[{replica, slice}];
+  std::vector<Bundle>& own = bundles_[replica];
+  if (own.empty()) own.resize(partition_.slices.size());
+  Bundle& bundle = own[static_cast<size_t>(slice)];
   if (bundle.missing == 0 || bundle.step != step) {
     bundle.step = step;
     bundle.grads.assign(static_cast<size_t>(place.params), nullptr);
@@ -59,16 +61,19 @@ std::optional<Bundles::Whole> Bundles::Add(int32_t replica, int64_t step, int32_
 }
 
 absl::Status Bundles::CheckWhole(int64_t clock) const {
-  for (const auto& [key, bundle] : bundles_) {
-    if (bundle.missing == 0 || bundle.step >= clock) continue;
+  for (const auto& [replica, bundles] : bundles_) {
+    const auto partial = std::ranges::find_if(
+        bundles, [&](const Bundle& b) { return b.missing > 0 && b.step < clock; });
+    if (partial == bundles.end()) continue;
+    const Bundle& bundle = *partial;
     const auto lacking =
         std::find(bundle.grads.begin(), bundle.grads.end(), nullptr) - bundle.grads.begin();
-    const ParamSlice& place = partition_.slices[static_cast<size_t>(key.second)];
+    const ParamSlice& place = partition_.slices[static_cast<size_t>(partial - bundles.begin())];
     const auto& specs = table_.specs();
     return absl::FailedPreconditionError(fmt::format(
         "replica {} did not push '{}' at step {}, but others of '{}' to '{}', which travel "
         "together; push every parameter at every step",
-        key.first, specs[static_cast<size_t>(place.param + lacking)].name, bundle.step,
+        replica, specs[static_cast<size_t>(place.param + lacking)].name, bundle.step,
         specs[static_cast<size_t>(place.param)].name,
         specs[static_cast<size_t>(place.param + place.params - 1)].name));
   }

@@ -60,7 +60,7 @@ class Bundles {
   const ParamTable& table_;
   const Partition& partition_;
   std::vector<std::weak_ptr<float[]>> arenas_;
-  std::map<std::pair<int32_t, int32_t>, Bundle> bundles_;  // by replica and slice
+  std::map<int32_t, std::vector<Bundle>> bundles_;  // by replica; by slice
 };
 
 }  // namespace muster::ps

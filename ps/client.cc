@@ -83,7 +83,8 @@ class ClientState {
  public:
   ClientState(rpc::Transport& transport, const ParamTable& table, const Partition& partition,
               ClientOptions options, std::vector<std::string> addresses, Log& log)
-      : table_(table),
+      : transport_(transport),
+        table_(table),
         partition_(partition),
         encoder_(transport, table, partition),
         bundles_(transport, table, partition),
@@ -107,7 +108,7 @@ class ClientState {
       const ParamSlice& slice = partition_.slices[static_cast<size_t>(id)];
       if (slice.params > 1) {
         auto whole = bundles_.Add(replica, step, id, param, grad, priority, want_params);
-        if (!whole) break;
+        if (!whole) return;
         PushSlice(replica, step, id, std::move(whole->payload), whole->priority,
                   whole->want_params);
       } else {
@@ -182,6 +183,7 @@ class ClientState {
                            ? begin + std::chrono::milliseconds(options_.wait_timeout_ms)
                            : Clock::time_point::max();
     MutexLock lock(mu_);
+    Help(clock, limit);
     while (error_.ok() && !Complete(clock)) {
       const Clock::time_point* deadline = FirstDeadline();
       const auto until = deadline == nullptr ? limit : std::min(*deadline, limit);
@@ -249,7 +251,7 @@ class ClientState {
     links_[static_cast<size_t>(server)].closed = true;
     const std::string text = status.ok() ? "it closed the stream" : std::string(status.message());
     FailLocked(Named(server, absl::UnavailableError(text)));
-    changed_.NotifyAll();
+    Changed();
   }
 
   // `status` with the server's index and address in front.
@@ -298,6 +300,27 @@ class ClientState {
     return unfinished_pushes_.empty() || unfinished_pushes_.begin()->first >= clock;
   }
 
+  // Works for the transport, where that can use it, until there is nothing to wait for.
+  void Help(int64_t clock, Clock::time_point limit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    const Clock::time_point* deadline = FirstDeadline();
+    const auto until = deadline == nullptr ? limit : std::min(*deadline, limit);
+    const auto over = [&] {
+      MutexLock lock(mu_);
+      return !error_.ok() || Complete(clock);
+    };
+    helping_ = true;
+    mu_.Unlock();
+    transport_.Help(over, until);
+    mu_.Lock();
+    helping_ = false;
+  }
+
+  // Whoever waits looks again.
+  void Changed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    changed_.NotifyAll();
+    if (helping_) transport_.WakeHelper();
+  }
+
   absl::Status Late(int64_t clock) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     const auto pending = pending_.find(clock);
     return absl::DeadlineExceededError(fmt::format(
@@ -336,7 +359,7 @@ class ClientState {
       link.lanes.clear();
       link.queued_bytes = 0;
     }
-    changed_.NotifyAll();
+    Changed();
   }
 
   // Sends what the credit allows, once `least_bytes` are queued or Flush was called. One thread
@@ -398,7 +421,7 @@ class ClientState {
       MutexLock lock(mu_);
       ++clock_answers_;
       least_clock_ = std::min(least_clock_, header.step);
-      changed_.NotifyAll();
+      Changed();
       return;
     }
     {
@@ -418,7 +441,7 @@ class ClientState {
       const auto left = unfinished_pushes_.find(header.step);
       if (--left->second == 0) {
         unfinished_pushes_.erase(left);
-        if (Complete(header.step + 1)) changed_.NotifyAll();
+        if (Complete(header.step + 1)) Changed();
       }
     }
     Pump(server, kPushBytes);
@@ -448,10 +471,11 @@ class ClientState {
     if (pending->second.first == Clock::time_point::max()) pending->second.first = arrived;
     --pending->second.missing[id];
     --pending->second.total_missing;
-    if (Complete(message.header.step)) changed_.NotifyAll();
+    if (Complete(message.header.step)) Changed();
   }
 
   // Constant after Connect.
+  rpc::Transport& transport_;
   const ParamTable& table_;
   const Partition& partition_;
   Encoder encoder_;  // Push's thread's, as is
@@ -463,6 +487,7 @@ class ClientState {
   double last_pull_ms_ = 0;                            // Wait's thread's
 
   Mutex mu_;
+  bool helping_ ABSL_GUARDED_BY(mu_) = false;  // the thread that waits does so in the transport
   CondVar changed_;  // pending, unfinished_pushes, error or closed changed
   std::vector<Link> links_ ABSL_GUARDED_BY(mu_);                       // by server
   std::map<int64_t, Pending> pending_ ABSL_GUARDED_BY(mu_);            // by clock

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <ctime>
 
 #include "telemetry/check.h"
 
@@ -142,7 +143,7 @@ bool CanAwaitBells() {
   return syscall(kFutexWaitv, nullptr, 0, 0, nullptr, 0) == -1 && errno == EINVAL;
 }
 
-void AwaitBells(std::span<const Bell> bells) {
+void AwaitBells(std::span<const Bell> bells, std::chrono::steady_clock::time_point deadline) {
   struct Waiter {
     uint64_t value, address;
     uint32_t flags, reserved;
@@ -153,7 +154,15 @@ void AwaitBells(std::span<const Bell> bells) {
     waiters[i] = {bells[i].value, reinterpret_cast<uint64_t>(AddressOf(*bells[i].word)), kFutexU32,
                   0};
   }
-  syscall(kFutexWaitv, waiters.data(), bells.size(), 0, nullptr, 0);
+  // steady_clock is CLOCK_MONOTONIC here.
+  const auto since = deadline.time_since_epoch();
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since);
+  const struct timespec until = {
+      static_cast<time_t>(seconds.count()),
+      static_cast<long>(std::chrono::nanoseconds(since - seconds).count())};
+  const bool for_ever = deadline == std::chrono::steady_clock::time_point::max();
+  syscall(kFutexWaitv, waiters.data(), bells.size(), 0, for_ever ? nullptr : &until,
+          CLOCK_MONOTONIC);
 }
 
 void WakeSleepers(const std::atomic<uint32_t>& word) {

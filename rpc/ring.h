@@ -19,6 +19,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -119,8 +120,10 @@ struct Bell {
 };
 inline constexpr size_t kMostBells = 128;  // of one AwaitBells
 
-// Sleeps until one of the words changes, or for no reason. REQUIRES: bells.size() <= kMostBells.
-void AwaitBells(std::span<const Bell> bells);
+// Sleeps until one of the words changes, `deadline`, or for no reason. REQUIRES: bells.size() <=
+// kMostBells.
+void AwaitBells(std::span<const Bell> bells, std::chrono::steady_clock::time_point deadline =
+                                                 std::chrono::steady_clock::time_point::max());
 // Wakes whoever sleeps on `word`, in any process.
 void WakeSleepers(const std::atomic<uint32_t>& word);
 

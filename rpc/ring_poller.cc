@@ -6,6 +6,13 @@
 #include "telemetry/check.h"
 
 namespace muster::rpc {
+namespace {
+
+constexpr std::chrono::microseconds kSpin(50);
+// So long nobody may listen after a helper left: it is likely to come back soon.
+constexpr std::chrono::milliseconds kPark(1);
+
+}  // namespace
 
 RingPoller::~RingPoller() { Stop(); }
 
@@ -44,12 +51,9 @@ void RingPoller::Remove(const Polled* polled) {
     removed = std::move(*found);
     polled_.erase(found);
     round = round_;
-    if (thread_.get_id() == std::this_thread::get_id()) {
-      changed_ = true;
-      return;
-    }
   }
   changed_ = true;
+  if (driver_ == std::this_thread::get_id()) return;
   Wake();
   MutexLock lock(mu_);
   while (round_ == round) round_over_.Wait(mu_);
@@ -57,37 +61,129 @@ void RingPoller::Remove(const Polled* polled) {
 
 void RingPoller::Wake() {
   bell_.fetch_add(1, std::memory_order_seq_cst);
-  if (asleep_.load(std::memory_order_seq_cst)) WakeSleepers(bell_);
+  if (sleepers_.load(std::memory_order_seq_cst) > 0) WakeSleepers(bell_);
 }
 
 void RingPoller::Run() {
-  std::vector<std::shared_ptr<Polled>> polled;
-  while (true) {
-    if (changed_.exchange(false)) {
-      polled.clear();
-      MutexLock lock(mu_);
-      if (stopping_) return;
-      polled = polled_;
-      ++round_;
-      round_over_.NotifyAll();
+  bool parked = false;  // just now, in vain
+  for (;;) {
+    Nap nap;
+    bool park = false, sleep = false;
+    const uint32_t bell = bell_.load(std::memory_order_seq_cst);
+    {
+      MutexLock drive(drive_);
+      driver_ = std::this_thread::get_id();
+      const bool stop = Refresh();
+      park = helped_.load(std::memory_order_seq_cst);
+      if (!stop && !park) {
+        Awake();
+        if (!Round() && !Spins(Clock::now())) {
+          nap = MakeNap(bell);
+          sleep = FallAsleep();
+        }
+      }
+      driver_ = std::thread::id();
+      if (stop) return;
     }
-    bool busy = false;
-    for (const auto& each : polled) busy |= each->Poll();
-    if (!busy) Sleep(polled);
+    if (sleep) Sleep(nap, Clock::time_point::max());
+    if (park) Park(bell, /*for_long=*/parked);
+    parked = park;
   }
 }
 
-void RingPoller::Sleep(const std::vector<std::shared_ptr<Polled>>& polled) {
-  std::vector<Bell> bells = {{&bell_, bell_.load(std::memory_order_seq_cst)}};
-  asleep_.store(true, std::memory_order_seq_cst);
-  bool something = changed_.load(std::memory_order_seq_cst);
-  for (const auto& each : polled) {
-    bells.push_back(each->FallAsleep());
-    something |= bells.back().word == nullptr;
+void RingPoller::Park(uint32_t bell, bool for_long) {
+  parked_for_long_.store(for_long, std::memory_order_seq_cst);
+  if (helped_.load(std::memory_order_seq_cst)) {
+    Sleep({{}, {{&bell_, bell}}}, for_long ? Clock::time_point::max() : Clock::now() + kPark);
   }
-  if (!something) AwaitBells(bells);
-  asleep_.store(false, std::memory_order_relaxed);
-  for (const auto& each : polled) each->Awake();
+  parked_for_long_.store(false, std::memory_order_relaxed);
+}
+
+bool RingPoller::Help(absl::FunctionRef<bool()> done, Clock::time_point deadline) {
+  {
+    MutexLock lock(mu_);
+    if (polled_.empty() || helped_) return false;
+    helped_.store(true, std::memory_order_seq_cst);
+  }
+  bool first = true;
+  for (bool over = false; !over;) {
+    Nap nap;
+    bool sleep = false;
+    {
+      MutexLock drive(drive_);
+      driver_ = std::this_thread::get_id();
+      Awake();
+      if (std::exchange(first, false)) spin_until_ = Clock::time_point::max();
+      const uint32_t bell = bell_.load(std::memory_order_seq_cst);
+      const bool stop = Refresh();
+      bool busy = Round();
+      over = stop || done();
+      if (!over && !busy) {
+        const auto now = Clock::now();
+        over = now >= deadline;
+        if (!over && !Spins(now)) {
+          nap = MakeNap(bell);
+          sleep = FallAsleep();
+        }
+      }
+      if (over) {
+        // From here on the peers ring for the thread, which sleeps, or looks within kPark.
+        helped_.store(false, std::memory_order_seq_cst);
+        busy = !FallAsleep() || parked_for_long_.load(std::memory_order_seq_cst);
+      }
+      driver_ = std::thread::id();
+      if (over && busy) Wake();
+    }
+    if (sleep) Sleep(nap, deadline);
+  }
+  return true;
+}
+
+bool RingPoller::Round() {
+  bool busy = false;
+  for (const auto& each : driven_) busy |= each->Poll();
+  if (busy) spin_until_ = Clock::time_point::max();  // from the first round that finds nothing
+  return busy;
+}
+
+bool RingPoller::Spins(Clock::time_point now) {
+  if (spin_until_ == Clock::time_point::max()) {
+    spin_until_ = idle_cores_.Any(now) ? now + kSpin : now;
+  }
+  return now < spin_until_;
+}
+
+bool RingPoller::Refresh() {
+  if (!changed_.exchange(false)) return false;
+  MutexLock lock(mu_);
+  driven_ = polled_;
+  ++round_;
+  round_over_.NotifyAll();
+  return stopping_;
+}
+
+RingPoller::Nap RingPoller::MakeNap(uint32_t bell) {
+  Nap nap = {driven_, {{&bell_, bell}}};
+  for (const auto& each : driven_) nap.bells.push_back(each->bell());
+  return nap;
+}
+
+bool RingPoller::FallAsleep() {
+  told_ = true;
+  bool nothing = !changed_.load(std::memory_order_seq_cst);
+  for (const auto& each : driven_) nothing &= each->FallAsleep();
+  return nothing;
+}
+
+void RingPoller::Awake() {
+  if (!std::exchange(told_, false)) return;
+  for (const auto& each : driven_) each->Awake();
+}
+
+void RingPoller::Sleep(const Nap& nap, Clock::time_point deadline) {
+  sleepers_.fetch_add(1, std::memory_order_seq_cst);
+  AwaitBells(nap.bells, deadline);
+  sleepers_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 }  // namespace muster::rpc

@@ -264,13 +264,18 @@ bool SharedEnd::Poll() {
   return did;
 }
 
-Bell SharedEnd::FallAsleep() {
+Bell SharedEnd::bell() {
   Ring* const ring = ring_.load();
   if (ring == nullptr || over_) return {&no_bell_, 0};
-  const Bell bell = {&ring->bell(), ring->bell().load(std::memory_order_seq_cst)};
+  return {&ring->bell(), ring->bell().load(std::memory_order_seq_cst)};
+}
+
+bool SharedEnd::FallAsleep() {
+  Ring* const ring = ring_.load();
+  if (ring == nullptr || over_) return true;
   ring->FallAsleep();
   const bool readable = reading_ && !deaf_ && (stalled_ ? on_wire_.load() > 0 : ring->something());
-  return readable || (blocked_ && ring->room()) ? Bell() : bell;
+  return !readable && !(blocked_ && ring->room());
 }
 
 void SharedEnd::Awake() {

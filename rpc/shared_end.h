@@ -50,7 +50,8 @@ class SharedEnd final : public Polled, public std::enable_shared_from_this<Share
   void OnClosed(absl::Status status);
 
   bool Poll() override;
-  Bell FallAsleep() override;
+  Bell bell() override;
+  bool FallAsleep() override;
   void Awake() override;
 
  private:
@@ -101,7 +102,7 @@ class SharedEnd final : public Polled, public std::enable_shared_from_this<Share
   bool on_ring_ ABSL_GUARDED_BY(mu_) = false;  // our messages go through our ring
   bool pumping_ ABSL_GUARDED_BY(mu_) = false;  // a thread empties queue_
   bool flush_ ABSL_GUARDED_BY(mu_) = false;
-  bool wire_dirty_ ABSL_GUARDED_BY(mu_) = false;  // something is queued below
+  bool wire_dirty_ ABSL_GUARDED_BY(mu_) = false;             // something is queued below
   std::optional<absl::Status> close_ ABSL_GUARDED_BY(mu_);   // Close was called with it
   std::optional<absl::Status> closed_ ABSL_GUARDED_BY(mu_);  // what closed the stream
   absl::Status broken_ ABSL_GUARDED_BY(mu_);

@@ -87,6 +87,12 @@ class SharedTransportImpl : public SharedTransport {
     return memory != nullptr ? memory : Transport::Allocate(size);
   }
 
+  bool Help(absl::FunctionRef<bool()> done,
+            std::chrono::steady_clock::time_point deadline) override {
+    return sharing_->poller.Help(done, deadline);
+  }
+  void WakeHelper() override { sharing_->poller.Wake(); }
+
   int64_t shared_bytes() const override { return sharing_->bytes; }
   int64_t ring_messages() const override { return sharing_->records; }
 

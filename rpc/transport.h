@@ -24,6 +24,9 @@
 //     same thread.
 #pragma once
 
+#include <absl/functional/function_ref.h>
+
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -125,6 +128,16 @@ class Transport {
   virtual absl::StatusOr<std::shared_ptr<Stream>> Connect(const std::string& address, Hello self,
                                                           std::unique_ptr<StreamHandler> handler,
                                                           int64_t timeout_ms) = 0;
+  // For a thread that waits for messages of streams that this transport connected: where that saves
+  // time, receives them itself, so that handlers are called in here, until `done` or `deadline`.
+  // `done` is asked after each batch, and when WakeHelper was called. False, at once, where a
+  // thread of the transport does as well: the caller then waits by other means. Thread-safe; not
+  // to be called by a handler.
+  virtual bool Help(absl::FunctionRef<bool()> /*done*/,
+                    std::chrono::steady_clock::time_point /*deadline*/) {
+    return false;
+  }
+  virtual void WakeHelper() {}
   // `size` bytes of memory, aligned to 64, all zero: payloads in it travel as cheaply as this
   // transport can. A peer may read them where they lie, so they stay unchanged until the protocol
   // says that it is done. Freed with the last reference. Thread-safe.

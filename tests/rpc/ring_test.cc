@@ -4,11 +4,14 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <random>
 #include <thread>
 #include <vector>
 
+#include "rpc/idle_cores.h"
 #include "rpc/ring_poller.h"
 #include "telemetry/mutex.h"
 
@@ -120,22 +123,31 @@ class Echo : public Polled {
       ring_.Take(record, bytes.data());
       MutexLock lock(mu_);
       in_order_ &= record.header.step == next_++;
-      if (next_ == count_) done_.NotifyAll();
+      done_.NotifyAll();
       did = true;
     }
     if (did) ring_.WakeWriter();
     return did;
   }
-  Bell FallAsleep() override {
-    const Bell bell = {&ring_.bell(), ring_.bell().load()};
+  Bell bell() override { return {&ring_.bell(), ring_.bell().load()}; }
+  bool FallAsleep() override {
     ring_.FallAsleep();
-    return ring_.something() ? Bell() : bell;
+    return !ring_.something();
   }
   void Awake() override { ring_.Awake(); }
   bool WaitDone() {
     MutexLock lock(mu_);
     while (next_ < count_) done_.Wait(mu_);
     return in_order_;
+  }
+  int64_t next() {
+    MutexLock lock(mu_);
+    return next_;
+  }
+  // Without helping.
+  void WaitFor(int64_t n) {
+    MutexLock lock(mu_);
+    while (next_ < n) done_.Wait(mu_);
   }
 
  private:
@@ -167,6 +179,87 @@ TEST_F(RingTest, NobodySleepsThroughAMessageOrWaitsForRoomThatIsThere) {
   }
   EXPECT_TRUE(echo->WaitDone());
   poller.Remove(echo.get());
+}
+
+// A wake-up that is lost leaves these hanging.
+TEST_F(RingTest, AHelperAndTheThreadPollInTurnsAndMissNothing) {
+  if (!CanAwaitBells()) GTEST_SKIP() << "this system cannot sleep on several bells (Linux 5.16)";
+  constexpr int64_t kMessages = 3'000;
+  const auto seed = std::random_device()();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  RingPoller poller;
+  const auto echo = std::make_shared<Echo>(b_, kMessages);
+  ASSERT_TRUE(poller.Add(echo));
+  std::atomic<int64_t> wanted = 0;  // how many shall be written
+  std::thread writer([&] {
+    std::mt19937 rng(seed);
+    for (int64_t n = 0; n < kMessages; ++n) {
+      while (wanted <= n) std::this_thread::yield();
+      if (rng() % 4 == 0) std::this_thread::sleep_for(std::chrono::microseconds(rng() % 300));
+      ASSERT_TRUE(*Write(a_, n, rng() % 100));
+      a_.WakeReader();
+    }
+  });
+  std::mt19937 rng(seed + 1);
+  for (int64_t next = 0; next < kMessages;) {
+    next = std::min(kMessages, next + 1 + static_cast<int64_t>(rng() % 5));
+    wanted = next;
+    if (rng() % 3 == 0) std::this_thread::sleep_for(std::chrono::microseconds(rng() % 2000));
+    if (rng() % 4 == 0) {
+      echo->WaitFor(next);
+    } else {
+      ASSERT_TRUE(poller.Help([&] { return echo->next() >= next; },
+                              std::chrono::steady_clock::time_point::max()));
+    }
+  }
+  writer.join();
+  EXPECT_TRUE(echo->WaitDone());
+  poller.Remove(echo.get());
+}
+
+TEST_F(RingTest, AHelperEndsAtItsDeadlineAndLooksUpWhenItIsWoken) {
+  if (!CanAwaitBells()) GTEST_SKIP() << "this system cannot sleep on several bells (Linux 5.16)";
+  using Clock = std::chrono::steady_clock;
+  RingPoller poller;
+  const auto never = [] { return false; };
+  EXPECT_FALSE(poller.Help(never, Clock::time_point::max())) << "there is nothing to poll";
+  const auto echo = std::make_shared<Echo>(b_, 1);
+  ASSERT_TRUE(poller.Add(echo));
+  EXPECT_TRUE(poller.Help(never, Clock::now() + std::chrono::milliseconds(5)));
+  std::atomic<bool> done = false, helping = false;
+  std::thread other([&] {
+    while (!helping) std::this_thread::yield();
+    EXPECT_FALSE(poller.Help(never, Clock::time_point::max())) << "somebody helps already";
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    done = true;
+    poller.Wake();
+  });
+  EXPECT_TRUE(poller.Help(
+      [&] {
+        helping = true;
+        return done.load();
+      },
+      Clock::time_point::max()));
+  other.join();
+  // What is added and removed while somebody helps is seen.
+  std::thread helper(
+      [&] { poller.Help([&] { return echo->next() == 1; }, Clock::time_point::max()); });
+  const auto more = std::make_shared<Echo>(a_, 1);
+  ASSERT_TRUE(poller.Add(more));
+  poller.Remove(more.get());
+  ASSERT_TRUE(*Write(a_, 0, 1));
+  a_.WakeReader();
+  helper.join();
+  poller.Remove(echo.get());
+}
+
+TEST(IdleCoresTest, TheKernelSaysHowManyThreadsAreRunnable) {
+  EXPECT_EQ(RunnableThreads("0.41 1.99 3.03 2/345 6789\n"), 2);
+  EXPECT_EQ(RunnableThreads("0.41 1.99 3.03 17/345 6789\n"), 17);
+  for (const char* text : {"", "0.41 1.99 3.03", "0.41 1.99 3.03 ", "0.41 1.99 3.03 x/2 1",
+                           "0.41 1.99 3.03 12", "0.41"}) {
+    EXPECT_EQ(RunnableThreads(text), -1) << text;
+  }
 }
 
 TEST_F(RingTest, AStrangersRingCanOnlyBeRefused) {
