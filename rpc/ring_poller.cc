@@ -77,7 +77,7 @@ void RingPoller::Run() {
       park = helped_.load(std::memory_order_seq_cst);
       if (!stop && !park) {
         Awake();
-        if (!Round() && !Spins(Clock::now())) {
+        if (!Round() && (helper_comes_ || !Spins(Clock::now()))) {
           nap = MakeNap(bell);
           sleep = FallAsleep();
         }
@@ -114,6 +114,7 @@ bool RingPoller::Help(absl::FunctionRef<bool()> done, Clock::time_point deadline
       driver_ = std::this_thread::get_id();
       Awake();
       if (std::exchange(first, false)) spin_until_ = Clock::time_point::max();
+      helper_comes_ = true;
       const uint32_t bell = bell_.load(std::memory_order_seq_cst);
       const bool stop = Refresh();
       bool busy = Round();

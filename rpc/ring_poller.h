@@ -90,7 +90,8 @@ class RingPoller {
 
   Mutex drive_;  // held while polling, not while asleep
   std::vector<std::shared_ptr<Polled>> driven_ ABSL_GUARDED_BY(drive_);  // polled_, as last seen
-  bool told_ ABSL_GUARDED_BY(drive_) = false;  // the peers, that somebody sleeps
+  bool told_ ABSL_GUARDED_BY(drive_) = false;          // the peers, that somebody sleeps
+  bool helper_comes_ ABSL_GUARDED_BY(drive_) = false;  // who waits spins: the thread need not
   Clock::time_point spin_until_ ABSL_GUARDED_BY(drive_);
   IdleCores idle_cores_ ABSL_GUARDED_BY(drive_);
 
