@@ -85,6 +85,7 @@ std::string OptimizerText(const OptimizerSpec& optimizer) {
   if (optimizer.weight_decay() != 0) {
     text += fmt::format(" weightDecay={}", optimizer.weight_decay());
   }
+  if (optimizer.clip_norm() != 0) text += fmt::format(" clipNorm={}", optimizer.clip_norm());
   if (optimizer.clip_value() != 0) text += fmt::format(" clipValue={}", optimizer.clip_value());
   return text;
 }

@@ -136,6 +136,10 @@ class TrainingRules {
       report_.Add("optimizer.clipValue", fmt::format("{} is not a bound", optimizer.clip_value()),
                   "write a finite number above 0, or 0 for none");
     }
+    if (!std::isfinite(optimizer.clip_norm()) || optimizer.clip_norm() < 0) {
+      report_.Add("optimizer.clipNorm", fmt::format("{} is not a bound", optimizer.clip_norm()),
+                  "write a finite number above 0, or 0 for none");
+    }
     for (const auto& [name, value] : optimizer.params()) {
       if (!std::isfinite(value)) {
         report_.Add("optimizer.params." + name, fmt::format("{} is not finite", value),

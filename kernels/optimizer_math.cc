@@ -66,6 +66,36 @@ bool AddInto(float* dst, const void* src, int64_t n) {
   return Combine<true>(dst, src, n, [](V a, V s) HWY_ATTR { return hn::Add(a, s); });
 }
 
+// Lane j of 16 sums the elements i with i % 16 = j; the lanes are then added pairwise. A float's
+// square is exact in float64.
+double SumOfSquares(const float* x, int64_t n) {
+  constexpr int64_t kSums = 16;
+  const hn::CappedTag<double, 8> d;
+  const hn::Rebind<float, decltype(d)> narrow;
+  constexpr int64_t kLanes = hn::MaxLanes(d);
+  hn::Vec<decltype(d)> sums[kSums / kLanes];
+  for (auto& sum : sums) sum = hn::Zero(d);
+  const auto add = [&](const float* from) HWY_ATTR {
+    for (int64_t k = 0; k < kSums / kLanes; ++k) {
+      const auto v = hn::PromoteTo(d, hn::LoadU(narrow, from + k * kLanes));
+      sums[k] = hn::MulAdd(v, v, sums[k]);
+    }
+  };
+  int64_t i = 0;
+  for (; i + kSums <= n; i += kSums) add(x + i);
+  if (i < n) {
+    HWY_ALIGN float rest[kSums] = {};
+    std::memcpy(rest, x + i, static_cast<size_t>(n - i) * sizeof(float));
+    add(rest);
+  }
+  HWY_ALIGN double lanes[kSums];
+  for (int64_t k = 0; k < kSums / kLanes; ++k) hn::Store(sums[k], d, lanes + k * kLanes);
+  for (int64_t half = kSums / 2; half > 0; half /= 2) {
+    for (int64_t j = 0; j < half; ++j) lanes[j] += lanes[j + half];
+  }
+  return lanes[0];
+}
+
 constexpr int kMaxSlots = 3;
 
 // One position in all the arrays of an update; slots that an optimizer has not are null.
@@ -287,6 +317,7 @@ namespace muster {
 
 HWY_EXPORT(CopyInto);
 HWY_EXPORT(AddInto);
+HWY_EXPORT(SumOfSquares);
 HWY_EXPORT(SgdUpdate);
 HWY_EXPORT(MomentumUpdate);
 HWY_EXPORT(NesterovUpdate);
@@ -302,6 +333,7 @@ bool CopyInto(float* dst, const void* src, int64_t n) {
 bool AddInto(float* dst, const void* src, int64_t n) {
   return HWY_DYNAMIC_DISPATCH(AddInto)(dst, src, n);
 }
+double SumOfSquares(const float* x, int64_t n) { return HWY_DYNAMIC_DISPATCH(SumOfSquares)(x, n); }
 void SgdUpdate(const UpdateInput& in) { HWY_DYNAMIC_DISPATCH(SgdUpdate)(in); }
 void MomentumUpdate(const UpdateInput& in, float mu, float* momentum) {
   HWY_DYNAMIC_DISPATCH(MomentumUpdate)(in, mu, momentum);

@@ -24,6 +24,10 @@ inline constexpr int64_t kQuantum = 16384;
 // dst += src. False when a sum is not finite: src held such a value, or the sum overflowed.
 [[nodiscard]] bool AddInto(float* dst, const void* src, int64_t n);
 
+// The sum of the squares, in float64, in an order that depends on n alone: the same bits on every
+// instruction set.
+[[nodiscard]] double SumOfSquares(const float* x, int64_t n);
+
 // What all updates have in common: g = clamp(scale * grad, -clip, clip) + decay * w.
 struct UpdateInput {
   const float* grad;

@@ -37,6 +37,7 @@ Json EncodeIdentity(const RunIdentity& id) {
           {"optimizerParams", id.optimizer_params},
           {"weightDecay", id.weight_decay},
           {"clipValue", id.clip_value},
+          {"clipNorm", id.clip_norm},
           {"codec", id.codec},
           {"schedule", std::move(schedule)},
           {"build", id.build_id},
@@ -65,6 +66,7 @@ absl::Status DecodeIdentity(const Json& json, RunIdentity* id) {
   fields.Read("optimizerParams", &id->optimizer_params);
   fields.Read("weightDecay", &id->weight_decay);
   fields.Read("clipValue", &id->clip_value);
+  fields.Read("clipNorm", &id->clip_norm);
   fields.Read("codec", &id->codec);
   fields.Read("build", &id->build_id);
   fields.Read("isa", &id->isa);
@@ -223,6 +225,7 @@ absl::Status CheckResume(const Manifest& manifest, const RunIdentity& now,
   result.CompareMaps("training.optimizer.params.", then.optimizer_params, now.optimizer_params);
   result.Compare("training.optimizer.weightDecay", then.weight_decay, now.weight_decay);
   result.Compare("training.optimizer.clipValue", then.clip_value, now.clip_value);
+  result.Compare("training.optimizer.clipNorm", then.clip_norm, now.clip_norm);
   result.Compare("training.codec", then.codec, now.codec);
   result.Compare(fmt::format("training.schedule up to step {}", manifest.step),
                  ScheduleUpTo(then.schedule, manifest.step),

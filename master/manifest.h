@@ -34,6 +34,7 @@ struct RunIdentity {
   std::map<std::string, double> optimizer_params;
   double weight_decay = 0;
   double clip_value = 0;
+  double clip_norm = 0;
   std::string codec = "none";  // training.codec (configs/codec_text.h)
   struct Stage {
     int64_t steps = 0;

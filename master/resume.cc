@@ -28,6 +28,7 @@ RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table
                                training.optimizer().params().end()};
   identity.weight_decay = training.optimizer().weight_decay();
   identity.clip_value = training.optimizer().clip_value();
+  identity.clip_norm = training.optimizer().clip_norm();
   identity.codec = FormatCodec(training.codec());
   for (const Stage& stage : training.schedule()) {
     RunIdentity::Stage& kept = identity.schedule.emplace_back();

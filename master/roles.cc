@@ -268,6 +268,9 @@ worker::TrainerOptions TrainerOptionsOf(const TrainerSetup& setup, bool exact) {
   options.summary_interval = SummaryInterval(training);
   options.evaluation_interval = training.evaluation().interval();
   options.exact = exact;
+  const double clip_norm = training.optimizer().clip_norm();
+  if (clip_norm > 0 && !exact)
+    options.clip_norm = clip_norm;  // under BSP the servers clip the mean
   return options;
 }
 

@@ -91,7 +91,8 @@ class ClientState {
         options_(options),
         addresses_(std::move(addresses)),
         log_(log),
-        links_(addresses_.size()) {}
+        links_(addresses_.size()),
+        norms_(table, partition) {}
 
   void AddStream(std::shared_ptr<rpc::Stream> stream) { streams_.push_back(std::move(stream)); }
 
@@ -235,14 +236,17 @@ class ClientState {
       Fail(Named(server, StatusOf(message)));
       return;
     }
-    if (absl::Status checked = CheckAnswer(message, partition_, server); !checked.ok()) {
+    if (absl::Status checked = CheckAnswer(message, table_, partition_, server); !checked.ok()) {
       Fail(Named(server, checked));
       return;
     }
-    if (message.header.type == rpc::MessageType::kAck) {
-      OnAck(server, message.header);
-    } else {
-      OnParams(message);
+    switch (message.header.type) {
+      case rpc::MessageType::kAck:
+        return OnAck(server, message.header);
+      case rpc::MessageType::kNorms:
+        return OnNorms(message);
+      default:
+        return OnParams(message);
     }
   }
 
@@ -273,6 +277,7 @@ class ClientState {
           {step, priority, sequence_++, id,
            PushMessage(id, replica, step, want_params, std::move(payload))});
       ++unfinished_pushes_[step];
+      if (replica == 0) norms_step_ = std::max(norms_step_, step);
       if (want_params) Expect(step + 1, id);
     }
     Pump(partition_.server[static_cast<size_t>(id)], kSlicesBytes);
@@ -447,6 +452,34 @@ class ClientState {
     Pump(server, kPushBytes);
   }
 
+  // Answers all slices once the norms of all are there (ps/norms.h).
+  void OnNorms(const rpc::Message& message) {
+    const rpc::Header& header = message.header;
+    const auto round = static_cast<NormRound>(header.code);
+    std::vector<rpc::Message> answers;
+    {
+      MutexLock lock(mu_);
+      if (header.step > norms_step_) {
+        log_.Warning("norms of a step that was not pushed (slice {}, step {})", header.slice,
+                     header.step);
+        return;
+      }
+      for (const int32_t id :
+           norms_.Add(static_cast<int32_t>(header.slice), header.step, round, message.payload)) {
+        answers.push_back(TotalsMessage(id, header.step, round, norms_.Of(id, round)));
+      }
+    }
+    std::vector<bool> used(streams_.size(), false);
+    for (rpc::Message& answer : answers) {
+      const int server = partition_.server[answer.header.slice];
+      used[static_cast<size_t>(server)] = true;
+      Sent(server, streams_[static_cast<size_t>(server)]->Queue(std::move(answer)));
+    }
+    for (size_t i = 0; i < streams_.size(); ++i) {
+      if (used[i]) streams_[i]->Flush();
+    }
+  }
+
   void OnParams(const rpc::Message& message) {
     const size_t id = message.header.slice;
     const ParamSlice& slice = partition_.slices[id];
@@ -494,6 +527,8 @@ class ClientState {
   std::map<int64_t, int64_t> unfinished_pushes_ ABSL_GUARDED_BY(mu_);  // by step: not acknowledged
   int32_t clock_answers_ ABSL_GUARDED_BY(mu_) = 0;                     // of slices, to Clock
   int64_t least_clock_ ABSL_GUARDED_BY(mu_) = 0;                       // of these
+  NormTotals norms_ ABSL_GUARDED_BY(mu_);
+  int64_t norms_step_ ABSL_GUARDED_BY(mu_) = -1;  // the newest step of replica 0 that was pushed
   std::span<float> arena_ ABSL_GUARDED_BY(mu_);
   uint64_t sequence_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Status error_ ABSL_GUARDED_BY(mu_);

@@ -33,6 +33,8 @@ absl::StatusOr<std::unique_ptr<JobServer>> JobServer::Make(ParamTable table,
   options.weight_decay = static_cast<float>(training.optimizer().weight_decay());
   const double clip_value = training.optimizer().clip_value();
   if (clip_value > 0) options.clip_value = static_cast<float>(clip_value);
+  const double clip_norm = training.optimizer().clip_norm();
+  if (clip_norm > 0) options.clip_norm = static_cast<float>(clip_norm);
   job->server = Server::Make(
       job->table, job->partition, *job->policy, *job->optimizer,
       [training](int64_t step) { return static_cast<float>(LearningRate(training, step)); },

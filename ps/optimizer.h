@@ -36,8 +36,17 @@ class Optimizer {
   virtual std::vector<std::string> slot_names() const = 0;
   // First value of slot i.
   virtual float slot_init(int i) const = 0;
+  // True: a step's length depends on norms of whole parameters, and the slice asks Direct before
+  // Apply (ps/norms.h). BSP only.
+  virtual bool has_trust_ratio() const { return false; }
+  // First phase of such an optimizer: updates the slots and turns the gradient, in place, into the
+  // direction of the step.
+  virtual void Direct(const StepInfo& /*info*/, std::span<float> /*grad*/,
+                      std::span<const float> /*w*/,
+                      std::span<const std::span<float>> /*slots*/) const {}
   // w_next = update(w, clip(scale * grad), slots). All spans have the slice's size; w_next may be
-  // w, nothing else overlaps.
+  // w, nothing else overlaps. With a trust ratio `grad` is the direction, and the learning rate
+  // holds the ratio.
   virtual void Apply(const StepInfo& info, std::span<const float> grad, std::span<const float> w,
                      std::span<float> w_next, std::span<const std::span<float>> slots) const = 0;
 };

@@ -127,15 +127,14 @@ Partition MakePartition(const ParamTable& table, int num_servers) {
   CHECK_GE(num_servers, 1);
   Partition out;
   out.num_servers = num_servers;
-  // Slices below what a shard sums at a time would only cost messages. A limit of whole cache lines
-  // keeps every slice but a parameter's last one aligned; codecs want whole quanta.
+  // Slices below what a shard sums at a time would only cost messages.
   const int64_t share = table.total_size() / (8 * num_servers);
   const int64_t limit = std::clamp(share, kQuantum, kMaxSlice);
   const int64_t bundle_limit = std::clamp(share, kLeastBundle, kQuantum);
   for (size_t param = 0; param < table.specs().size(); ++param) {
     out.of_param.emplace_back();
     const ParamSpec& spec = table.specs()[param];
-    const int64_t unit = spec.codec == nullptr ? kAlignment : kQuantum;
+    const int64_t unit = spec.codec == nullptr ? kNormBlock : kQuantum;
     if (Join(table, static_cast<ParamId>(param), bundle_limit, out)) continue;
     CutParam(static_cast<ParamId>(param), spec.size(), limit / unit * unit, out);
   }

@@ -71,6 +71,9 @@ class ParamTable {
   int64_t total_size_ = 0;
 };
 
+// Elements of a parameter whose squares are summed as one (ps/norms.h): 16 KiB.
+inline constexpr int64_t kNormBlock = 4096;
+
 // What is pushed, summed and answered as one. Elements [begin, begin + size) of one parameter; or a
 // bundle: `params` whole small parameters in a row, with the padding between them, from the first
 // one's first element on. Either way one range of the arena.
@@ -99,11 +102,11 @@ struct Partition {
 };
 
 // Cuts every parameter into slices of at most min(4 MiB, total / (8 * servers)) bytes (at least 64
-// KiB, below which a message costs more than its bytes), those with a codec at multiples of
-// kQuantum, so that what it decodes to does not depend on the number of servers; neighbours without
-// codec that fit into min(64 KiB, total / (8 * servers)) (at least 4 KiB) become one bundle; and
-// gives the slices to servers so that bytes are balanced: largest first, to the least loaded
-// server. PRECONDITION: num_servers >= 1.
+// KiB, below which a message costs more than its bytes), at multiples of kNormBlock, those with a
+// codec of kQuantum, so that norms and what it decodes to do not depend on the number of servers;
+// neighbours without codec that fit into min(64 KiB, total / (8 * servers)) (at least 4 KiB) become
+// one bundle; and gives the slices to servers so that bytes are balanced: largest first, to the
+// least loaded server. PRECONDITION: num_servers >= 1.
 Partition MakePartition(const ParamTable& table, int num_servers);
 
 // Bytes of a slice's gradient as it is pushed.

@@ -33,6 +33,8 @@ struct ServerOptions {
   uint64_t seed = 0;     // of the initial values
   float weight_decay = 0;
   float clip_value = std::numeric_limits<float>::infinity();  // of StepInfo
+  // The averaged gradient of all weights is scaled down to this Euclidean norm. BSP only.
+  float clip_norm = std::numeric_limits<float>::infinity();
   // Gradients held for their turn; beyond it pushes wait for credit.
   int64_t held_bytes_budget = int64_t{1} << 30;
   // The most that a replica has in flight; a worker that exceeds it is refused.
@@ -48,7 +50,7 @@ inline constexpr int64_t kStalenessBounds[] = {0, 1, 2, 4, 8, 16, 32};
 struct ServerStats {
   int64_t pushes = 0;      // gradients taken in, held ones included, repeated ones not
   int64_t held = 0;        // of these, held for their turn
-  int64_t repeated = 0;    // pushes that had been counted before
+  int64_t repeated = 0;    // pushes and totals of norms that had been counted before
   int64_t refused = 0;     // messages answered by an error
   int64_t applies = 0;     // optimizer steps
   int64_t answers = 0;     // PARAMS sent

@@ -146,10 +146,13 @@ void Shard::RunSmall() {
 
 void Shard::Execute(Request request) {
   Slice& slice = *by_id_[request.message.header.slice];
-  if (request.message.header.type == rpc::MessageType::kPush) {
-    slice.OnPush(request.peer, std::move(request.message));
-  } else {
-    slice.OnPull(request.peer, request.message.header);
+  switch (request.message.header.type) {
+    case rpc::MessageType::kPush:
+      return slice.OnPush(request.peer, std::move(request.message));
+    case rpc::MessageType::kTotals:
+      return slice.OnTotals(request.peer, request.message);
+    default:
+      return slice.OnPull(request.peer, request.message.header);
   }
 }
 

@@ -34,7 +34,7 @@ class Shard {
   // Starts the owner thread.
   void Start();
 
-  // A PUSH or PULL that passed CheckRequest, of a slice of this shard. Is done at the next Run at
+  // A request that passed CheckRequest, of a slice of this shard. Is done at the next Run at
   // the latest.
   void Post(const std::shared_ptr<Peer>& peer, rpc::Message message);
   // Sees to what was posted: does it before it returns if that is small and nobody else is at it,

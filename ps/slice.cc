@@ -28,6 +28,8 @@ Slice::Slice(const SliceContext& context, int32_t id)
       id_(id),
       slice_(context.partition->slices[static_cast<size_t>(id)]),
       runs_(MakeRuns()),
+      needs_norms_(HasWeights() && context.policy->exact() &&
+                   (Clips() || context.optimizer->has_trust_ratio())),
       big_(slice_.size > kQuantum) {
   CHECK_GE(context.options->num_replicas, 1);
   state_.clocks.assign(static_cast<size_t>(context.options->num_replicas), 0);
@@ -37,10 +39,7 @@ Slice::Slice(const SliceContext& context, int32_t id)
     std::fill_n(weights.get(), slice_.size, 0.0f);
   }
   sum_ = MakeBuffer();
-  const bool weights = std::any_of(runs_.begin(), runs_.end(), [](const Run& run) {
-    return run.spec->kind == ParamSpec::Kind::kWeight;
-  });
-  for (size_t i = 0; weights && i < context.optimizer->slot_names().size(); ++i) {
+  for (size_t i = 0; HasWeights() && i < context.optimizer->slot_names().size(); ++i) {
     slots_.push_back(MakeBuffer());
     std::fill_n(slots_.back().get(), slice_.size,
                 context.optimizer->slot_init(static_cast<int>(i)));
@@ -97,6 +96,7 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
   const bool wants = (header.flags & rpc::kWantParams) != 0;
   const int64_t global_step = state_.min_clock();
   const int64_t staleness = Staleness(header.step);
+  if (v == 0 && needs_norms_) norms_.peer = peer;
   if (verdict != Verdict::kDrop) {
     if (const absl::Status checked = CheckEncoding(message.payload); !checked.ok()) {
       RefuseEncoding(*peer, header, checked);
@@ -108,6 +108,9 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
       message.payload = {};
       Count(context_.counters->repeated);
       context_.outbox->Send(*peer, AckMessage(header, AckCode::kRepeated));
+      if (v == 0 && header.step == norms_.step) {
+        for (const NormRound round : {NormRound::kGradient, NormRound::kTrust}) SendNorms(round);
+      }
       break;
     case Verdict::kHold:
       Hold(peer, std::move(message));
@@ -143,6 +146,8 @@ void Slice::OnPull(const std::shared_ptr<Peer>& peer, const rpc::Header& header)
   if ((header.flags & kAskClock) != 0) {
     rpc::Header answer = header;
     answer.step = state_.clocks[header.replica];
+    // Whoever goes on with replica 0 has to gather the norms.
+    if (norms_.awaited && header.replica == 0) answer.step = norms_.step;
     context_.outbox->Send(*peer, AckMessage(answer, AckCode::kConsumed));
     return;
   }
@@ -163,6 +168,7 @@ void Slice::Detach(const Peer& peer) {
     if (gradient->peer.get() == &peer) gradient->payload = Copied(gradient->payload);
   }
   std::erase_if(readers_, [&](const Reader& reader) { return reader.peer.get() == &peer; });
+  if (norms_.peer.get() == &peer) norms_.peer = nullptr;
 }
 
 TraceSpan Slice::Traced(const char* name, int64_t step, int64_t replica) const {
@@ -177,8 +183,9 @@ std::vector<Slice::Run> Slice::MakeRuns() const {
   ForEachPart(*context_.table, slice_, [&](const ParamSlice& part, int64_t at) {
     const ParamSpec& spec = context_.table->specs()[static_cast<size_t>(part.param)];
     if (!runs.empty()) runs.back().end = at;
-    if (!runs.empty() && runs.back().spec->kind == spec.kind &&
-        runs.back().spec->decay == spec.decay && runs.back().spec->lr_scale == spec.lr_scale &&
+    if (!runs.empty() && !context_.optimizer->has_trust_ratio() &&
+        runs.back().spec->kind == spec.kind && runs.back().spec->decay == spec.decay &&
+        runs.back().spec->lr_scale == spec.lr_scale &&
         runs.back().spec->momentum == spec.momentum) {
       return;
     }
@@ -186,6 +193,11 @@ std::vector<Slice::Run> Slice::MakeRuns() const {
   });
   runs.back().end = slice_.size;
   return runs;
+}
+
+bool Slice::HasWeights() const {
+  return std::any_of(runs_.begin(), runs_.end(),
+                     [](const Run& run) { return run.spec->kind == ParamSpec::Kind::kWeight; });
 }
 
 const Codec* Slice::codec() const {
@@ -242,21 +254,32 @@ bool Slice::Add(const rpc::Header& header, const rpc::Payload& gradient, Verdict
 }
 
 bool Slice::Fused(Verdict verdict) const {
-  return verdict == Verdict::kApply && context_.policy->exact();
+  return verdict == Verdict::kApply && context_.policy->exact() && !needs_norms_;
 }
 
 void Slice::Fold(const rpc::Header& header, Verdict verdict, const StepInfo& info) {
   ++state_.next_replica;
   if (verdict != Verdict::kApply) return;
-  if (!Fused(verdict)) {
-    const TraceSpan span = Traced("apply", header.step, header.replica);
-    for (int64_t begin = 0; begin < slice_.size; begin += kQuantum) {
-      const auto size = static_cast<size_t>(std::min(kQuantum, slice_.size - begin));
-      Update(info, state_.next_replica, begin,
-             View(sum_).subspan(static_cast<size_t>(begin), size));
-      if (big_) context_.yield();
-    }
+  if (needs_norms_) return BeginNorms(info);
+  if (!Fused(verdict)) Apply(header, info);
+  Advance();
+}
+
+void Slice::Apply(const rpc::Header& header, const StepInfo& info) {
+  const TraceSpan span = Traced("apply", header.step, header.replica);
+  ForEachQuantum(
+      [&](int64_t begin, std::span<float> sum) { Update(info, state_.next_replica, begin, sum); });
+}
+
+void Slice::ForEachQuantum(absl::FunctionRef<void(int64_t begin, std::span<float> sum)> visit) {
+  for (int64_t begin = 0; begin < slice_.size; begin += kQuantum) {
+    const auto size = static_cast<size_t>(std::min(kQuantum, slice_.size - begin));
+    visit(begin, View(sum_).subspan(static_cast<size_t>(begin), size));
+    if (big_) context_.yield();
   }
+}
+
+void Slice::Advance() {
   front_ = 1 - front_;
   ++state_.version;
   state_.next_replica = 0;
@@ -276,20 +299,29 @@ StepInfo Slice::MakeStepInfo(Verdict verdict, int64_t staleness, int64_t global_
   return info;
 }
 
-void Slice::Update(const StepInfo& info, int n, int64_t begin, std::span<const float> sum) {
+void Slice::Update(const StepInfo& info, int n, int64_t begin, std::span<float> sum) {
+  ForEachRunOf(begin, sum, [&](const Run& run, int64_t from, std::span<float> part) {
+    UpdateRun(run, info, n, from, part);
+  });
+}
+
+void Slice::ForEachRunOf(
+    int64_t begin, std::span<float> sum,
+    absl::FunctionRef<void(const Run& run, int64_t from, std::span<float> part)> visit) const {
   const int64_t end = begin + static_cast<int64_t>(sum.size());
   for (const Run& run : runs_) {
     const int64_t from = std::max(begin, run.begin), to = std::min(end, run.end);
     if (from >= to) continue;
-    UpdateRun(*run.spec, info, n, from,
-              sum.subspan(static_cast<size_t>(from - begin), static_cast<size_t>(to - from)));
+    visit(run, from,
+          sum.subspan(static_cast<size_t>(from - begin), static_cast<size_t>(to - from)));
   }
 }
 
 // Statistics: n of V replicas' values move the average n/V of the way that all V would.
 //   w_next = w + (1 - momentum) * n * scale * (sum / n - w),   scale = 1 / V
-void Slice::UpdateRun(const ParamSpec& spec, StepInfo info, int n, int64_t begin,
+void Slice::UpdateRun(const Run& run, StepInfo info, int n, int64_t begin,
                       std::span<const float> sum) {
+  const ParamSpec& spec = *run.spec;
   const auto at = static_cast<size_t>(begin);
   const std::span<const float> w = View(weights_[front_]).subspan(at, sum.size());
   const std::span<float> next = View(weights_[1 - front_]).subspan(at, sum.size());
@@ -300,11 +332,21 @@ void Slice::UpdateRun(const ParamSpec& spec, StepInfo info, int n, int64_t begin
               1.0f / static_cast<float>(n), (1 - spec.momentum) * share);
     return;
   }
-  info.learning_rate *= spec.lr_scale;
-  if (!spec.decay) info.weight_decay = 0;
+  context_.optimizer->Apply(InfoOf(run, info), sum, w, next, SlotViews(begin, sum.size()));
+}
+
+StepInfo Slice::InfoOf(const Run& run, StepInfo info) const {
+  info.learning_rate *= run.spec->lr_scale * run.trust;
+  if (!run.spec->decay) info.weight_decay = 0;
+  return info;
+}
+
+std::vector<std::span<float>> Slice::SlotViews(int64_t begin, size_t size) const {
   std::vector<std::span<float>> slots;
-  for (const Buffer& slot : slots_) slots.push_back(View(slot).subspan(at, sum.size()));
-  context_.optimizer->Apply(info, sum, w, next, slots);
+  for (const Buffer& slot : slots_) {
+    slots.push_back(View(slot).subspan(static_cast<size_t>(begin), size));
+  }
+  return slots;
 }
 
 void Slice::Hold(const std::shared_ptr<Peer>& peer, rpc::Message message) {
@@ -407,6 +449,7 @@ void Slice::RefuseNonFinite(const Peer& peer, const rpc::Header& header, Verdict
 
 void Slice::Poison(absl::Status status) {
   poisoned_ = std::move(status);
+  norms_.awaited.reset();
   for (const auto& gradient : std::exchange(held_, {})) {
     Release(*gradient, /*answer=*/false);
     Refuse(*gradient->peer, gradient->header, poisoned_);
@@ -478,6 +521,7 @@ void Slice::Answer(const Reader& reader, int64_t version) {
 }
 
 void Slice::ReachCuts() {
+  if (norms_.awaited) return;  // the clock's version is still to come
   // Only the earliest is looked at: a long job has thousands of them, and this runs at every push.
   while (!cuts_.empty()) {
     const std::shared_ptr<Cut> cut = cuts_.begin()->second;

@@ -15,21 +15,30 @@
 //     stream closes before, the slice takes a copy (Detach).
 //  4. Pulls, repeated pushes (late workers) and cuts never read in place: they get copies.
 //
+// Where an update needs norms of whole parameters, a step whose gradients are all in waits for
+// their totals (ps/norms.h): its clocks count it, its version does not. The sums stay until the
+// next step's, so that a process that pushes replica 0 again can gather them anew.
+//
 // A push that its parameter's codec cannot decode is refused and changes nothing. So is one whose
 // gradient is not finite, except when part of it was already added to other replicas' gradients:
 // then this step's sum is lost, and the slice refuses all further pushes; its weights stay as they
 // were.
 #pragma once
 
+#include <absl/functional/function_ref.h>
+
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "ps/counters.h"
 #include "ps/cut.h"
 #include "ps/held.h"
+#include "ps/norms.h"
 #include "ps/peer.h"
 #include "ps/server.h"
 
@@ -65,6 +74,8 @@ class Slice {
 
   // Requests passed CheckRequest.
   void OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message);
+  // Ignored when the slice does not wait for it, or not from this peer.
+  void OnTotals(const std::shared_ptr<Peer>& peer, const rpc::Message& message);
   void OnPull(const std::shared_ptr<Peer>& peer, const rpc::Header& header);
   // Saves this slice when its least clock is the cut's; fails the cut when it is beyond.
   void OnCut(const std::shared_ptr<Cut>& cut);
@@ -89,9 +100,21 @@ class Slice {
   struct Run {
     int64_t begin = 0, end = 0;
     const ParamSpec* spec = nullptr;
+    float trust = 1;  // factor of this step's learning rate
+  };
+
+  // The newest step that was summed, where updates need norms.
+  struct Norms {
+    int64_t step = -1;
+    std::shared_ptr<Peer> peer;        // brought replica 0's gradient; null: gone
+    std::optional<NormRound> awaited;  // the step waits for these totals
+    StepInfo info;
+    std::array<std::vector<double>, kNormRounds> sums;  // by round; empty: not summed yet
   };
 
   std::vector<Run> MakeRuns() const;
+  bool HasWeights() const;
+  bool Clips() const;
   // How the gradient travels; null: float32.
   const Codec* codec() const;
   std::string Name() const;
@@ -112,12 +135,36 @@ class Slice {
   bool Fused(Verdict verdict) const;
   // Counts an added gradient; with kApply the next version is there.
   void Fold(const rpc::Header& header, Verdict verdict, const StepInfo& info);
+  // Updates the weights with the sum, which `header`'s message completed.
+  void Apply(const rpc::Header& header, const StepInfo& info);
+  void Advance();  // the next version is there
+  // Calls `visit` for each quantum of the slice, and lets others in between.
+  void ForEachQuantum(absl::FunctionRef<void(int64_t begin, std::span<float> sum)> visit);
+
+  // Two-phase updates (slice_norms.cc). A step's gradients are all in.
+  void BeginNorms(const StepInfo& info);
+  // Sums the round up, asks for its totals and waits for them.
+  void BeginRound(NormRound round);
+  void SendNorms(NormRound round);
+  // Whether the totals are finite and hold this slice's own sums.
+  bool Plausible(NormRound round, const std::vector<double>& totals) const;
+  void ClipByNorm(double total);
+  void SetTrust(const std::vector<double>& totals);
+  // Turns the sum into the direction of the step.
+  void Direct();
+
   // The optimizer's step for the elements from `begin` on, whose gradients' sum over n replicas is
   // `sum`.
-  void Update(const StepInfo& info, int n, int64_t begin, std::span<const float> sum);
+  void Update(const StepInfo& info, int n, int64_t begin, std::span<float> sum);
+  // Calls `visit` for each run's part of `sum`, which begins at `begin`.
+  void ForEachRunOf(
+      int64_t begin, std::span<float> sum,
+      absl::FunctionRef<void(const Run& run, int64_t from, std::span<float> part)> visit) const;
   // The same within one run.
-  void UpdateRun(const ParamSpec& spec, StepInfo info, int n, int64_t begin,
-                 std::span<const float> sum);
+  void UpdateRun(const Run& run, StepInfo info, int n, int64_t begin, std::span<const float> sum);
+  // `info` with what is the run's own.
+  StepInfo InfoOf(const Run& run, StepInfo info) const;
+  std::vector<std::span<float>> SlotViews(int64_t begin, size_t size) const;
   // What an update needs to know, but for what is each parameter's own; nothing where the verdict
   // is none.
   StepInfo MakeStepInfo(Verdict verdict, int64_t staleness, int64_t global_step) const;
@@ -148,8 +195,9 @@ class Slice {
   const SliceContext& context_;
   const int32_t id_;
   const ParamSlice slice_;
-  const std::vector<Run> runs_;
-  const bool big_;  // more than one quantum: yields
+  std::vector<Run> runs_;
+  const bool needs_norms_;  // before it applies a step
+  const bool big_;          // more than one quantum: yields
 
   SliceState state_;
   int64_t oldest_version_ = 0;  // the back parity holds version - 1 unless that is older than this
@@ -160,6 +208,7 @@ class Slice {
   std::vector<std::shared_ptr<HeldGradient>> held_;
   std::vector<Reader> readers_;
   std::multimap<int64_t, std::shared_ptr<Cut>> cuts_;  // by clock
+  Norms norms_;
   absl::Status poisoned_;
 };
 

@@ -41,6 +41,22 @@ absl::Status CheckPayload(const rpc::Message& message, size_t expected) {
                                                 expected));
 }
 
+// A NORMS or TOTALS of `values(round)` values.
+absl::Status CheckRound(const rpc::Message& message, const ParamTable& table,
+                        const ParamSlice& slice,
+                        size_t (*values)(const ParamTable&, const ParamSlice&, NormRound)) {
+  if (message.header.code >= kNormRounds) {
+    return absl::InvalidArgumentError(
+        fmt::format("norms of round {}; there are {}", message.header.code, kNormRounds));
+  }
+  const size_t expected = values(table, slice, static_cast<NormRound>(message.header.code));
+  if (expected == 0) {
+    return absl::InvalidArgumentError(
+        fmt::format("slice {} is of statistics, which have no norms", message.header.slice));
+  }
+  return CheckPayload(message, expected * sizeof(double));
+}
+
 size_t SliceBytes(const Partition& partition, uint32_t slice) {
   return static_cast<size_t>(partition.slices[slice].size) * sizeof(float);
 }
@@ -98,6 +114,24 @@ rpc::Message ParamsMessage(int32_t slice, int32_t replica, int64_t clock, int64_
   return out;
 }
 
+rpc::Message NormsMessage(int32_t slice, int64_t step, NormRound round,
+                          const std::vector<double>& norms) {
+  rpc::Message out;
+  out.header.type = rpc::MessageType::kNorms;
+  out.header.code = static_cast<uint16_t>(round);
+  out.header.slice = static_cast<uint32_t>(slice);
+  out.header.step = step;
+  out.payload = DoublesPayload(norms);
+  return out;
+}
+
+rpc::Message TotalsMessage(int32_t slice, int64_t step, NormRound round,
+                           const std::vector<double>& totals) {
+  rpc::Message out = NormsMessage(slice, step, round, totals);
+  out.header.type = rpc::MessageType::kTotals;
+  return out;
+}
+
 rpc::Message ErrorMessage(const rpc::Header& request, const absl::Status& status) {
   rpc::Message out;
   out.header = request;
@@ -110,17 +144,22 @@ rpc::Message ErrorMessage(const rpc::Header& request, const absl::Status& status
 
 absl::Status CheckRequest(const rpc::Message& message, const WireLimits& limits) {
   const rpc::Header& h = message.header;
-  if (h.type != rpc::MessageType::kPush && h.type != rpc::MessageType::kPull) {
-    return absl::InvalidArgumentError(
-        fmt::format("a parameter server takes PUSH and PULL, not type {}", int{uint8_t(h.type)}));
+  if (h.type != rpc::MessageType::kPush && h.type != rpc::MessageType::kPull &&
+      h.type != rpc::MessageType::kTotals) {
+    return absl::InvalidArgumentError(fmt::format(
+        "a parameter server takes PUSH, PULL and TOTALS, not type {}", int{uint8_t(h.type)}));
   }
   RETURN_IF_ERROR(CheckCommon(message, *limits.partition, limits.server));
   if (h.replica >= static_cast<uint32_t>(limits.num_replicas)) {
     return absl::InvalidArgumentError(
         fmt::format("replica {} of a job with {} replicas", h.replica, limits.num_replicas));
   }
+  const ParamSlice& slice = limits.partition->slices[h.slice];
   if (h.type == rpc::MessageType::kPush) {
-    return CheckPayload(message, PushBytes(*limits.table, limits.partition->slices[h.slice]));
+    return CheckPayload(message, PushBytes(*limits.table, slice));
+  }
+  if (h.type == rpc::MessageType::kTotals) {
+    return CheckRound(message, *limits.table, slice, TotalValues);
   }
   if (h.version < -1 || h.version > kMaxStep) {
     return absl::InvalidArgumentError(fmt::format("version {} is out of range", h.version));
@@ -128,16 +167,19 @@ absl::Status CheckRequest(const rpc::Message& message, const WireLimits& limits)
   return CheckPayload(message, 0);
 }
 
-absl::Status CheckAnswer(const rpc::Message& message, const Partition& partition, int server) {
+absl::Status CheckAnswer(const rpc::Message& message, const ParamTable& table,
+                         const Partition& partition, int server) {
   RETURN_IF_ERROR(CheckCommon(message, partition, server));
   switch (message.header.type) {
     case rpc::MessageType::kAck:
       return CheckPayload(message, 0);
     case rpc::MessageType::kParams:
       return CheckPayload(message, SliceBytes(partition, message.header.slice));
+    case rpc::MessageType::kNorms:
+      return CheckRound(message, table, partition.slices[message.header.slice], NormValues);
     default:
-      return absl::InvalidArgumentError(fmt::format("a worker takes ACK and PARAMS, not type {}",
-                                                    int{uint8_t(message.header.type)}));
+      return absl::InvalidArgumentError(fmt::format(
+          "a worker takes ACK, PARAMS and NORMS, not type {}", int{uint8_t(message.header.type)}));
   }
 }
 

@@ -1,5 +1,5 @@
-// The parameter-server messages: PUSH, ACK, PULL, PARAMS and ERROR as rpc::Message, and the checks
-// that one must pass before anything believes it.
+// The parameter-server messages: PUSH, ACK, PULL, PARAMS, NORMS, TOTALS and ERROR as rpc::Message,
+// and the checks that one must pass before anything believes it.
 //
 // Pure functions over messages: thread-safe. Gradients and parameters travel as little-endian
 // float32, the gradients of a parameter with a codec as its encoding; a payload may come in any
@@ -12,6 +12,9 @@
 //                            With kAskClock: only the replica's clock, in the `step` of an ACK
 //   PARAMS  server → worker  slice, replica, step = that clock, version = applies behind them;
 //                            payload: the parameters
+//   NORMS   server → worker  slice, replica = 0, step; code: a NormRound; payload: sums of squares
+//                            (ps/norms.h) of a step whose gradients are all in, as float64
+//   TOTALS  worker → server  echoes the NORMS; payload: what those of all slices add up to
 //   ERROR   server → worker  echoes what it answers; code: an absl::StatusCode; payload: the text
 #pragma once
 
@@ -21,6 +24,7 @@
 #include <cstdint>
 #include <span>
 
+#include "ps/norms.h"
 #include "ps/param.h"
 #include "rpc/message.h"
 #include "telemetry/status.h"
@@ -46,6 +50,10 @@ rpc::Message PullMessage(int32_t slice, int32_t replica, int64_t clock, int64_t 
 rpc::Message AskClockMessage(int32_t slice, int32_t replica);
 rpc::Message ParamsMessage(int32_t slice, int32_t replica, int64_t clock, int64_t version,
                            rpc::Payload params);
+rpc::Message NormsMessage(int32_t slice, int64_t step, NormRound round,
+                          const std::vector<double>& norms);
+rpc::Message TotalsMessage(int32_t slice, int64_t step, NormRound round,
+                           const std::vector<double>& totals);
 rpc::Message ErrorMessage(const rpc::Header& request, const absl::Status& status);
 
 // What a server checks against: its own place and the job's size.
@@ -56,12 +64,14 @@ struct WireLimits {
   int num_replicas = 0;
 };
 
-// A PUSH or PULL that names a slice of this server, a replica of the job and sensible counters, and
-// whose payload has exactly the size that it must have. Anything else is InvalidArgument with what
-// is wrong.
+// A PUSH, PULL or TOTALS that names a slice of this server, a replica of the job and sensible
+// counters, and whose payload has exactly the size that it must have. Anything else is
+// InvalidArgument with what is wrong.
 absl::Status CheckRequest(const rpc::Message& message, const WireLimits& limits);
-// An ACK or PARAMS from server `server` for a slice that lives there, payload sizes included.
-absl::Status CheckAnswer(const rpc::Message& message, const Partition& partition, int server);
+// An ACK, PARAMS or NORMS from server `server` for a slice that lives there, payload sizes
+// included.
+absl::Status CheckAnswer(const rpc::Message& message, const ParamTable& table,
+                         const Partition& partition, int server);
 // The status that an ERROR carries; never OK.
 absl::Status StatusOf(const rpc::Message& error);
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
+#include "ps/norms.h"
 #include "telemetry/check.h"
 
 namespace muster::worker {
@@ -120,18 +122,27 @@ absl::Status Trainer::Step(int64_t step) {
     }
     const bool last = lease + 1 == options_.leases.size();
     const std::span<float> grads(grads_[lease].get(), table_.arena_size());
+    const auto push_one = [&](ps::ParamId param) {
+      const TraceSpan span(trace_, "push", step, replica, /*slice=*/-1,
+                           table_.specs()[param].name.c_str());
+      const std::span<const float> grad(grads.data() + table_.offset(param),
+                                        table_.specs()[param].size());
+      client_.Push(replica, step, param, grad, /*priority=*/param, /*want_params=*/last);
+    };
+    // The norm of a gradient is known when all of it is there.
+    const bool clips = std::isfinite(options_.clip_norm);
+    std::vector<ps::ParamId> waiting;
     {
       const TraceSpan backward(trace_, "backward", step, replica);
       model_.Backward(weights_, grads, [&](ps::ParamId param) {
+        if (clips) return waiting.push_back(param);
         Stopwatch push(&times.push);
-        const TraceSpan span(trace_, "push", step, replica, /*slice=*/-1,
-                             table_.specs()[param].name.c_str());
-        const std::span<const float> grad(grads.data() + table_.offset(param),
-                                          table_.specs()[param].size());
-        client_.Push(replica, step, param, grad, /*priority=*/param, /*want_params=*/last);
+        push_one(param);
       });
+      if (clips) ps::ClipByNorm(table_, options_.clip_norm, grads);
     }
     Stopwatch push(&times.push);
+    for (const ps::ParamId param : waiting) push_one(param);
     const TraceSpan span(trace_, "push", step, replica);
     client_.Flush();
   }

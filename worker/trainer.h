@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,7 +38,9 @@ struct TrainerOptions {
   int64_t batch_size = 0;
   int64_t summary_interval = 10;  // steps between progress reports
   int64_t evaluation_interval =
-      0;                   // steps between evaluations on the validation split; 0: only at the end
+      0;  // steps between evaluations on the validation split; 0: only at the end
+  // Each replica's gradient is scaled down to this norm before it is pushed; infinity: as it is.
+  double clip_norm = std::numeric_limits<double>::infinity();
   bool exact = true;       // BSP: every replica evaluates its share; else replica 0 evaluates all
   Trace* trace = nullptr;  // of the steps' phases; borrowed, outlives the trainer, or null
 };

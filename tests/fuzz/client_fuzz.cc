@@ -29,7 +29,7 @@ rpc::Message Answer(Input& input, const Partition& partition) {
   constexpr rpc::MessageType kTypes[] = {rpc::MessageType::kAck, rpc::MessageType::kParams,
                                          rpc::MessageType::kParams, rpc::MessageType::kError};
   h.type = kTypes[input.Below(4)];
-  if (input.Below(8) == 7) h.type = static_cast<rpc::MessageType>(2 + input.Below(6));
+  if (input.Below(8) == 7) h.type = static_cast<rpc::MessageType>(2 + input.Below(8));
   h.flags = input.Byte() & 63;
   h.code = input.Byte();
   h.slice = input.Below(4) == 3 ? input.Number<uint32_t>() : input.Byte() % 3u;
@@ -39,6 +39,10 @@ rpc::Message Answer(Input& input, const Partition& partition) {
   size_t size = 0;
   if (h.type == rpc::MessageType::kParams && h.slice < partition.slices.size()) {
     size = static_cast<size_t>(partition.slices[h.slice].size) * sizeof(float);
+  }
+  if (h.type == rpc::MessageType::kNorms) {
+    h.code &= 3;
+    size = (h.code + 1u) * sizeof(double) * (h.slice == 1 ? 2 : 1);
   }
   if (input.Below(4) == 3) size = input.Byte();
   message.payload = rpc::Payload::Own(std::string(size, static_cast<char>(input.Byte())));

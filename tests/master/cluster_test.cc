@@ -169,6 +169,47 @@ INSTANTIATE_TEST_SUITE_P(Modes, EveryMode,
                          ::testing::Values(Consistency::BSP, Consistency::SSP, Consistency::ASYNC),
                          [](const auto& info) { return Consistency::Mode_Name(info.param); });
 
+// A job that clips by norm; its codec keeps the parameters from being one slice.
+Job ClippedJob(double clip_norm, int64_t steps = kSteps) {
+  Job job = ToyJob(steps);
+  job.mutable_training()->mutable_optimizer()->set_clip_norm(clip_norm);
+  job.mutable_training()->mutable_codec()->set_push("int8");
+  return job;
+}
+
+TEST(Cluster, ClippingByNormIsBitIdenticalOnAnyNumberOfProcessesAndServers) {
+  const ClusterResult one = RunToy(ClippedJob(0.1), 5, 1, 1);
+  ASSERT_TRUE(one.status.ok()) << one.status;
+  EXPECT_NE(one.weights, RunToy(ClippedJob(0), 5, 1, 1).weights) << "nothing was clipped";
+  EXPECT_EQ(RunToy(ClippedJob(1e9), 5, 1, 1).weights, RunToy(ClippedJob(0), 5, 1, 1).weights);
+  for (const auto& [trainers, servers] : {std::pair(1, 3), {2, 1}, {2, 2}, {5, 1}, {5, 3}}) {
+    const auto inner = rpc::MakeInprocTransport();
+    const auto delayed = MakeDelayTransport(
+        *inner, DelayOptions{.seed = static_cast<uint64_t>(trainers), .max_delay_us = 2000});
+    const ClusterResult many = RunToy(ClippedJob(0.1), 5, trainers, servers, delayed.get());
+    ASSERT_TRUE(many.status.ok()) << many.status;
+    EXPECT_EQ(many.weights, one.weights) << trainers << " trainers, " << servers << " servers";
+  }
+}
+
+// With one replica a gradient is its own mean, so it is the same gradient that is clipped.
+TEST(Cluster, UnderSspAndAsyncEachReplicaClipsItsOwnGradient) {
+  Job job = ClippedJob(0.1);
+  job.mutable_training()->mutable_codec()->set_push("none");
+  const ClusterResult bsp = RunToy(job, 1, 1, 1);
+  ASSERT_TRUE(bsp.status.ok()) << bsp.status;
+  for (const Consistency::Mode mode : {Consistency::SSP, Consistency::ASYNC}) {
+    job.mutable_training()->mutable_consistency()->set_mode(mode);
+    const ClusterResult own = RunToy(job, 1, 1, 2);
+    ASSERT_TRUE(own.status.ok()) << own.status;
+    ASSERT_EQ(own.weights.size(), bsp.weights.size());
+    // 20 steps of rate 0.2, whose gradients differ in the last bits.
+    for (size_t i = 0; i < own.weights.size(); ++i) {
+      ASSERT_NEAR(own.weights[i], bsp.weights[i], 1e-5) << "element " << i;
+    }
+  }
+}
+
 // How far replica 1 moves the weights under ASYNC when it starts its 40 steps as the chief has all
 // but finished its own: until then the global step is 0, whose learning rate is 0.
 double MovedByAStaleReplica(bool scale_by_staleness) {
@@ -218,8 +259,11 @@ TEST(Cluster, AsyncMayCountStaleGradientsLess) {
 struct Rule {
   std::string name;
   std::map<std::string, double> params;
+  double clip_norm = 0;
 };
-void PrintTo(const Rule& rule, std::ostream* out) { *out << rule.name; }
+void PrintTo(const Rule& rule, std::ostream* out) {
+  *out << rule.name << (rule.clip_norm > 0 ? " with clipNorm" : "");
+}
 class EveryOptimizer : public ::testing::TestWithParam<Rule> {};
 
 TEST_P(EveryOptimizer, AnInterruptedRunEndsWithTheSameBits) {
@@ -229,6 +273,7 @@ TEST_P(EveryOptimizer, AnInterruptedRunEndsWithTheSameBits) {
   optimizer.mutable_params()->insert(GetParam().params.begin(), GetParam().params.end());
   optimizer.set_weight_decay(0.001);
   optimizer.set_clip_value(0.05);
+  optimizer.set_clip_norm(GetParam().clip_norm);
   Stage& stage = *job.mutable_training()->mutable_schedule(0);
   stage.set_learning_rate(0.02);
   stage.set_end_learning_rate(0.001);
@@ -279,9 +324,10 @@ TEST_P(EveryOptimizer, AnInterruptedRunEndsWithTheSameBits) {
   EXPECT_EQ(resumed.weights, whole.weights);
 }
 
-// Those of the table with their defaults, and rmsprop with all that it can keep.
+// Those of the table with their defaults, rmsprop with all that it can keep, and two phases.
 std::vector<Rule> Rules() {
-  std::vector<Rule> rules = {{"rmsprop", {{"centered", 1}, {"momentum", 0.5}}}};
+  std::vector<Rule> rules = {{"rmsprop", {{"centered", 1}, {"momentum", 0.5}}},
+                             {"momentum", {}, 0.1}};
   for (const std::string& name : ps::OptimizerNames()) rules.push_back({name, {}});
   return rules;
 }

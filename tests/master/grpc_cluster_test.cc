@@ -12,11 +12,12 @@ namespace muster::harness {
 namespace {
 
 ClusterResult RunToy(int trainers, int servers, rpc::Transport* transport,
-                     const std::string& codec = "none") {
+                     const std::string& codec = "none", double clip_norm = 0) {
   TemporaryFolder folder;
   ClusterOptions options;
   options.job = ToyJob(20);
   options.job.mutable_training()->mutable_codec()->set_push(codec);
+  options.job.mutable_training()->mutable_optimizer()->set_clip_norm(clip_norm);
   options.replicas = 5;
   options.trainers = trainers;
   options.servers = servers;
@@ -74,6 +75,29 @@ TEST(GrpcCluster, BspGivesTheSameBitsThroughSharedMemory) {
       EXPECT_EQ((*shared)->ring_messages() > 0, !ring_service.empty());
     }
   }
+}
+
+TEST(GrpcCluster, ClippingByNormGivesTheSameBitsOnEveryTransport) {
+  const auto log = Log::Discard();
+  const ClusterResult reference = RunToy(1, 1, nullptr, "bf16", 0.1);
+  ASSERT_TRUE(reference.status.ok()) << reference.status;
+  EXPECT_NE(reference.weights, RunToy(1, 1, nullptr, "bf16").weights) << "nothing was clipped";
+  auto grpc = rpc::MakeGrpcTransport(rpc::GrpcOptions(), *log);
+  ASSERT_TRUE(grpc.ok()) << grpc.status();
+  for (uint64_t seed : {6, 7}) {
+    const auto delayed =
+        MakeDelayTransport(**grpc, DelayOptions{.seed = seed, .max_delay_us = 2000});
+    const ClusterResult wired = RunToy(/*trainers=*/3, /*servers=*/2, delayed.get(), "bf16", 0.1);
+    ASSERT_TRUE(wired.status.ok()) << wired.status;
+    EXPECT_EQ(wired.weights, reference.weights) << "delays of seed " << seed;
+  }
+  const auto shared = rpc::MakeSharedTransport(*std::move(grpc), *log,
+                                               {.least_bytes = 1, .ring_service = "params"});
+  ASSERT_TRUE(shared.ok()) << shared.status();
+  const ClusterResult mapped = RunToy(/*trainers=*/5, /*servers=*/2, shared->get(), "bf16", 0.1);
+  ASSERT_TRUE(mapped.status.ok()) << mapped.status;
+  EXPECT_EQ(mapped.weights, reference.weights) << "through shared memory";
+  EXPECT_GT((*shared)->ring_messages(), 0);
 }
 
 TEST(GrpcCluster, ACodecIsAppliedOnEveryTransport) {

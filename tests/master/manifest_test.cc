@@ -112,6 +112,8 @@ TEST(CheckResumeTest, EachChangedFieldIsNamedWithBothValues) {
   EXPECT_THAT(changed([](auto& id) { id.weight_decay = 0.1; }), HasSubstr("weightDecay"));
   EXPECT_THAT(changed([](auto& id) { id.clip_value = 0.5; }),
               HasSubstr("training.optimizer.clipValue was 0, is 0.5"));
+  EXPECT_THAT(changed([](auto& id) { id.clip_norm = 0.5; }),
+              HasSubstr("training.optimizer.clipNorm was 0, is 0.5"));
   EXPECT_THAT(changed([](auto& id) { id.codec = "int8"; }),
               HasSubstr("training.codec was none, is int8"));
 }

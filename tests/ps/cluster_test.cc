@@ -3,7 +3,9 @@
 // bound; cuts and restores.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <random>
 #include <set>
@@ -168,6 +170,38 @@ TEST(BspClusterTest, TheSameBitsWhateverServersShardsWorkersAndTiming) {
   EXPECT_GT(moved, 1) << "nothing was trained";
 }
 
+// Elements whose norms are summed belong to many slices, in other places with other servers.
+JobOptions ClippedJob() {
+  return {.replicas = 3, .optimizer = "adam", .learning_rate = 0.01f, .clip_norm = 20};
+}
+
+TEST(BspClusterTest, ClippingByNormGivesTheSameBitsWhateverServersWorkersAndTiming) {
+  const ParamTable table = MakeTable();
+  constexpr int64_t kSteps = 8;
+  JobOptions job = ClippedJob();
+  job.clip_norm = std::numeric_limits<float>::infinity();
+  Servers plain(table, job);
+  plain.Initialize();
+  const std::vector<float> unclipped = Train(plain, table, {{0, 1, 2}}, 0, kSteps, 1, true);
+  std::vector<float> expected;
+  uint32_t seed = 1;
+  for (int servers = 1; servers <= 3; ++servers) {
+    for (const auto& who : std::vector<std::vector<std::vector<int32_t>>>{
+             {{0, 1, 2}}, {{1}, {0, 2}}, {{2}, {1}, {0}}}) {
+      job = ClippedJob();
+      job.servers = servers;
+      job.shards = 1 + static_cast<int>(who.size()) % 2;
+      job.delay_seed = seed % 2 == 0 ? seed : 0;
+      Servers cluster(table, job);
+      cluster.Initialize();
+      const auto weights = Train(cluster, table, who, 0, kSteps, seed += 11, true);
+      if (expected.empty()) expected = weights;
+      ASSERT_EQ(weights, expected) << servers << " servers, " << who.size() << " workers";
+    }
+  }
+  EXPECT_NE(expected, unclipped) << "nothing was clipped";
+}
+
 // A codec encodes slice by slice; where a parameter is cut must not show, and residuals must follow
 // their replica, whichever process holds it.
 TEST(BspClusterTest, ACodecGivesTheSameBitsWhateverServersAndWorkers) {
@@ -229,12 +263,11 @@ class CutLog {
   std::vector<std::string> files_ ABSL_GUARDED_BY(mu_);
 };
 
-TEST(BspClusterTest, ACutIsTheStateAtItsClockAndResumesAnywhereToTheSameBits) {
+void ExpectCutsToResume(JobOptions job) {
   const ParamTable table = MakeTable();
   const harness::TemporaryFolder temporary;
   const std::string& directory = temporary.path();
   const std::vector<std::vector<int32_t>> leases = {{0, 2}, {1}};
-  JobOptions job = {.replicas = 3, .optimizer = "adam", .learning_rate = 0.01f};
 
   Servers whole(table, job);
   whole.Initialize();
@@ -265,6 +298,14 @@ TEST(BspClusterTest, ACutIsTheStateAtItsClockAndResumesAnywhereToTheSameBits) {
       ASSERT_EQ(resumed, uninterrupted) << from << " to " << to;
     }
   }
+}
+
+TEST(BspClusterTest, ACutIsTheStateAtItsClockAndResumesAnywhereToTheSameBits) {
+  ExpectCutsToResume({.replicas = 3, .optimizer = "adam", .learning_rate = 0.01f});
+}
+
+TEST(BspClusterTest, ACutOfAClippedRunResumesAnywhereToTheSameBits) {
+  ExpectCutsToResume(ClippedJob());
 }
 
 TEST(BspClusterTest, AServerWithoutSlicesSavesAnEmptyPart) {
@@ -307,6 +348,44 @@ TEST(BspClusterTest, ALeaseThatIsRedoneByAnotherChangesNothing) {
     client.reset();
   }
   EXPECT_EQ(Train(cluster, table, {{0}, {1, 2}}, 4, 6, 3, true), expected);
+}
+
+// The process that gathers the norms dies with some slices' totals sent, or none, or all.
+TEST(BspClusterTest, NormsAreGatheredAnewByWhoeverGoesOnWithReplica0) {
+  const ParamTable table = MakeTable();
+  JobOptions job = ClippedJob();
+  job.servers = 2;
+  Servers plain(table, job);
+  plain.Initialize();
+  const auto expected = Train(plain, table, {{0, 1, 2}}, 0, 6, 1, true);
+  for (int round = 0; round < 20; ++round) {
+    Servers cluster(table, job);
+    cluster.Initialize();
+    Train(cluster, table, {{0, 1, 2}}, 0, 4, 2, true);
+    {
+      auto client = *Client::Connect(cluster.transport(), cluster.addresses(), WorkerHello(7),
+                                     table, cluster.partition(), {}, cluster.log());
+      std::vector<float> arena(static_cast<size_t>(table.arena_size()));
+      std::vector<std::vector<float>> grads(3, std::vector<float>(arena.size()));
+      client->SetArena(arena);
+      client->Pull(1, 4, 4);
+      ASSERT_TRUE(client->Wait(4).ok());
+      for (int32_t v = 0; v < 3; ++v) {
+        std::vector<float>& grad = grads[static_cast<size_t>(v)];
+        Gradient(table, arena, 4, v, grad);
+        for (ParamId p = 0; p < static_cast<ParamId>(table.specs().size()); ++p) {
+          const auto size = static_cast<size_t>(table.specs()[static_cast<size_t>(p)].size());
+          client->Push(
+              v, 4, p,
+              std::span<const float>(grad).subspan(static_cast<size_t>(table.offset(p)), size), 0,
+              false);
+        }
+      }
+      client->Flush();
+      std::this_thread::sleep_for(std::chrono::microseconds(50 * round));
+    }
+    ASSERT_EQ(Train(cluster, table, {{0}, {1, 2}}, 4, 6, 3, true), expected) << "round " << round;
+  }
 }
 
 // Replica v adds 1 to element v of every parameter at each step, so weights[v] counts what a reader

@@ -31,8 +31,8 @@ rpc::Message Nonsense(std::mt19937& rng, const ParamTable& table, const Partitio
   const auto slices = static_cast<uint32_t>(partition.slices.size());
   rpc::Message m;
   m.header.magic = rng() % 8 == 0 ? static_cast<uint32_t>(rng()) : rpc::Header::kMagic;
-  // Types from CONTROL to ERROR; a transport sends no others.
-  m.header.type = static_cast<rpc::MessageType>(2 + rng() % 6);
+  // Types from CONTROL to TOTALS; a transport sends no others.
+  m.header.type = static_cast<rpc::MessageType>(2 + rng() % 8);
   m.header.flags = static_cast<uint8_t>(rng());
   m.header.code = static_cast<uint16_t>(rng());
   m.header.slice =

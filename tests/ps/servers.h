@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ struct JobOptions {
   float learning_rate = 1;
   uint64_t seed = 1;
   int64_t held_bytes_budget = 1 << 20;
+  float clip_norm = std::numeric_limits<float>::infinity();
   uint64_t delay_seed = 0;  // not 0: messages are held back for random times
 };
 
@@ -43,6 +45,7 @@ class Servers {
       server.num_shards = options.shards;
       server.num_replicas = options.replicas;
       server.seed = options.seed;
+      server.clip_norm = options.clip_norm;
       server.held_bytes_budget = options.held_bytes_budget;
       servers_.push_back(Server::Make(
           table, partition_, *policy_, *optimizer_,

@@ -30,7 +30,7 @@ class WireTest : public testing::Test {
     return std::string(CheckRequest(message, {&table_, &partition_, 0, 3}).message());
   }
   std::string AnswerError(const rpc::Message& message) {
-    return std::string(CheckAnswer(message, partition_, 0).message());
+    return std::string(CheckAnswer(message, table_, partition_, 0).message());
   }
 
   ParamTable table_;
@@ -51,10 +51,10 @@ TEST_F(WireTest, EveryWrongFieldOfARequestIsNamed) {
   EXPECT_EQ(RequestError(m), "message with magic 0x1234");
   m = push();
   m.header.type = rpc::MessageType::kParams;
-  EXPECT_EQ(RequestError(m), "a parameter server takes PUSH and PULL, not type 6");
+  EXPECT_EQ(RequestError(m), "a parameter server takes PUSH, PULL and TOTALS, not type 6");
   m = push();
   m.header.type = static_cast<rpc::MessageType>(200);
-  EXPECT_EQ(RequestError(m), "a parameter server takes PUSH and PULL, not type 200");
+  EXPECT_EQ(RequestError(m), "a parameter server takes PUSH, PULL and TOTALS, not type 200");
   m = push();
   m.header.slice = 2;
   EXPECT_EQ(RequestError(m), "slice 2 of a job with 2 slices");
@@ -87,11 +87,40 @@ TEST_F(WireTest, AnswersAreCheckedToo) {
   const rpc::Message push = PushMessage(0, 1, 5, false, Floats(16384));
   EXPECT_EQ(AnswerError(AckMessage(push.header, AckCode::kHeld)), "");
   EXPECT_EQ(AnswerError(ParamsMessage(0, 1, 6, 6, Floats(16384))), "");
-  EXPECT_EQ(AnswerError(push), "a worker takes ACK and PARAMS, not type 3");
+  EXPECT_EQ(AnswerError(push), "a worker takes ACK, PARAMS and NORMS, not type 3");
   EXPECT_EQ(AnswerError(ParamsMessage(0, 1, 6, 6, Floats(1000))),
             "slice 0 has a payload of 4000 bytes, not 65536");
   EXPECT_EQ(AnswerError(ParamsMessage(1, 1, 6, 6, Floats(476))),
             "slice 1 lives on parameter server 1, this is 0");
+}
+
+TEST_F(WireTest, NormsAndTotalsHaveTheSizeOfTheirRound) {
+  // Four blocks; of each one sum of the gradient, or two of weights and direction.
+  EXPECT_EQ(AnswerError(NormsMessage(0, 5, NormRound::kGradient, {1, 1, 1, 1})), "");
+  EXPECT_EQ(AnswerError(NormsMessage(0, 5, NormRound::kTrust, {1, 2, 1, 2, 1, 2, 1, 2})), "");
+  EXPECT_EQ(RequestError(TotalsMessage(0, 5, NormRound::kGradient, {1})), "");
+  EXPECT_EQ(RequestError(TotalsMessage(0, 5, NormRound::kTrust, {1, 2})), "");
+  EXPECT_EQ(RequestError(TotalsMessage(0, 5, NormRound::kTrust, {1})),
+            "slice 0 has a payload of 8 bytes, not 16");
+  EXPECT_EQ(AnswerError(NormsMessage(0, 5, NormRound::kGradient, {1, 2})),
+            "slice 0 has a payload of 16 bytes, not 32");
+  rpc::Message m = TotalsMessage(0, 5, NormRound::kGradient, {1});
+  m.payload = rpc::Payload::Own("1234567");
+  EXPECT_EQ(RequestError(m), "slice 0 has a payload of 7 bytes, not 8");
+  m.header.code = 2;
+  EXPECT_EQ(RequestError(m), "norms of round 2; there are 2");
+  EXPECT_EQ(RequestError(TotalsMessage(1, 5, NormRound::kGradient, {1})),
+            "slice 1 lives on parameter server 1, this is 0");
+  EXPECT_NE(RequestError(NormsMessage(0, 5, NormRound::kGradient, {1})), "");
+  EXPECT_NE(AnswerError(TotalsMessage(0, 5, NormRound::kGradient, {1})), "");
+
+  const ParamTable statistics =
+      *ParamTable::Make({{.name = "mean", .shape = {3}, .kind = ParamSpec::Kind::kStatistic}});
+  const Partition partition = MakePartition(statistics, 1);
+  EXPECT_EQ(
+      CheckRequest(TotalsMessage(0, 5, NormRound::kGradient, {}), {&statistics, &partition, 0, 3})
+          .message(),
+      "slice 0 is of statistics, which have no norms");
 }
 
 TEST_F(WireTest, AnAckEchoesThePush) {
