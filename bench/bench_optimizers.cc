@@ -79,6 +79,10 @@ class Bench {
       const auto at = static_cast<size_t>(begin);
       const auto size = static_cast<size_t>(std::min(kQuantum, n_ - begin));
       for (size_t s = 0; s < slots.size(); ++s) parts[s] = slots[s].subspan(at, size);
+      if (optimizer.has_trust_ratio()) {
+        optimizer.Direct(info, grad_.span().subspan(at, size), weights_.span().subspan(at, size),
+                         parts);
+      }
       optimizer.Apply(info, grad_.span().subspan(at, size), weights_.span().subspan(at, size),
                       next.subspan(at, size), parts);
     }

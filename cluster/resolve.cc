@@ -149,7 +149,15 @@ class Resolver {
     const OptimizerSpec& spec = draft_->job.training().optimizer();
     const auto optimizer =
         ps::MakeOptimizer(spec.name(), {spec.params().begin(), spec.params().end()});
-    if (optimizer.ok()) return;
+    const Consistency::Mode mode = draft_->job.training().consistency().mode();
+    if (optimizer.ok()) {
+      if (!(*optimizer)->has_trust_ratio() || mode == Consistency::BSP) return;
+      return Add(
+          "training.optimizer.name",
+          fmt::format("{} needs norms of whole parameters, which only BSP has, and mode is {}",
+                      spec.name(), Consistency::Mode_Name(mode)),
+          "write mode: BSP, or another optimizer");
+    }
     const bool known = std::ranges::count(ps::OptimizerNames(), spec.name()) > 0;
     Add(known ? "training.optimizer.params" : "training.optimizer.name",
         std::string(optimizer.status().message()), "");

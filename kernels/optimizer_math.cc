@@ -227,14 +227,17 @@ void RmspropUpdate(const UpdateInput& in, const RmspropFactors& factors, float* 
   });
 }
 
-void AdamUpdate(const UpdateInput& in, const AdamFactors& factors, float* m_array, float* v_array) {
+// Updates the moments; w_next = finish(w, Adam's step).
+template <class Finish>
+HWY_INLINE void Adam(const UpdateInput& in, const AdamFactors& factors, float* m_array,
+                     float* v_array, Finish finish) {
   const D d0;
   const V scale = hn::Set(d0, in.scale), clip = hn::Set(d0, in.clip);
   const V decay = hn::Set(d0, in.decay);
   const V b1 = hn::Set(d0, factors.beta1), c1 = hn::Set(d0, factors.one_minus_beta1);
   const V b2 = hn::Set(d0, factors.beta2), c2 = hn::Set(d0, factors.one_minus_beta2);
   const V size = hn::Set(d0, factors.step_size), unbias = hn::Set(d0, factors.v_unbias);
-  const V eps = hn::Set(d0, factors.epsilon), shrink = hn::Set(d0, factors.shrink);
+  const V eps = hn::Set(d0, factors.epsilon);
   Run({in.grad, in.w, in.w_next, {m_array, v_array}}, in.n, [&](D d, const Cursor& at) HWY_ATTR {
     const V w = hn::LoadU(d, at.w);
     const V g = Gradient(d, at, w, scale, clip, decay);
@@ -243,9 +246,19 @@ void AdamUpdate(const UpdateInput& in, const AdamFactors& factors, float* m_arra
     hn::StoreU(m, d, at.slot[0]);
     hn::StoreU(v, d, at.slot[1]);
     const V denominator = hn::MulAdd(hn::Sqrt(v), unbias, eps);
-    const V shrunk = hn::NegMulAdd(shrink, w, w);
-    hn::StoreU(hn::Sub(shrunk, hn::Div(hn::Mul(size, m), denominator)), d, at.w_next);
+    hn::StoreU(finish(w, hn::Div(hn::Mul(size, m), denominator)), d, at.w_next);
   });
+}
+
+void AdamUpdate(const UpdateInput& in, const AdamFactors& factors, float* m, float* v) {
+  const V shrink = hn::Set(D(), factors.shrink);
+  Adam(in, factors, m, v,
+       [&](V w, V step) HWY_ATTR { return hn::Sub(hn::NegMulAdd(shrink, w, w), step); });
+}
+
+void LambDirection(const UpdateInput& in, const AdamFactors& factors, float* m, float* v) {
+  const V decay = hn::Set(D(), factors.shrink);
+  Adam(in, factors, m, v, [&](V w, V step) HWY_ATTR { return hn::MulAdd(decay, w, step); });
 }
 
 // a^power for a >= 0, by logarithms in float64: FTRL subtracts two such values.
@@ -324,6 +337,7 @@ HWY_EXPORT(NesterovUpdate);
 HWY_EXPORT(AdagradUpdate);
 HWY_EXPORT(RmspropUpdate);
 HWY_EXPORT(AdamUpdate);
+HWY_EXPORT(LambDirection);
 HWY_EXPORT(FtrlUpdate);
 HWY_EXPORT(EmaUpdate);
 
@@ -350,6 +364,9 @@ void RmspropUpdate(const UpdateInput& in, const RmspropFactors& factors, float* 
 }
 void AdamUpdate(const UpdateInput& in, const AdamFactors& factors, float* m, float* v) {
   HWY_DYNAMIC_DISPATCH(AdamUpdate)(in, factors, m, v);
+}
+void LambDirection(const UpdateInput& in, const AdamFactors& factors, float* m, float* v) {
+  HWY_DYNAMIC_DISPATCH(LambDirection)(in, factors, m, v);
 }
 void FtrlUpdate(const UpdateInput& in, const FtrlFactors& factors, float* accumulator,
                 float* linear) {

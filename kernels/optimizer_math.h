@@ -62,6 +62,9 @@ struct AdamFactors {
   float shrink;  // AdamW's learning rate * weight decay; 0 for Adam
 };
 void AdamUpdate(const UpdateInput& in, const AdamFactors& factors, float* m, float* v);
+// LAMB's direction, into in.w_next, which may be in.grad: Adam's step plus `shrink` times the
+// weight. step_size is 1 / (1 - beta1^t) here, shrink the weight decay; in.decay is not part of it.
+void LambDirection(const UpdateInput& in, const AdamFactors& factors, float* m, float* v);
 struct FtrlFactors {
   float power;         // of the accumulator: minus TensorFlow's learning_rate_power, 0 or more
   float inverse_rate;  // 1 / learning rate; the learning rate of UpdateInput is not read

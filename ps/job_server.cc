@@ -1,5 +1,7 @@
 #include "ps/job_server.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -9,8 +11,13 @@ namespace muster::ps {
 
 absl::StatusOr<std::unique_ptr<const Optimizer>> OptimizerOf(const Training& training) {
   const OptimizerSpec& spec = training.optimizer();
-  return MakeOptimizer(spec.name().empty() ? "sgd" : spec.name(),
-                       {spec.params().begin(), spec.params().end()});
+  ASSIGN_OR_RETURN(auto optimizer, MakeOptimizer(spec.name().empty() ? "sgd" : spec.name(),
+                                                 {spec.params().begin(), spec.params().end()}));
+  if (optimizer->has_trust_ratio() && training.consistency().mode() != Consistency::BSP) {
+    return absl::InvalidArgumentError(fmt::format(
+        "optimizer '{}' needs norms of whole parameters, which only BSP has", optimizer->name()));
+  }
+  return optimizer;
 }
 
 absl::StatusOr<std::unique_ptr<const ConsistencyPolicy>> PolicyOf(const Training& training) {

@@ -26,6 +26,7 @@ const std::vector<Entry>& Table() {
       {"rmsprop", {"rho", "momentum", "epsilon", "centered"}, MakeRmsprop},
       {"adam", {"beta1", "beta2", "epsilon"}, MakeAdam},
       {"adamw", {"beta1", "beta2", "epsilon"}, MakeAdamW},
+      {"lamb", {"beta1", "beta2", "epsilon"}, MakeLamb},
       {"ftrl", {"learning_rate_power", "initial_accumulator", "l1", "l2"}, MakeFtrl},
   };
   return table;

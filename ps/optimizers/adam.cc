@@ -31,11 +31,11 @@ class Adam final : public Optimizer {
 
 }  // namespace
 
-absl::StatusOr<AdamParams> ReadAdamParams(const OptimizerParams& params) {
+absl::StatusOr<AdamParams> ReadAdamParams(const OptimizerParams& params, double epsilon) {
   AdamParams read{};
   ASSIGN_OR_RETURN(read.beta1, ReadParam(params, "beta1", 0.9, 0, 1));
   ASSIGN_OR_RETURN(read.beta2, ReadParam(params, "beta2", 0.999, 0, 1));
-  ASSIGN_OR_RETURN(read.epsilon, ReadParam(params, "epsilon", 1e-8, 1e-30, 1e30));
+  ASSIGN_OR_RETURN(read.epsilon, ReadParam(params, "epsilon", epsilon, 1e-30, 1e30));
   return read;
 }
 

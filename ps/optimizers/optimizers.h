@@ -26,17 +26,19 @@ OptimizerOr MakeAdagrad(const OptimizerParams& params);
 OptimizerOr MakeRmsprop(const OptimizerParams& params);
 OptimizerOr MakeAdam(const OptimizerParams& params);
 OptimizerOr MakeAdamW(const OptimizerParams& params);
+OptimizerOr MakeLamb(const OptimizerParams& params);
 OptimizerOr MakeFtrl(const OptimizerParams& params);
 
 // The hyper-parameter `name`, or `fallback` where absent. Fails when it lies outside [low, high).
 absl::StatusOr<float> ReadParam(const OptimizerParams& params, const std::string& name,
                                 double fallback, double low, double high);
 
-// What adam and adamw share: beta1, beta2 and epsilon, and an apply's factors (without shrink).
+// What adam, adamw and lamb share: beta1, beta2 and epsilon, and an apply's factors (without
+// shrink).
 struct AdamParams {
   float beta1, beta2, epsilon;
 };
-absl::StatusOr<AdamParams> ReadAdamParams(const OptimizerParams& params);
+absl::StatusOr<AdamParams> ReadAdamParams(const OptimizerParams& params, double epsilon = 1e-8);
 AdamFactors MakeAdamFactors(const AdamParams& params, const StepInfo& info);
 
 // What Optimizer::Apply got, as kernels/optimizer_math.h takes it.

@@ -183,6 +183,11 @@ TEST(Resolve, OptimizersAreChecked) {
       Resolve(std::string(kBasic) + "training: {optimizer: {name: adam, params: {beta9: 1}}}")
           .problems,
       HasSubstr("job.yaml:2:44: training.optimizer.params: "));
+  EXPECT_THAT(
+      Resolve(kBasic, {"--optimizer=lamb", "--consistency=ASYNC"}).problems,
+      HasSubstr("--optimizer: lamb needs norms of whole parameters, which only BSP has, and "
+                "mode is ASYNC; write mode: BSP, or another optimizer"));
+  EXPECT_EQ(Resolve(kBasic, {"--optimizer=lamb"}).problems, "");
 }
 
 TEST(Resolve, NamesComeFromTheJobDirOrFromModuleAndTime) {

@@ -210,6 +210,27 @@ TEST(Cluster, UnderSspAndAsyncEachReplicaClipsItsOwnGradient) {
   }
 }
 
+TEST(Cluster, LambIsBitIdenticalOnAnyNumberOfProcessesAndServersAndLearns) {
+  Job job = ClippedJob(1);
+  job.mutable_training()->mutable_optimizer()->set_name("lamb");
+  job.mutable_training()->mutable_optimizer()->set_weight_decay(0.01);
+  job.mutable_training()->mutable_schedule(0)->set_learning_rate(0.02);
+  const ClusterResult one = RunToy(job, 5, 1, 1);
+  ASSERT_TRUE(one.status.ok()) << one.status;
+  for (const auto& [trainers, servers] : {std::pair(1, 2), {2, 3}, {5, 2}}) {
+    const auto inner = rpc::MakeInprocTransport();
+    const auto delayed = MakeDelayTransport(
+        *inner, DelayOptions{.seed = static_cast<uint64_t>(servers), .max_delay_us = 2000});
+    const ClusterResult many = RunToy(job, 5, trainers, servers, delayed.get());
+    ASSERT_TRUE(many.status.ok()) << many.status;
+    EXPECT_EQ(many.weights, one.weights) << trainers << " trainers, " << servers << " servers";
+  }
+  job.mutable_training()->mutable_schedule(0)->set_steps(200);
+  const ClusterResult learned = RunToy(job, 2, 2, 2);
+  ASSERT_TRUE(learned.status.ok()) << learned.status;
+  EXPECT_GT(learned.state.metrics.test_accuracy.value_or(0), 0.9);
+}
+
 // How far replica 1 moves the weights under ASYNC when it starts its 40 steps as the chief has all
 // but finished its own: until then the global step is 0, whose learning rate is 0.
 double MovedByAStaleReplica(bool scale_by_staleness) {
@@ -326,8 +347,8 @@ TEST_P(EveryOptimizer, AnInterruptedRunEndsWithTheSameBits) {
 
 // Those of the table with their defaults, rmsprop with all that it can keep, and two phases.
 std::vector<Rule> Rules() {
-  std::vector<Rule> rules = {{"rmsprop", {{"centered", 1}, {"momentum", 0.5}}},
-                             {"momentum", {}, 0.1}};
+  std::vector<Rule> rules = {
+      {"rmsprop", {{"centered", 1}, {"momentum", 0.5}}}, {"momentum", {}, 0.1}, {"lamb", {}, 0.1}};
   for (const std::string& name : ps::OptimizerNames()) rules.push_back({name, {}});
   return rules;
 }

@@ -310,6 +310,117 @@ TEST_F(ClippedSlice, StatisticsNeitherWaitNorCount) {
   EXPECT_EQ(w[16], -5);
 }
 
+class LambSlice : public SliceTest {
+ protected:
+  LambSlice() {
+    optimizer_ = *MakeOptimizer("lamb", {{"beta1", 0.5}, {"beta2", 0.5}, {"epsilon", 1e-6}});
+  }
+  static std::vector<double> Squares(const rpc::Message& norms) { return DoublesOf(norms.payload); }
+  // Pushes, answers with the slice's own sums, which are all there are, and returns the weights.
+  std::vector<float> Step(int64_t step, const std::vector<float>& gradient) {
+    Push(0, step, gradient);
+    const std::vector<rpc::Message> heard = streams_[0]->Take();
+    EXPECT_EQ(heard.size(), 2u);
+    norms_ = Squares(heard.back());
+    Totals(0, step, NormRound::kTrust, norms_);
+    const std::vector<rpc::Message> answer = streams_[0]->Take();
+    EXPECT_EQ(answer.size(), 1u);
+    return FloatsOf(answer.back());
+  }
+  std::vector<double> norms_;
+};
+
+// Three steps by hand. The gradients are chosen so that sqrt(v_hat) is plain: with beta 1/2 and
+// t = 1, m_hat = g and v_hat = g^2, so r = sign(g); rate 1, so each step is as long as the weights.
+TEST_F(LambSlice, ThreeStepsByHand) {
+  Make("BSP", 1);
+  // w = (1, 1), |w| = sqrt 2; r = (1, -1), |r| = sqrt 2.
+  std::vector<float> w = Step(0, {3, -3});
+  EXPECT_NEAR(norms_[0], 2, 1e-6);
+  EXPECT_NEAR(norms_[1], 2, 1e-5);
+  EXPECT_NEAR(w[0], 0, 1e-5);
+  EXPECT_NEAR(w[1], 2, 1e-5);
+  // m = (1.5, -1.5) -> (2.25, -0.75), / (1 - 1/4) = (3, -1); v = (4.5, 4.5) -> (6.75, 2.75), / 0.75
+  // = (9, 11/3); r = (1, -1 / sqrt(11/3)), |r|^2 = 1 + 3/11 = 14/11; |w| = 2.
+  w = Step(1, {3, 0 + 0.0f});
+  const double v1 = (0.5 * 4.5) / 0.75, m1 = (0.5 * -1.5) / 0.75;  // of element 1: no gradient
+  const double r1 = m1 / std::sqrt(v1);
+  const double trust = 2 / std::sqrt(1 + r1 * r1);
+  EXPECT_NEAR(norms_[1], 1 + r1 * r1, 1e-5);
+  EXPECT_NEAR(w[0], -trust, 1e-5);
+  EXPECT_NEAR(w[1], 2 - trust * r1, 1e-5);
+  // A third with g = 0 for both: m = (2.25, -0.75) / 2, v = (6.75, 2.25) / 2, over 1 - 1/8.
+  const double a = w[0], b = w[1];
+  w = Step(2, {0, 0});
+  const double r0 = (1.125 / 0.875) / std::sqrt(3.375 / 0.875);
+  const double r2 = (-0.375 / 0.875) / std::sqrt(1.125 / 0.875);
+  const double last = std::sqrt((a * a + b * b) / (r0 * r0 + r2 * r2));
+  EXPECT_NEAR(w[0], a - last * r0, 1e-5);
+  EXPECT_NEAR(w[1], b - last * r2, 1e-5);
+}
+
+TEST_F(LambSlice, TheRatioIs1WhereANormIs0AndForParametersWithoutDecay) {
+  Make("BSP", 1, 0, 1 << 20, {.name = "w", .shape = {2}});  // all 0
+  std::vector<float> w = Step(0, {3, -3});
+  EXPECT_NEAR(w[0], -1, 1e-5);
+  Make("BSP", 1, 0, 1 << 20, {.name = "w", .shape = {2}, .init = {Init::Kind::kConstant, 1}});
+  EXPECT_THAT(Step(0, {0, 0}), ElementsAre(1, 1)) << "a direction of 0";
+  Make("BSP", 1, 0, 1 << 20,
+       {.name = "bias", .shape = {2}, .init = {Init::Kind::kConstant, 8}, .decay = false});
+  w = Step(0, {3, -3});
+  EXPECT_NEAR(w[0], 7, 1e-5);
+  EXPECT_NEAR(w[1], 9, 1e-5);
+}
+
+// A bundle's parameters have ratios of their own.
+TEST_F(LambSlice, EachParameterHasItsOwnRatio) {
+  Make("BSP", 1, 0, 1 << 20,
+       {{.name = "a", .shape = {2}, .init = {Init::Kind::kConstant, 1}},
+        {.name = "mean", .shape = {1}, .kind = ParamSpec::Kind::kStatistic},
+        {.name = "b", .shape = {2}, .init = {Init::Kind::kConstant, 10}}});
+  std::vector<float> gradient(34, 0.0f);
+  gradient[0] = gradient[1] = gradient[32] = gradient[33] = 1;
+  const std::vector<float> w = Step(0, gradient);
+  EXPECT_EQ(norms_.size(), 4u);
+  EXPECT_NEAR(w[0], 0, 1e-5);
+  EXPECT_NEAR(w[32], 0, 1e-4);
+}
+
+TEST_F(LambSlice, ClipsFirstAndThenAsksForTheNorms) {
+  options_.clip_norm = 5;
+  options_.weight_decay = 1;
+  Make("BSP", 1);
+  Push(0, 0, {6, 8});
+  EXPECT_THAT(Heard(0), ElementsAre("consumed 0", "norms 0 of 0: 100"));
+  Totals(0, 0, NormRound::kTrust, {2, 100});
+  EXPECT_THAT(Heard(0), IsEmpty()) << "not this round's";
+  Totals(0, 0, NormRound::kGradient, {100});
+  const std::vector<rpc::Message> heard = streams_[0]->Take();
+  ASSERT_EQ(heard.size(), 1u);
+  EXPECT_EQ(heard[0].header.code, static_cast<uint16_t>(NormRound::kTrust));
+  EXPECT_NEAR(Squares(heard[0])[1], 8, 1e-4) << "r = (1, 1) + w";
+  Push(0, 0, {50, 50}, /*want=*/false);  // whoever comes anew gathers both rounds
+  const std::vector<rpc::Message> again = streams_[0]->Take();
+  ASSERT_EQ(again.size(), 3u);
+  EXPECT_EQ(again[1].header.code, static_cast<uint16_t>(NormRound::kGradient));
+  EXPECT_EQ(again[2].header.code, static_cast<uint16_t>(NormRound::kTrust));
+  Totals(0, 0, NormRound::kGradient, {100});
+  Totals(0, 0, NormRound::kTrust, {2, 8});
+  EXPECT_EQ(counters_.Read().applies, 1);
+  EXPECT_EQ(counters_.Read().repeated, 3);
+}
+
+TEST_F(LambSlice, WeightsThatAreNotFiniteGiveTheStepUp) {
+  schedule_ = [](int64_t) { return 3e38f; };
+  Make("BSP", 1);
+  Step(0, {1, 1});
+  Step(1, {1, 1});
+  EXPECT_EQ(bad_.size(), 0u);
+  Push(0, 2, {1, 1});
+  EXPECT_EQ(bad_.size(), 1u);
+  EXPECT_THAT(Heard(0).back(), HasSubstr("not finite"));
+}
+
 TEST_F(ClippedSlice, SspAndAsyncDoNotWait) {
   options_.clip_norm = 5;
   for (const char* mode : {"SSP", "ASYNC"}) {

@@ -126,6 +126,17 @@ Formula FormulaOf(const Case& c) {
       e.w = decoupled ? e.w - step - r.lr * r.decay * e.w : e.w - step;
     };
   }
+  if (c.name == "lamb") {  // the trust ratio is the slice's: norms_test.cc
+    return [b1 = c("beta1", 0.9), b2 = c("beta2", 0.999), epsilon = c("epsilon", 1e-6)](
+               const Rates& r, Number g, Element& e) {
+      Number &m = e.slots[0], &v = e.slots[1];
+      m = b1 * m + (1 - b1) * g;
+      v = b2 * v + (1 - b2) * g * g;
+      const Number m_hat = m / (1 - std::pow(b1.value, r.t));
+      const Number v_hat = v / (1 - std::pow(b2.value, r.t));
+      e.w = e.w - r.lr * (m_hat / (Sqrt(v_hat) + epsilon) + r.decay * e.w);
+    };
+  }
   if (c.name == "ftrl") {
     return [p = -c("learning_rate_power", -0.5).value, l1 = c("l1", 0), l2 = c("l2", 0)](
                const Rates& r, Number g, Element& e) {
@@ -155,8 +166,11 @@ struct Slice {
     const size_t size = end - begin;
     std::vector<std::span<float>> views;
     for (auto& slot : slots) views.push_back(std::span(slot).subspan(begin, size));
-    optimizer->Apply(info, grad.subspan(begin, size), std::span(w).subspan(begin, size),
-                     next.subspan(begin, size), views);
+    const std::span<const float> part = std::span(w).subspan(begin, size);
+    std::vector<float> use(grad.begin() + static_cast<ptrdiff_t>(begin),
+                           grad.begin() + static_cast<ptrdiff_t>(end));
+    if (optimizer->has_trust_ratio()) optimizer->Direct(info, use, part, views);
+    optimizer->Apply(info, use, part, next.subspan(begin, size), views);
   }
   void Apply(const StepInfo& info, std::span<const float> grad) {
     std::vector<float> next(w.size());
@@ -190,7 +204,7 @@ void Step(const Case& c, const StepInfo& info, const std::vector<float>& grad, S
   for (size_t i = 0; i < elements.size(); ++i) {
     Element& e = elements[i];
     const Number mean = Clamp(rates.scale * double{grad[i]}, rates.clip);
-    formula(rates, c.name == "adamw" ? mean : mean + rates.decay * e.w, e);
+    formula(rates, c.name == "adamw" || c.name == "lamb" ? mean : mean + rates.decay * e.w, e);
     const std::string place = ::testing::PrintToString(c) + ", step " + std::to_string(info.step) +
                               ", element " + std::to_string(i);
     ExpectNear(slice.w[i], e.w, place);
@@ -301,6 +315,8 @@ const std::vector<Case>& Cases() {
       {"adam", {{"beta1", 0.75}, {"beta2", 0.875}, {"epsilon", 0.125}}},
       {"adamw", {}},
       {"adamw", {{"beta1", 0.75}, {"beta2", 0.875}, {"epsilon", 0.125}}},
+      {"lamb", {}},
+      {"lamb", {{"beta1", 0.75}, {"beta2", 0.875}, {"epsilon", 0.125}}},
       {"ftrl", {}},
       {"ftrl", {{"l1", 0.25}, {"l2", 0.5}, {"initial_accumulator", 1}}},
       {"ftrl", {{"l1", 0.01}, {"learning_rate_power", -0.75}}},
@@ -402,7 +418,7 @@ TEST(OptimizerTest, FtrlLeavesAllAsItIsWhereTheRateIs0) {
 TEST(OptimizerTest, UnknownNamesAnswerWithTheValidOnes) {
   EXPECT_EQ(MakeOptimizer("adm", {}).status().message(),
             "unknown optimizer 'adm'; write one of sgd, momentum, nesterov, adagrad, rmsprop, "
-            "adam, adamw, ftrl");
+            "adam, adamw, lamb, ftrl");
   EXPECT_EQ(MakeOptimizer("adam", {{"beta", 0.9}}).status().message(),
             "optimizer 'adam' has no hyper-parameter 'beta'; write one of beta1, beta2, epsilon");
   EXPECT_EQ(MakeOptimizer("sgd", {{"momentum", 0.9}}).status().message(),

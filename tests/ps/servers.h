@@ -25,6 +25,7 @@ struct JobOptions {
   float learning_rate = 1;
   uint64_t seed = 1;
   int64_t held_bytes_budget = 1 << 20;
+  float weight_decay = 0;
   float clip_norm = std::numeric_limits<float>::infinity();
   uint64_t delay_seed = 0;  // not 0: messages are held back for random times
 };
@@ -45,6 +46,7 @@ class Servers {
       server.num_shards = options.shards;
       server.num_replicas = options.replicas;
       server.seed = options.seed;
+      server.weight_decay = options.weight_decay;
       server.clip_norm = options.clip_norm;
       server.held_bytes_budget = options.held_bytes_budget;
       servers_.push_back(Server::Make(
