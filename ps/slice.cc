@@ -146,8 +146,8 @@ void Slice::OnPull(const std::shared_ptr<Peer>& peer, const rpc::Header& header)
   if ((header.flags & kAskClock) != 0) {
     rpc::Header answer = header;
     answer.step = state_.clocks[header.replica];
-    // Whoever goes on with replica 0 has to gather the norms.
-    if (norms_.awaited && header.replica == 0) answer.step = norms_.step;
+    // Whoever goes on with replica 0 has to gather the norms of a step that is not applied.
+    if (needs_norms_ && header.replica == 0) answer.step = std::min(answer.step, state_.version);
     context_.outbox->Send(*peer, AckMessage(answer, AckCode::kConsumed));
     return;
   }

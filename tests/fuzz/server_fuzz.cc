@@ -1,5 +1,6 @@
 // A worker that sends anything: good pushes and pulls, repeated ones, ones of another step, wrong
-// headers and sizes, values that are not finite, over streams that it cuts. The server beside it is
+// headers and sizes, values that are not finite, totals of norms that are right, wrong or not asked
+// for, over streams that it cuts. The server beside it is
 // the real one; a model of what must have become of the weights says whether it is right.
 #include <cmath>
 #include <limits>
@@ -39,7 +40,13 @@ struct Gradient {
 // multiples of 1/2 and small, so every sum is exact.
 class SliceModel {
  public:
-  SliceModel(bool bsp, std::vector<float> first) : bsp_(bsp), versions_(1, std::move(first)) {}
+  // `two_phases`: a step waits for the totals of its norms; nothing is ever clipped. `counts` says
+  // which elements the norm is of.
+  SliceModel(bool bsp, bool two_phases, std::vector<float> first, std::vector<bool> counts)
+      : bsp_(bsp),
+        two_phases_(two_phases),
+        counts_(std::move(counts)),
+        versions_(1, std::move(first)) {}
 
   int64_t pushes = 0, repeated = 0, refused = 0;
 
@@ -53,7 +60,10 @@ class SliceModel {
   void Push(int replica, int64_t step, Gradient gradient) {
     if (step > clocks_[replica] || poisoned_) {
       ++refused;
-    } else if (step < clocks_[replica]) {
+      return;
+    }
+    asked_ |= replica == 0;
+    if (step < clocks_[replica]) {
       ++repeated;
     } else if (!bsp_) {
       if (!gradient.finite()) {
@@ -72,6 +82,22 @@ class SliceModel {
       FoldHeld();
     }
   }
+  void Totals(int64_t step, NormRound round, double total) {
+    if (!waits_ || step != version() || round != NormRound::kGradient || !asked_) {
+      ++repeated;
+    } else if (!(total >= own_) || !std::isfinite(total)) {
+      ++refused;
+    } else {
+      waits_ = false;
+      next_ = 0;
+      Apply();
+      FoldHeld();
+    }
+  }
+  // The squares that a step that waits has itself.
+  double own() const { return own_; }
+  // The stream that was asked for totals is gone.
+  void Detach() { asked_ = false; }
 
  private:
   void Count(int replica) {
@@ -87,11 +113,24 @@ class SliceModel {
         return;
       }
       if (++next_ < kReplicas) continue;
+      if (two_phases_) return Wait();
       next_ = 0;
-      std::vector<Gradient> all;
-      for (int v = 0; v < kReplicas; ++v) all.push_back(held_[{version(), v}]);
-      Apply(all);
+      Apply();
     }
+  }
+  void Wait() {
+    waits_ = true;
+    own_ = 0;
+    for (size_t i = 0; i < counts_.size(); ++i) {
+      double sum = 0;
+      for (int v = 0; v < kReplicas; ++v) sum += held_[{version(), v}].values[i];
+      own_ += counts_[i] ? sum * sum : 0;
+    }
+  }
+  void Apply() {
+    std::vector<Gradient> all;
+    for (int v = 0; v < kReplicas; ++v) all.push_back(held_[{version(), v}]);
+    Apply(all);
   }
   void Apply(const std::vector<Gradient>& gradients) {
     std::vector<float> next = versions_.back();
@@ -102,6 +141,11 @@ class SliceModel {
   }
 
   const bool bsp_;
+  const bool two_phases_;
+  const std::vector<bool> counts_;
+  bool waits_ = false;
+  bool asked_ = false;  // the stream that is open
+  double own_ = 0;
   std::vector<std::vector<float>> versions_;
   int64_t clocks_[kReplicas] = {};
   int next_ = 0;
@@ -150,17 +194,21 @@ class Case {
  public:
   explicit Case(Input& input)
       : input_(input),
-        bsp_(input.Below(2) == 0),
+        mode_(input.Below(3)),
+        bsp_(mode_ != 1),
         policy_(*MakeConsistencyPolicy(bsp_ ? "BSP" : "ASYNC", 0)) {
     for (const ParamSlice& slice : partition_.slices) {
       std::vector<float> first(static_cast<size_t>(slice.size), 0.0f);
+      std::vector<bool> counts(first.size(), false);
       ForEachPart(table_, slice, [&](const ParamSlice& part, int64_t at) {
         std::fill_n(first.begin() + at, part.size, kInitial);
+        std::fill_n(counts.begin() + at, part.size, true);
       });
-      models_.emplace_back(bsp_, std::move(first));
+      models_.emplace_back(bsp_, mode_ == 2, std::move(first), std::move(counts));
     }
     ServerOptions options;
     options.num_replicas = kReplicas;
+    if (mode_ == 2) options.clip_norm = 1e30f;  // two phases, and nothing to clip
     server_ = Server::Make(
         table_, partition_, *policy_, *optimizer_, [](int64_t) { return 1.0f; }, options, {},
         *log_);
@@ -208,7 +256,7 @@ class Case {
     rpc::Message message;
     message.header.slice = slice;
     message.header.replica = replica;
-    switch (input_.Below(8)) {
+    switch (input_.Below(mode_ == 2 ? 10 : 8)) {
       case 0:
       case 1:
       case 2:
@@ -225,7 +273,7 @@ class Case {
       case 4: {  // any header, any size
         message.header.magic =
             input_.Below(8) == 7 ? input_.Number<uint32_t>() : rpc::Header::kMagic;
-        message.header.type = static_cast<rpc::MessageType>(2 + input_.Below(6));
+        message.header.type = static_cast<rpc::MessageType>(2 + input_.Below(8));
         message.header.flags = input_.Byte() & ~kAskClock & 127;
         message.header.code = input_.Number<uint16_t>();
         if (input_.Below(2) == 0) message.header.slice = input_.Number<uint32_t>();
@@ -244,8 +292,24 @@ class Case {
       case 6:
         Barrier();
         stream_.reset();
+        for (SliceModel& model : models_) model.Detach();
         Connect();
         return;
+      case 8:
+      case 9: {
+        constexpr int64_t kOff[] = {0, 0, 0, 0, 0, 0, 1, -1};
+        const double own = models_[slice].own();
+        const double totals[] = {
+            own,       own,       own,  own + 7,
+            own + 1e9, own - 0.5, -own, std::numeric_limits<double>::quiet_NaN()};
+        const double total = totals[input_.Below(8)];
+        const NormRound round = input_.Below(8) == 7 ? NormRound::kTrust : NormRound::kGradient;
+        message = TotalsMessage(
+            static_cast<int32_t>(slice), models_[slice].version() + kOff[input_.Below(8)], round,
+            std::vector<double>(TotalValues(table_, partition_.slices[slice], round), total));
+        message.header.replica = replica;
+        break;
+      }
       default:
         if (sent_.empty()) return;
         message = sent_[input_.Byte() % sent_.size()];
@@ -287,6 +351,12 @@ class Case {
       Gradient gradient{std::vector<float>(floats)};
       CopyFloats(message.payload, gradient.values);
       models_[h.slice].Push(static_cast<int>(h.replica), h.step, std::move(gradient));
+    } else if (known && h.type == rpc::MessageType::kTotals && h.code < kNormRounds &&
+               message.payload.size() ==
+                   sizeof(double) * TotalValues(table_, partition_.slices[h.slice],
+                                                static_cast<NormRound>(h.code))) {
+      models_[h.slice].Totals(h.step, static_cast<NormRound>(h.code),
+                              DoublesOf(message.payload).front());
     } else if (!(known && h.type == rpc::MessageType::kPull && message.payload.size() == 0 &&
                  h.version >= -1 && h.version <= int64_t{1} << 53)) {
       ++malformed_;
@@ -330,6 +400,7 @@ class Case {
   }
 
   Input& input_;
+  const int mode_;  // 0 BSP, 1 ASYNC, 2 BSP in two phases
   const bool bsp_;
   const std::unique_ptr<Log> log_ = Log::Discard();
   const ParamTable table_ =
