@@ -81,7 +81,8 @@ TEST(Plan, ShapesOfTheScheduleAndClipping) {
        " {steps: 100, learningRate: 0.1},"
        " {steps: 4000, learningRate: 0.1, endLearningRate: 0.001, shape: COSINE},"
        " {steps: 400, learningRate: 0.001, endLearningRate: 0, shape: POLYNOMIAL, power: 2}]",
-       "--set", "training.optimizer={name: ftrl, params: {l1: 0.001}, clipValue: 0.5, clipNorm: 10}"});
+       "--set",
+       "training.optimizer={name: ftrl, params: {l1: 0.001}, clipValue: 0.5, clipNorm: 10}"});
 }
 
 TEST(Plan, CountsAndPrices) {
