@@ -1,7 +1,6 @@
 #include "cluster/evaluate_command.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include "cluster/trained_model.h"
 #include "configs/scalar.h"
 #include "master/gather.h"
+#include "telemetry/cores.h"
 
 namespace muster::cluster {
 namespace {
@@ -67,18 +67,6 @@ absl::StatusOr<EvaluateWords> Parse(const std::vector<std::string>& words) {
   return parsed;
 }
 
-// The job's arguments without those that `args` replace, and then `args`.
-std::vector<std::string> Replaced(const TrainingInput& input, const worker::ModuleType& type,
-                                  const std::vector<std::string>& args) {
-  const worker::ParsedFlags given = worker::ParseModuleFlags(type, args);
-  std::vector<std::string> all;
-  for (const std::string& arg : input.args()) {  // "--name=value": launch wrote them
-    if (!given.given.contains(arg.substr(2, arg.find('=') - 2))) all.push_back(arg);
-  }
-  all.insert(all.end(), args.begin(), args.end());
-  return all;
-}
-
 // What the module has to say goes to the user.
 class ErrorLog : public Log {
  public:
@@ -92,21 +80,9 @@ class ErrorLog : public Log {
 };
 
 absl::Status Evaluate(const EvaluateWords& words, const CommandContext& context) {
-  const MakeModule make_module =
-      [&](const Job& job) -> absl::StatusOr<std::unique_ptr<worker::Module>> {
-    const TrainingInput& input = job.training_input();
-    ASSIGN_OR_RETURN(const worker::ModuleType* type,
-                     context.resolve.find_module(input.python_module()));
-    ASSIGN_OR_RETURN(
-        const worker::FlagValues flags,
-        worker::ParseFlags(*type, Replaced(input, *type, words.args), /*given=*/nullptr));
-    return type->make(flags);
-  };
-  cpu_set_t cores;
-  const int threads =
-      sched_getaffinity(0, sizeof(cores), &cores) == 0 ? std::max(1, CPU_COUNT(&cores)) : 1;
   std::vector<std::string> warnings;
-  auto model = TrainedModel::Open(words.job_dir, make_module, threads, &warnings);
+  auto model = TrainedModel::Open(words.job_dir, JobModule(context.resolve, words.args),
+                                  UsableCores(), &warnings);
   for (const std::string& warning : warnings) fmt::print(context.err, "warning: {}\n", warning);
   RETURN_IF_ERROR(model.status());
 

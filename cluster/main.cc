@@ -1,11 +1,9 @@
 // The program `launch`. See docs/job-file.md, and `launch --help`.
-#include <sched.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
-#include <thread>
 
 #include "cluster/command.h"
 #include "cluster/evaluate_command.h"
@@ -13,17 +11,10 @@
 #include "cluster/local_roles.h"
 #include "cluster/plan_report.h"
 #include "cluster/predict_command.h"
+#include "telemetry/cores.h"
 
 namespace muster::cluster {
 namespace {
-
-// Cores that this process may run on.
-int Cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
 
 // The folder of this program, where the roles' programs lie too.
 std::string ProgramFolder() {
@@ -35,7 +26,7 @@ std::string ProgramFolder() {
 // Runs the job on this machine.
 int RunHere(const ResolvedJob& resolved, char** environment) {
   Job complete = resolved.job;
-  const int cores = Cores();
+  const int cores = UsableCores();
   if (complete.training().threads() == 0) {
     // What the roles use is written into job.yaml, so that a resume uses it too.
     int threads = 1;

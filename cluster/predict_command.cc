@@ -66,16 +66,8 @@ int RunPredictCommand(const CommandContext& context) {
     fmt::print(context.out, "{}", kHelp);
     return kSucceeded;
   }
-  const MakeModule make_module =
-      [&](const Job& job) -> absl::StatusOr<std::unique_ptr<worker::Module>> {
-    const TrainingInput& input = job.training_input();
-    ASSIGN_OR_RETURN(const worker::ModuleType* type,
-                     context.resolve.find_module(input.python_module()));
-    const std::vector<std::string> args(input.args().begin(), input.args().end());
-    ASSIGN_OR_RETURN(const worker::FlagValues flags, worker::ParseFlags(*type, args, nullptr));
-    return type->make(flags);
-  };
-  return RunPredict(words->job_dir, words->files, make_module, context.out, context.err);
+  return RunPredict(words->job_dir, words->files, JobModule(context.resolve), context.out,
+                    context.err);
 }
 
 }  // namespace muster::cluster

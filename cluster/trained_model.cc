@@ -45,7 +45,31 @@ std::vector<double> Softmax(std::span<const float> logits) {
   return probabilities;
 }
 
+// The job's arguments without those that `args` replace, and then `args`.
+std::vector<std::string> Replaced(const TrainingInput& input, const worker::ModuleType& type,
+                                  const std::vector<std::string>& args) {
+  const worker::ParsedFlags given = worker::ParseModuleFlags(type, args);
+  std::vector<std::string> all;
+  for (const std::string& arg : input.args()) {  // "--name=value": launch wrote them
+    if (!given.given.contains(arg.substr(2, arg.find('=') - 2))) all.push_back(arg);
+  }
+  all.insert(all.end(), args.begin(), args.end());
+  return all;
+}
+
 }  // namespace
+
+MakeModule JobModule(const ResolveOptions& resolve, std::vector<std::string> replaced) {
+  return [&resolve, replaced = std::move(replaced)](
+             const Job& job) -> absl::StatusOr<std::unique_ptr<worker::Module>> {
+    const TrainingInput& input = job.training_input();
+    ASSIGN_OR_RETURN(const worker::ModuleType* type, resolve.find_module(input.python_module()));
+    ASSIGN_OR_RETURN(
+        const worker::FlagValues flags,
+        worker::ParseFlags(*type, Replaced(input, *type, replaced), /*given=*/nullptr));
+    return type->make(flags);
+  };
+}
 
 absl::StatusOr<std::unique_ptr<TrainedModel>> TrainedModel::Open(
     const std::string& job_dir, const MakeModule& make_module, int threads,

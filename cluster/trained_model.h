@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/resolve.h"
 #include "configs/job.pb.h"
 #include "kernels/device.h"
 #include "telemetry/log.h"
@@ -19,6 +20,10 @@ namespace muster::cluster {
 
 // Makes the module that a job names.
 using MakeModule = std::function<absl::StatusOr<std::unique_ptr<worker::Module>>(const Job& job)>;
+
+// The module of the job itself; `replaced` are flags of the module, "--name=value", that take the
+// place of the job's own. `resolve` is borrowed.
+MakeModule JobModule(const ResolveOptions& resolve, std::vector<std::string> replaced = {});
 
 class TrainedModel {
  public:

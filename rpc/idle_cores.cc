@@ -4,7 +4,8 @@
 #include <unistd.h>
 
 #include <charconv>
-#include <thread>
+
+#include "telemetry/cores.h"
 
 namespace muster::rpc {
 namespace {
@@ -13,9 +14,7 @@ constexpr std::chrono::milliseconds kLookAgain(10);
 
 }  // namespace
 
-IdleCores::IdleCores()
-    : fd_(open("/proc/loadavg", O_RDONLY | O_CLOEXEC)),
-      cores_(static_cast<int>(std::thread::hardware_concurrency())) {}
+IdleCores::IdleCores() : fd_(open("/proc/loadavg", O_RDONLY | O_CLOEXEC)), cores_(UsableCores()) {}
 
 IdleCores::~IdleCores() {
   if (fd_ >= 0) close(fd_);
