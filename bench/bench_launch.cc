@@ -142,7 +142,7 @@ void PrintMemory(const Options& options, const std::vector<std::string>& server,
       static_cast<double>(peak - owed) / 1e6, static_cast<double>(owed) / 1e6);
 }
 
-void PrintCost(const char* name, const char* asked_percent, std::vector<double> ratios) {
+void PrintCost(const char* name, const char* asked_percent, const std::vector<double>& ratios) {
   double mean = 0, variance = 0;
   for (double r : ratios) mean += r / static_cast<double>(ratios.size());
   for (double r : ratios) variance += (r - mean) * (r - mean);

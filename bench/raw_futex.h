@@ -44,7 +44,7 @@ class OnCore {
   OnCore& operator=(const OnCore&) = delete;
 
  private:
-  cpu_set_t before_;
+  cpu_set_t before_{};
 };
 
 }  // namespace muster::bench

@@ -227,11 +227,11 @@ absl::Status Checkpoint::Read(const ParamSlice& slice, const std::string& slot,
   return status;
 }
 
-absl::Status Checkpoint::ReadPart(const ParamSlice& slice, const std::string& slot,
+absl::Status Checkpoint::ReadPart(const ParamSlice& part, const std::string& slot,
                                   std::span<float> out) const {
-  const std::string& name = table_->specs()[static_cast<size_t>(slice.param)].name;
-  const int64_t end = slice.begin + slice.size;
-  int64_t at = slice.begin;
+  const std::string& name = table_->specs()[static_cast<size_t>(part.param)].name;
+  const int64_t end = part.begin + part.size;
+  int64_t at = part.begin;
   const auto missing = [&](int64_t until) {
     return absl::DataLossError(fmt::format(
         "the checkpoint lacks elements {} to {} of '{}'{}: a part is missing ({} parts given, the "
@@ -239,7 +239,7 @@ absl::Status Checkpoint::ReadPart(const ParamSlice& slice, const std::string& sl
         at, until, name, slot.empty() ? "" : fmt::format(", slot '{}'", slot), files_.size(),
         files_.front()->path()));
   };
-  const auto ranges = ranges_.find({slice.param, slot});
+  const auto ranges = ranges_.find({part.param, slot});
   if (ranges == ranges_.end()) return missing(end);
   for (const Range& range : ranges->second) {
     if (range.end <= at || range.begin >= end) continue;
@@ -247,7 +247,7 @@ absl::Status Checkpoint::ReadPart(const ParamSlice& slice, const std::string& sl
     ASSIGN_OR_RETURN(const std::vector<float> data, range.file->Read(range.tensor));
     const int64_t until = std::min(end, range.end);
     std::copy(data.begin() + (at - range.begin), data.begin() + (until - range.begin),
-              out.begin() + (at - slice.begin));
+              out.begin() + (at - part.begin));
     at = until;
   }
   return at < end ? missing(end) : absl::OkStatus();

@@ -335,7 +335,7 @@ void Slice::UpdateRun(const Run& run, StepInfo info, int n, int64_t begin,
   context_.optimizer->Apply(InfoOf(run, info), sum, w, next, SlotViews(begin, sum.size()));
 }
 
-StepInfo Slice::InfoOf(const Run& run, StepInfo info) const {
+StepInfo Slice::InfoOf(const Run& run, StepInfo info) {
   info.learning_rate *= run.spec->lr_scale * run.trust;
   if (!run.spec->decay) info.weight_decay = 0;
   return info;

@@ -163,7 +163,7 @@ class Slice {
   // The same within one run.
   void UpdateRun(const Run& run, StepInfo info, int n, int64_t begin, std::span<const float> sum);
   // `info` with what is the run's own.
-  StepInfo InfoOf(const Run& run, StepInfo info) const;
+  static StepInfo InfoOf(const Run& run, StepInfo info);
   std::vector<std::span<float>> SlotViews(int64_t begin, size_t size) const;
   // What an update needs to know, but for what is each parameter's own; nothing where the verdict
   // is none.

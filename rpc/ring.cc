@@ -149,7 +149,7 @@ void AwaitBells(std::span<const Bell> bells, std::chrono::steady_clock::time_poi
     uint32_t flags, reserved;
   };
   CHECK(bells.size() <= kMostBells);
-  std::array<Waiter, kMostBells> waiters;
+  std::array<Waiter, kMostBells> waiters{};
   for (size_t i = 0; i < bells.size(); ++i) {
     waiters[i] = {bells[i].value, reinterpret_cast<uint64_t>(AddressOf(*bells[i].word)), kFutexU32,
                   0};

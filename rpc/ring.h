@@ -91,7 +91,7 @@ class Ring {
   }
   void RingBell();
   void CopyIn(const std::byte* from, size_t size);
-  void CopyOut(uint64_t at, std::byte* to, size_t size) const;
+  void CopyOut(uint64_t from, std::byte* to, size_t size) const;
 
   RingControl& own_;
   const RingControl& peer_;
