@@ -2,6 +2,7 @@
 // worker process on this machine, beside the roofs taken in the same run.
 //
 //   bench_pushpull [--rows NAME,...] [--seconds S] [--rounds N] [--json FILE] [--smoke]
+//   bench_pushpull --soak SECONDS    the server's resident memory under pushes as fast as they go
 //
 // Roofs (one thread, working sets of 256 MiB and more, which no cache holds):
 //
@@ -25,10 +26,12 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "bench/raw_futex.h"
@@ -67,6 +70,8 @@ struct Load {
   int replicas = 1;      // all of them leases of the one worker
   std::string optimizer = "sgd";
   bool fused = true;  // small parameters, into bundles
+  std::string mode = "BSP";
+  int64_t tiny = 0;  // elements of one more parameter, the last
 
   int64_t bytes() const { return params * elements * static_cast<int64_t>(sizeof(float)); }
   std::vector<std::string> words() const {
@@ -76,7 +81,9 @@ struct Load {
             fmt::format("--elements={}", elements),
             fmt::format("--replicas={}", replicas),
             fmt::format("--optimizer={}", optimizer),
-            fmt::format("--fused={}", fused)};
+            fmt::format("--fused={}", fused),
+            fmt::format("--mode={}", mode),
+            fmt::format("--tiny={}", tiny)};
   }
 };
 
@@ -86,6 +93,7 @@ ps::ParamTable TableOf(const Load& load) {
     specs[i].name = fmt::format("p{}", i);
     specs[i].shape = {load.elements};
   }
+  if (load.tiny > 0) specs.push_back({.name = "tiny", .shape = {load.tiny}});
   return Must(ps::ParamTable::Make(specs));
 }
 
@@ -118,7 +126,7 @@ int Serve(const Load& load) {
   const auto transport = TransportOf(load, *log);
   const ps::ParamTable table = TableOf(load);
   const ps::Partition partition = PartitionOf(load, table);
-  const auto policy = Must(ps::MakeConsistencyPolicy("BSP", 0));
+  const auto policy = Must(ps::MakeConsistencyPolicy(load.mode, 0));
   const auto optimizer = Must(ps::MakeOptimizer(load.optimizer, {}));
   ps::ServerOptions options;
   options.num_replicas = load.replicas;
@@ -162,26 +170,35 @@ class ChildProcess {
   ChildProcess& operator=(const ChildProcess&) = delete;
   // Its first word: where it listens.
   const std::string& said() const { return said_; }
+  pid_t pid() const { return pid_; }
 
  private:
   pid_t pid_ = 0;
   std::string said_;
 };
 
-// The worker: pushes the same small integers in every step, a different one for each replica.
+// Whose gradients a Worker pushes, and of which parameters.
+struct Part {
+  int first_replica = 0, replicas = 1;
+  ps::ParamId first_param = 0, params = 1;
+};
+
+// A worker: pushes the same small integers in every step, a different one for each replica.
 class Worker {
  public:
-  explicit Worker(const Load& load)
+  Worker(const Load& load, const std::string& server)
+      : Worker(load, server, {0, load.replicas, 0, load.params}) {}
+  Worker(const Load& load, const std::string& server, Part part)
       : load_(load),
-        server_(load.words()),
+        part_(part),
         transport_(TransportOf(load, *log_)),
         table_(TableOf(load)),
         partition_(PartitionOf(load, table_)),
         arena_(table_.arena_size()),
-        client_(Must(ps::Client::Connect(*transport_, {server_.said()}, HelloOf("worker"), table_,
+        client_(Must(ps::Client::Connect(*transport_, {server}, HelloOf("worker"), table_,
                                          partition_, {}, *log_))) {
     client_->SetArena(arena_);
-    for (int v = 0; v < load.replicas; ++v) {
+    for (int v = 0; v < part.replicas; ++v) {
       grads_.push_back(client_->AllocateGradients());
       std::fill_n(grads_.back().get(), table_.arena_size(), static_cast<float>(v + 1));
     }
@@ -190,12 +207,13 @@ class Worker {
 
   // One step of all replicas; with `pull` the parameters come back.
   void Step(bool pull) {
-    for (int v = 0; v < load_.replicas; ++v) {
-      const bool want = pull && v + 1 == load_.replicas;
-      for (ps::ParamId p = 0; p < load_.params; ++p) {
-        client_->Push(v, step_, p,
-                      {grads_[v].get() + table_.offset(p), static_cast<size_t>(load_.elements)}, p,
-                      want);
+    for (int v = 0; v < part_.replicas; ++v) {
+      const bool want = pull && v + 1 == part_.replicas;
+      for (ps::ParamId p = part_.first_param; p < part_.first_param + part_.params; ++p) {
+        client_->Push(
+            part_.first_replica + v, step_, p,
+            {grads_[v].get() + table_.offset(p), static_cast<size_t>(table_.specs()[p].size())}, p,
+            want);
       }
       client_->Flush();
     }
@@ -203,7 +221,7 @@ class Worker {
     Wait();
   }
   void Pull() {
-    client_->Pull(0, step_, -1);
+    client_->Pull(part_.first_replica, step_, -1);
     Wait();
   }
   // Every gradient was counted once (SGD): w = -kRate * steps * mean of 1 … V.
@@ -218,7 +236,6 @@ class Worker {
       }
     }
   }
-  const Load& load() const { return load_; }
 
  private:
   void Wait() {
@@ -229,8 +246,8 @@ class Worker {
   }
 
   const Load load_;
+  const Part part_;
   const std::unique_ptr<Log> log_ = Log::Discard();
-  const ChildProcess server_;
   const std::unique_ptr<rpc::Transport> transport_;
   const ps::ParamTable table_;
   const ps::Partition partition_;
@@ -251,16 +268,18 @@ double RateOf(double seconds, const std::function<void()>& once) {
   return static_cast<double>(n) / (Now() - begin);
 }
 
-// Calls `once` for about `seconds`, `pause_us` after the last call's end; the median of what it
-// takes in µs.
-double TimeOf(double seconds, int pause_us, const std::function<void()>& once) {
+// Calls `once` for about `seconds`, `pause_us` after the last call's end; what each takes in µs.
+std::vector<double> TimesOf(double seconds, int pause_us, const std::function<void()>& once) {
   std::vector<double> times;
   const double begin = Now();
   do {
     if (pause_us > 0) usleep(static_cast<useconds_t>(pause_us));
     times.push_back(Seconds(once) * 1e6);
   } while (Now() - begin < seconds);
-  return Median(times);
+  return times;
+}
+double TimeOf(double seconds, int pause_us, const std::function<void()>& once) {
+  return Median(TimesOf(seconds, pause_us, once));
 }
 
 using Roof = std::function<double(double seconds)>;
@@ -385,6 +404,92 @@ int ServeRaw() {
   return 0;
 }
 
+// A row's rounds.
+struct Figures {
+  std::vector<double> values, tops, ratios;
+  void Add(double value, double top) {
+    values.push_back(value);
+    tops.push_back(top);
+    ratios.push_back(value / top);
+  }
+};
+
+// Prints rows, and keeps them for --json.
+class Table {
+ public:
+  Table() {
+    fmt::print("{:<26} {:>9} {:<9} {:>9} {:>7}  {:<14} asked\n", "row", "value", "unit", "roof",
+               "ratio", "[least, most]");
+  }
+  // `asked` 0: nothing is.
+  void Print(const char* name, const char* unit, const char* roof, const Figures& figures,
+             double asked, bool is_time) {
+    const auto [least, most] = std::ranges::minmax_element(figures.ratios);
+    const bool has_roof = *roof != '\0';
+    const double value = Median(figures.values), top = Median(figures.tops),
+                 ratio = Median(figures.ratios);
+    fmt::print(
+        "{:<26} {:>9.3f} {:<9} {:>9} {:>7}  {:<14} {}\n", name, value, unit,
+        has_roof ? fmt::format("{:.2f}", top) : "", has_roof ? fmt::format("{:.2f}", ratio) : "",
+        has_roof ? fmt::format("[{:.2f}, {:.2f}]", *least, *most) : "",
+        asked == 0
+            ? ""
+            : fmt::format("{} {}{}{}", is_time ? "<=" : ">=", asked, has_roof ? " of " : "", roof));
+    std::fflush(stdout);
+    all_.push_back({{"name", name},
+                    {"value", value},
+                    {"unit", unit},
+                    {"roof", has_roof ? nlohmann::json(top) : nlohmann::json()},
+                    {"ratio", has_roof ? nlohmann::json(ratio) : nlohmann::json()},
+                    {"asked", asked}});
+  }
+  const nlohmann::json& all() const { return all_; }
+
+ private:
+  nlohmann::json all_ = nlohmann::json::array();
+};
+
+// Round trips of 64 bytes while another worker streams 4 MiB slices to the same server; the futex's
+// under the same load.
+void MeasureBusy(const Options& options, FutexPair& futex, Table& table) {
+  constexpr int kBig = 16;
+  const Load load = {.shared = true,
+                     .params = options.smoke ? 1 : kBig,
+                     .elements = (4 << 20) / 4,
+                     .replicas = 2,
+                     .mode = "ASYNC",
+                     .tiny = 16};
+  const ChildProcess server(load.words());
+  Worker quick(load, server.said(), {0, 1, load.params, 1});
+  std::atomic<bool> over = false;
+  std::thread streaming([&] {
+    Worker bulk(load, server.said(), {1, 1, 0, load.params});
+    while (!over) bulk.Step(/*pull=*/false);
+  });
+  Figures p50, p99;
+  for (int round = 0; round <= options.rounds; ++round) {
+    const auto percentile = [](std::vector<double> times, double share) {
+      const auto at = static_cast<std::ptrdiff_t>(share * static_cast<double>(times.size() - 1));
+      std::ranges::nth_element(times, times.begin() + at);
+      return times[static_cast<size_t>(at)];
+    };
+    std::vector<double> bare;
+    {
+      const OnCore core(/*first=*/true);
+      bare = TimesOf(options.seconds, kAsleep_us, [&] { futex.RoundTrip(); });
+    }
+    const std::vector<double> ours =
+        TimesOf(options.seconds, kAsleep_us, [&] { quick.Step(/*pull=*/true); });
+    if (round == 0) continue;
+    p50.Add(percentile(ours, 0.5), percentile(bare, 0.5));
+    p99.Add(percentile(ours, 0.99), percentile(bare, 0.99));
+  }
+  over = true;
+  streaming.join();
+  table.Print("rtt_64b_busy_p50", "us", "futex", p50, 2, /*is_time=*/true);
+  table.Print("rtt_64b_busy_p99", "us", "futex", p99, 10, /*is_time=*/true);
+}
+
 int Measure(const Options& options) {
   const ChildProcess raw({"--serve-raw"});
   const auto futex = std::make_shared<FutexPair>();
@@ -399,52 +504,77 @@ int Measure(const Options& options) {
     }
     return roofs[name];
   };
-  nlohmann::json all = nlohmann::json::array();
-  fmt::print("{:<26} {:>9} {:<9} {:>9} {:>7}  {:<14} asked\n", "row", "value", "unit", "roof",
-             "ratio", "[least, most]");
+  const auto wanted = [&](const char* name) {
+    return options.rows.empty() || std::ranges::count(options.rows, name) > 0;
+  };
+  Table table;
   for (const Row& row : Rows(options.smoke)) {
-    if (!options.rows.empty() && std::ranges::count(options.rows, row.name) == 0) continue;
-    Worker worker(row.load);
-    std::vector<double> values, tops, ratios;
+    if (!wanted(row.name)) continue;
+    const ChildProcess server(row.load.words());
+    Worker worker(row.load, server.said());
+    const std::function<void()> step = [&] {
+      if (row.push) {
+        worker.Step(row.pull);
+      } else {
+        worker.Pull();
+      }
+    };
+    const bool is_time = row.scale == 0;
+    Figures figures;
     for (int round = 0; round <= options.rounds; ++round) {
       const double top = *row.roof == '\0' ? 1 : roof(row.roof)(options.seconds);
-      const std::function<void()> step = [&] {
-        if (row.push) {
-          worker.Step(row.pull);
-        } else {
-          worker.Pull();
-        }
-      };
-      const bool is_time = row.scale == 0;
       const double value = is_time ? TimeOf(options.seconds, row.pause_us, step)
                                    : row.scale * RateOf(options.seconds, step);
-      if (round == 0) continue;  // first touch of all memory
-      values.push_back(value);
-      tops.push_back(top);
-      ratios.push_back(value / top);
+      if (round > 0) figures.Add(value, top);  // the first touches all memory
     }
     worker.Check();
-    const auto [least, most] = std::ranges::minmax_element(ratios);
-    const bool has_roof = *row.roof != '\0';
-    fmt::print("{:<26} {:>9.3f} {:<9} {:>9} {:>7}  {:<14} {}\n", row.name, Median(values), row.unit,
-               has_roof ? fmt::format("{:.2f}", Median(tops)) : "",
-               has_roof ? fmt::format("{:.2f}", Median(ratios)) : "",
-               has_roof ? fmt::format("[{:.2f}, {:.2f}]", *least, *most) : "",
-               row.asked == 0 ? ""
-                              : fmt::format("{} {}{}{}", row.scale == 0 ? "<=" : ">=", row.asked,
-                                            has_roof ? " of " : "", row.roof));
-    std::fflush(stdout);
-    all.push_back({{"name", row.name},
-                   {"value", Median(values)},
-                   {"unit", row.unit},
-                   {"roof", has_roof ? nlohmann::json(Median(tops)) : nlohmann::json()},
-                   {"ratio", has_roof ? nlohmann::json(Median(ratios)) : nlohmann::json()},
-                   {"asked", row.asked}});
+    table.Print(row.name, row.unit, row.roof, figures, row.asked, is_time);
   }
+  if (wanted("rtt_64b_busy")) MeasureBusy(options, *futex, table);
   if (options.json.empty()) return 0;
-  const absl::Status status = WriteFileAtomically(options.json, all.dump(1) + "\n");
+  const absl::Status status = WriteFileAtomically(options.json, table.all().dump(1) + "\n");
   if (!status.ok()) fmt::print(stderr, "bench_pushpull: {}\n", std::string(status.message()));
   return status.ok() ? 0 : 1;
+}
+
+// Resident bytes of a process.
+int64_t ResidentBytes(pid_t pid) {
+  std::FILE* statm = std::fopen(fmt::format("/proc/{}/statm", pid).c_str(), "re");
+  CHECK(statm != nullptr);
+  long all = 0, resident = 0;
+  CHECK_EQ(std::fscanf(statm, "%ld %ld", &all, &resident), 2);
+  std::fclose(statm);
+  return int64_t{resident} * sysconf(_SC_PAGESIZE);
+}
+
+// Four replicas push as fast as their credit lets them, in shared memory and over gRPC; the
+// server's memory after a tenth of the time, and its extremes from then on.
+int Soak(double seconds) {
+  for (const bool shared : {true, false}) {
+    const Load load = {.shared = shared, .params = 16, .elements = (4 << 20) / 4, .replicas = 4};
+    const ChildProcess server(load.words());
+    Worker worker(load, server.said());
+    int64_t early = 0, least = 0, most = 0, steps = 0;
+    const double begin = Now();
+    while (Now() - begin < seconds) {
+      worker.Step(/*pull=*/false);
+      ++steps;
+      if (Now() - begin < seconds / 10) continue;
+      const int64_t now = ResidentBytes(server.pid());
+      if (early == 0) early = least = most = now;
+      least = std::min(least, now);
+      most = std::max(most, now);
+    }
+    worker.Check();
+    fmt::print(
+        "rss_soak {:<5} {:.0f} s, {} steps: {:.1f} MB after a tenth, then {:.1f} to {:.1f} MB "
+        "({:+.2f} %); asked: within 1 %\n",
+        shared ? "shm" : "grpc", seconds, steps, static_cast<double>(early) / 1e6,
+        static_cast<double>(least) / 1e6, static_cast<double>(most) / 1e6,
+        100 * static_cast<double>(most - early) / static_cast<double>(early));
+    std::fflush(stdout);
+  }
+  return 0;
 }
 
 int ServeFutex(int fd) {
@@ -462,6 +592,7 @@ int Main(int argc, char** argv) {
   Load load;
   bool serve = false, serve_raw = false;
   int serve_futex = -1;
+  double soak = 0;
   CLI::App app("Pushing and pulling through a parameter server, beside the machine's roofs.");
   app.add_option("--rows", options.rows, "only these")->delimiter(',');
   app.add_option("--seconds", options.seconds, "of each measurement")->capture_default_str();
@@ -470,6 +601,9 @@ int Main(int argc, char** argv) {
   app.add_flag("--smoke", options.smoke, "only see whether it works");
   app.add_flag("--serve", serve)->group("");
   app.add_flag("--serve-raw", serve_raw)->group("");
+  app.add_option("--soak", soak, "seconds of pushes; only looks at the server's memory");
+  app.add_option("--mode", load.mode)->group("");
+  app.add_option("--tiny", load.tiny)->group("");
   app.add_option("--serve-futex", serve_futex)->group("");
   app.add_option("--fused", load.fused)->group("");
   app.add_option("--shared", load.shared)->group("");
@@ -487,7 +621,7 @@ int Main(int argc, char** argv) {
   }
   // As the launcher sets it for the roles: for the children, and for gRPC in here.
   setenv("GRPC_POLL_STRATEGY", "poll", 1);
-  return Measure(options);
+  return soak > 0 ? Soak(soak) : Measure(options);
 }
 
 }  // namespace
