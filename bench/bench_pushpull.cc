@@ -9,6 +9,7 @@
 //   sum       GB/s of gradients into `dst += src`
 //   momentum  GB/s of gradients into a Momentum update in one pass over memory
 //   tcp       GB/s of gradients over one loopback TCP connection, summed in 128 KiB chunks
+//   stream    GB/s of gradients over one bare gRPC stream, summed from the received slices
 //   futex     µs of a bare futex round trip between processes on two cores, both asleep
 //
 // Rows, each with its ratio to a roof; rounds of roof and row are interleaved, what counts is the
@@ -35,6 +36,7 @@
 #include <vector>
 
 #include "bench/raw_futex.h"
+#include "bench/raw_stream.h"
 #include "bench/raw_tcp.h"
 #include "bench/timing.h"
 #include "kernels/optimizer_math.h"
@@ -334,6 +336,15 @@ Roof TcpRoof(int port) {
   };
 }
 
+Roof StreamRoof(const std::string& address) {
+  auto pusher = std::make_shared<StreamPusher>(address);
+  auto pool = std::make_shared<Pool>();
+  return [=](double seconds) {
+    constexpr size_t kSlice = 4 << 20;
+    return pusher->Run(kSlice, /*window=*/4, seconds, *pool) * kSlice / 1e9;
+  };
+}
+
 // Both ends asleep before each round trip.
 Roof FutexRoof(const std::shared_ptr<FutexPair>& pair) {
   return [=](double seconds) {
@@ -374,6 +385,7 @@ std::vector<Row> Rows(bool smoke) {
       {"shm_pushpull_momentum_4m", "GB/s", "momentum", 0.80, shared(one, "momentum"), true, true,
        gb},
       {"grpc_push_4m", "GB/s", "tcp", 0.65, sum, true, false, sum_gb},
+      {"grpc_push_4m_stream", "GB/s", "stream", 0.95, sum, true, false, sum_gb},
       {"grpc_pull_4m", "GB/s", "tcp", 0.65, one, false, true, gb},
       {"grpc_pushpull_4m", "GB/s", "tcp", 0, one, true, true, 2 * gb},
       {"small_fused_shm", "M keys/s", "", 5, shared(small), true, true, 400 / 1e6},
@@ -492,6 +504,7 @@ void MeasureBusy(const Options& options, FutexPair& futex, Table& table) {
 
 int Measure(const Options& options) {
   const ChildProcess raw({"--serve-raw"});
+  const ChildProcess streams({"--serve-streams"});
   const auto futex = std::make_shared<FutexPair>();
   const ChildProcess futex_server({fmt::format("--serve-futex={}", futex->fd())});
   std::map<std::string, Roof> roofs;
@@ -500,6 +513,7 @@ int Measure(const Options& options) {
       roofs[name] = name == "sum"        ? SumRoof()
                     : name == "momentum" ? MomentumRoof()
                     : name == "futex"    ? FutexRoof(futex)
+                    : name == "stream"   ? StreamRoof(streams.said())
                                          : TcpRoof(std::stoi(raw.said()));
     }
     return roofs[name];
@@ -590,7 +604,7 @@ int Main(int argc, char** argv) {
   rpc::TuneAllocator();
   Options options;
   Load load;
-  bool serve = false, serve_raw = false;
+  bool serve = false, serve_raw = false, serve_streams = false;
   int serve_futex = -1;
   double soak = 0;
   CLI::App app("Pushing and pulling through a parameter server, beside the machine's roofs.");
@@ -601,6 +615,7 @@ int Main(int argc, char** argv) {
   app.add_flag("--smoke", options.smoke, "only see whether it works");
   app.add_flag("--serve", serve)->group("");
   app.add_flag("--serve-raw", serve_raw)->group("");
+  app.add_flag("--serve-streams", serve_streams)->group("");
   app.add_option("--soak", soak, "seconds of pushes; only looks at the server's memory");
   app.add_option("--mode", load.mode)->group("");
   app.add_option("--tiny", load.tiny)->group("");
@@ -613,6 +628,10 @@ int Main(int argc, char** argv) {
   app.add_option("--optimizer", load.optimizer)->group("");
   CLI11_PARSE(app, argc, argv);
   if (serve_raw) return ServeRaw();
+  if (serve_streams) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ServeStreams();
+  }
   if (serve_futex >= 0) return ServeFutex(serve_futex);
   if (serve) return Serve(load);
   if (options.smoke) {
