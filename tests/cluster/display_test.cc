@@ -136,6 +136,7 @@ class Terminal {
 
 TEST(ScreenTest, OnATerminalTheDisplayIsRedrawnInPlace) {
   Terminal terminal;
+  if (terminal.fd() < 0) GTEST_SKIP() << "this system gives no pseudo-terminal";
   Screen screen(terminal.fd(), "xterm");
   ASSERT_TRUE(screen.live());
   EXPECT_EQ(screen.width(), 100);
@@ -148,6 +149,7 @@ TEST(ScreenTest, OnATerminalTheDisplayIsRedrawnInPlace) {
 
 TEST(ScreenTest, LinesThatANarrowerTerminalHasWrappedAreCountedAsSuch) {
   Terminal terminal;
+  if (terminal.fd() < 0) GTEST_SKIP() << "this system gives no pseudo-terminal";
   Screen screen(terminal.fd(), "xterm");
   screen.Show({std::string(90, 'x'), "two"});
   terminal.Resize(40);
@@ -158,6 +160,7 @@ TEST(ScreenTest, LinesThatANarrowerTerminalHasWrappedAreCountedAsSuch) {
 
 TEST(ScreenTest, WhatDoesNotChangeIsNotDrawnAgain) {
   Terminal terminal;
+  if (terminal.fd() < 0) GTEST_SKIP() << "this system gives no pseudo-terminal";
   Screen screen(terminal.fd(), "xterm");
   screen.Show({"one"});
   terminal.Read();
@@ -167,6 +170,7 @@ TEST(ScreenTest, WhatDoesNotChangeIsNotDrawnAgain) {
 
 TEST(ScreenTest, PrintedLinesGoAboveTheDisplay) {
   Terminal terminal;
+  if (terminal.fd() < 0) GTEST_SKIP() << "this system gives no pseudo-terminal";
   Screen screen(terminal.fd(), "xterm");
   screen.Show({"display"});
   terminal.Read();
@@ -193,6 +197,7 @@ TEST(ScreenTest, ElsewhereThereAreOnlyPlainLines) {
 
 TEST(ScreenTest, ADumbTerminalGetsPlainLines) {
   Terminal terminal;
+  if (terminal.fd() < 0) GTEST_SKIP() << "this system gives no pseudo-terminal";
   EXPECT_FALSE(Screen(terminal.fd(), "dumb").live());
   EXPECT_FALSE(Screen(terminal.fd(), nullptr).live());
 }
