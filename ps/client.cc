@@ -144,12 +144,11 @@ class ClientState {
       if (!error_.ok()) return;
       for (int32_t id = 0; id < slices; ++id) Expect(clock, id);
     }
+    std::vector<rpc::Message> pulls;
     for (int32_t id = 0; id < slices; ++id) {
-      const int server = partition_.server[static_cast<size_t>(id)];
-      Sent(server, streams_[static_cast<size_t>(server)]->Queue(
-                       PullMessage(id, replica, clock, version, all_at_clock)));
+      pulls.push_back(PullMessage(id, replica, clock, version, all_at_clock));
     }
-    for (const auto& stream : streams_) stream->Flush();
+    SendAll(std::move(pulls));
   }
 
   absl::StatusOr<int64_t> ClockOf(int32_t replica) {
@@ -159,11 +158,9 @@ class ClientState {
       clock_answers_ = 0;
       least_clock_ = std::numeric_limits<int64_t>::max();
     }
-    for (int32_t id = 0; id < slices; ++id) {
-      const int server = partition_.server[static_cast<size_t>(id)];
-      Sent(server, streams_[static_cast<size_t>(server)]->Queue(AskClockMessage(id, replica)));
-    }
-    for (const auto& stream : streams_) stream->Flush();
+    std::vector<rpc::Message> questions;
+    for (int32_t id = 0; id < slices; ++id) questions.push_back(AskClockMessage(id, replica));
+    SendAll(std::move(questions));
     const auto deadline = Clock::now() + std::chrono::milliseconds(options_.ack_timeout_ms);
     MutexLock lock(mu_);
     while (error_.ok() && clock_answers_ < slices) {
@@ -417,6 +414,19 @@ class ClientState {
     return true;
   }
 
+  // Sends each message to the server of its slice, and those for one server together.
+  void SendAll(std::vector<rpc::Message> messages) {
+    std::vector<bool> used(streams_.size(), false);
+    for (rpc::Message& message : messages) {
+      const int server = partition_.server[message.header.slice];
+      used[static_cast<size_t>(server)] = true;
+      Sent(server, streams_[static_cast<size_t>(server)]->Queue(std::move(message)));
+    }
+    for (size_t i = 0; i < streams_.size(); ++i) {
+      if (used[i]) streams_[i]->Flush();
+    }
+  }
+
   void Sent(int server, const absl::Status& status) {
     if (!status.ok()) Fail(Named(server, absl::UnavailableError(std::string(status.message()))));
   }
@@ -469,15 +479,7 @@ class ClientState {
         answers.push_back(TotalsMessage(id, header.step, round, norms_.Of(id, round)));
       }
     }
-    std::vector<bool> used(streams_.size(), false);
-    for (rpc::Message& answer : answers) {
-      const int server = partition_.server[answer.header.slice];
-      used[static_cast<size_t>(server)] = true;
-      Sent(server, streams_[static_cast<size_t>(server)]->Queue(std::move(answer)));
-    }
-    for (size_t i = 0; i < streams_.size(); ++i) {
-      if (used[i]) streams_[i]->Flush();
-    }
+    SendAll(std::move(answers));
   }
 
   void OnParams(const rpc::Message& message) {

@@ -365,28 +365,28 @@ TEST(Cluster, ResumeAtTheEndEvaluatesAgainAndSucceeds) {
   EXPECT_EQ(again.state.resumed_from, 10);
 }
 
-TEST(Cluster, ResumeRefusesAChangedFieldByName) {
+// A finished job that is resumed with another training section must be refused; why it was.
+std::string RefusedWith(const std::function<void(Training&)>& change) {
   TemporaryFolder folder;
   ClusterOptions options;
   options.job = ToyJob(10);
   options.job_dir = folder.path();
-  ASSERT_TRUE(Cluster(options).Run().status.ok());
-  options.job.mutable_training()->set_batch_size(9);
+  const ClusterResult first = Cluster(options).Run();
+  EXPECT_TRUE(first.status.ok()) << first.status;
+  change(*options.job.mutable_training());
   const ClusterResult refused = Cluster(options).Run();
   EXPECT_TRUE(absl::IsFailedPrecondition(refused.status)) << refused.status;
-  EXPECT_THAT(std::string(refused.status.message()), HasSubstr("batchSize"));
+  return std::string(refused.status.message());
+}
+
+TEST(Cluster, ResumeRefusesAChangedFieldByName) {
+  EXPECT_THAT(RefusedWith([](Training& training) { training.set_batch_size(9); }),
+              HasSubstr("batchSize"));
 }
 
 TEST(Cluster, ResumeRefusesAnotherCodecByName) {
-  TemporaryFolder folder;
-  ClusterOptions options;
-  options.job = ToyJob(10);
-  options.job_dir = folder.path();
-  ASSERT_TRUE(Cluster(options).Run().status.ok());
-  options.job.mutable_training()->mutable_codec()->set_push("fp16");
-  const ClusterResult refused = Cluster(options).Run();
-  EXPECT_TRUE(absl::IsFailedPrecondition(refused.status)) << refused.status;
-  EXPECT_THAT(std::string(refused.status.message()), HasSubstr("training.codec was none, is fp16"));
+  EXPECT_THAT(RefusedWith([](Training& training) { training.mutable_codec()->set_push("fp16"); }),
+              HasSubstr("training.codec was none, is fp16"));
 }
 
 TEST(Cluster, AResumedRunThatLostResidualsIsNotExactEverAfter) {
