@@ -98,17 +98,10 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   self.service = "control";
   self.role = "master";
 
-  // Training goes on without a page.
-  const auto page = MetricsPage::Serve();
-  std::shared_ptr<void> shown;
-  if (page.ok()) {
-    shown = (*page)->Show([](std::vector<Metric>& out) { ProcessMetrics("master", 0, out); });
-  } else {
-    log.Warning("{}", std::string(page.status().message()));
-  }
+  const ProcessPage metrics = ServeProcessPage("master", 0, log);
 
   CoordinatorOptions options;
-  if (page.ok()) options.metrics_address = (*page)->address();
+  if (metrics.page != nullptr) options.metrics_address = metrics.page->address();
   options.job = job;
   options.chief = shape.chief_trains ? 1 : 0;
   options.workers = static_cast<int>(shape.workers);
@@ -135,7 +128,7 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   ForwardSignals(coordinator, signals);
 
   RoleOptions role;
-  role.metrics = page.ok() ? page->get() : nullptr;
+  role.metrics = metrics.page.get();
   role.transport = transport.get();
   role.log = &log;
   role.self = self;

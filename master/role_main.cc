@@ -61,6 +61,18 @@ absl::StatusOr<RoleArguments> ParseRoleArguments(int argc, char** argv, const ch
   return arguments;
 }
 
+ProcessPage ServeProcessPage(std::string role, int index, Log& log) {
+  auto page = MetricsPage::Serve();
+  if (!page.ok()) {
+    log.Warning("{}", std::string(page.status().message()));
+    return {};
+  }
+  auto shown = (*page)->Show([role = std::move(role), index](std::vector<Metric>& out) {
+    ProcessMetrics(role, index, out);
+  });
+  return {*std::move(page), std::move(shown)};
+}
+
 std::string HostName() {
   char name[256] = {};
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
@@ -87,18 +99,9 @@ int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&
     (*log)->Error("{}", std::string(transport.status().message()));
     return 1;
   }
-  // Training goes on without a page.
-  const auto page = MetricsPage::Serve();
-  std::shared_ptr<void> shown;
-  if (page.ok()) {
-    shown = (*page)->Show([&arguments](std::vector<Metric>& out) {
-      ProcessMetrics(arguments->role, arguments->index, out);
-    });
-  } else {
-    (*log)->Warning("{}", std::string(page.status().message()));
-  }
+  const ProcessPage metrics = ServeProcessPage(arguments->role, arguments->index, **log);
   RoleOptions options;
-  options.metrics = page.ok() ? page->get() : nullptr;
+  options.metrics = metrics.page.get();
   options.transport = transport->get();
   options.log = log->get();
   options.self.protocol_version = rpc::kProtocolVersion;
