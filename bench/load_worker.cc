@@ -1,0 +1,65 @@
+#include "bench/load_worker.h"
+
+#include <algorithm>
+
+#include "telemetry/check.h"
+
+namespace muster::bench {
+
+Worker::Worker(const Load& load, const std::string& server)
+    : Worker(load, server, {0, load.replicas, 0, load.params}) {}
+
+Worker::Worker(const Load& load, const std::string& server, Part part)
+    : load_(load),
+      part_(part),
+      transport_(TransportOf(load, *log_)),
+      table_(TableOf(load)),
+      partition_(PartitionOf(load, table_)),
+      arena_(table_.arena_size()),
+      client_(Must(ps::Client::Connect(*transport_, {server}, HelloOf("worker"), table_, partition_,
+                                       {}, *log_))) {
+  client_->SetArena(arena_);
+  for (int v = 0; v < part.replicas; ++v) {
+    grads_.push_back(client_->AllocateGradients());
+    std::fill_n(grads_.back().get(), table_.arena_size(), static_cast<float>(v + 1));
+  }
+  Pull();
+}
+
+void Worker::Step(bool pull) {
+  for (int v = 0; v < part_.replicas; ++v) {
+    const bool want = pull && v + 1 == part_.replicas;
+    for (ps::ParamId p = part_.first_param; p < part_.first_param + part_.params; ++p) {
+      client_->Push(
+          part_.first_replica + v, step_, p,
+          {grads_[v].get() + table_.offset(p), static_cast<size_t>(table_.specs()[p].size())}, p,
+          want);
+    }
+    client_->Flush();
+  }
+  ++step_;
+  Wait();
+}
+
+void Worker::Pull() {
+  client_->Pull(part_.first_replica, step_, -1);
+  Wait();
+}
+
+void Worker::Check() {
+  Pull();
+  if (load_.optimizer != "sgd") return;
+  const float expected =
+      -kRate * static_cast<float>(step_) * static_cast<float>(load_.replicas + 1) / 2;
+  for (ps::ParamId p = 0; p < load_.params; ++p) {
+    for (int64_t i = 0; i < load_.elements; ++i) {
+      CHECK_EQ(arena_[table_.offset(p) + i], expected);
+    }
+  }
+}
+
+void Worker::Wait() {
+  if (const absl::Status status = client_->Wait(step_); !status.ok()) Die(status);
+}
+
+}  // namespace muster::bench

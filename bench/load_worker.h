@@ -1,0 +1,50 @@
+// Worker: trains a Load against the process that serves it, and checks what comes back. For
+// benchmarks: what fails ends the program.
+//
+// Thread-compatible. Owns its transport, client and arenas.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bench/load.h"
+#include "ps/client.h"
+
+namespace muster::bench {
+
+// Whose gradients a Worker pushes, and of which parameters.
+struct Part {
+  int first_replica = 0, replicas = 1;
+  ps::ParamId first_param = 0, params = 1;
+};
+
+// Pushes the same small integers in every step, a different one for each replica.
+class Worker {
+ public:
+  // Connects to `server` and pulls. The second one pushes only a part of the load.
+  Worker(const Load& load, const std::string& server);
+  Worker(const Load& load, const std::string& server, Part part);
+
+  // One step of all replicas; with `pull` the parameters come back.
+  void Step(bool pull);
+  void Pull();
+  // Every gradient was counted once (SGD): w = -kRate * steps * mean of 1 … V.
+  void Check();
+
+ private:
+  void Wait();
+
+  const Load load_;
+  const Part part_;
+  const std::unique_ptr<Log> log_ = Log::Discard();
+  const std::unique_ptr<rpc::Transport> transport_;
+  const ps::ParamTable table_;
+  const ps::Partition partition_;
+  std::vector<float> arena_;
+  std::vector<std::shared_ptr<float[]>> grads_;
+  const std::unique_ptr<ps::Client> client_;  // destroyed first: it borrows all of the above
+  int64_t step_ = 0;
+};
+
+}  // namespace muster::bench

@@ -1,0 +1,105 @@
+#include "bench/roofs.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "bench/load.h"
+#include "bench/raw_stream.h"
+#include "bench/raw_tcp.h"
+#include "bench/timing.h"
+#include "kernels/optimizer_math.h"
+#include "ps/optimizer.h"
+#include "telemetry/check.h"
+
+namespace muster::bench {
+namespace {
+
+constexpr int64_t kRoofElements = (256 << 20) / 4;
+
+struct MomentumArrays {
+  std::vector<float> g = std::vector<float>(kRoofElements, 1.0F);
+  std::vector<float> w = g, next = g, slot = g;
+};
+
+}  // namespace
+
+double RateOf(double seconds, const std::function<void()>& once) {
+  int64_t n = 0;
+  const double begin = Now();
+  do {
+    once();
+    ++n;
+  } while (Now() - begin < seconds);
+  return static_cast<double>(n) / (Now() - begin);
+}
+
+std::vector<double> TimesOf(double seconds, int pause_us, const std::function<void()>& once) {
+  std::vector<double> times;
+  const double begin = Now();
+  do {
+    if (pause_us > 0) usleep(static_cast<useconds_t>(pause_us));
+    times.push_back(Seconds(once) * 1e6);
+  } while (Now() - begin < seconds);
+  return times;
+}
+double TimeOf(double seconds, int pause_us, const std::function<void()>& once) {
+  return Median(TimesOf(seconds, pause_us, once));
+}
+
+Roof SumRoof() {
+  auto dst = std::make_shared<std::vector<float>>(kRoofElements, 1.0F);
+  auto src = std::make_shared<std::vector<float>>(kRoofElements, 2.0F);
+  return [=](double seconds) {
+    return RateOf(seconds, [&] { CHECK(AddInto(dst->data(), src->data(), kRoofElements)); }) *
+           kRoofElements * sizeof(float) / 1e9;
+  };
+}
+
+Roof MomentumRoof() {
+  auto arrays = std::make_shared<MomentumArrays>();
+  std::shared_ptr<const ps::Optimizer> optimizer = Must(ps::MakeOptimizer("momentum", {}));
+  return [=](double seconds) {
+    ps::StepInfo info;
+    info.learning_rate = kRate;
+    info.scale = 1;
+    auto& [g, w, next, slot] = *arrays;
+    const auto update = [&] {
+      for (int64_t at = 0; at < kRoofElements; at += kQuantum) {
+        const std::span<float> slots[] = {std::span(slot).subspan(at, kQuantum)};
+        optimizer->Apply(info, std::span(g).subspan(at, kQuantum),
+                         std::span(w).subspan(at, kQuantum), std::span(next).subspan(at, kQuantum),
+                         slots);
+      }
+      std::swap(w, next);
+    };
+    return RateOf(seconds, update) * kRoofElements * sizeof(float) / 1e9;
+  };
+}
+
+Roof TcpRoof(int port) {
+  auto pusher = std::make_shared<TcpPusher>(port);
+  auto pool = std::make_shared<Pool>();
+  return [=](double seconds) {
+    constexpr size_t kSlice = 4 << 20;
+    return pusher->Run(kSlice, /*window=*/4, seconds, *pool) * kSlice / 1e9;
+  };
+}
+
+Roof StreamRoof(const std::string& address) {
+  auto pusher = std::make_shared<StreamPusher>(address);
+  auto pool = std::make_shared<Pool>();
+  return [=](double seconds) {
+    constexpr size_t kSlice = 4 << 20;
+    return pusher->Run(kSlice, /*window=*/4, seconds, *pool) * kSlice / 1e9;
+  };
+}
+
+Roof FutexRoof(const std::shared_ptr<FutexPair>& pair) {
+  return [=](double seconds) {
+    const OnCore core(/*first=*/true);
+    return TimeOf(seconds, kAsleep_us, [&] { pair->RoundTrip(); });
+  };
+}
+
+}  // namespace muster::bench
