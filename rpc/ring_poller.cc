@@ -60,12 +60,13 @@ void RingPoller::Remove(const Polled* polled) {
 }
 
 void RingPoller::Wake() {
+  if (driver_ == std::this_thread::get_id()) return;  // looks anyway after this round
   bell_.fetch_add(1, std::memory_order_seq_cst);
   if (sleepers_.load(std::memory_order_seq_cst) > 0) WakeSleepers(bell_);
 }
 
 void RingPoller::Run() {
-  bool parked = false;  // just now, in vain
+  uint32_t parked_for = 0;  // the help that we have just left the rings to
   for (;;) {
     Nap nap;
     bool park = false, sleep = false;
@@ -86,8 +87,10 @@ void RingPoller::Run() {
       if (stop) return;
     }
     if (sleep) Sleep(nap, Clock::time_point::max());
-    if (park) Park(bell, /*for_long=*/parked);
-    parked = park;
+    if (park) {
+      const uint32_t help = helps_.load(std::memory_order_relaxed);
+      Park(bell, /*for_long=*/std::exchange(parked_for, help) == help);
+    }
   }
 }
 
@@ -103,6 +106,7 @@ bool RingPoller::Help(absl::FunctionRef<bool()> done, Clock::time_point deadline
   {
     MutexLock lock(mu_);
     if (polled_.empty() || helped_) return false;
+    helps_.fetch_add(1, std::memory_order_relaxed);
     helped_.store(true, std::memory_order_seq_cst);
   }
   bool first = true;

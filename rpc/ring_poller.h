@@ -64,7 +64,8 @@ class RingPoller {
   };
 
   void Run();
-  // Leaves the rings to the helper: until our bell rings, or unless `for_long` a moment.
+  // Leaves the rings to the helper: a moment, or `for_long` until our bell rings. Only for a helper
+  // that stays is it for long: leaving it then costs a wake-up.
   void Park(uint32_t bell, bool for_long);
   // Polls everything once; true when somebody did something.
   bool Round() ABSL_EXCLUSIVE_LOCKS_REQUIRED(drive_);
@@ -85,6 +86,7 @@ class RingPoller {
   // While a helper polls, the thread only sleeps. Whoever polls is also who is asleep for the
   // peers.
   std::atomic<bool> helped_ = false;
+  std::atomic<uint32_t> helps_ = 0;            // calls of Help that polled
   std::atomic<bool> parked_for_long_ = false;  // the thread waits to be told that the helper left
   std::atomic<std::thread::id> driver_;        // who holds drive_
 

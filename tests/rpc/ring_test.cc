@@ -3,6 +3,7 @@
 #include "rpc/ring.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <chrono>
@@ -251,6 +252,51 @@ TEST_F(RingTest, AHelperEndsAtItsDeadlineAndLooksUpWhenItIsWoken) {
   a_.WakeReader();
   helper.join();
   poller.Remove(echo.get());
+}
+
+// Who calls Help for each of many short waits does not wake the thread each time.
+TEST_F(RingTest, AHelperThatComesOftenLeavesTheThreadAsleep) {
+  if (!CanAwaitBells()) GTEST_SKIP() << "this system cannot sleep on several bells (Linux 5.16)";
+  constexpr int64_t kHelps = 5'000;
+  // As a receiver does when what somebody waits for has come.
+  class Waker : public Polled {
+   public:
+    Waker(RingPoller& poller, Echo& echo) : poller_(poller), echo_(echo) {}
+    bool Poll() override {
+      if (!echo_.Poll()) return false;
+      poller_.Wake();
+      return true;
+    }
+    Bell bell() override { return echo_.bell(); }
+    bool FallAsleep() override { return echo_.FallAsleep(); }
+    void Awake() override { echo_.Awake(); }
+
+   private:
+    RingPoller& poller_;
+    Echo& echo_;
+  };
+  RingPoller poller;
+  Echo echo(b_, kHelps);
+  const auto waker = std::make_shared<Waker>(poller, echo);
+  ASSERT_TRUE(poller.Add(waker));
+  const auto sleeps = [] {
+    rusage usage = {};
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_nvcsw;
+  };
+  const auto before = sleeps();
+  using Clock = std::chrono::steady_clock;
+  for (int64_t n = 0; n < kHelps; ++n) {
+    const auto answer = Clock::now() + std::chrono::microseconds(20);
+    bool written = false;
+    const auto done = [&] {
+      if (!written && Clock::now() > answer) written = *Write(a_, n, 8);
+      return echo.next() > n;
+    };
+    while (echo.next() <= n) poller.Help(done, answer + std::chrono::milliseconds(1));
+  }
+  EXPECT_LT(sleeps() - before, kHelps / 2);
+  poller.Remove(waker.get());
 }
 
 TEST(IdleCoresTest, TheKernelSaysHowManyThreadsAreRunnable) {
