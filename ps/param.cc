@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "kernels/optimizer_math.h"
@@ -15,6 +16,7 @@ namespace {
 constexpr int64_t kAlignment = 16;                  // elements: one cache line
 constexpr int64_t kMaxSlice = (4 << 20) / 4;        // elements: 4 MiB
 constexpr int64_t kLeastBundle = (4 << 10) / 4;     // elements: 4 KiB
+constexpr double kBalanced = 1.05;                  // the fullest server over the mean
 constexpr int64_t kMaxElements = int64_t{1} << 48;  // of a model; keeps products and bytes in range
 
 int64_t RoundUp(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
@@ -68,6 +70,35 @@ bool Join(const ParamTable& table, ParamId param, int64_t limit, Partition& out)
   ++last.params;
   out.of_param.back().push_back(static_cast<int32_t>(out.slices.size() - 1));
   return true;
+}
+
+// All parameters, in slices of at most `limit` elements, bundles of `bundle_limit`.
+Partition Cut(const ParamTable& table, int num_servers, int64_t limit, int64_t bundle_limit) {
+  Partition out;
+  out.num_servers = num_servers;
+  for (size_t param = 0; param < table.specs().size(); ++param) {
+    out.of_param.emplace_back();
+    const ParamSpec& spec = table.specs()[param];
+    const int64_t unit = spec.codec == nullptr ? kNormBlock : kQuantum;
+    if (Join(table, static_cast<ParamId>(param), bundle_limit, out)) continue;
+    CutParam(static_cast<ParamId>(param), spec.size(), limit / unit * unit, out);
+  }
+  return out;
+}
+
+// Gives the slices to servers; the fullest server over the mean.
+double Place(Partition& partition) {
+  std::vector<int64_t> sizes;
+  for (const ParamSlice& slice : partition.slices) sizes.push_back(slice.size);
+  partition.server = BalanceByWeight(sizes, partition.num_servers);
+  std::vector<int64_t> load(static_cast<size_t>(partition.num_servers), 0);
+  int64_t total = 0;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    load[static_cast<size_t>(partition.server[i])] += sizes[i];
+    total += sizes[i];
+  }
+  return static_cast<double>(*std::max_element(load.begin(), load.end())) * partition.num_servers /
+         static_cast<double>(std::max<int64_t>(total, 1));
 }
 
 }  // namespace
@@ -125,23 +156,20 @@ size_t PushBytes(const ParamTable& table, const ParamSlice& slice) {
 
 Partition MakePartition(const ParamTable& table, int num_servers) {
   CHECK_GE(num_servers, 1);
-  Partition out;
-  out.num_servers = num_servers;
   // Slices below what a shard sums at a time would only cost messages.
   const int64_t share = table.total_size() / (8 * num_servers);
-  const int64_t limit = std::clamp(share, kQuantum, kMaxSlice);
   const int64_t bundle_limit = std::clamp(share, kLeastBundle, kQuantum);
-  for (size_t param = 0; param < table.specs().size(); ++param) {
-    out.of_param.emplace_back();
-    const ParamSpec& spec = table.specs()[param];
-    const int64_t unit = spec.codec == nullptr ? kNormBlock : kQuantum;
-    if (Join(table, static_cast<ParamId>(param), bundle_limit, out)) continue;
-    CutParam(static_cast<ParamId>(param), spec.size(), limit / unit * unit, out);
+  Partition best;
+  double least = std::numeric_limits<double>::infinity();
+  for (int64_t limit = std::clamp(share, kQuantum, kMaxSlice);
+       limit >= kQuantum && least > kBalanced; limit -= limit / 4) {
+    Partition partition = Cut(table, num_servers, limit, bundle_limit);
+    const double imbalance = Place(partition);
+    if (imbalance >= least) continue;
+    least = imbalance;
+    best = std::move(partition);
   }
-  std::vector<int64_t> sizes;
-  for (const ParamSlice& slice : out.slices) sizes.push_back(slice.size);
-  out.server = BalanceByWeight(sizes, num_servers);
-  return out;
+  return best;
 }
 
 }  // namespace muster::ps

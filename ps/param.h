@@ -106,7 +106,8 @@ struct Partition {
 // codec of kQuantum, so that norms and what it decodes to do not depend on the number of servers;
 // neighbours without codec that fit into min(64 KiB, total / (8 * servers)) (at least 4 KiB) become
 // one bundle; and gives the slices to servers so that bytes are balanced: largest first, to the
-// least loaded server. PRECONDITION: num_servers >= 1.
+// least loaded server. Where the fullest server then has more than 1.05 times the mean, slices are
+// cut smaller until it has not, or the floor is reached. PRECONDITION: num_servers >= 1.
 Partition MakePartition(const ParamTable& table, int num_servers);
 
 // Bytes of a slice's gradient as it is pushed.
