@@ -2,6 +2,8 @@
 // worker process on this machine, beside the roofs taken in the same run.
 //
 //   bench_pushpull [--rows NAME,...] [--seconds S] [--rounds N] [--json FILE] [--smoke]
+//   bench_pushpull --rows paced      n workers, k servers behind links of 200 Mbit/s: paced_1_1 to
+//                  [--paced-mib M]   paced_4_4, of which a run has seven, or what --rows names
 //   bench_pushpull --soak SECONDS    the server's resident memory under pushes as fast as they go
 //
 // Roofs (one thread, working sets of 256 MiB and more, which no cache holds):
@@ -14,7 +16,7 @@
 //
 // Rows, each with its ratio to a roof; rounds of roof and row are interleaved, what counts is the
 // median of the ratios. Every row ends with a look at the parameters: the servers must have counted
-// every gradient exactly once.
+// every gradient exactly once. How the links are paced stands in bench/paced.h; that needs root.
 //
 // The server is this program again, started with --serve.
 #include <fmt/format.h>
@@ -36,6 +38,7 @@
 #include "bench/figures.h"
 #include "bench/load.h"
 #include "bench/load_worker.h"
+#include "bench/paced.h"
 #include "bench/raw_futex.h"
 #include "bench/raw_stream.h"
 #include "bench/raw_tcp.h"
@@ -99,15 +102,15 @@ struct Options {
   double seconds = 0.5;
   int rounds = 9;
   std::string json;
+  int64_t paced_mib = 64;
   bool smoke = false;
 };
 
 // The raw TCP server's process. Prints its port.
 int ServeRaw() {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  int port = 0;
-  const int listening = ListenTcp(&port);
-  fmt::print("{}\n", port);
+  const int listening = ListenTcp("127.0.0.1", 0);
+  fmt::print("{}\n", PortOf(listening));
   std::fflush(stdout);
   ServeTcp(listening);
   return 0;
@@ -123,11 +126,11 @@ void MeasureBusy(const Options& options, FutexPair& futex, Table& table) {
                      .replicas = 2,
                      .mode = "ASYNC",
                      .tiny = 16};
-  const ChildProcess server(load.words());
-  Worker quick(load, server.said(), {0, 1, load.params, 1});
+  ChildProcess server(load.words("--serve"));
+  Worker quick(load, {server.said()}, {0, 1, load.params, 1});
   std::atomic<bool> over = false;
   std::thread streaming([&] {
-    Worker bulk(load, server.said(), {1, 1, 0, load.params});
+    Worker bulk(load, {server.said()}, {1, 1, 0, load.params});
     while (!over) bulk.Step(/*pull=*/false);
   });
   Figures p50, p99;
@@ -154,11 +157,34 @@ void MeasureBusy(const Options& options, FutexPair& futex, Table& table) {
   table.Print("rtt_64b_busy_p99", "us", "futex", p99, 10, /*is_time=*/true);
 }
 
+// The rows paced_n_k that are wanted.
+void MeasurePacedRows(const Options& options, Table& table) {
+  const bool all = options.rows.empty() || std::ranges::count(options.rows, "paced") > 0;
+  const std::pair<int, int> some[] = {{1, 1}, {2, 2}, {4, 4}, {4, 2}, {2, 4}, {1, 4}, {4, 1}};
+  for (int n = 1; n <= 4; ++n) {
+    for (int k = 1; k <= 4; ++k) {
+      const std::string name = fmt::format("paced_{}_{}", n, k);
+      const bool usual =
+          options.smoke ? n == 2 && k == 2 : std::ranges::count(some, std::pair(n, k)) > 0;
+      if (std::ranges::count(options.rows, name) == 0 && !(all && usual)) continue;
+      const absl::StatusOr<Figures> figures =
+          MeasurePaced(n, k, (options.smoke ? 2 : options.paced_mib) << 20, options.smoke ? 0.1 : 3,
+                       std::min(options.rounds, 2));
+      if (figures.ok()) {
+        table.Print(name.c_str(), "s", "wire", *figures, 1.10, /*is_time=*/true);
+      } else {
+        table.PrintSkipped(name.c_str(), std::string(figures.status().message()));
+      }
+    }
+  }
+}
+
 int Measure(const Options& options) {
-  const ChildProcess raw({"--serve-raw"});
-  const ChildProcess streams({"--serve-streams"});
+  ChildProcess raw({"--serve-raw"});
+  ChildProcess streams({"--serve-streams"});
   const auto futex = std::make_shared<FutexPair>();
-  const ChildProcess futex_server({fmt::format("--serve-futex={}", futex->fd())});
+  ChildProcess futex_server({fmt::format("--serve-futex={}", futex->fd())});
+  (void)futex_server.said();
   std::map<std::string, Roof> roofs;
   const auto roof = [&](const std::string& name) -> const Roof& {
     if (!roofs.contains(name)) {
@@ -176,7 +202,7 @@ int Measure(const Options& options) {
   Table table;
   for (const Row& row : Rows(options.smoke)) {
     if (!wanted(row.name)) continue;
-    const ChildProcess server(row.load.words());
+    ChildProcess server(row.load.words("--serve"));
     Worker worker(row.load, server.said());
     const std::function<void()> step = [&] {
       if (row.push) {
@@ -197,6 +223,7 @@ int Measure(const Options& options) {
     table.Print(row.name, row.unit, row.roof, figures, row.asked, is_time);
   }
   if (wanted("rtt_64b_busy")) MeasureBusy(options, *futex, table);
+  MeasurePacedRows(options, table);
   if (options.json.empty()) return 0;
   const absl::Status status = WriteFileAtomically(options.json, table.all().dump(1) + "\n");
   if (!status.ok()) fmt::print(stderr, "bench_pushpull: {}\n", std::string(status.message()));
@@ -218,7 +245,7 @@ int64_t ResidentBytes(pid_t pid) {
 int Soak(double seconds) {
   for (const bool shared : {true, false}) {
     const Load load = {.shared = shared, .params = 16, .elements = (4 << 20) / 4, .replicas = 4};
-    const ChildProcess server(load.words());
+    ChildProcess server(load.words("--serve"));
     Worker worker(load, server.said());
     int64_t early = 0, least = 0, most = 0, steps = 0;
     const double begin = Now();
@@ -257,6 +284,8 @@ int Main(int argc, char** argv) {
   Options options;
   Load load;
   bool serve = false, serve_raw = false, serve_streams = false;
+  bool paced_switch = false, paced_server = false;
+  int paced_worker = -1;
   int serve_futex = -1;
   double soak = 0;
   CLI::App app("Pushing and pulling through a parameter server, beside the machine's roofs.");
@@ -264,10 +293,19 @@ int Main(int argc, char** argv) {
   app.add_option("--seconds", options.seconds, "of each measurement")->capture_default_str();
   app.add_option("--rounds", options.rounds, "of roof and row")->capture_default_str();
   app.add_option("--json", options.json, "a file for the figures");
+  app.add_option("--paced-mib", options.paced_mib, "MiB of a model behind paced links")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_flag("--smoke", options.smoke, "only see whether it works");
   app.add_flag("--serve", serve)->group("");
   app.add_flag("--serve-raw", serve_raw)->group("");
   app.add_flag("--serve-streams", serve_streams)->group("");
+  app.add_flag("--paced-switch", paced_switch)->group("");
+  app.add_flag("--paced-server", paced_server)->group("");
+  app.add_option("--paced-worker", paced_worker)->group("");
+  app.add_option("--servers", load.servers)->group("");
+  app.add_option("--server", load.server)->group("");
+  app.add_option("--listen", load.listen)->group("");
   app.add_option("--soak", soak, "seconds of pushes; only looks at the server's memory");
   app.add_option("--mode", load.mode)->group("");
   app.add_option("--tiny", load.tiny)->group("");
@@ -286,6 +324,9 @@ int Main(int argc, char** argv) {
   }
   if (serve_futex >= 0) return ServeFutex(serve_futex);
   if (serve) Serve(load);
+  if (paced_switch) RunPacedSwitch();
+  if (paced_server) RunPacedServer(load);
+  if (paced_worker >= 0) RunPacedWorker(load, paced_worker);
   if (options.smoke) {
     options.seconds = 0.02;
     options.rounds = 1;

@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -18,13 +19,19 @@ class ChildProcess {
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
-  // Its first word: where it listens.
-  const std::string& said() const { return said_; }
+  // Its first line: where it listens.
+  const std::string& said();
+  // Its next line; "" at its end.
+  std::string Hear();
+  // Writes a line to it.
+  void Say(const std::string& line);
   pid_t pid() const { return pid_; }
 
  private:
   pid_t pid_ = 0;
   std::string said_;
+  std::FILE* from_ = nullptr;
+  std::FILE* to_ = nullptr;
 };
 
 }  // namespace muster::bench

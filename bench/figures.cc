@@ -36,4 +36,10 @@ void Table::Print(const char* name, const char* unit, const char* roof, const Fi
                   {"asked", asked}});
 }
 
+void Table::PrintSkipped(const char* name, const std::string& reason) {
+  fmt::print("{:<26} skipped: {}\n", name, reason);
+  std::fflush(stdout);
+  all_.push_back({{"name", name}, {"skipped", reason}});
+}
+
 }  // namespace muster::bench

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <string>
 #include <vector>
 
 namespace muster::bench {
@@ -25,6 +26,7 @@ class Table {
   // The medians. `asked` 0: nothing is.
   void Print(const char* name, const char* unit, const char* roof, const Figures& figures,
              double asked, bool is_time);
+  void PrintSkipped(const char* name, const std::string& reason);
   const nlohmann::json& all() const { return all_; }
 
  private:

@@ -21,8 +21,8 @@ void Die(const absl::Status& status) {
   std::exit(1);
 }
 
-std::vector<std::string> Load::words() const {
-  return {"--serve",
+std::vector<std::string> Load::words(std::string role) const {
+  return {std::move(role),
           fmt::format("--shared={}", shared),
           fmt::format("--params={}", params),
           fmt::format("--elements={}", elements),
@@ -30,7 +30,10 @@ std::vector<std::string> Load::words() const {
           fmt::format("--optimizer={}", optimizer),
           fmt::format("--fused={}", fused),
           fmt::format("--mode={}", mode),
-          fmt::format("--tiny={}", tiny)};
+          fmt::format("--tiny={}", tiny),
+          fmt::format("--servers={}", servers),
+          fmt::format("--server={}", server),
+          fmt::format("--listen={}", listen)};
 }
 
 ps::ParamTable TableOf(const Load& load) {
@@ -44,7 +47,7 @@ ps::ParamTable TableOf(const Load& load) {
 }
 
 ps::Partition PartitionOf(const Load& load, const ps::ParamTable& table) {
-  if (load.fused) return ps::MakePartition(table, 1);
+  if (load.fused) return ps::MakePartition(table, load.servers);
   ps::Partition out;
   out.num_servers = 1;
   for (int i = 0; i < load.params; ++i) {
@@ -56,7 +59,8 @@ ps::Partition PartitionOf(const Load& load, const ps::ParamTable& table) {
 }
 
 std::unique_ptr<rpc::Transport> TransportOf(const Load& load, Log& log) {
-  auto grpc = Must(rpc::MakeGrpcTransport({}, log));
+  // As the transport does on loopback, also between the ends of paced links.
+  auto grpc = Must(rpc::MakeGrpcTransport({.congestion_control = "cubic"}, log));
   if (!load.shared) return grpc;
   return Must(rpc::MakeSharedTransport(std::move(grpc), log));
 }
@@ -74,12 +78,14 @@ void Serve(const Load& load) {
   const auto policy = Must(ps::MakeConsistencyPolicy(load.mode, 0));
   const auto optimizer = Must(ps::MakeOptimizer(load.optimizer, {}));
   ps::ServerOptions options;
+  options.index = load.server;
   options.num_replicas = load.replicas;
   options.allocate = [&](size_t size) { return transport->Allocate(size); };
   const auto server = ps::Server::Make(
       table, partition, *policy, *optimizer, [](int64_t) { return kRate; }, options, {}, *log);
   CHECK(server->Initialize().ok());
-  const auto listener = Must(transport->Listen("127.0.0.1:0", HelloOf("ps"), server->acceptor()));
+  const auto listener =
+      Must(transport->Listen(load.listen + ":0", HelloOf("ps"), server->acceptor()));
   fmt::print("{}\n", listener->address());
   std::fflush(stdout);
   for (;;) pause();

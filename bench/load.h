@@ -40,10 +40,13 @@ struct Load {
   bool fused = true;  // small parameters, into bundles
   std::string mode = "BSP";
   int64_t tiny = 0;  // elements of one more parameter, the last
+  int servers = 1;
+  int server = 0;  // which one serves
+  std::string listen = "127.0.0.1";
 
   int64_t bytes() const { return params * elements * static_cast<int64_t>(sizeof(float)); }
-  // The options of the program that Serve()s it.
-  std::vector<std::string> words() const;
+  // The options of the program that does as `role`, an option, says.
+  std::vector<std::string> words(std::string role) const;
 };
 
 ps::ParamTable TableOf(const Load& load);

@@ -7,21 +7,22 @@
 namespace muster::bench {
 
 Worker::Worker(const Load& load, const std::string& server)
-    : Worker(load, server, {0, load.replicas, 0, load.params}) {}
+    : Worker(load, std::vector{server}, Part{0, load.replicas, 0, load.params}) {}
 
-Worker::Worker(const Load& load, const std::string& server, Part part)
+Worker::Worker(const Load& load, const std::vector<std::string>& servers, Part part)
     : load_(load),
       part_(part),
       transport_(TransportOf(load, *log_)),
       table_(TableOf(load)),
       partition_(PartitionOf(load, table_)),
       arena_(table_.arena_size()),
-      client_(Must(ps::Client::Connect(*transport_, {server}, HelloOf("worker"), table_, partition_,
+      client_(Must(ps::Client::Connect(*transport_, servers, HelloOf("worker"), table_, partition_,
                                        {}, *log_))) {
   client_->SetArena(arena_);
   for (int v = 0; v < part.replicas; ++v) {
     grads_.push_back(client_->AllocateGradients());
-    std::fill_n(grads_.back().get(), table_.arena_size(), static_cast<float>(v + 1));
+    std::fill_n(grads_.back().get(), table_.arena_size(),
+                static_cast<float>(part.first_replica + v + 1));
   }
   Pull();
 }
@@ -48,6 +49,10 @@ void Worker::Pull() {
 
 void Worker::Check() {
   Pull();
+  CheckArena();
+}
+
+void Worker::CheckArena() const {
   if (load_.optimizer != "sgd") return;
   const float expected =
       -kRate * static_cast<float>(step_) * static_cast<float>(load_.replicas + 1) / 2;

@@ -22,15 +22,17 @@ struct Part {
 // Pushes the same small integers in every step, a different one for each replica.
 class Worker {
  public:
-  // Connects to `server` and pulls. The second one pushes only a part of the load.
+  // Connects and pulls. The second one pushes only a part of the load.
   Worker(const Load& load, const std::string& server);
-  Worker(const Load& load, const std::string& server, Part part);
+  Worker(const Load& load, const std::vector<std::string>& servers, Part part);
 
   // One step of all replicas; with `pull` the parameters come back.
   void Step(bool pull);
   void Pull();
   // Every gradient was counted once (SGD): w = -kRate * steps * mean of 1 … V.
   void Check();
+  // So it is in what the last Step or Pull brought.
+  void CheckArena() const;
 
  private:
   void Wait();

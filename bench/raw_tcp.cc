@@ -45,6 +45,12 @@ void TuneSocket(int fd) {
   (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
 }
 
+sockaddr_in AddressOf(const std::string& address, int port) {
+  sockaddr_in out = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
+  CHECK_EQ(inet_pton(AF_INET, address.c_str(), &out.sin_addr), 1);
+  return out;
+}
+
 }  // namespace
 
 double Now() {
@@ -65,17 +71,20 @@ std::span<const std::byte> Pool::Next(size_t bytes) {
   return std::span(pool_).subspan(at_ - bytes, bytes);
 }
 
-int ListenTcp(int* port) {
+int ListenTcp(const std::string& address, int port) {
   const int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   TuneSocket(listening);
-  sockaddr_in self = {.sin_family = AF_INET};
-  self.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(self);
-  CHECK_EQ(bind(listening, reinterpret_cast<sockaddr*>(&self), size), 0);
+  const sockaddr_in self = AddressOf(address, port);
+  CHECK_EQ(bind(listening, reinterpret_cast<const sockaddr*>(&self), sizeof(self)), 0);
   CHECK_EQ(listen(listening, 4), 0);
-  CHECK_EQ(getsockname(listening, reinterpret_cast<sockaddr*>(&self), &size), 0);
-  *port = ntohs(self.sin_port);
   return listening;
+}
+
+int PortOf(int listening) {
+  sockaddr_in self = {};
+  socklen_t size = sizeof(self);
+  CHECK_EQ(getsockname(listening, reinterpret_cast<sockaddr*>(&self), &size), 0);
+  return ntohs(self.sin_port);
 }
 
 void ServeTcp(int listening) {
@@ -103,11 +112,11 @@ void ServeTcp(int listening) {
   }
 }
 
-TcpPusher::TcpPusher(int port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+TcpPusher::TcpPusher(const std::string& address, int port)
+    : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
   TuneSocket(fd_);
-  sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(static_cast<uint16_t>(port))};
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  CHECK_EQ(connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+  const sockaddr_in to = AddressOf(address, port);
+  CHECK_EQ(connect(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0);
 }
 
 TcpPusher::~TcpPusher() { close(fd_); }

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace muster::bench {
@@ -29,15 +30,16 @@ class Pool {
   size_t at_ = 0;
 };
 
-// A socket that listens on loopback; `port` gets its port.
-int ListenTcp(int* port);
+// A socket that listens on an IPv4 address; port 0: the system chooses.
+int ListenTcp(const std::string& address, int port);
+int PortOf(int listening);
 // Sums what TcpPushers send, one of them after the other, for ever.
 void ServeTcp(int listening);
 
 // A connection to ServeTcp.
 class TcpPusher {
  public:
-  explicit TcpPusher(int port);
+  TcpPusher(const std::string& address, int port);
   ~TcpPusher();
   // Pushes for about `seconds`, `window` slices in flight; slices per second.
   double Run(size_t slice_bytes, size_t window, double seconds, Pool& pool);

@@ -78,7 +78,7 @@ Roof MomentumRoof() {
 }
 
 Roof TcpRoof(int port) {
-  auto pusher = std::make_shared<TcpPusher>(port);
+  auto pusher = std::make_shared<TcpPusher>("127.0.0.1", port);
   auto pool = std::make_shared<Pool>();
   return [=](double seconds) {
     constexpr size_t kSlice = 4 << 20;
