@@ -15,10 +15,9 @@ Worker::Worker(const Load& load, const std::vector<std::string>& servers, Part p
       transport_(TransportOf(load, *log_)),
       table_(TableOf(load)),
       partition_(PartitionOf(load, table_)),
-      arena_(table_.arena_size()),
       client_(Must(ps::Client::Connect(*transport_, servers, HelloOf("worker"), table_, partition_,
                                        {}, *log_))) {
-  client_->SetArena(arena_);
+  weights_ = Must(client_->AllocateWeights());
   for (int v = 0; v < part.replicas; ++v) {
     grads_.push_back(client_->AllocateGradients());
     std::fill_n(grads_.back().get(), table_.arena_size(),
@@ -56,9 +55,10 @@ void Worker::CheckArena() const {
   if (load_.optimizer != "sgd") return;
   const float expected =
       -kRate * static_cast<float>(step_) * static_cast<float>(load_.replicas + 1) / 2;
+  const std::span<const float> weights = weights_->At(step_);
   for (ps::ParamId p = 0; p < load_.params; ++p) {
     for (int64_t i = 0; i < load_.elements; ++i) {
-      CHECK_EQ(arena_[table_.offset(p) + i], expected);
+      CHECK_EQ(weights[table_.offset(p) + i], expected);
     }
   }
 }

@@ -43,7 +43,7 @@ class Worker {
   const std::unique_ptr<rpc::Transport> transport_;
   const ps::ParamTable table_;
   const ps::Partition partition_;
-  std::vector<float> arena_;
+  std::shared_ptr<const ps::WeightArenas> weights_;
   std::vector<std::shared_ptr<float[]>> grads_;
   const std::unique_ptr<ps::Client> client_;  // destroyed first: it borrows all of the above
   int64_t step_ = 0;

@@ -72,8 +72,9 @@ struct Link {
 
 // Parameters of one clock that were asked for.
 struct Pending {
-  std::span<float> arena;
-  std::vector<int32_t> missing;  // by slice: answers still to come
+  std::span<float> arena;                // where they are copied to, unless there are
+  std::shared_ptr<WeightArenas> arenas;  // which know better
+  std::vector<int32_t> missing;          // by slice: answers still to come
   int64_t total_missing = 0;
   Clock::time_point first = Clock::time_point::max();  // when the first answer came
 };
@@ -100,6 +101,15 @@ class ClientState {
     CHECK_EQ(static_cast<int64_t>(arena.size()), table_.arena_size());
     MutexLock lock(mu_);
     arena_ = arena;
+    arenas_ = nullptr;
+  }
+
+  absl::StatusOr<std::shared_ptr<const WeightArenas>> AllocateWeights() {
+    ASSIGN_OR_RETURN(std::shared_ptr<WeightArenas> arenas,
+                     WeightArenas::Create(table_, partition_));
+    MutexLock lock(mu_);
+    arenas_ = arenas;
+    return arenas;
   }
 
   void Push(int32_t replica, int64_t step, ParamId param, std::span<const float> grad, int priority,
@@ -287,8 +297,9 @@ class ClientState {
   void Expect(int64_t clock, int32_t slice) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     Pending& pending = pending_[clock];
     if (pending.missing.empty()) {
-      CHECK_EQ(static_cast<int64_t>(arena_.size()), table_.arena_size());
+      CHECK(arenas_ != nullptr || static_cast<int64_t>(arena_.size()) == table_.arena_size());
       pending.arena = arena_;
+      pending.arenas = arenas_;
       pending.missing.resize(partition_.slices.size(), 0);
     }
     ++pending.missing[static_cast<size_t>(slice)];
@@ -486,6 +497,7 @@ class ClientState {
     const size_t id = message.header.slice;
     const ParamSlice& slice = partition_.slices[id];
     std::span<float> out;
+    std::shared_ptr<WeightArenas> arenas;
     {
       MutexLock lock(mu_);
       const auto pending = pending_.find(message.header.step);
@@ -494,14 +506,24 @@ class ClientState {
                      message.header.step);
         return;
       }
-      out = pending->second.arena.subspan(static_cast<size_t>(slice.offset(table_)),
-                                          static_cast<size_t>(slice.size));
+      arenas = pending->second.arenas;
+      if (arenas == nullptr) {
+        out = pending->second.arena.subspan(static_cast<size_t>(slice.offset(table_)),
+                                            static_cast<size_t>(slice.size));
+      }
     }
     const auto arrived = Clock::now();
     // Outside the lock: answers of one stream never overlap, and a slice comes from one stream
     // only.
-    CopyFloats(message.payload, out);
+    absl::Status taken;
+    if (arenas == nullptr) {
+      CopyFloats(message.payload, out);
+    } else {
+      taken = arenas->Take(static_cast<int32_t>(id), message.header.step, message.payload,
+                           (message.header.flags & rpc::kInPlace) != 0);
+    }
     MutexLock lock(mu_);
+    if (!taken.ok()) return FailLocked(std::move(taken));
     const auto pending = pending_.find(message.header.step);
     if (pending->second.first == Clock::time_point::max()) pending->second.first = arrived;
     --pending->second.missing[id];
@@ -532,6 +554,7 @@ class ClientState {
   NormTotals norms_ ABSL_GUARDED_BY(mu_);
   int64_t norms_step_ ABSL_GUARDED_BY(mu_) = -1;  // the newest step of replica 0 that was pushed
   std::span<float> arena_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<WeightArenas> arenas_ ABSL_GUARDED_BY(mu_);  // or null: arena_
   uint64_t sequence_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Status error_ ABSL_GUARDED_BY(mu_);
 };
@@ -569,6 +592,9 @@ class ClientImpl final : public Client {
   double last_pull_ms() const override { return state_->last_pull_ms(); }
   std::shared_ptr<float[]> AllocateGradients() override { return state_->AllocateGradients(); }
   void SetArena(std::span<float> arena) override { state_->SetArena(arena); }
+  absl::StatusOr<std::shared_ptr<const WeightArenas>> AllocateWeights() override {
+    return state_->AllocateWeights();
+  }
   void Cancel(absl::Status status) override { state_->Fail(std::move(status)); }
 
  private:

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "ps/param.h"
+#include "ps/weight_arenas.h"
 #include "rpc/transport.h"
 #include "telemetry/log.h"
 #include "telemetry/status.h"
@@ -66,8 +67,8 @@ class Client {
   // The step that `replica` pushes next: the first one that a server has not counted whole. 0 at
   // first; for a program that goes on where it, or another, was interrupted. Fails as Wait does.
   virtual absl::StatusOr<int64_t> Clock(int32_t replica) = 0;
-  // Blocks until all parameters of `clock` that were asked for (by Push or Pull) lie in the arena
-  // given to SetArena, or until an error, which stays: every later call returns it.
+  // Blocks until all parameters of `clock` that were asked for (by Push or Pull) are where SetArena
+  // or AllocateWeights wants them, or until an error, which stays: every later call returns it.
   virtual absl::Status Wait(int64_t clock) = 0;
   // Of the last Wait that returned OK: for how long parameters arrived; before that nothing of them
   // was there.
@@ -77,6 +78,9 @@ class Client {
   virtual std::shared_ptr<float[]> AllocateGradients() = 0;
   // Where PARAMS go: `arena` has table.arena_size() elements.
   virtual void SetArena(std::span<float> arena) = 0;
+  // Instead of SetArena: what lies in memory that a server shares is read there, and the rest is
+  // copied (ps/weight_arenas.h). Fails when the system has no memory left.
+  virtual absl::StatusOr<std::shared_ptr<const WeightArenas>> AllocateWeights() = 0;
   // Makes Wait return `status` from any thread; used when the job is stopped.
   virtual void Cancel(absl::Status status) = 0;
 };

@@ -1,6 +1,7 @@
 #include "ps/slice.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -34,8 +35,7 @@ Slice::Slice(const SliceContext& context, int32_t id)
   CHECK_GE(context.options->num_replicas, 1);
   state_.clocks.assign(static_cast<size_t>(context.options->num_replicas), 0);
   for (Buffer& weights : weights_) {
-    const auto& allocate = context.options->allocate;
-    weights = allocate ? rpc::FloatsIn(allocate(View(weights).size_bytes())) : MakeBuffer();
+    weights = MakeWeights();
     std::fill_n(weights.get(), slice_.size, 0.0f);
   }
   sum_ = MakeBuffer();
@@ -212,6 +212,20 @@ std::string Slice::Name() const {
   }
   return fmt::format("'{}' to '{}'", name,
                      specs[static_cast<size_t>(slice_.param + slice_.params - 1)].name);
+}
+
+Slice::Buffer Slice::MakeWeights() const {
+  const auto& allocate = context_.options->allocate;
+  if (!allocate) return MakeBuffer();
+  // At the same distance from a page as in the arena, so that readers can map whole pages there.
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t bytes = static_cast<size_t>(slice_.size) * sizeof(float);
+  const size_t wanted = static_cast<size_t>(slice_.offset(*context_.table)) * sizeof(float) % page;
+  const size_t spare = bytes < page ? 0 : page;
+  const std::shared_ptr<std::byte[]> memory = allocate(bytes + spare);
+  const size_t is = reinterpret_cast<uintptr_t>(memory.get()) % page;
+  const size_t skipped = spare == 0 ? 0 : (wanted + page - is) % page;
+  return rpc::FloatsIn({memory, memory.get() + skipped});
 }
 
 Slice::Buffer Slice::MakeBuffer() const {
@@ -516,8 +530,10 @@ void Slice::Answer(const Reader& reader, int64_t version) {
   Count(context_.counters->answers);
   Count(context_.counters->bytes_out, slice_.size * int64_t{sizeof(float)});
   const auto bytes = std::as_bytes(View(sent));
-  context_.outbox->Send(*reader.peer, ParamsMessage(id_, reader.replica, reader.clock, version,
-                                                    rpc::Payload::Borrow(bytes, std::move(sent))));
+  rpc::Message answer = ParamsMessage(id_, reader.replica, reader.clock, version,
+                                      rpc::Payload::Borrow(bytes, std::move(sent)));
+  if (reader.in_place) answer.header.flags = rpc::kInPlace;
+  context_.outbox->Send(*reader.peer, std::move(answer));
 }
 
 void Slice::ReachCuts() {

@@ -121,6 +121,8 @@ class Slice {
   // Traces what is done for `replica`'s push of `step` until it is destroyed.
   TraceSpan Traced(const char* name, int64_t step, int64_t replica) const;
   Buffer MakeBuffer() const;
+  // In memory that readers may share, where there is such.
+  Buffer MakeWeights() const;
   std::span<float> View(const Buffer& buffer) const;
 
   // Whether the gradient's codec, if it has one, can decode it; its bytes then lie in one range.

@@ -43,6 +43,9 @@ inline constexpr uint8_t kWantParams =
 inline constexpr uint8_t kSharedPayload = 128;
 // Likewise (rpc/shared_end.h): about the stream's ring; `code` says what.
 inline constexpr uint8_t kRingNote = 64;
+// Flags of a kParams.
+inline constexpr uint8_t kInPlace =
+    1;  // where these bytes lie they stay until the reader has pushed two steps more
 // Flags of a kPull.
 inline constexpr uint8_t kAllAtClock =
     1;  // answer when the least clock over all replicas has reached `step`, whatever the policy
@@ -78,7 +81,8 @@ class Payload {
   struct Slice {
     std::span<const std::byte> bytes;
     std::shared_ptr<const void>
-        owner;  // keeps `bytes` valid; null: the creator guarantees it until the answer
+        owner;            // keeps `bytes` valid; null: the creator guarantees it until the answer
+    bool shared = false;  // in a mapping of memory that the sender shares with this process
   };
 
   Payload() = default;

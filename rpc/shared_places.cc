@@ -45,7 +45,7 @@ absl::StatusOr<Payload> PlaceReader::Resolve(const std::string& peer,
     if (range.size > kMaxPayloadBytes - payload.size()) {
       return absl::InvalidArgumentError("a message points at more bytes than one may have");
     }
-    payload.Append({memory_->bytes().subspan(range.offset, range.size), memory_});
+    payload.Append({memory_->bytes().subspan(range.offset, range.size), memory_, /*shared=*/true});
   }
   return payload;
 }

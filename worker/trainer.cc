@@ -47,7 +47,6 @@ Trainer::Trainer(Model& model, const ps::ParamTable& table, ps::Client& client, 
       options_(std::move(options)),
       events_(std::move(events)),
       trace_(options_.trace, "trainer"),
-      weights_(table.arena_size()),
       losses_(options_.leases.size()),
       reported_(options_.start),
       begun_(options_.start),
@@ -57,7 +56,7 @@ Trainer::Trainer(Model& model, const ps::ParamTable& table, ps::Client& client, 
 }
 
 absl::Status Trainer::Run() {
-  client_.SetArena(weights_);
+  ASSIGN_OR_RETURN(weights_, client_.AllocateWeights());
   client_.Pull(options_.leases.front(), options_.start, -1);
   RETURN_IF_ERROR(client_.Wait(options_.start));
 
@@ -107,6 +106,7 @@ absl::StatusOr<bool> Trainer::BeginStep(int64_t step) {
 
 absl::Status Trainer::Step(int64_t step) {
   StepTimes times;
+  const std::span<const float> weights = weights_->At(step);
   for (size_t lease = 0; lease < options_.leases.size(); ++lease) {
     const int32_t replica = options_.leases[lease];
     Batch batch;
@@ -118,7 +118,7 @@ absl::Status Trainer::Step(int64_t step) {
     Stopwatch watch(&times.compute);
     {
       const TraceSpan span(trace_, "forward", step, replica);
-      losses_[lease] = model_.Loss(weights_, batch, {options_.seed, step, replica});
+      losses_[lease] = model_.Loss(weights, batch, {options_.seed, step, replica});
     }
     const bool last = lease + 1 == options_.leases.size();
     const std::span<float> grads(grads_[lease].get(), table_.arena_size());
@@ -134,7 +134,7 @@ absl::Status Trainer::Step(int64_t step) {
     std::vector<ps::ParamId> waiting;
     {
       const TraceSpan backward(trace_, "backward", step, replica);
-      model_.Backward(weights_, grads, [&](ps::ParamId param) {
+      model_.Backward(weights, grads, [&](ps::ParamId param) {
         if (clips) return waiting.push_back(param);
         Stopwatch push(&times.push);
         push_one(param);
@@ -209,8 +209,8 @@ absl::Status Trainer::EvaluateShare(int64_t clock, Split split, const Dataset& d
     MutexLock lock(mu_);
     return cancelled_;
   };
-  ASSIGN_OR_RETURN(Confusion confusion, worker::Evaluate(model_, weights_, dataset, share,
-                                                         options_.batch_size, stopped));
+  ASSIGN_OR_RETURN(Confusion confusion, worker::Evaluate(model_, weights_->At(clock), dataset,
+                                                         share, options_.batch_size, stopped));
   if (events_.on_evaluated) {
     events_.on_evaluated({replica, clock, split, std::move(confusion), shares});
   }

@@ -3,7 +3,7 @@
 //   for step s:
 //     for each leased replica v:
 //       batch(seed, s, v) → model.Loss → model.Backward(on_grad → client.Push)
-//     client.Wait(s + 1): the parameters that step s + 1 reads lie in the weights arena
+//     client.Wait(s + 1): the parameters that step s + 1 reads are there
 //
 // Run is called by one thread, which owns the model; Hold, SetTarget and Cancel are thread-safe. It
 // knows neither master nor job file: it takes values and reports through callbacks (called on Run's
@@ -129,7 +129,7 @@ class Trainer {
   const TraceThread trace_;
 
   // Owned by Run's thread.
-  std::vector<float> weights_;  // arena, parameters of the step at hand
+  std::shared_ptr<const ps::WeightArenas> weights_;
   std::vector<std::shared_ptr<float[]>>
       grads_;                   // arena per lease: stays until the next clock is in
   std::vector<double> losses_;  // by lease: of the last step

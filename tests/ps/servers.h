@@ -11,6 +11,7 @@
 
 #include "ps/server.h"
 #include "rpc/inproc_transport.h"
+#include "rpc/shared_transport.h"
 #include "tests/harness/delay_transport.h"
 
 namespace muster::ps {
@@ -28,6 +29,7 @@ struct JobOptions {
   float weight_decay = 0;
   float clip_norm = std::numeric_limits<float>::infinity();
   uint64_t delay_seed = 0;  // not 0: messages are held back for random times
+  bool shared = false;      // tensors in shared memory, which both sides map
 };
 
 class Servers {
@@ -37,9 +39,10 @@ class Servers {
         policy_(*MakeConsistencyPolicy(options.mode, options.staleness)),
         optimizer_(*MakeOptimizer(options.optimizer, {})) {
     if (options.delay_seed != 0) {
-      delayed_ = harness::MakeDelayTransport(
+      outer_ = harness::MakeDelayTransport(
           *inproc_, {.seed = options.delay_seed, .max_delay_us = 300, .rare_delay_us = 3'000});
     }
+    if (options.shared) outer_ = *rpc::MakeSharedTransport(rpc::MakeInprocTransport(), *log_);
     for (int i = 0; i < options.servers; ++i) {
       ServerOptions server;
       server.index = i;
@@ -49,6 +52,7 @@ class Servers {
       server.weight_decay = options.weight_decay;
       server.clip_norm = options.clip_norm;
       server.held_bytes_budget = options.held_bytes_budget;
+      server.allocate = [this](size_t size) { return transport().Allocate(size); };
       servers_.push_back(Server::Make(
           table, partition_, *policy_, *optimizer_,
           [rate = options.learning_rate](int64_t) { return rate; }, server, events, *log_));
@@ -76,7 +80,7 @@ class Servers {
     servers_.clear();
   }
 
-  rpc::Transport& transport() { return delayed_ ? *delayed_ : *inproc_; }
+  rpc::Transport& transport() { return outer_ ? *outer_ : *inproc_; }
   const Partition& partition() const { return partition_; }
   const std::vector<std::string>& addresses() const { return addresses_; }
   Server& server(int i) { return *servers_[static_cast<size_t>(i)]; }
@@ -95,7 +99,7 @@ class Servers {
 
   const std::unique_ptr<Log> log_ = Log::Discard();
   const std::unique_ptr<rpc::Transport> inproc_ = rpc::MakeInprocTransport();
-  std::unique_ptr<rpc::Transport> delayed_;
+  std::unique_ptr<rpc::Transport> outer_;  // or null
   const Partition partition_;
   const std::unique_ptr<const ConsistencyPolicy> policy_;
   const std::unique_ptr<const Optimizer> optimizer_;
