@@ -11,10 +11,22 @@ namespace {
 
 constexpr int kKeep = 5;
 
+std::vector<ManifestPart> PartsOf(const std::vector<std::string>& files) {
+  std::vector<ManifestPart> parts;
+  for (const std::string& file : files) {
+    std::error_code ignored;
+    parts.push_back({std::filesystem::path(file).filename(),
+                     static_cast<int64_t>(std::filesystem::file_size(file, ignored))});
+  }
+  return parts;
+}
+
 }  // namespace
 
 CheckpointCommits::CheckpointCommits(Options options)
-    : options_(std::move(options)), cuts_(options_.servers), committed_(options_.resumed_from) {}
+    : options_(std::move(options)),
+      cuts_(options_.servers, options_.replicas),
+      committed_(options_.resumed_from) {}
 
 void CheckpointCommits::OnCut(int server, const CutDone& done) {
   if (const auto cut = cuts_.Add(server, done); cut.has_value()) Commit(*cut);
@@ -50,11 +62,8 @@ absl::Status CheckpointCommits::WriteManifest(const CutGather::Result& cut) {
   manifest.created_ms = options_.now_ms();
   manifest.exact = options_.record->state().exact;
   manifest.identity = options_.identity;
-  for (const std::string& file : cut.files) {
-    std::error_code ignored;
-    manifest.parts.push_back({std::filesystem::path(file).filename(),
-                              static_cast<int64_t>(std::filesystem::file_size(file, ignored))});
-  }
+  manifest.parts = PartsOf(cut.files);
+  manifest.residuals = PartsOf(cut.residuals);
   RETURN_IF_ERROR(CommitCheckpoint(options_.dir, manifest));
   manifest_ = std::move(manifest);
   return absl::OkStatus();

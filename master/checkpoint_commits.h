@@ -1,6 +1,6 @@
 // CheckpointCommits: what follows once servers have written their parts of a checkpoint.
 //
-//   CutDone of every server
+//   CutDone of every server, and for every replica that has residuals
 //     → manifest.json written: the checkpoint is valid
 //     → older ones pruned
 //   and when its step has been evaluated, before or after: its accuracy added to the manifest
@@ -30,6 +30,7 @@ class CheckpointCommits {
     JobDirectory dir{""};
     RunIdentity identity;
     int servers = 1;
+    int replicas = 0;             // whose residuals belong to checkpoints (ps/residuals.h)
     int keep = 0;                 // newest checkpoints that stay; 0: five
     int64_t resumed_from = -1;    // step of the checkpoint that the run starts from; -1: none
     Log* log = nullptr;           // borrowed
@@ -38,7 +39,7 @@ class CheckpointCommits {
   };
   explicit CheckpointCommits(Options options);
 
-  // `server` has written its part, or could not.
+  // `server`, or the process of done.replica, has written its part, or could not.
   void OnCut(int server, const CutDone& done);
   // The validation accuracy at `step`, 0 … 1.
   void OnAccuracy(int64_t step, double accuracy);

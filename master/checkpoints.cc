@@ -45,10 +45,23 @@ absl::StatusOr<std::vector<int64_t>> FolderSteps(const JobDirectory& dir) {
   return steps;
 }
 
+std::vector<ManifestPart> AllParts(const Manifest& manifest) {
+  std::vector<ManifestPart> all = manifest.parts;
+  all.insert(all.end(), manifest.residuals.begin(), manifest.residuals.end());
+  return all;
+}
+
+std::vector<std::string> Paths(const std::string& directory,
+                               const std::vector<ManifestPart>& parts) {
+  std::vector<std::string> files;
+  for (const ManifestPart& part : parts) files.push_back(directory + "/" + part.file);
+  return files;
+}
+
 // All parts are there, with the sizes that the manifest tells.
 absl::Status CheckParts(const std::string& directory, const Manifest& manifest) {
   if (manifest.parts.empty()) return absl::DataLossError("the manifest names no parts");
-  for (const ManifestPart& part : manifest.parts) {
+  for (const ManifestPart& part : AllParts(manifest)) {
     std::error_code error;
     const uintmax_t bytes = fs::file_size(directory + "/" + part.file, error);
     if (error) return absl::DataLossError(fmt::format("{}: {}", part.file, error.message()));
@@ -62,7 +75,7 @@ absl::Status CheckParts(const std::string& directory, const Manifest& manifest) 
 
 // The parts read as what they are, with all their data.
 absl::Status CheckData(const Checkpoint& checkpoint) {
-  for (const std::string& file : checkpoint.part_files()) {
+  for (const std::string& file : Paths(checkpoint.directory, AllParts(checkpoint.manifest))) {
     ASSIGN_OR_RETURN(const ps::SafetensorsFile part, ps::SafetensorsFile::Open(file));
     RETURN_IF_ERROR(part.CheckData());
   }
@@ -127,10 +140,10 @@ absl::Status SyncFile(const std::string& path) {
 
 }  // namespace
 
-std::vector<std::string> Checkpoint::part_files() const {
-  std::vector<std::string> files;
-  for (const ManifestPart& part : manifest.parts) files.push_back(directory + "/" + part.file);
-  return files;
+std::vector<std::string> Checkpoint::part_files() const { return Paths(directory, manifest.parts); }
+
+std::vector<std::string> Checkpoint::residual_files() const {
+  return Paths(directory, manifest.residuals);
 }
 
 absl::StatusOr<std::vector<Checkpoint>> ListCheckpoints(const JobDirectory& dir,
@@ -191,8 +204,8 @@ const Checkpoint* BestCheckpoint(const std::vector<Checkpoint>& checkpoints) {
 absl::Status CommitCheckpoint(const JobDirectory& dir, const Manifest& manifest) {
   const std::string directory = dir.checkpoint(manifest.step);
   RETURN_IF_ERROR(CheckParts(directory, manifest));
-  for (const ManifestPart& part : manifest.parts) {
-    RETURN_IF_ERROR(SyncFile(directory + "/" + part.file));
+  for (const std::string& file : Paths(directory, AllParts(manifest))) {
+    RETURN_IF_ERROR(SyncFile(file));
   }
   return WriteFileAtomically(ManifestPath(directory), EncodeManifest(manifest));
 }

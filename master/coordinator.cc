@@ -20,6 +20,7 @@
 #include "master/setup_message.h"
 #include "master/trace_parts.h"
 #include "master/training_progress.h"
+#include "ps/residuals.h"
 #include "telemetry/check.h"
 
 namespace muster::master {
@@ -133,6 +134,7 @@ CoordinatorImpl::CoordinatorImpl(CoordinatorOptions options, RunStart run)
       checkpoints_({.dir = options_.dir,
                     .identity = run_.identity,
                     .servers = options_.servers,
+                    .replicas = ps::HasResiduals(run_.table) ? options_.num_replicas : 0,
                     .keep = options_.job.training().checkpoints().keep(),
                     .resumed_from = run_.resume.has_value() ? run_.start : -1,
                     .log = options_.log,
@@ -371,6 +373,7 @@ void CoordinatorImpl::OnEvaluated(const Evaluated& evaluated) {
 }
 
 void CoordinatorImpl::OnCut(const RoleId& role, const CutDone& done) {
+  if (IsTrainer(role) != done.has_replica()) return;
   checkpoints_.OnCut(role.index, done);
   FinishIfDone();
 }

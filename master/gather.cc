@@ -41,13 +41,15 @@ std::optional<EvaluationPoint> EvaluationGather::Add(const Evaluated& share) {
 }
 
 std::optional<CutGather::Result> CutGather::Add(int server, const CutDone& done) {
+  const int index = done.has_replica() ? done.replica() : server;
+  if (index < 0 || index >= (done.has_replica() ? replicas_ : servers_)) return std::nullopt;
   auto& parts = waiting_[done.clock()];
-  parts[server] = done;
-  if (static_cast<int>(parts.size()) < servers_) return std::nullopt;
+  parts[done.has_replica() ? servers_ + index : index] = done;
+  if (static_cast<int>(parts.size()) < servers_ + replicas_) return std::nullopt;
   Result result;
   result.clock = done.clock();
-  for (const auto& [index, part] : parts) {
-    result.files.push_back(part.file());
+  for (const auto& [place, part] : parts) {
+    (place < servers_ ? result.files : result.residuals).push_back(part.file());
     if (result.error.empty()) result.error = part.error();
   }
   waiting_.erase(done.clock());

@@ -47,14 +47,18 @@ class CutGather {
  public:
   struct Result {
     int64_t clock = 0;
-    std::vector<std::string> files;  // by server
-    std::string error;  // of the first server that could not write, empty: all parts are there
+    std::vector<std::string> files;      // by server
+    std::vector<std::string> residuals;  // by replica
+    std::string error;  // of the first that could not write, empty: all parts are there
   };
-  explicit CutGather(int servers) : servers_(servers) {}
+  // `replicas` whose residuals are parts, too.
+  CutGather(int servers, int replicas) : servers_(servers), replicas_(replicas) {}
+  // A server's part, or, with done.replica, a replica's residuals; a part that no such checkpoint
+  // has is ignored.
   std::optional<Result> Add(int server, const CutDone& done);
 
  private:
-  const int servers_;
+  const int servers_, replicas_;
   std::map<int64_t, std::map<int, CutDone>> waiting_;
 };
 

@@ -72,7 +72,9 @@ struct Checkpoint {
   int64_t step = 0;
   std::string directory;
   Manifest manifest;
-  std::vector<std::string> part_files() const;  // full paths, for ps::Server::Restore
+  // Full paths.
+  std::vector<std::string> part_files() const;      // for ps::Server::Restore
+  std::vector<std::string> residual_files() const;  // by replica, for ps::RestoreResiduals; or none
 };
 
 // All valid checkpoints, by rising step. Those that are damaged are left out, one text each in

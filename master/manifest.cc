@@ -88,6 +88,33 @@ absl::Status DecodeIdentity(const Json& json, RunIdentity* id) {
   return fields.status();
 }
 
+Json EncodeParts(const std::vector<ManifestPart>& parts) {
+  Json out = Json::array();
+  for (const ManifestPart& part : parts) {
+    out.push_back({{"file", part.file}, {"bytes", part.bytes}});
+  }
+  return out;
+}
+
+void ReadParts(Fields& fields, const char* name, std::vector<ManifestPart>* out) {
+  const Json* parts = fields.Objects(name);
+  if (parts == nullptr) return;
+  for (const Json& item : *parts) {
+    ManifestPart part;
+    Fields inner(item, std::string(name) + ".");
+    inner.Require("file");
+    inner.Require("bytes");
+    inner.Read("file", &part.file);
+    inner.Read("bytes", &part.bytes);
+    fields.Merge(inner.status());
+    if (part.file.find('/') != std::string::npos) {
+      fields.Merge(absl::InvalidArgumentError(
+          fmt::format("{}.file is \"{}\"; it must be a name without a folder", name, part.file)));
+    }
+    out->push_back(std::move(part));
+  }
+}
+
 // A stage and how many of its steps, from its first, count.
 struct UsedStage {
   const RunIdentity::Stage* stage;
@@ -157,17 +184,14 @@ class Differences {
 }  // namespace
 
 std::string EncodeManifest(const Manifest& manifest) {
-  Json parts = Json::array();
-  for (const ManifestPart& part : manifest.parts) {
-    parts.push_back({{"file", part.file}, {"bytes", part.bytes}});
-  }
   return DumpJsonForPeople({{"schemaVersion", kManifestSchemaVersion},
                             {"step", manifest.step},
                             {"createTime", FormatTime(manifest.created_ms)},
                             {"exact", manifest.exact},
                             {"metrics", manifest.metrics},
                             {"identity", EncodeIdentity(manifest.identity)},
-                            {"parts", std::move(parts)}});
+                            {"parts", EncodeParts(manifest.parts)},
+                            {"residuals", EncodeParts(manifest.residuals)}});
 }
 
 absl::StatusOr<Manifest> DecodeManifest(std::string_view text) {
@@ -183,22 +207,8 @@ absl::StatusOr<Manifest> DecodeManifest(std::string_view text) {
   if (const Json* identity = fields.Object("identity")) {
     fields.Merge(DecodeIdentity(*identity, &manifest.identity));
   }
-  if (const Json* parts = fields.Objects("parts")) {
-    for (const Json& item : *parts) {
-      ManifestPart part;
-      Fields inner(item, "parts.");
-      inner.Require("file");
-      inner.Require("bytes");
-      inner.Read("file", &part.file);
-      inner.Read("bytes", &part.bytes);
-      fields.Merge(inner.status());
-      if (part.file.find('/') != std::string::npos) {
-        fields.Merge(absl::InvalidArgumentError(
-            fmt::format("parts.file is \"{}\"; it must be a name without a folder", part.file)));
-      }
-      manifest.parts.push_back(std::move(part));
-    }
-  }
+  ReadParts(fields, "parts", &manifest.parts);
+  ReadParts(fields, "residuals", &manifest.residuals);
   RETURN_IF_ERROR(fields.status());
   return manifest;
 }

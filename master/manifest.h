@@ -62,7 +62,8 @@ struct ManifestPart {
 struct Manifest {
   int64_t step = 0;  // the clock of the cut
   int64_t created_ms = 0;
-  std::vector<ManifestPart> parts;
+  std::vector<ManifestPart> parts;      // by server
+  std::vector<ManifestPart> residuals;  // by replica; empty where codecs keep nothing back
   std::map<std::string, double>
       metrics;        // at that step, as far as measured: train_loss, validation_accuracy
   bool exact = true;  // false: pushes may be applied twice on resume (SSP, ASYNC),

@@ -54,10 +54,4 @@ absl::Status SetPushCodecs(const CodecSpec& spec, std::vector<ps::ParamSpec>* pa
   return absl::OkStatus();
 }
 
-bool HasResiduals(const ps::ParamTable& table) {
-  return std::ranges::any_of(table.specs(), [](const ps::ParamSpec& spec) {
-    return spec.codec != nullptr && spec.codec->has_residual();
-  });
-}
-
 }  // namespace muster::master

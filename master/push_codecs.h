@@ -18,7 +18,4 @@ namespace muster::master {
 // parameter, with the valid names.
 absl::Status SetPushCodecs(const CodecSpec& spec, std::vector<ps::ParamSpec>* params);
 
-// Whether what a replica has not sent yet is part of the run's state.
-bool HasResiduals(const ps::ParamTable& table);
-
 }  // namespace muster::master

@@ -13,6 +13,7 @@
 #include "ps/client.h"
 #include "ps/job_server.h"
 #include "ps/param_message.h"
+#include "ps/residuals.h"
 #include "ps/server_metrics.h"
 #include "worker/loader.h"
 #include "worker/trainer.h"
@@ -300,7 +301,6 @@ worker::TrainerEvents EventsTo(Agent& agent) {
     out->set_shares(share.shares);
     agent.Send(message);
   };
-  events.on_clock = [&agent](int64_t clock) { agent.SetClock(clock); };
   return events;
 }
 
@@ -308,8 +308,11 @@ worker::TrainerEvents EventsTo(Agent& agent) {
 // is lost.
 class TrainerControl {
  public:
-  TrainerControl(worker::Trainer& trainer, Inbox& inbox, Agent& agent)
-      : trainer_(trainer), inbox_(inbox), agent_(agent), thread_([this] { Loop(); }) {}
+  // `saver` may be null.
+  TrainerControl(worker::Trainer& trainer, ps::ResidualSaver* saver, Inbox& inbox, Agent& agent)
+      : trainer_(trainer), saver_(saver), inbox_(inbox), agent_(agent), thread_([this] {
+          Loop();
+        }) {}
   // Waits for the end that the master decides and returns it.
   absl::Status Join() {
     thread_.join();
@@ -330,6 +333,8 @@ class TrainerControl {
         reply.mutable_held()->set_started(trainer_.Hold());
         agent_.Send(reply);
       } else if (command->has_set_target()) {
+        // The run ends there, with a checkpoint.
+        if (saver_ != nullptr) saver_->AddCut(command->set_target().clock());
         trainer_.SetTarget(command->set_target().clock(), command->set_target().final_evaluation());
       } else if (command->has_stop()) {
         status_ = StopStatus(command->stop());
@@ -340,11 +345,39 @@ class TrainerControl {
   }
 
   worker::Trainer& trainer_;
+  ps::ResidualSaver* const saver_;
   Inbox& inbox_;
   Agent& agent_;
   absl::Status status_;  // written by the thread, read after join
   std::thread thread_;
 };
+
+// Gives the replicas the residuals that they had, and saves them at the cuts; null where codecs
+// keep nothing back. Borrows all but the set-up.
+absl::StatusOr<std::unique_ptr<ps::ResidualSaver>> KeepResiduals(const TrainerSetup& setup,
+                                                                 const ps::ParamTable& table,
+                                                                 const ps::Partition& partition,
+                                                                 ps::Client& client, Agent& agent) {
+  for (int i = 0; i < std::min(setup.leases_size(), setup.residual_files_size()); ++i) {
+    RETURN_IF_ERROR(ps::RestoreResiduals(client, table, setup.leases(i), setup.residual_files(i),
+                                         setup.start_clock()));
+  }
+  if (!ps::HasResiduals(table)) return nullptr;
+  const auto tell = [&agent](int64_t clock, int32_t replica, const std::string& file,
+                             const absl::Status& status) {
+    RoleMessage message;
+    message.mutable_cut_done()->set_clock(clock);
+    message.mutable_cut_done()->set_replica(replica);
+    message.mutable_cut_done()->set_file(file);
+    if (!status.ok()) message.mutable_cut_done()->set_error(std::string(status.message()));
+    agent.Send(message);
+  };
+  auto saver = std::make_unique<ps::ResidualSaver>(
+      client, table, partition, std::vector<int32_t>(setup.leases().begin(), setup.leases().end()),
+      setup.checkpoint_dir(), tell);
+  for (const int64_t clock : setup.residual_cuts()) saver->AddCut(clock);
+  return saver;
+}
 
 absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, TrainerParts& parts,
                    Inbox& inbox, Agent& agent) {
@@ -368,12 +401,18 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
       MakeTrace(setup.job().training(), options.self, options.pid, options.host);
   worker::TrainerOptions trainer_options = TrainerOptionsOf(setup, policy->exact());
   trainer_options.trace = trace.get();
+  ASSIGN_OR_RETURN(const auto saver, KeepResiduals(setup, parts.table, partition, *client, agent));
+  worker::TrainerEvents events = EventsTo(agent);
+  events.on_clock = [&agent, saver = saver.get()](int64_t clock) {
+    agent.SetClock(clock);
+    if (saver != nullptr) saver->OnClock(clock);
+  };
   worker::Trainer trainer(*parts.model, parts.table, *client, *parts.loader, parts.validation,
-                          parts.testing, std::move(trainer_options), EventsTo(agent));
+                          parts.testing, std::move(trainer_options), std::move(events));
   const auto shown = ShowMetrics(options, [&trainer](std::vector<Metric>& out) {
     worker::TrainerMetrics(trainer.stats(), out);
   });
-  TrainerControl control(trainer, inbox, agent);
+  TrainerControl control(trainer, saver.get(), inbox, agent);
   const absl::Status trained = trainer.Run();
   RoleMessage message;
   if (trained.ok()) {

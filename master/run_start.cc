@@ -10,17 +10,13 @@
 #include "master/push_codecs.h"
 #include "master/resume.h"
 #include "master/roles.h"
+#include "ps/residuals.h"
 
 namespace muster::master {
-namespace {
-
-// What the replicas had not sent at the checkpoint is gone, and there are steps that it would
-// change.
 bool LosesResiduals(const RunStart& run) {
-  return run.start > 0 && run.start < run.total && HasResiduals(run.table);
+  return run.start > 0 && run.start < run.total && ps::HasResiduals(run.table) &&
+         static_cast<int>(run.resume->manifest.residuals.size()) != run.identity.replicas;
 }
-
-}  // namespace
 
 absl::StatusOr<RunStart> FindRunStart(const Job& job, const JobDirectory& dir, int replicas,
                                       const std::string& build_id,
@@ -43,10 +39,9 @@ absl::StatusOr<RunStart> FindRunStart(const Job& job, const JobDirectory& dir, i
   }
   if (LosesResiduals(run)) {
     run.warnings.push_back(
-        fmt::format("checkpoints do not hold what training.codec ({}) has left to send: the result "
-                    "will not be bit-identical "
-                    "to an uninterrupted run",
-                    FormatCodec(job.training().codec())));
+        fmt::format("the checkpoint of step {} does not hold what training.codec ({}) has left to "
+                    "send: the result will not be bit-identical to an uninterrupted run",
+                    run.start, FormatCodec(job.training().codec())));
   }
   return run;
 }

@@ -34,6 +34,10 @@ absl::StatusOr<RunStart> FindRunStart(const Job& job, const JobDirectory& dir, i
                                       const std::string& build_id,
                                       std::unique_ptr<worker::Module> module);
 
+// What the replicas had not sent at the checkpoint is in none of its files, as with one of an older
+// build, and there are steps that it would change.
+bool LosesResiduals(const RunStart& run);
+
 // state.json at the start of a run. One that resumes goes on from what the runs before it left in
 // `dir`.
 JobState InitialState(const Job& job, const JobDirectory& dir, const RunStart& run, int64_t now_ms);

@@ -4,6 +4,7 @@
 
 #include "master/resume.h"
 #include "ps/param_message.h"
+#include "ps/residuals.h"
 
 namespace muster::master {
 
@@ -17,6 +18,16 @@ MasterMessage TrainerSetupMessage(const Job& job, const RunStart& run, int repli
   setup->set_start_clock(run.start);
   setup->set_target_clock(run.total);
   setup->set_trace_dir(dir.trace_parts());
+  if (!ps::HasResiduals(run.table)) return message;
+  setup->set_checkpoint_dir(dir.checkpoints());
+  const auto cuts = CutClocks(run.start, run.total, job.training().checkpoints().interval());
+  setup->mutable_residual_cuts()->Assign(cuts.begin(), cuts.end());
+  if (!run.resume.has_value()) return message;
+  const std::vector<std::string> files = run.resume->residual_files();
+  if (static_cast<int>(files.size()) != replicas) return message;  // told as LosesResiduals
+  for (const int32_t replica : leases) {
+    setup->add_residual_files(files[static_cast<size_t>(replica)]);
+  }
   return message;
 }
 

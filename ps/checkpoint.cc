@@ -6,9 +6,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <string_view>
+#include <system_error>
 
 #include "kernels/philox.h"
+#include "telemetry/file.h"
 
 namespace muster::ps {
 namespace {
@@ -104,11 +107,14 @@ std::string CheckpointPartPath(const std::string& directory, int server) {
 absl::Status WriteCheckpointPart(const std::string& path, const ParamTable& table,
                                  const Partition& partition,
                                  const std::vector<std::string>& slot_names, int64_t clock,
-                                 std::span<const SavedSlice> slices) {
+                                 std::span<const SavedSlice> slices,
+                                 std::map<std::string, std::string> more_metadata) {
   std::vector<TensorView> tensors;
   absl::flat_hash_set<std::string> names;
-  std::map<std::string, std::string> metadata = {
-      {"format", kFormat}, {"clock", std::to_string(clock)}, {"model", ModelFingerprint(table)}};
+  std::map<std::string, std::string> metadata = std::move(more_metadata);
+  metadata["format"] = kFormat;
+  metadata["clock"] = std::to_string(clock);
+  metadata["model"] = ModelFingerprint(table);
   for (const SavedSlice& saved : slices) {
     absl::Status status;
     ForEachPart(
@@ -135,6 +141,10 @@ absl::Status WriteCheckpointPart(const std::string& path, const ParamTable& tabl
         });
     RETURN_IF_ERROR(status);
   }
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) return ErrnoStatus(error.value(), "cannot make the folder " + folder.string());
   return WriteSafetensors(path, tensors, std::move(metadata));
 }
 

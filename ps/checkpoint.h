@@ -36,11 +36,13 @@ std::string ModelFingerprint(const ParamTable& table);
 // "<directory>/ps-<server>.safetensors"
 std::string CheckpointPartPath(const std::string& directory, int server);
 
-// Writes a part, durably. Fails with the path and the cause; what was there before stays.
+// Writes a part, durably, its folder too. Fails with the path and the cause; what was there before
+// stays.
 absl::Status WriteCheckpointPart(const std::string& path, const ParamTable& table,
                                  const Partition& partition,
                                  const std::vector<std::string>& slot_names, int64_t clock,
-                                 std::span<const SavedSlice> slices);
+                                 std::span<const SavedSlice> slices,
+                                 std::map<std::string, std::string> more_metadata = {});
 
 // The parts of one checkpoint, indexed by what they hold.
 class Checkpoint {
@@ -51,6 +53,10 @@ class Checkpoint {
                                          const ParamTable& table);
 
   int64_t clock() const { return clock_; }
+  // The metadata `key` of its first part, or null.
+  const std::string* metadata(const std::string& key) const {
+    return files_.front()->metadata(key);
+  }
   // The weights, or with `slot` that slot, of the slice's elements, put together from the parts
   // that hold them; all of them must be there, but for slots of statistics, which have none.
   // Padding stays as it is. Fails naming the parameter, the elements and the file.

@@ -136,6 +136,7 @@ class ClientState {
   }
 
   std::shared_ptr<float[]> AllocateGradients() { return bundles_.Allocate(); }
+  Encoder& encoder() { return encoder_; }
 
   void Flush() {
     for (size_t server = 0; server < streams_.size(); ++server) {
@@ -591,6 +592,12 @@ class ClientImpl final : public Client {
   absl::Status Wait(int64_t clock) override { return state_->Wait(clock); }
   double last_pull_ms() const override { return state_->last_pull_ms(); }
   std::shared_ptr<float[]> AllocateGradients() override { return state_->AllocateGradients(); }
+  std::vector<SavedSlice> Residuals(int32_t replica) override {
+    return state_->encoder().Residuals(replica);
+  }
+  absl::Status RestoreResiduals(int32_t replica, const Checkpoint& saved) override {
+    return state_->encoder().RestoreResiduals(replica, saved);
+  }
   void SetArena(std::span<float> arena) override { state_->SetArena(arena); }
   absl::StatusOr<std::shared_ptr<const WeightArenas>> AllocateWeights() override {
     return state_->AllocateWeights();

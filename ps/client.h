@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "ps/checkpoint.h"
 #include "ps/param.h"
 #include "ps/weight_arenas.h"
 #include "rpc/transport.h"
@@ -76,6 +77,11 @@ class Client {
   // An arena for gradients, all zero [table.arena_size()], each where the table has it: from it
   // Push sends as cheaply as the transport can. Its padding stays 0.
   virtual std::shared_ptr<float[]> AllocateGradients() = 0;
+  // What codecs have kept back of the gradients that `replica` pushed (kernels/codec.h), copied;
+  // and its values from a checkpoint, which fails as Checkpoint::Read does. Between steps: called
+  // by Push's thread.
+  virtual std::vector<SavedSlice> Residuals(int32_t replica) = 0;
+  virtual absl::Status RestoreResiduals(int32_t replica, const Checkpoint& saved) = 0;
   // Where PARAMS go: `arena` has table.arena_size() elements.
   virtual void SetArena(std::span<float> arena) = 0;
   // Instead of SetArena: what lies in memory that a server shares is read there, and the rest is

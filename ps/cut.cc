@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 namespace muster::ps {
@@ -88,13 +86,6 @@ absl::Status CutWriter::Write(Cut& cut, const std::string& path) const {
   // The order in which shards came must not show in the file.
   std::sort(saved.begin(), saved.end(),
             [](const SavedSlice& a, const SavedSlice& b) { return a.slice < b.slice; });
-  std::error_code error;
-  std::filesystem::create_directories(cut.directory, error);
-  if (error) {
-    return absl::Status(
-        absl::ErrnoToStatusCode(error.value()),
-        fmt::format("cannot make the folder {}: {}", cut.directory, error.message()));
-  }
   return WriteCheckpointPart(path, table_, partition_, slot_names_, cut.clock, saved);
 }
 

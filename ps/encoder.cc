@@ -26,11 +26,7 @@ rpc::Payload Encoder::Encode(int32_t replica, int32_t slice, std::span<const flo
   CHECK_EQ(static_cast<int64_t>(gradient.size()), where.size);
   const Codec* codec = table_.specs()[static_cast<size_t>(where.param)].codec.get();
   if (codec == nullptr) return rpc::Payload::Borrow(std::as_bytes(gradient));
-  Replica& own = replicas_[replica];
-  if (own.encodings == nullptr) {
-    own.encodings = transport_.Allocate(encoded_size_);
-    own.residuals.resize(residual_size_, 0.0f);
-  }
+  Replica& own = ReplicaOf(replica);
   const Place& place = places_[static_cast<size_t>(slice)];
   const std::span<std::byte> out = {own.encodings.get() + place.encoding,
                                     codec->EncodedSize(where.size)};
@@ -40,6 +36,51 @@ rpc::Payload Encoder::Encode(int32_t replica, int32_t slice, std::span<const flo
   }
   codec->Encode(gradient, residual, out);
   return rpc::Payload::Borrow(out, own.encodings);
+}
+
+std::vector<SavedSlice> Encoder::Residuals(int32_t replica) const {
+  const auto own = replicas_.find(replica);
+  std::vector<SavedSlice> saved;
+  for (size_t id = 0; id < partition_.slices.size(); ++id) {
+    const ParamSlice& slice = partition_.slices[id];
+    if (!HasResidual(slice)) continue;
+    SavedSlice& out = saved.emplace_back();
+    out.slice = static_cast<int32_t>(id);
+    if (own == replicas_.end()) {
+      out.weights.resize(static_cast<size_t>(slice.size), 0.0f);
+    } else {
+      const auto begin =
+          own->second.residuals.begin() + static_cast<std::ptrdiff_t>(places_[id].residual);
+      out.weights.assign(begin, begin + slice.size);
+    }
+  }
+  return saved;
+}
+
+absl::Status Encoder::RestoreResiduals(int32_t replica, const Checkpoint& saved) {
+  Replica& own = ReplicaOf(replica);
+  for (size_t id = 0; id < partition_.slices.size(); ++id) {
+    const ParamSlice& slice = partition_.slices[id];
+    if (!HasResidual(slice)) continue;
+    RETURN_IF_ERROR(saved.Read(
+        slice, "",
+        std::span(own.residuals).subspan(places_[id].residual, static_cast<size_t>(slice.size))));
+  }
+  return absl::OkStatus();
+}
+
+Encoder::Replica& Encoder::ReplicaOf(int32_t replica) {
+  Replica& own = replicas_[replica];
+  if (own.encodings == nullptr) {
+    own.encodings = transport_.Allocate(encoded_size_);
+    own.residuals.resize(residual_size_, 0.0f);
+  }
+  return own;
+}
+
+bool Encoder::HasResidual(const ParamSlice& slice) const {
+  const auto& codec = table_.specs()[static_cast<size_t>(slice.param)].codec;
+  return codec != nullptr && codec->has_residual();
 }
 
 }  // namespace muster::ps

@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "ps/checkpoint.h"
 #include "ps/param.h"
 #include "rpc/transport.h"
 
@@ -27,11 +28,19 @@ class Encoder {
   // encoding of the slice, which the next call for both overwrites.
   rpc::Payload Encode(int32_t replica, int32_t slice, std::span<const float> gradient);
 
+  // Copies of what the replica has not sent yet, as weights, of the slices whose codec keeps it.
+  std::vector<SavedSlice> Residuals(int32_t replica) const;
+  // Sets them to those of a checkpoint, whatever its slices were. Fails as Checkpoint::Read.
+  absl::Status RestoreResiduals(int32_t replica, const Checkpoint& saved);
+
  private:
   struct Replica {
     std::shared_ptr<std::byte[]> encodings;
     std::vector<float> residuals;
   };
+  Replica& ReplicaOf(int32_t replica);
+  bool HasResidual(const ParamSlice& slice) const;
+
   struct Place {
     size_t encoding = 0, residual = 0;  // within the arenas
   };

@@ -85,6 +85,36 @@ TEST_F(CheckpointCommitsTest, ACheckpointIsValidOnceEveryServerHasWrittenItsPart
   EXPECT_EQ(record_.state().last_checkpoint->path, "checkpoints/step-10");
 }
 
+TEST_F(CheckpointCommitsTest, ResidualsAreWrittenBeforeTheManifestAndNamedInIt) {
+  CheckpointCommits commits({.dir = dir_,
+                             .servers = 1,
+                             .replicas = 2,
+                             .log = log_.get(),
+                             .record = &record_,
+                             .now_ms = [] { return 1'795'242'600'000; }});
+  const auto residuals = [&](int replica) {
+    CutDone done = Part(0, 10);
+    done.set_replica(replica);
+    done.set_file(fmt::format("{}/replica-{}.safetensors", dir_.checkpoint(10), replica));
+    std::ofstream(done.file()) << "not sent";
+    return done;
+  };
+  commits.OnCut(0, Part(0, 10));
+  commits.OnCut(0, residuals(1));
+  EXPECT_THAT(OnDisk(), IsEmpty());
+  commits.OnCut(0, residuals(0));
+  EXPECT_TRUE(commits.Outcome(10)->ok());
+  ASSERT_EQ(OnDisk().size(), 1u);
+  const auto checkpoints = ListCheckpoints(dir_, nullptr);
+  EXPECT_THAT(checkpoints->front().part_files(),
+              ElementsAre(dir_.checkpoint(10) + "/ps-0.safetensors"));
+  EXPECT_THAT(checkpoints->front().residual_files(),
+              ElementsAre(dir_.checkpoint(10) + "/replica-0.safetensors",
+                          dir_.checkpoint(10) + "/replica-1.safetensors"));
+  std::filesystem::remove(checkpoints->front().residual_files().front());
+  EXPECT_THAT(OnDisk(), IsEmpty()) << "a checkpoint without one of its parts is damaged";
+}
+
 TEST_F(CheckpointCommitsTest, TheOneThatTheRunBeganWithIsThere) {
   EXPECT_TRUE(commits_.Outcome(5)->ok());
   EXPECT_FALSE(commits_.Outcome(10).has_value());

@@ -1,5 +1,6 @@
 #include "master/gather.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace muster::master {
@@ -49,7 +50,7 @@ TEST(EvaluationGather, IgnoresAShareOfAnotherShape) {
 }
 
 TEST(CutGather, WholeWithTheLastPartAndNamesTheFirstFailure) {
-  CutGather gather(2);
+  CutGather gather(2, 0);
   CutDone part;
   part.set_clock(7);
   part.set_file("ps-1.safetensors");
@@ -62,6 +63,26 @@ TEST(CutGather, WholeWithTheLastPartAndNamesTheFirstFailure) {
   EXPECT_EQ(whole->clock, 7);
   EXPECT_EQ(whole->files, (std::vector<std::string>{"ps-0.safetensors", "ps-1.safetensors"}));
   EXPECT_EQ(whole->error, "no space");
+}
+
+TEST(CutGather, ResidualsAreParts) {
+  CutGather gather(1, 2);
+  CutDone part;
+  part.set_clock(7);
+  for (const int replica : {1, 2, -1}) {  // the last two are nobody's
+    part.set_replica(replica);
+    part.set_file(fmt::format("replica-{}", replica));
+    EXPECT_FALSE(gather.Add(0, part).has_value());
+  }
+  part.clear_replica();
+  part.set_file("ps-0");
+  EXPECT_FALSE(gather.Add(0, part).has_value());
+  part.set_replica(0);
+  part.set_file("replica-0");
+  const auto whole = gather.Add(1, part);
+  ASSERT_TRUE(whole.has_value());
+  EXPECT_EQ(whole->files, (std::vector<std::string>{"ps-0"}));
+  EXPECT_EQ(whole->residuals, (std::vector<std::string>{"replica-0", "replica-1"}));
 }
 
 TEST(Confusion, TextHasARowPerTrueClass) {

@@ -16,6 +16,7 @@ Manifest Example() {
   manifest.step = 400;
   manifest.created_ms = 1'795'242'600'000;
   manifest.parts = {{"ps-0.safetensors", 4096}, {"ps-1.safetensors", 8192}};
+  manifest.residuals = {{"replica-0.safetensors", 512}};
   manifest.metrics = {{"train_loss", 0.5}, {"validation_accuracy", 0.875}};
   RunIdentity& id = manifest.identity;
   id.replicas = 10;
@@ -47,6 +48,9 @@ TEST(ManifestTest, EveryFieldComesBack) {
   EXPECT_EQ(EncodeManifest(*read), EncodeManifest(manifest));
   EXPECT_EQ(read->identity.seed, manifest.identity.seed);
   EXPECT_EQ(read->parts[1].bytes, 8192);
+  ASSERT_EQ(read->residuals.size(), 1u);
+  EXPECT_EQ(read->residuals[0].file, "replica-0.safetensors");
+  EXPECT_EQ(read->residuals[0].bytes, 512);
   std::vector<std::string> warnings;
   EXPECT_TRUE(CheckResume(*read, manifest.identity, &warnings).ok());
   EXPECT_THAT(warnings, IsEmpty());

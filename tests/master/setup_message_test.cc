@@ -35,6 +35,26 @@ TEST_F(SetupMessageTest, ATrainerLearnsItsLeasesAndTheClocks) {
   EXPECT_EQ(setup.trace_dir(), "/job/trace");
 }
 
+TEST_F(SetupMessageTest, ATrainerOfACodecLearnsWhenToSaveItsResidualsAndWhereTheyLie) {
+  const std::vector<int32_t> leases = {1, 2};
+  const auto setup = [&](int replicas) {
+    return TrainerSetupMessage(job_, run_, replicas, leases, JobDirectory("/job")).trainer_setup();
+  };
+  EXPECT_THAT(setup(3).residual_cuts(), IsEmpty()) << "nothing is kept back";
+  run_.table = *ps::ParamTable::Make({{.name = "w", .shape = {3}, .codec = *MakeCodec("int8")}});
+  EXPECT_EQ(setup(3).checkpoint_dir(), "/job/checkpoints");
+  EXPECT_THAT(setup(3).residual_cuts(), ElementsAre(4, 8, 10));
+  EXPECT_THAT(setup(3).residual_files(), IsEmpty());
+  run_.start = 8;
+  run_.resume.emplace();
+  run_.resume->directory = "/job/checkpoints/step-8";
+  run_.resume->manifest.residuals = {{"a", 1}, {"b", 1}, {"c", 1}};
+  EXPECT_THAT(setup(3).residual_cuts(), ElementsAre(10));
+  EXPECT_THAT(setup(3).residual_files(),
+              ElementsAre("/job/checkpoints/step-8/b", "/job/checkpoints/step-8/c"));
+  EXPECT_THAT(setup(4).residual_files(), IsEmpty()) << "a replica's is not there";
+}
+
 TEST_F(SetupMessageTest, AServerLearnsTheParametersAndWhatToSaveWhen) {
   const ServerSetup setup =
       ServerSetupMessage(job_, run_, 5, 2, JobDirectory("/job")).server_setup();
