@@ -1,14 +1,15 @@
 // bench_launch: what it costs to start a job, and what a separate server process costs. Both
 // through the `launch` program on real data.
 //
-//   bench_launch [--pairs N] [--data DIR] [--smoke]
+//   bench_launch [--pairs N] [--data DIR] [--rows loop_tiny_conv] [--json FILE] [--smoke]
 //
 //   first_step   seconds from the start of `launch` to the first finished step: tiny_conv, batch
 //                100, chief + 4 workers + 2 servers; median
 //   server_cost  time per step with one separate server process over time per step in one process
 //                (BASIC), tiny_conv, chief alone: mean of the ratios over interleaved pairs, with
 //                the 95 % interval (normal approximation); as a job runs on one machine, and
-//                with its tensors sent over gRPC (cluster.sharedMemory: false)
+//                with its tensors sent over gRPC (cluster.sharedMemory: false). With --rows
+//                loop_tiny_conv only the first of these, which --json calls so
 //   memory       peak resident memory of a trainer process of the conv model, batch 100, beyond
 //                its weights, gradients and one batch's activations (the slots are the server's)
 #include <fmt/format.h>
@@ -23,6 +24,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,6 +34,7 @@
 #include "master/history.h"
 #include "master/job_directory.h"
 #include "master/job_state.h"
+#include "telemetry/file.h"
 #include "telemetry/time.h"
 #include "tests/harness/temporary_folder.h"
 #include "worker/models/models.h"
@@ -142,7 +145,9 @@ void PrintMemory(const Options& options, const std::vector<std::string>& server,
       static_cast<double>(peak - owed) / 1e6, static_cast<double>(owed) / 1e6);
 }
 
-void PrintCost(const char* name, const char* asked_percent, const std::vector<double>& ratios) {
+// Returns it as a row.
+nlohmann::json PrintCost(const char* name, double asked_percent,
+                         const std::vector<double>& ratios) {
   double mean = 0, variance = 0;
   for (double r : ratios) mean += r / static_cast<double>(ratios.size());
   for (double r : ratios) variance += (r - mean) * (r - mean);
@@ -151,13 +156,20 @@ void PrintCost(const char* name, const char* asked_percent, const std::vector<do
   fmt::print("{} {:+.1f} % [{:+.1f}, {:+.1f}] over {} pairs, median {:+.1f} %; asked <= +{} %\n",
              name, 100 * (mean - 1), 100 * (mean - error - 1), 100 * (mean + error - 1),
              ratios.size(), 100 * (Median(ratios) - 1), asked_percent);
+  return {{"value", 100 * (mean - 1)},
+          {"unit", "%"},
+          {"least", 100 * (mean - error - 1)},
+          {"most", 100 * (mean + error - 1)},
+          {"asked", asked_percent},
+          {"is_time", true}};
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   Options options;
-  bool smoke = false;
+  bool smoke = false, only_loop = false;
+  std::string json;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--smoke") == 0) {
       smoke = true;
@@ -165,8 +177,16 @@ int main(int argc, char** argv) {
       options.pairs = std::atoi(argv[++i]);
     } else if (std::strcmp(argv[i], "--data") == 0 && i + 1 < argc) {
       options.data = argv[++i];
+    } else if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
+      json = argv[++i];
+    } else if (std::strcmp(argv[i], "--rows") == 0 && i + 1 < argc &&
+               std::strcmp(argv[i + 1], "loop_tiny_conv") == 0) {
+      only_loop = true;
+      ++i;
     } else {
-      fmt::print(stderr, "usage: bench_launch [--pairs N] [--data DIR] [--smoke]\n");
+      fmt::print(stderr,
+                 "usage: bench_launch [--pairs N] [--data DIR] [--rows loop_tiny_conv] [--json "
+                 "FILE] [--smoke]\n");
       return 2;
     }
   }
@@ -195,14 +215,16 @@ int main(int argc, char** argv) {
     cluster.push_back(flag);
   }
   std::vector<double> starts;
-  for (int i = 0; i < options.starts; ++i) {
+  for (int i = 0; i < options.starts && !only_loop; ++i) {
     starts.push_back(Launch(options, cluster, 30).first_step_s);
   }
-  fmt::print(
-      "first_step   median {:.2f} s over {} starts (best {:.2f}, worst {:.2f}); asked <= 1 s\n",
-      Median(starts), starts.size(), *std::min_element(starts.begin(), starts.end()),
-      *std::max_element(starts.begin(), starts.end()));
-  std::fflush(stdout);
+  if (!only_loop) {
+    fmt::print(
+        "first_step   median {:.2f} s over {} starts (best {:.2f}, worst {:.2f}); asked <= 1 s\n",
+        Median(starts), starts.size(), *std::min_element(starts.begin(), starts.end()),
+        *std::max_element(starts.begin(), starts.end()));
+    std::fflush(stdout);
+  }
 
   std::vector<std::string> basic = module, server = module;
   basic.push_back("--scale-tier=basic");
@@ -213,7 +235,8 @@ int main(int argc, char** argv) {
   }
   std::vector<std::string> over_grpc = server;
   over_grpc.push_back("--set=cluster.sharedMemory=false");
-  const std::vector<std::vector<std::string>> ways = {basic, server, over_grpc};
+  std::vector<std::vector<std::string>> ways = {basic, server};
+  if (!only_loop) ways.push_back(over_grpc);
   std::vector<double> shared_ratios, grpc_ratios;
   for (int i = 0; i < options.pairs; ++i) {
     // Which goes first changes, so that a drift of the machine cancels.
@@ -223,10 +246,18 @@ int main(int argc, char** argv) {
       step_ms[way] = Launch(options, ways[way], options.steps).step_ms;
     }
     shared_ratios.push_back(step_ms[1] / step_ms[0]);
-    grpc_ratios.push_back(step_ms[2] / step_ms[0]);
+    if (!only_loop) grpc_ratios.push_back(step_ms[2] / step_ms[0]);
   }
-  PrintCost("server_cost ", "3", shared_ratios);
-  PrintCost("  over gRPC ", "5", grpc_ratios);
-  PrintMemory(options, server, smoke ? 2 : 6);
-  return 0;
+  nlohmann::json rows = nlohmann::json::array();
+  rows.push_back(PrintCost("server_cost ", 3, shared_ratios));
+  rows.back()["name"] = "loop_tiny_conv";
+  if (!only_loop) {
+    rows.push_back(PrintCost("  over gRPC ", 5, grpc_ratios));
+    rows.back()["name"] = "loop_tiny_conv_grpc";
+    PrintMemory(options, server, smoke ? 2 : 6);
+  }
+  if (json.empty()) return 0;
+  const absl::Status status = muster::WriteFileAtomically(json, rows.dump(1) + "\n");
+  if (!status.ok()) fmt::print(stderr, "bench_launch: {}\n", std::string(status.message()));
+  return status.ok() ? 0 : 1;
 }

@@ -15,6 +15,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "bench/array.h"
@@ -22,6 +23,7 @@
 #include "kernels/optimizer_math.h"
 #include "ps/optimizer.h"
 #include "telemetry/check.h"
+#include "telemetry/file.h"
 
 namespace muster {
 namespace {
@@ -66,8 +68,15 @@ class Bench {
     }
     fmt::print("{:<10} {:>6} {:>10.1f} {:>10.2f} {:>14.2f}\n", name, bytes, Median(gb),
                Median(place), Median(back));
+    rows_.push_back({{"name", fmt::format("{}_{}m", name, n_ >> 20)},
+                     {"value", Median(gb)},
+                     {"unit", "GB/s"},
+                     {"roof", Median(triads_) / 1e9},
+                     {"ratio", Median(place)},
+                     {"asked", name == "adam" ? 1.4 : 0.0}});
   }
   double triad() const { return Median(triads_); }
+  const nlohmann::json& rows() const { return rows_; }
 
  private:
   void Triad() const { bench::Triad(back_.span(), grad_.span(), weights_.span(), 0.5f); }
@@ -91,17 +100,19 @@ class Bench {
   const int64_t n_;
   const Array grad_, weights_, back_;
   std::vector<double> triads_;
+  nlohmann::json rows_ = nlohmann::json::array();
 };
 
 int Run(int argc, char** argv) {
   CLI::App app("Bytes per second of the server's updates over STREAM's triad, on one thread");
   int64_t mi = 64;
   int rounds = 9;
-  std::string only;
+  std::string only, json;
   bool smoke = false;
   app.add_option("--parameters", mi, "Mi parameters")->check(CLI::PositiveNumber);
   app.add_option("--rounds", rounds, "of triad and update")->check(CLI::PositiveNumber);
   app.add_option("--optimizer", only, "only this one");
+  app.add_option("--json", json, "a file for the figures");
   app.add_flag("--smoke", smoke, "one small round, to see that it runs");
   CLI11_PARSE(app, argc, argv);
   if (smoke) mi = rounds = 1;
@@ -114,7 +125,10 @@ int Run(int argc, char** argv) {
   }
   fmt::print("triad      {:>17.1f}   (asked of adam, in place: at least 1.40)\n",
              bench.triad() / 1e9);
-  return 0;
+  if (json.empty()) return 0;
+  const absl::Status status = WriteFileAtomically(json, bench.rows().dump(1) + "\n");
+  if (!status.ok()) fmt::print(stderr, "bench_optimizers: {}\n", std::string(status.message()));
+  return status.ok() ? 0 : 1;
 }
 
 }  // namespace

@@ -4,7 +4,11 @@
 //   bench_pushpull [--rows NAME,...] [--seconds S] [--rounds N] [--json FILE] [--smoke]
 //   bench_pushpull --rows paced      n workers, k servers behind links of 200 Mbit/s: paced_1_1 to
 //                  [--paced-mib M]   paced_4_4, of which a run has seven, or what --rows names
-//   bench_pushpull --soak SECONDS    the server's resident memory under pushes as fast as they go
+//   bench_pushpull --workers N --servers N --keys N --bytes N --transport auto|shm|grpc
+//                  --direction push|pull|pushpull --optimizer NAME --codec NAME --no-fuse
+//                                    one case of your own (bench/custom.h), if any of these is
+//                                    there
+//   --soak SECONDS                   of rss_soak (bench/server_process.h), each way; 600 are meant
 //
 // Roofs (one thread, working sets of 256 MiB and more, which no cache holds):
 //
@@ -12,7 +16,11 @@
 //   momentum  GB/s of gradients into a Momentum update in one pass over memory
 //   tcp       GB/s of gradients over one loopback TCP connection, summed in 128 KiB chunks
 //   stream    GB/s of gradients over one bare gRPC stream, summed from the received slices
+//   one way   the greater of grpc_push_4m and grpc_pull_4m
 //   futex     µs of a bare futex round trip between processes on two cores, both asleep
+//
+// adam_64m, the codecs and loop_tiny_conv are bench_optimizers', bench_codecs' and bench_launch's,
+// which are run for them.
 //
 // Rows, each with its ratio to a roof; rounds of roof and row are interleaved, what counts is the
 // median of the ratios. Every row ends with a look at the parameters: the servers must have counted
@@ -35,6 +43,7 @@
 #include <vector>
 
 #include "bench/child_process.h"
+#include "bench/custom.h"
 #include "bench/figures.h"
 #include "bench/load.h"
 #include "bench/load_worker.h"
@@ -43,7 +52,10 @@
 #include "bench/raw_stream.h"
 #include "bench/raw_tcp.h"
 #include "bench/roofs.h"
+#include "bench/server_process.h"
+#include "bench/sibling.h"
 #include "bench/timing.h"
+#include "ps/optimizer.h"
 #include "rpc/allocator.h"
 #include "telemetry/check.h"
 #include "telemetry/file.h"
@@ -87,7 +99,8 @@ std::vector<Row> Rows(bool smoke) {
       {"grpc_push_4m", "GB/s", "tcp", 0.65, sum, true, false, sum_gb},
       {"grpc_push_4m_stream", "GB/s", "stream", 0.95, sum, true, false, sum_gb},
       {"grpc_pull_4m", "GB/s", "tcp", 0.65, one, false, true, gb},
-      {"grpc_pushpull_4m", "GB/s", "tcp", 0, one, true, true, 2 * gb},
+      {"grpc_pull_4m_stream", "GB/s", "stream", 0.95, one, false, true, gb},
+      {"grpc_pushpull_4m", "GB/s", "one way", 0.9, one, true, true, 2 * gb},
       {"small_fused_shm", "M keys/s", "", 5, shared(small), true, true, 400 / 1e6},
       {"small_fused_grpc", "M keys/s", "", 0.5, small, true, true, 400 / 1e6},
       {"small_nofuse_shm", "M keys/s", "", 0.3, shared(unfused), true, true, 400 / 1e6},
@@ -103,8 +116,35 @@ struct Options {
   int rounds = 9;
   std::string json;
   int64_t paced_mib = 64;
+  double soak = 30;
+  std::string data = "data/speech_commands";
   bool smoke = false;
 };
+
+// Calls what a row measures.
+void Once(const Row& row, Worker& worker) {
+  if (row.push) {
+    worker.Step(row.pull);
+  } else {
+    worker.Pull();
+  }
+}
+
+// The better of two rows that push only and pull only.
+Roof OneWayRoof(const Row& push, const Row& pull) {
+  struct End {
+    explicit End(const Row& r)
+        : row(r), server(r.load.words("--serve")), worker(r.load, server.said()) {}
+    double Rate(double seconds) {
+      return row.scale * RateOf(seconds, [this] { Once(row, worker); });
+    }
+    const Row row;
+    ChildProcess server;
+    Worker worker;
+  };
+  auto pushing = std::make_shared<End>(push), pulling = std::make_shared<End>(pull);
+  return [=](double seconds) { return std::max(pushing->Rate(seconds), pulling->Rate(seconds)); };
+}
 
 // The raw TCP server's process. Prints its port.
 int ServeRaw() {
@@ -179,6 +219,34 @@ void MeasurePacedRows(const Options& options, Table& table) {
   }
 }
 
+// Writes --json.
+int Keep(const Options& options, const Table& table) {
+  if (options.json.empty()) return 0;
+  const absl::Status status = WriteFileAtomically(options.json, table.all().dump(1) + "\n");
+  if (!status.ok()) fmt::print(stderr, "bench_pushpull: {}\n", std::string(status.message()));
+  return status.ok() ? 0 : 1;
+}
+
+// The rows of the folder's other programs.
+void MeasureSiblings(const Options& options, Table& table) {
+  const auto wanted = [&](std::vector<std::string> names) {
+    std::erase_if(names, [&](const std::string& name) {
+      return !options.rows.empty() && std::ranges::count(options.rows, name) == 0;
+    });
+    return names;
+  };
+  const auto run = [&](const char* program, std::vector<std::string> words,
+                       const std::vector<std::string>& rows) {
+    if (rows.empty() || options.smoke) return;  // they have smoke runs of their own
+    MeasureWithSibling(program, std::move(words), rows, table);
+  };
+  run("bench_optimizers", {"--optimizer=adam"}, wanted({"adam_64m"}));
+  run("bench_codecs", {},
+      wanted({"codec_fp16", "codec_bf16", "codec_int8", "codec_1bit", "codec_topk"}));
+  run("bench_launch", {"--rows", "loop_tiny_conv", "--data", options.data},
+      wanted({"loop_tiny_conv"}));
+}
+
 int Measure(const Options& options) {
   ChildProcess raw({"--serve-raw"});
   ChildProcess streams({"--serve-streams"});
@@ -186,9 +254,14 @@ int Measure(const Options& options) {
   ChildProcess futex_server({fmt::format("--serve-futex={}", futex->fd())});
   (void)futex_server.said();
   std::map<std::string, Roof> roofs;
+  const std::vector<Row> rows = Rows(options.smoke);
+  const auto named = [&](std::string_view name) -> const Row& {
+    return *std::ranges::find(rows, name, &Row::name);
+  };
   const auto roof = [&](const std::string& name) -> const Roof& {
     if (!roofs.contains(name)) {
       roofs[name] = name == "sum"        ? SumRoof()
+                    : name == "one way"  ? OneWayRoof(named("grpc_push_4m"), named("grpc_pull_4m"))
                     : name == "momentum" ? MomentumRoof()
                     : name == "futex"    ? FutexRoof(futex)
                     : name == "stream"   ? StreamRoof(streams.said())
@@ -200,17 +273,11 @@ int Measure(const Options& options) {
     return options.rows.empty() || std::ranges::count(options.rows, name) > 0;
   };
   Table table;
-  for (const Row& row : Rows(options.smoke)) {
+  for (const Row& row : rows) {
     if (!wanted(row.name)) continue;
     ChildProcess server(row.load.words("--serve"));
     Worker worker(row.load, server.said());
-    const std::function<void()> step = [&] {
-      if (row.push) {
-        worker.Step(row.pull);
-      } else {
-        worker.Pull();
-      }
-    };
+    const std::function<void()> step = [&] { Once(row, worker); };
     const bool is_time = row.scale == 0;
     Figures figures;
     for (int round = 0; round <= options.rounds; ++round) {
@@ -221,53 +288,14 @@ int Measure(const Options& options) {
     }
     worker.Check();
     table.Print(row.name, row.unit, row.roof, figures, row.asked, is_time);
+    if (std::string_view(row.roof) == "one way") roofs.erase(row.roof);  // gigabytes
   }
   if (wanted("rtt_64b_busy")) MeasureBusy(options, *futex, table);
+  if (wanted("idle_cpu")) MeasureIdle(options.smoke ? 0.1 : 3, table);
+  if (wanted("rss_soak")) MeasureSoak(options.smoke ? 0.2 : options.soak, table);
+  MeasureSiblings(options, table);
   MeasurePacedRows(options, table);
-  if (options.json.empty()) return 0;
-  const absl::Status status = WriteFileAtomically(options.json, table.all().dump(1) + "\n");
-  if (!status.ok()) fmt::print(stderr, "bench_pushpull: {}\n", std::string(status.message()));
-  return status.ok() ? 0 : 1;
-}
-
-// Resident bytes of a process.
-int64_t ResidentBytes(pid_t pid) {
-  std::FILE* statm = std::fopen(fmt::format("/proc/{}/statm", pid).c_str(), "re");
-  CHECK(statm != nullptr);
-  long all = 0, resident = 0;
-  CHECK_EQ(std::fscanf(statm, "%ld %ld", &all, &resident), 2);
-  std::fclose(statm);
-  return int64_t{resident} * sysconf(_SC_PAGESIZE);
-}
-
-// Four replicas push as fast as their credit lets them, in shared memory and over gRPC; the
-// server's memory after a tenth of the time, and its extremes from then on.
-int Soak(double seconds) {
-  for (const bool shared : {true, false}) {
-    const Load load = {.shared = shared, .params = 16, .elements = (4 << 20) / 4, .replicas = 4};
-    ChildProcess server(load.words("--serve"));
-    Worker worker(load, server.said());
-    int64_t early = 0, least = 0, most = 0, steps = 0;
-    const double begin = Now();
-    while (Now() - begin < seconds) {
-      worker.Step(/*pull=*/false);
-      ++steps;
-      if (Now() - begin < seconds / 10) continue;
-      const int64_t now = ResidentBytes(server.pid());
-      if (early == 0) early = least = most = now;
-      least = std::min(least, now);
-      most = std::max(most, now);
-    }
-    worker.Check();
-    fmt::print(
-        "rss_soak {:<5} {:.0f} s, {} steps: {:.1f} MB after a tenth, then {:.1f} to {:.1f} MB "
-        "({:+.2f} %); asked: within 1 %\n",
-        shared ? "shm" : "grpc", seconds, steps, static_cast<double>(early) / 1e6,
-        static_cast<double>(least) / 1e6, static_cast<double>(most) / 1e6,
-        100 * static_cast<double>(most - early) / static_cast<double>(early));
-    std::fflush(stdout);
-  }
-  return 0;
+  return Keep(options, table);
 }
 
 int ServeFutex(int fd) {
@@ -287,7 +315,10 @@ int Main(int argc, char** argv) {
   bool paced_switch = false, paced_server = false;
   int paced_worker = -1;
   int serve_futex = -1;
-  double soak = 0;
+  Custom custom;
+  std::string transport = "auto";
+  int64_t bytes = 0;
+  bool no_fuse = false;
   CLI::App app("Pushing and pulling through a parameter server, beside the machine's roofs.");
   app.add_option("--rows", options.rows, "only these")->delimiter(',');
   app.add_option("--seconds", options.seconds, "of each measurement")->capture_default_str();
@@ -303,10 +334,25 @@ int Main(int argc, char** argv) {
   app.add_flag("--paced-switch", paced_switch)->group("");
   app.add_flag("--paced-server", paced_server)->group("");
   app.add_option("--paced-worker", paced_worker)->group("");
-  app.add_option("--servers", load.servers)->group("");
   app.add_option("--server", load.server)->group("");
   app.add_option("--listen", load.listen)->group("");
-  app.add_option("--soak", soak, "seconds of pushes; only looks at the server's memory");
+  app.add_option("--soak", options.soak, "seconds of pushes for rss_soak, each way")
+      ->capture_default_str();
+  app.add_option("--data", options.data, "the speech data of loop_tiny_conv")
+      ->capture_default_str();
+  std::vector<CLI::Option*> own = {
+      app.add_option("--workers", load.replicas, "of a case of your own")
+          ->check(CLI::Range(1, 1024)),
+      app.add_option("--servers", load.servers)->check(CLI::Range(1, 1024)),
+      app.add_option("--keys", load.params, "parameters")->check(CLI::Range(1, 1 << 20)),
+      app.add_option("--bytes", bytes, "of each key")->check(CLI::Range(4, 1 << 30)),
+      app.add_option("--transport", transport)->check(CLI::IsMember({"auto", "shm", "grpc"})),
+      app.add_option("--direction", custom.direction)
+          ->check(CLI::IsMember({"push", "pull", "pushpull"})),
+      app.add_option("--optimizer", load.optimizer)->check(CLI::IsMember(ps::OptimizerNames())),
+      app.add_option("--codec", load.codec, "of the gradients")
+          ->check(CLI::IsMember({"none", "fp16", "bf16", "int8", "1bit", "topk"})),
+      app.add_flag("--no-fuse", no_fuse, "a message for each key, however small")};
   app.add_option("--mode", load.mode)->group("");
   app.add_option("--tiny", load.tiny)->group("");
   app.add_option("--serve-futex", serve_futex)->group("");
@@ -315,7 +361,6 @@ int Main(int argc, char** argv) {
   app.add_option("--params", load.params)->group("");
   app.add_option("--elements", load.elements)->group("");
   app.add_option("--replicas", load.replicas)->group("");
-  app.add_option("--optimizer", load.optimizer)->group("");
   CLI11_PARSE(app, argc, argv);
   if (serve_raw) return ServeRaw();
   if (serve_streams) {
@@ -333,7 +378,16 @@ int Main(int argc, char** argv) {
   }
   // As the launcher sets it for the roles: for the children, and for gRPC in here.
   setenv("GRPC_POLL_STRATEGY", "poll", 1);
-  return soak > 0 ? Soak(soak) : Measure(options);
+  if (std::ranges::none_of(own, [](const CLI::Option* option) { return option->count() > 0; })) {
+    return Measure(options);
+  }
+  load.shared = transport != "grpc";
+  load.fused = !no_fuse;
+  load.elements = std::max<int64_t>(1, bytes / static_cast<int64_t>(sizeof(float)));
+  custom.load = load;
+  Table table;
+  MeasureCustom(custom, options.seconds, options.rounds, table);
+  return Keep(options, table);
 }
 
 }  // namespace

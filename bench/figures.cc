@@ -36,6 +36,19 @@ void Table::Print(const char* name, const char* unit, const char* roof, const Fi
                   {"asked", asked}});
 }
 
+void Table::PrintMeasured(const nlohmann::json& row) {
+  const auto number = [](const nlohmann::json& value) {
+    return value.is_number() ? fmt::format("{:.2f}", value.get<double>()) : std::string();
+  };
+  const std::string unit = row.value("unit", "");
+  fmt::print("{:<26} {:>9.3f} {:<9} {:>9} {:>7}  {:<14} {} {}\n", row.value("name", ""),
+             row.value("value", 0.0), unit, number(row.value("roof", nlohmann::json())),
+             number(row.value("ratio", nlohmann::json())), "",
+             row.value("is_time", false) ? "<=" : ">=", row.value("asked", 0.0));
+  std::fflush(stdout);
+  all_.push_back(row);
+}
+
 void Table::PrintSkipped(const char* name, const std::string& reason) {
   fmt::print("{:<26} skipped: {}\n", name, reason);
   std::fflush(stdout);

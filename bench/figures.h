@@ -26,6 +26,8 @@ class Table {
   // The medians. `asked` 0: nothing is.
   void Print(const char* name, const char* unit, const char* roof, const Figures& figures,
              double asked, bool is_time);
+  // A row that another program measured: name, value, unit, roof, ratio, asked.
+  void PrintMeasured(const nlohmann::json& row);
   void PrintSkipped(const char* name, const std::string& reason);
   const nlohmann::json& all() const { return all_; }
 

@@ -28,6 +28,7 @@ std::vector<std::string> Load::words(std::string role) const {
           fmt::format("--elements={}", elements),
           fmt::format("--replicas={}", replicas),
           fmt::format("--optimizer={}", optimizer),
+          fmt::format("--codec={}", codec),
           fmt::format("--fused={}", fused),
           fmt::format("--mode={}", mode),
           fmt::format("--tiny={}", tiny),
@@ -36,11 +37,18 @@ std::vector<std::string> Load::words(std::string role) const {
           fmt::format("--listen={}", listen)};
 }
 
+float WeightAfter(const Load& load, int64_t steps) {
+  const double mean = static_cast<double>(load.replicas + 1) / 2;
+  return static_cast<float>(-kRate *
+                            (static_cast<double>(steps) * mean + static_cast<double>(steps / 2)));
+}
+
 ps::ParamTable TableOf(const Load& load) {
   std::vector<ps::ParamSpec> specs(load.params);
   for (int i = 0; i < load.params; ++i) {
     specs[i].name = fmt::format("p{}", i);
     specs[i].shape = {load.elements};
+    if (load.codec != "none") specs[i].codec = Must(MakeCodec(load.codec));
   }
   if (load.tiny > 0) specs.push_back({.name = "tiny", .shape = {load.tiny}});
   return Must(ps::ParamTable::Make(specs));
@@ -49,10 +57,10 @@ ps::ParamTable TableOf(const Load& load) {
 ps::Partition PartitionOf(const Load& load, const ps::ParamTable& table) {
   if (load.fused) return ps::MakePartition(table, load.servers);
   ps::Partition out;
-  out.num_servers = 1;
+  out.num_servers = load.servers;
   for (int i = 0; i < load.params; ++i) {
     out.slices.push_back({i, 0, load.elements});
-    out.server.push_back(0);
+    out.server.push_back(i % load.servers);
     out.of_param.push_back({i});
   }
   return out;

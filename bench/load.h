@@ -37,6 +37,7 @@ struct Load {
   int64_t elements = 1;  // of one parameter
   int replicas = 1;      // all of them leases of the one worker
   std::string optimizer = "sgd";
+  std::string codec = "none";  // of the gradients
   bool fused = true;  // small parameters, into bundles
   std::string mode = "BSP";
   int64_t tiny = 0;  // elements of one more parameter, the last
@@ -44,10 +45,18 @@ struct Load {
   int server = 0;  // which one serves
   std::string listen = "127.0.0.1";
 
+  // What the parameters must be can be told exactly.
+  bool exact() const { return optimizer == "sgd" && mode == "BSP" && codec == "none"; }
   int64_t bytes() const { return params * elements * static_cast<int64_t>(sizeof(float)); }
   // The options of the program that does as `role`, an option, says.
   std::vector<std::string> words(std::string role) const;
 };
+
+// Of each element of replica `v`'s gradient in `step`: another one in every second step, so that
+// what is left over from the step before shows.
+inline float GradientOf(int v, int64_t step) { return static_cast<float>(v + 1 + step % 2); }
+// Every element of the parameters after `steps` steps of an exact load.
+float WeightAfter(const Load& load, int64_t steps);
 
 ps::ParamTable TableOf(const Load& load);
 ps::Partition PartitionOf(const Load& load, const ps::ParamTable& table);

@@ -4,6 +4,7 @@
 // Thread-compatible. Owns its transport, client and arenas.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,7 +20,8 @@ struct Part {
   ps::ParamId first_param = 0, params = 1;
 };
 
-// Pushes the same small integers in every step, a different one for each replica.
+// Pushes small integers, different ones for each replica and every second step. What comes back is
+// looked at in each page of 4 KiB.
 class Worker {
  public:
   // Connects and pulls. The second one pushes only a part of the load.
@@ -29,13 +31,15 @@ class Worker {
   // One step of all replicas; with `pull` the parameters come back.
   void Step(bool pull);
   void Pull();
-  // Every gradient was counted once (SGD): w = -kRate * steps * mean of 1 … V.
+  // Every gradient was counted once.
   void Check();
   // So it is in what the last Step or Pull brought.
   void CheckArena() const;
 
  private:
   void Wait();
+  // Looks at one element in `stride`.
+  void CheckEvery(int64_t stride) const;
 
   const Load load_;
   const Part part_;
@@ -44,7 +48,7 @@ class Worker {
   const ps::ParamTable table_;
   const ps::Partition partition_;
   std::shared_ptr<const ps::WeightArenas> weights_;
-  std::vector<std::shared_ptr<float[]>> grads_;
+  std::vector<std::array<std::shared_ptr<float[]>, 2>> grads_;  // of even and odd steps
   const std::unique_ptr<ps::Client> client_;  // destroyed first: it borrows all of the above
   int64_t step_ = 0;
 };
