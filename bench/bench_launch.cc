@@ -13,8 +13,6 @@
 //   memory       peak resident memory of a trainer process of the conv model, batch 100, beyond
 //                its weights, gradients and one batch's activations (the slots are the server's)
 #include <fmt/format.h>
-#include <fmt/ranges.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,13 +20,13 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "bench/quiet_program.h"
 #include "bench/timing.h"
 #include "kernels/device.h"
 #include "master/history.h"
@@ -41,9 +39,11 @@
 
 namespace {
 
+using muster::bench::DieOf;
 using muster::bench::Median;
-
-namespace fs = std::filesystem;
+using muster::bench::ProgramBeside;
+using muster::bench::RunQuietly;
+using muster::bench::StartQuietly;
 
 struct Options {
   int pairs = 30;
@@ -95,21 +95,10 @@ Run Launch(const Options& options, std::vector<std::string> args, int64_t steps,
         fmt::format("--save_step_interval={}", steps)}) {
     args.push_back(std::move(arg));
   }
-  std::vector<char*> argv;
-  for (std::string& arg : args) argv.push_back(arg.data());
-  argv.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", 1 /* O_WRONLY */, 0);
   const int64_t begin_ms = muster::UnixMillis();
-  pid_t pid = 0;
   Run run;
-  if (posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), environ) != 0 ||
-      Wait(pid, folder, &run.trainer_bytes) != 0) {
-    fmt::print(stderr, "bench_launch: {} failed\n", fmt::join(args, " "));
-    std::exit(1);
-  }
-  posix_spawn_file_actions_destroy(&actions);
+  const pid_t pid = StartQuietly(args);
+  if (pid < 0 || Wait(pid, folder, &run.trainer_bytes) != 0) DieOf(args);
   const auto history =
       muster::master::ReadHistory(muster::master::JobDirectory(folder).history(), nullptr);
   if (!history.ok() || history->losses.size() < 2) {
@@ -190,20 +179,16 @@ int main(int argc, char** argv) {
       return 2;
     }
   }
-  options.launch = fs::path(argv[0]).parent_path() / "launch";
+  options.launch = ProgramBeside("launch");
   std::optional<muster::harness::TemporaryFolder>
       made;  // data of our own, for the smoke run on a machine that has none yet
   if (smoke) {
     options.pairs = options.starts = 1;
     options.steps = 30;
     options.data = made.emplace().path();
-    const std::string maker = fs::path(argv[0]).parent_path() / "make_speech_data";
-    if (std::system(
-            fmt::format("{} --out {} --clips 1200 >/dev/null 2>&1", maker, options.data).c_str()) !=
-        0) {
-      fmt::print(stderr, "bench_launch: {} failed\n", maker);
-      return 1;
-    }
+    const std::vector<std::string> make = {ProgramBeside("make_speech_data"), "--out", options.data,
+                                           "--clips", "1200"};
+    if (RunQuietly(make) != 0) DieOf(make);
   }
 
   const std::vector<std::string> module = {"--module-name=speech_commands.train"};

@@ -38,7 +38,7 @@ struct Load {
   int replicas = 1;      // all of them leases of the one worker
   std::string optimizer = "sgd";
   std::string codec = "none";  // of the gradients
-  bool fused = true;  // small parameters, into bundles
+  bool fused = true;           // small parameters, into bundles
   std::string mode = "BSP";
   int64_t tiny = 0;  // elements of one more parameter, the last
   int servers = 1;
