@@ -293,6 +293,19 @@ void Slice::ForEachQuantum(absl::FunctionRef<void(int64_t begin, std::span<float
   }
 }
 
+void Slice::FreeBack() {
+  const int back = 1 - front_;
+  if (!loans_[back].any()) return;
+  auto spare = std::ranges::find_if(spares_, [](const Spare& s) { return !s.loans.any(); });
+  if (spare == spares_.end()) {
+    spares_.push_back({MakeBuffer(), {}});
+    spare = spares_.end() - 1;
+    std::fill_n(spare->weights.get(), slice_.size, 0.0f);  // padding is never written
+  }
+  std::swap(weights_[back], spare->weights);
+  std::swap(loans_[back], spare->loans);
+}
+
 void Slice::Advance() {
   front_ = 1 - front_;
   ++state_.version;
@@ -314,6 +327,7 @@ StepInfo Slice::MakeStepInfo(Verdict verdict, int64_t staleness, int64_t global_
 }
 
 void Slice::Update(const StepInfo& info, int n, int64_t begin, std::span<float> sum) {
+  if (begin == 0) FreeBack();
   ForEachRunOf(begin, sum, [&](const Run& run, int64_t from, std::span<float> part) {
     UpdateRun(run, info, n, from, part);
   });
@@ -521,17 +535,20 @@ void Slice::AnswerReaders() {
 
 void Slice::Answer(const Reader& reader, int64_t version) {
   const TraceSpan span = Traced("answer", reader.clock - 1, reader.replica);
-  const Buffer& source = weights_[version == state_.version ? front_ : 1 - front_];
-  Buffer sent = source;
-  if (!reader.in_place) {
-    sent = MakeBuffer();
-    std::memcpy(sent.get(), source.get(), View(source).size_bytes());
+  const int parity = version == state_.version ? front_ : 1 - front_;
+  Buffer sent = weights_[parity];
+  std::shared_ptr<const void> owner = sent;
+  if (!reader.in_place && reader.peer->stream->keeps_payloads()) {
+    owner = loans_[parity].Lend(sent);
+  } else if (!reader.in_place) {
+    owner = sent = MakeBuffer();
+    std::memcpy(sent.get(), weights_[parity].get(), View(sent).size_bytes());
   }
   Count(context_.counters->answers);
   Count(context_.counters->bytes_out, slice_.size * int64_t{sizeof(float)});
   const auto bytes = std::as_bytes(View(sent));
   rpc::Message answer = ParamsMessage(id_, reader.replica, reader.clock, version,
-                                      rpc::Payload::Borrow(bytes, std::move(sent)));
+                                      rpc::Payload::Borrow(bytes, std::move(owner)));
   if (reader.in_place) answer.header.flags = rpc::kInPlace;
   context_.outbox->Send(*reader.peer, std::move(answer));
 }

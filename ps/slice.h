@@ -9,11 +9,14 @@
 //     only after every replica pushed step n + 1, which each computed from version n + 1. So nobody
 //     still reads version n, and the answer to a push borrows the weights where they lie: nothing
 //     is copied.
-//  2. SSP and ASYNC know no such moment: every answer is a copy, made by the owner thread.
+//  2. SSP and ASYNC know no such moment: where the stream keeps what it sends until that is read,
+//     an answer lends the weights, and the next apply but one takes another buffer if they are
+//     still lent; elsewhere (shared memory) an answer is a copy, made by the owner thread.
 //  3. An ACK with kConsumed or kRepeated, and any ERROR, means that the slice holds no reference to
 //     the gradient. One with kHeld leaves a reference until PARAMS of the next clock; when the
 //     stream closes before, the slice takes a copy (Detach).
-//  4. Pulls, repeated pushes (late workers) and cuts never read in place: they get copies.
+//  4. Pulls and repeated pushes (late workers) never read in place: they are answered as 2. says.
+//     Cuts copy.
 //
 // Where an update needs norms of whole parameters, a step whose gradients are all in waits for
 // their totals (ps/norms.h): its clocks count it, its version does not. The sums stay until the
@@ -38,6 +41,7 @@
 #include "ps/counters.h"
 #include "ps/cut.h"
 #include "ps/held.h"
+#include "ps/loans.h"
 #include "ps/norms.h"
 #include "ps/peer.h"
 #include "ps/server.h"
@@ -123,6 +127,8 @@ class Slice {
   Buffer MakeBuffer() const;
   // In memory that readers may share, where there is such.
   Buffer MakeWeights() const;
+  // Before the back parity is written: what is still lent stays as it is.
+  void FreeBack();
   std::span<float> View(const Buffer& buffer) const;
 
   // Whether the gradient's codec, if it has one, can decode it; its bytes then lie in one range.
@@ -204,6 +210,12 @@ class Slice {
   SliceState state_;
   int64_t oldest_version_ = 0;  // the back parity holds version - 1 unless that is older than this
   Buffer weights_[2];           // by parity
+  Loans loans_[2];              // of them, beside invariant 1's
+  struct Spare {
+    Buffer weights;
+    Loans loans;
+  };
+  std::vector<Spare> spares_;  // lent before another buffer took the parity; free once returned
   int front_ = 0;
   Buffer sum_;  // of the step's gradients so far
   std::vector<Buffer> slots_;

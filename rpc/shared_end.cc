@@ -42,6 +42,11 @@ void SharedEnd::Begin(const std::shared_ptr<Stream>& below) {
   MakeRingMemory();
 }
 
+bool SharedEnd::wire_only() {
+  MutexLock lock(mu_);
+  return peer_.empty() || sharing_->regions->Unreachable(peer_);
+}
+
 void SharedEnd::MakeRingMemory() {
   if (!may_ring_ || own_memory_ != nullptr) return;
   own_memory_ = sharing_->regions->Allocate(kRingMemoryBytes);

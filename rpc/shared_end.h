@@ -45,6 +45,9 @@ class SharedEnd final : public Polled, public std::enable_shared_from_this<Share
   void Flush(Stream& below);
   void Close(Stream& below, absl::Status status);
 
+  // The peer is on another host, or shares no memory. Thread-safe.
+  bool wire_only();
+
   void OnMessage(Message message);
   void OnBatchEnd();
   void OnClosed(absl::Status status);

@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <limits>
+#include <random>
+#include <set>
 
 #include "tests/harness/temporary_folder.h"
 #include "tests/ps/slice_fixture.h"
@@ -27,6 +29,38 @@ TEST_F(SliceTest, BspWaitsForAllAndAnswersAllWithTheSameVersion) {
   EXPECT_THAT(Heard(0), ElementsAre("params 1 v1: -1 -1"));
   EXPECT_THAT(Heard(1), ElementsAre("consumed 0", "params 1 v1: -1 -1"));
   EXPECT_THAT(Heard(2), ElementsAre("params 1 v1: -1 -1"));
+}
+
+// Answers that a stream still keeps are lent, not copied.
+TEST_F(SliceTest, AnAnswerStaysAsItWasForAsLongAsItIsKept) {
+  const auto seed = std::random_device()();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 rng(seed);
+  Make("ASYNC", 2);
+  int64_t steps[2] = {0, 0};
+  std::vector<std::pair<rpc::Message, std::vector<float>>> kept;  // with what they said at first
+  std::set<const std::byte*> buffers;
+  constexpr size_t kMostKept = 5;
+  for (int i = 0; i < 500; ++i) {
+    const int v = static_cast<int>(rng() % 2);
+    if (rng() % 4 == 0) {
+      Pull(v, steps[v]);
+    } else {
+      Push(v, steps[v]++, {static_cast<float>(rng() % 9), 1});
+    }
+    for (rpc::Message& m : streams_[static_cast<size_t>(v)]->Take()) {
+      if (m.header.type != rpc::MessageType::kParams) continue;
+      buffers.insert(m.payload.slices().front().bytes.data());
+      std::vector<float> floats = FloatsOf(m);
+      kept.emplace_back(std::move(m), std::move(floats));
+    }
+    for (const auto& [message, floats] : kept) ASSERT_EQ(FloatsOf(message), floats) << i;
+    while (kept.size() > rng() % (kMostKept + 1)) {
+      kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(rng() % kept.size()));
+    }
+  }
+  EXPECT_LE(buffers.size(), kMostKept + 3) << "buffers that came back are used again";
+  EXPECT_GT(buffers.size(), 2u);
 }
 
 TEST_F(SliceTest, TheMeanIsClippedAndNotEachGradient) {
@@ -62,6 +96,7 @@ TEST_F(SliceTest, BspAddsInReplicaOrderWhateverTheArrival) {
 
 TEST_F(SliceTest, BspAnswersToPushesBorrowTheWeightsAndPullsCopyThem) {
   Make("BSP", 1);
+  streams_[0]->keeps = false;
   Push(0, 0, {1, 1});
   const rpc::Message pushed = streams_[0]->Take()[1];
   Pull(0, 1);
@@ -75,11 +110,14 @@ TEST_F(SliceTest, BspAnswersToPushesBorrowTheWeightsAndPullsCopyThem) {
 }
 
 TEST_F(SliceTest, SspAnswersNeverChangeLater) {
-  Make("SSP", 1, 1);
-  Push(0, 0, {1, 1});
-  const rpc::Message first = streams_[0]->Take()[1];
-  for (int64_t step = 1; step < 5; ++step) Push(0, step, {1, 1});
-  EXPECT_EQ(FloatsOf(first), (std::vector<float>{0, 0}));
+  for (const bool keeps : {false, true}) {
+    Make("SSP", 1, 1);
+    streams_[0]->keeps = keeps;
+    Push(0, 0, {1, 1});
+    const rpc::Message first = streams_[0]->Take()[1];
+    for (int64_t step = 1; step < 5; ++step) Push(0, step, {1, 1});
+    EXPECT_EQ(FloatsOf(first), (std::vector<float>{0, 0}));
+  }
 }
 
 TEST_F(SliceTest, ARepeatedPushIsOnlyAnsweredAgain) {
