@@ -1,7 +1,8 @@
 // What pushing and pulling through a parameter server costs: a real server process and a real
 // worker process on this machine, beside the roofs taken in the same run.
 //
-//   bench_pushpull [--rows NAME,...] [--seconds S] [--rounds N] [--json FILE] [--smoke]
+//   bench_pushpull [--rows NAME,...] [--seconds S] [--rounds N] [--json FILE]
+//                  [--svg FILE] [--smoke]
 //   bench_pushpull --rows paced      n workers, k servers behind links of 200 Mbit/s: paced_1_1 to
 //                  [--paced-mib M]   paced_4_4, of which a run has seven, or what --rows names
 //   bench_pushpull --workers N --servers N --keys N --bytes N --transport auto|shm|grpc
@@ -42,6 +43,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench/chart.h"
 #include "bench/child_process.h"
 #include "bench/custom.h"
 #include "bench/figures.h"
@@ -114,7 +116,7 @@ struct Options {
   std::vector<std::string> rows;
   double seconds = 0.5;
   int rounds = 9;
-  std::string json;
+  std::string json, svg;
   int64_t paced_mib = 64;
   double soak = 30;
   std::string data = "data/speech_commands";
@@ -219,10 +221,13 @@ void MeasurePacedRows(const Options& options, Table& table) {
   }
 }
 
-// Writes --json.
+// Writes --json and --svg.
 int Keep(const Options& options, const Table& table) {
-  if (options.json.empty()) return 0;
-  const absl::Status status = WriteFileAtomically(options.json, table.all().dump(1) + "\n");
+  absl::Status status;
+  if (!options.json.empty()) {
+    status = WriteFileAtomically(options.json, table.all().dump(1) + "\n");
+  }
+  if (!options.svg.empty()) status.Update(WriteFileAtomically(options.svg, Chart(table.all())));
   if (!status.ok()) fmt::print(stderr, "bench_pushpull: {}\n", std::string(status.message()));
   return status.ok() ? 0 : 1;
 }
@@ -324,6 +329,7 @@ int Main(int argc, char** argv) {
   app.add_option("--seconds", options.seconds, "of each measurement")->capture_default_str();
   app.add_option("--rounds", options.rounds, "of roof and row")->capture_default_str();
   app.add_option("--json", options.json, "a file for the figures");
+  app.add_option("--svg", options.svg, "a file for a picture of them");
   app.add_option("--paced-mib", options.paced_mib, "MiB of a model behind paced links")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

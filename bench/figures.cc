@@ -33,7 +33,8 @@ void Table::Print(const char* name, const char* unit, const char* roof, const Fi
                   {"unit", unit},
                   {"roof", has_roof ? nlohmann::json(top) : nlohmann::json()},
                   {"ratio", has_roof ? nlohmann::json(ratio) : nlohmann::json()},
-                  {"asked", asked}});
+                  {"asked", asked},
+                  {"is_time", is_time}});
 }
 
 void Table::PrintMeasured(const nlohmann::json& row) {
