@@ -56,6 +56,8 @@ constexpr FlagRow kFlags[] = {
     {"--device", "training.device", Form::kText, "DEVICE", "AUTO, CPU or GPU"},
     {"--consistency", "training.consistency.mode", Form::kText, "MODE", "BSP, SSP or ASYNC"},
     {"--staleness", "training.consistency.staleness", Form::kText, "N", "bound of SSP, in steps"},
+    {"--backup-workers", "training.consistency.backupWorkers", Form::kText, "N",
+     "replicas that a step of BSP does without"},
     {"--optimizer", "training.optimizer.name", Form::kText, "NAME", ""},
     {"--seed", "training.seed", Form::kText, "N", ""},
     {"--set", "", Form::kAssignment, "PATH=YAML",

@@ -83,7 +83,8 @@ Plan MakePlan(const Job& job, const Catalog& catalog) {
   plan.one_process = workers == 0 && servers == 0;
   plan.processes = plan.one_process ? 1 : 1 + (plan.chief_trains ? 1 : 0) + workers + servers;
   plan.steps = TotalSteps(job.training());
-  plan.global_batch = job.training().batch_size() * plan.replicas;
+  plan.global_batch =
+      job.training().batch_size() * (plan.replicas - job.training().consistency().backup_workers());
   return plan;
 }
 

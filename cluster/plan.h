@@ -35,7 +35,7 @@ struct Plan {
       false;  // coordinator, shards and trainer in one: BASIC, BASIC_GPU, a master alone
   int64_t processes = 0;               // on this machine
   int64_t steps = 0;                   // of the whole schedule
-  int64_t global_batch = 0;            // samples per step: batchSize times replicas
+  int64_t global_batch = 0;            // samples per step: batchSize times replicas that it counts
   std::optional<double> usd_per_hour;  // of all machines; empty when one is not known
   std::string price_date;              // oldest of the prices used
 

@@ -64,7 +64,7 @@ std::string Every(int64_t interval) {
   return interval == 0 ? "at the end" : fmt::format("every {} steps and at the end", interval);
 }
 
-std::string ConsistencyText(const Consistency& consistency) {
+std::string ConsistencyText(const Consistency& consistency, int64_t replicas) {
   switch (consistency.mode()) {
     case Consistency::SSP:
       return fmt::format("SSP: no replica is more than {} steps ahead of the slowest",
@@ -74,6 +74,10 @@ std::string ConsistencyText(const Consistency& consistency) {
                  ? "ASYNC: no replica waits for another; stale gradients count less"
                  : "ASYNC: no replica waits for another";
     default:
+      if (consistency.backup_workers() > 0) {
+        return fmt::format("BSP: every step counts the first {} of {} replicas",
+                           replicas - consistency.backup_workers(), replicas);
+      }
       return "BSP: every step waits for all replicas";
   }
 }
@@ -165,7 +169,7 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
   line("device", training.device() == Training::AUTO
                      ? "AUTO: the GPU where this build and machine have one, else the CPU"
                      : Training::Device_Name(training.device()));
-  line("consistency", ConsistencyText(training.consistency()));
+  line("consistency", ConsistencyText(training.consistency(), plan.replicas));
   line("optimizer", OptimizerText(training.optimizer()));
   if (const std::string codec = FormatCodec(training.codec()); codec != "none") {
     line("codec", codec);

@@ -38,6 +38,7 @@ class Resolver {
     CheckJob(options_.catalog, draft_);
     CheckProvider();
     CheckOptimizer();
+    CheckBackupWorkers();
     CheckCodecs();
     if (!draft_->problems.empty()) return std::nullopt;
     FillNames();
@@ -151,7 +152,15 @@ class Resolver {
         ps::MakeOptimizer(spec.name(), {spec.params().begin(), spec.params().end()});
     const Consistency::Mode mode = draft_->job.training().consistency().mode();
     if (optimizer.ok()) {
-      if (!(*optimizer)->has_trust_ratio() || mode == Consistency::BSP) return;
+      if (!(*optimizer)->has_trust_ratio()) return;
+      if (draft_->job.training().consistency().backup_workers() > 0) {
+        return Add("training.optimizer.name",
+                   fmt::format("{} needs norms that the trainer of replica 0 sums up, which a step "
+                               "may do without where there are backupWorkers",
+                               spec.name()),
+                   "write another optimizer, or delete backupWorkers");
+      }
+      if (mode == Consistency::BSP) return;
       return Add(
           "training.optimizer.name",
           fmt::format("{} needs norms of whole parameters, which only BSP has, and mode is {}",
@@ -161,6 +170,17 @@ class Resolver {
     const bool known = std::ranges::count(ps::OptimizerNames(), spec.name()) > 0;
     Add(known ? "training.optimizer.params" : "training.optimizer.name",
         std::string(optimizer.status().message()), "");
+  }
+
+  void CheckBackupWorkers() {
+    const Training& training = draft_->job.training();
+    const int64_t backups = training.consistency().backup_workers();
+    const int64_t replicas =
+        SizeOf(input(), Role::kWorker).count + (training.chief_trains() ? 1 : 0);
+    if (backups <= 0 || backups < replicas) return;
+    Add("training.consistency.backupWorkers",
+        fmt::format("{} of {} replicas may be late: no gradient would count", backups, replicas),
+        "write a smaller number, or more workers");
   }
 
   void CheckCodecs() {

@@ -29,6 +29,7 @@ class TrainingRules {
     Stages();
     ConsistencyRules();
     ScaleRule();
+    BackupRules();
     Optimizer();
     TraceRules();
     if (training_.has_chief_trains() && !training_.chief_trains() &&
@@ -123,6 +124,24 @@ class TrainingRules {
                 fmt::format("only ASYNC scales gradients, and mode is {}",
                             Consistency::Mode_Name(consistency.mode())),
                 "write mode: ASYNC, or delete it");
+  }
+
+  void BackupRules() {
+    const Consistency& consistency = training_.consistency();
+    AtLeast("consistency.backupWorkers", consistency.backup_workers(), 0, true);
+    if (consistency.backup_workers() <= 0) return;
+    if (consistency.mode() != Consistency::BSP) {
+      report_.Add("consistency.backupWorkers",
+                  fmt::format("only BSP waits for replicas, and mode is {}",
+                              Consistency::Mode_Name(consistency.mode())),
+                  "write mode: BSP, or delete it");
+    }
+    if (training_.optimizer().clip_norm() > 0) {
+      report_.Add("optimizer.clipNorm",
+                  "the norm is summed up by the trainer of replica 0, which a step may do without "
+                  "where there are backupWorkers",
+                  "write clipValue, or delete backupWorkers");
+    }
   }
 
   void Optimizer() {

@@ -21,7 +21,7 @@ absl::Status Train(int replica, int replicas, const std::vector<std::string>& se
   ASSIGN_OR_RETURN(int64_t step, client.Clock(replica));  // not 0 after an interruption
   client.Pull(replica, step, /*version=*/-1);
   RETURN_IF_ERROR(client.Wait(step));
-  for (; step < 1000; ++step) {
+  for (step = client.reached(); step < 1000; step = client.reached()) {
     const float x = static_cast<float>((step * 7 + replica * 3) % 10) / 10;
     const float error = weights[0] * x + weights[1] - (3 * x + 1);
     gradient = {error * x, error};

@@ -8,6 +8,7 @@
 namespace muster::master {
 
 std::optional<double> LossGather::Add(int64_t step, int32_t replica, double loss) {
+  if (step <= newest_) return std::nullopt;
   auto& losses = waiting_[step];
   losses[replica] = loss;
   if (static_cast<int>(losses.size()) < replicas_) return std::nullopt;
@@ -16,6 +17,7 @@ std::optional<double> LossGather::Add(int64_t step, int32_t replica, double loss
   // Older points that are still incomplete stay incomplete only when a replica skipped them; they
   // are of no use any more.
   waiting_.erase(waiting_.begin(), waiting_.upper_bound(step));
+  newest_ = step;
   return sum / replicas_;
 }
 

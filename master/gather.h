@@ -16,16 +16,18 @@
 
 namespace muster::master {
 
-// Losses of all replicas at one step → their mean.
+// Losses of the replicas at one step → their mean.
 class LossGather {
  public:
+  // Of a job whose steps count `replicas` replicas.
   explicit LossGather(int replicas) : replicas_(replicas) {}
-  // The mean loss at `step` once every replica has reported it. Repeated reports replace earlier
-  // ones.
+  // The mean loss at `step` once so many replicas have reported it. Repeated reports replace
+  // earlier ones; one that comes after the mean is ignored.
   std::optional<double> Add(int64_t step, int32_t replica, double loss);
 
  private:
   const int replicas_;
+  int64_t newest_ = -1;                                   // the last step whose mean is told
   std::map<int64_t, std::map<int32_t, double>> waiting_;  // by step, by replica
 };
 

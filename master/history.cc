@@ -88,6 +88,7 @@ bool AddLine(std::string_view line, RunHistory* history) {
     fields.Read("waitMs", &point.wait_ms);
     fields.Read("pullMs", &point.pull_ms);
     fields.Read("dataMs", &point.data_ms);
+    fields.Read("missed", &point.missed);
     if (fields.status().ok()) history->throughput.push_back(point);
   } else if (kind == "event") {
     EventPoint point;
@@ -167,6 +168,7 @@ absl::Status HistoryWriter::Append(const ThroughputPoint& point) {
                         {"waitMs", point.wait_ms},
                         {"pullMs", point.pull_ms},
                         {"dataMs", point.data_ms},
+                        {"missed", point.missed},
                         {"time", FormatTime(point.time_ms)}}));
 }
 

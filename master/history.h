@@ -37,6 +37,7 @@ struct ThroughputPoint {
   int64_t step = 0;
   double samples_per_second = 0;
   double compute_ms = 0, push_ms = 0, wait_ms = 0, pull_ms = 0, data_ms = 0;
+  int64_t missed = 0;  // steps that did without its gradient
   int64_t time_ms = 0;
 };
 

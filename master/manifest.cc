@@ -33,6 +33,7 @@ Json EncodeIdentity(const RunIdentity& id) {
           {"consistency", id.consistency},
           {"staleness", id.staleness},
           {"scaleByStaleness", id.scale_by_staleness},
+          {"backupWorkers", id.backup_workers},
           {"optimizer", id.optimizer},
           {"optimizerParams", id.optimizer_params},
           {"weightDecay", id.weight_decay},
@@ -62,6 +63,7 @@ absl::Status DecodeIdentity(const Json& json, RunIdentity* id) {
   fields.Read("consistency", &id->consistency);
   fields.Read("staleness", &id->staleness);
   fields.Read("scaleByStaleness", &id->scale_by_staleness);
+  fields.Read("backupWorkers", &id->backup_workers);
   fields.Read("optimizer", &id->optimizer);
   fields.Read("optimizerParams", &id->optimizer_params);
   fields.Read("weightDecay", &id->weight_decay);
@@ -231,6 +233,7 @@ absl::Status CheckResume(const Manifest& manifest, const RunIdentity& now,
   result.Compare("training.consistency.staleness", then.staleness, now.staleness);
   result.Compare("training.consistency.scaleByStaleness", then.scale_by_staleness,
                  now.scale_by_staleness);
+  result.Compare("training.consistency.backupWorkers", then.backup_workers, now.backup_workers);
   result.Compare("training.optimizer.name", then.optimizer, now.optimizer);
   result.CompareMaps("training.optimizer.params.", then.optimizer_params, now.optimizer_params);
   result.Compare("training.optimizer.weightDecay", then.weight_decay, now.weight_decay);

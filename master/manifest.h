@@ -30,6 +30,7 @@ struct RunIdentity {
   std::string consistency;  // "BSP", "SSP" …
   int64_t staleness = 0;
   bool scale_by_staleness = false;
+  int backup_workers = 0;
   std::string optimizer;
   std::map<std::string, double> optimizer_params;
   double weight_decay = 0;

@@ -159,10 +159,13 @@ std::string StepSplit(const RunHistory& history) {
                              {"s3", "pulling", &ThroughputPoint::pull_ms},
                              {"s4", "waiting for data", &ThroughputPoint::data_ms}};
   std::string head, rows;
+  int64_t all_missed = 0;
+  for (const ThroughputPoint& point : history.throughput) all_missed += point.missed;
   for (const Part& part : kParts) {
     head +=
         fmt::format("<th class=\"n\"><span class=\"{}\">■</span> {}</th>", part.color, part.name);
   }
+  if (all_missed > 0) head += "<th class=\"n\">steps that did without it</th>";
   for (const auto& [replica, points] : ByReplica(history)) {
     double sums[std::size(kParts)] = {}, all = 0;
     for (size_t i = 0; i < std::size(kParts); ++i) {
@@ -175,6 +178,11 @@ std::string StepSplit(const RunHistory& history) {
       bar += fmt::format("<i class=\"{}\" style=\"width:{:.1f}%\"></i>", kParts[i].color,
                          100 * sums[i] / all);
       cells += fmt::format("<td class=\"n\">{}</td>", FormatPercent(sums[i] / all));
+    }
+    if (all_missed > 0) {
+      int64_t missed = 0;
+      for (const ThroughputPoint& point : points) missed += point.missed;
+      cells += fmt::format("<td class=\"n\">{}</td>", FormatCount(missed));
     }
     rows += fmt::format("<tr><td>replica {}</td><td><div class=\"bar\">{}</div></td>{}</tr>",
                         replica, bar, cells);

@@ -23,6 +23,7 @@ RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table
   identity.consistency = Consistency::Mode_Name(training.consistency().mode());
   identity.staleness = training.consistency().staleness();
   identity.scale_by_staleness = training.consistency().scale_by_staleness();
+  identity.backup_workers = training.consistency().backup_workers();
   identity.optimizer = training.optimizer().name().empty() ? "sgd" : training.optimizer().name();
   identity.optimizer_params = {training.optimizer().params().begin(),
                                training.optimizer().params().end()};

@@ -284,6 +284,7 @@ worker::TrainerEvents EventsTo(Agent& agent) {
     out->set_step(progress.step);
     out->set_loss(progress.loss);
     out->set_samples(progress.samples);
+    out->set_missed(progress.missed);
     out->set_data_ms(progress.times.data);
     out->set_compute_ms(progress.times.compute);
     out->set_push_ms(progress.times.push);
@@ -399,7 +400,8 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
   ASSIGN_OR_RETURN(const auto policy, ps::PolicyOf(setup.job().training()));
   const std::unique_ptr<Trace> trace =
       MakeTrace(setup.job().training(), options.self, options.pid, options.host);
-  worker::TrainerOptions trainer_options = TrainerOptionsOf(setup, policy->exact());
+  worker::TrainerOptions trainer_options =
+      TrainerOptionsOf(setup, policy->exact() && policy->backups() == 0);
   trainer_options.trace = trace.get();
   ASSIGN_OR_RETURN(const auto saver, KeepResiduals(setup, parts.table, partition, *client, agent));
   worker::TrainerEvents events = EventsTo(agent);

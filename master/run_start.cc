@@ -62,7 +62,8 @@ JobState InitialState(const Job& job, const JobDirectory& dir, const RunStart& r
   state.step = run.start;
   state.total_steps = run.total;
   state.resumed_from = run.resume.has_value() ? run.start : -1;
-  state.exact = job.training().consistency().mode() == Consistency::BSP && !LosesResiduals(run) &&
+  state.exact = job.training().consistency().mode() == Consistency::BSP &&
+                job.training().consistency().backup_workers() == 0 && !LosesResiduals(run) &&
                 (!run.resume.has_value() || run.resume->manifest.exact);
   return state;
 }

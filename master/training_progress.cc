@@ -11,9 +11,9 @@ double PerSecond(double count, int64_t ms) { return 1000.0 * count / static_cast
 
 TrainingProgress::TrainingProgress(const Training& training, int replicas, int64_t start)
     : training_(training),
-      replicas_(replicas),
+      counted_(replicas - training.consistency().backup_workers()),
       start_(start),
-      losses_(replicas),
+      losses_(counted_),
       loss_step_(start) {}
 
 std::optional<ThroughputPoint> TrainingProgress::Throughput(const Progress& report,
@@ -30,6 +30,7 @@ std::optional<ThroughputPoint> TrainingProgress::Throughput(const Progress& repo
                          report.wait_ms(),
                          report.pull_ms(),
                          report.data_ms(),
+                         report.missed(),
                          now_ms};
 }
 
@@ -43,7 +44,7 @@ std::optional<TrainingProgress::Point> TrainingProgress::Loss(const Progress& re
   // A rate over the first step would count the start of the loaders.
   if (now_ms > loss_ms_ && step > loss_step_ && step != start_ + 1) {
     const auto samples = static_cast<double>(step - loss_step_) * training_.batch_size() *
-                         static_cast<double>(replicas_);
+                         static_cast<double>(counted_);
     point.samples_per_second = PerSecond(samples, now_ms - loss_ms_);
   }
   loss_step_ = step;

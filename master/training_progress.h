@@ -31,12 +31,12 @@ class TrainingProgress {
     LossPoint loss;
     double samples_per_second = 0;  // of the job since the last point; 0: not measured
   };
-  // The point of the report's step once every replica has reported it.
+  // The point of the report's step once as many replicas have reported it as a step counts.
   std::optional<Point> Loss(const Progress& report, int64_t now_ms);
 
  private:
   const Training training_;
-  const int replicas_;
+  const int counted_;  // replicas that a step counts
   const int64_t start_;
   LossGather losses_;
   int64_t loss_step_, loss_ms_ = 0;        // of the last point

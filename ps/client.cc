@@ -70,6 +70,14 @@ struct Link {
   bool closed = false;
 };
 
+// A replica of this client, where steps do without late ones.
+struct Standing {
+  int64_t step = -1;    // that it pushes
+  size_t acked = 0;     // slices of it
+  int64_t unheard = 0;  // the first step of which it is not known whether it counts the replica
+  int64_t missed = 0;   // those before that do not
+};
+
 // Parameters of one clock that were asked for.
 struct Pending {
   std::span<float> arena;                // where they are copied to, unless there are
@@ -93,7 +101,14 @@ class ClientState {
         addresses_(std::move(addresses)),
         log_(log),
         links_(addresses_.size()),
-        norms_(table, partition) {}
+        norms_(table, partition) {
+    std::vector<bool> told(addresses_.size(), false);
+    for (size_t id = 0; id < partition.slices.size(); ++id) {
+      const auto server = static_cast<size_t>(partition.server[id]);
+      if (id > 0 && !told[server]) passes_to_.push_back(static_cast<int32_t>(id));
+      told[server] = true;
+    }
+  }
 
   void AddStream(std::shared_ptr<rpc::Stream> stream) { streams_.push_back(std::move(stream)); }
 
@@ -153,6 +168,7 @@ class ClientState {
     {
       MutexLock lock(mu_);
       if (!error_.ok()) return;
+      reader_ = replica;
       for (int32_t id = 0; id < slices; ++id) Expect(clock, id);
     }
     std::vector<rpc::Message> pulls;
@@ -191,30 +207,28 @@ class ClientState {
     const auto limit = options_.wait_timeout_ms > 0
                            ? begin + std::chrono::milliseconds(options_.wait_timeout_ms)
                            : Clock::time_point::max();
-    MutexLock lock(mu_);
-    Help(clock, limit);
-    while (error_.ok() && !Complete(clock)) {
-      const Clock::time_point* deadline = FirstDeadline();
-      const auto until = deadline == nullptr ? limit : std::min(*deadline, limit);
-      if (until == Clock::time_point::max()) {
-        changed_.Wait(mu_);
-      } else if (!changed_.WaitUntil(mu_, until)) {
-        const auto now = Clock::now();
-        CheckDeadlines(now);
-        if (error_.ok() && now >= limit && !Complete(clock)) return Late(clock);
+    while (true) {
+      int32_t replica = 0;
+      {
+        MutexLock lock(mu_);
+        RETURN_IF_ERROR(Await(clock, limit));
+        if (!Passed(clock)) {
+          Finish(clock, begin);
+          return absl::OkStatus();
+        }
+        clock = decided_ + 1;
+        replica = reader_;
       }
+      Pull(replica, clock, /*version=*/clock, /*all_at_clock=*/false);
     }
-    if (!error_.ok()) return error_;
-    const auto pending = pending_.find(clock);
-    last_pull_ms_ = 0;
-    if (pending != pending_.end()) {
-      const auto arriving = Clock::now() - std::max(begin, pending->second.first);
-      last_pull_ms_ = std::max(0.0, std::chrono::duration<double, std::milli>(arriving).count());
-    }
-    pending_.erase(pending_.begin(), pending_.upper_bound(clock));
-    return absl::OkStatus();
   }
 
+  int64_t reached() const { return reached_; }
+  int64_t missed(int32_t replica) {
+    MutexLock lock(mu_);
+    const auto own = standings_.find(replica);
+    return own == standings_.end() ? 0 : own->second.missed;
+  }
   double last_pull_ms() const { return last_pull_ms_; }
 
   void Fail(absl::Status status) {
@@ -253,6 +267,8 @@ class ClientState {
         return OnAck(server, message.header);
       case rpc::MessageType::kNorms:
         return OnNorms(message);
+      case rpc::MessageType::kQuorum:
+        return OnQuorum(message);
       default:
         return OnParams(message);
     }
@@ -286,7 +302,10 @@ class ClientState {
            PushMessage(id, replica, step, want_params, std::move(payload))});
       ++unfinished_pushes_[step];
       if (replica == 0) norms_step_ = std::max(norms_step_, step);
-      if (want_params) Expect(step + 1, id);
+      if (want_params) {
+        reader_ = replica;
+        Expect(step + 1, id);
+      }
     }
     Pump(partition_.server[static_cast<size_t>(id)], kSlicesBytes);
   }
@@ -307,11 +326,51 @@ class ClientState {
     ++pending.total_missing;
   }
 
-  // All parameters of `clock` are here, and no earlier push borrows its gradient any more.
+  // All parameters of `clock` are here, and no earlier push borrows its gradient any more; where
+  // late replicas are dropped, it is known whether ours was.
   bool Complete(int64_t clock) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (arrived_ > decided_) return false;
     const auto pending = pending_.find(clock);
     if (pending != pending_.end() && pending->second.total_missing > 0) return false;
     return unfinished_pushes_.empty() || unfinished_pushes_.begin()->first >= clock;
+  }
+
+  // The step that follows on `clock` is decided already; nothing pushed before is unacknowledged.
+  bool Passed(int64_t clock) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return decided_ >= clock &&
+           (unfinished_pushes_.empty() || unfinished_pushes_.begin()->first >= clock);
+  }
+
+  // Until the parameters of `clock` are complete, or passed.
+  absl::Status Await(int64_t clock, Clock::time_point limit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    const auto over = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+      return !error_.ok() || Complete(clock) || Passed(clock);
+    };
+    Help(clock, limit);
+    while (!over()) {
+      const Clock::time_point* deadline = FirstDeadline();
+      const auto until = deadline == nullptr ? limit : std::min(*deadline, limit);
+      if (until == Clock::time_point::max()) {
+        changed_.Wait(mu_);
+      } else if (!changed_.WaitUntil(mu_, until)) {
+        const auto now = Clock::now();
+        CheckDeadlines(now);
+        if (now >= limit && !over()) return Late(clock);
+      }
+    }
+    return error_;
+  }
+
+  // The parameters of `clock`, for which the wait began at `begin`, are complete.
+  void Finish(int64_t clock, Clock::time_point begin) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    const auto pending = pending_.find(clock);
+    last_pull_ms_ = 0;
+    if (pending != pending_.end()) {
+      const auto arriving = Clock::now() - std::max(begin, pending->second.first);
+      last_pull_ms_ = std::max(0.0, std::chrono::duration<double, std::milli>(arriving).count());
+    }
+    pending_.erase(pending_.begin(), pending_.upper_bound(clock));
+    reached_ = clock;
   }
 
   // Works for the transport, where that can use it, until there is nothing to wait for.
@@ -320,7 +379,7 @@ class ClientState {
     const auto until = deadline == nullptr ? limit : std::min(*deadline, limit);
     const auto over = [&] {
       MutexLock lock(mu_);
-      return !error_.ok() || Complete(clock);
+      return !error_.ok() || Complete(clock) || Passed(clock);
     };
     helping_ = true;
     mu_.Unlock();
@@ -451,6 +510,8 @@ class ClientState {
       Changed();
       return;
     }
+    if (header.code == static_cast<uint16_t>(AckCode::kGone)) return OnGone(header);
+    std::vector<rpc::Message> arrived;
     {
       MutexLock lock(mu_);
       Link& link = links_[static_cast<size_t>(server)];
@@ -465,13 +526,67 @@ class ClientState {
       const auto lane = link.lanes.find(static_cast<int32_t>(header.replica));
       if (lane != link.lanes.end()) lane->second.in_flight -= found->bytes;
       link.unacked.erase(found);
+      if ((header.flags & kTellArrived) != 0 && Whole(header)) {
+        arrived.push_back(ArrivedMessage(static_cast<int32_t>(header.replica), header.step));
+      }
       const auto left = unfinished_pushes_.find(header.step);
       if (--left->second == 0) {
         unfinished_pushes_.erase(left);
-        if (Complete(header.step + 1)) Changed();
+        if (Complete(header.step + 1) || Passed(header.step + 1)) Changed();
       }
     }
+    if (!arrived.empty()) SendAll(std::move(arrived));
     Pump(server, kPushBytes);
+  }
+
+  // Counts an ACK; true when it was the last of the replica's step.
+  bool Whole(const rpc::Header& header) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    const auto [at, first] = standings_.try_emplace(static_cast<int32_t>(header.replica));
+    Standing& own = at->second;
+    if (first) own.unheard = header.step;
+    if (own.step != header.step) own.step = header.step, own.acked = 0;
+    if (++own.acked < partition_.slices.size()) return false;
+    arrived_ = std::max(arrived_, header.step);
+    return true;
+  }
+
+  // The others are far ahead: asks where, once.
+  void OnGone(const rpc::Header& header) {
+    {
+      MutexLock lock(mu_);
+      if (header.step <= gone_) return;
+      gone_ = header.step;
+    }
+    SendAll({ArrivedMessage(static_cast<int32_t>(header.replica), header.step)});
+  }
+
+  // Passes the news on before anything else: others may wait for them.
+  void OnQuorum(const rpc::Message& message) {
+    const int64_t step = message.header.step;
+    const std::string bits = message.payload.Flatten();
+    std::vector<rpc::Message> news;
+    {
+      MutexLock lock(mu_);
+      if (step <= decided_) return;
+    }
+    // A decision of a run before this one counts nobody.
+    const bool known = std::ranges::any_of(bits, [](char byte) { return byte != 0; });
+    for (const int32_t id : known ? passes_to_ : std::vector<int32_t>()) {
+      rpc::Message& copy = news.emplace_back(message);
+      copy.header.slice = static_cast<uint32_t>(id);
+      copy.payload = rpc::Payload::Own(bits);
+    }
+    SendAll(std::move(news));
+    MutexLock lock(mu_);
+    for (auto& [replica, own] : standings_) {
+      if (step < own.unheard) continue;
+      const size_t byte = static_cast<size_t>(replica) / 8;
+      const bool counted = byte < bits.size() && (bits[byte] >> replica % 8 & 1) != 0;
+      own.missed += step - own.unheard + (counted ? 0 : 1);
+      own.unheard = step + 1;
+    }
+    decided_ = step;
+    Changed();
   }
 
   // Answers all slices once the norms of all are there (ps/norms.h).
@@ -543,6 +658,8 @@ class ClientState {
   Log& log_;
   std::vector<std::shared_ptr<rpc::Stream>> streams_;  // by server
   double last_pull_ms_ = 0;                            // Wait's thread's
+  int64_t reached_ = 0;                                // likewise
+  std::vector<int32_t> passes_to_;  // a slice of each server but the arbiter (ps/quorum.h)
 
   Mutex mu_;
   bool helping_ ABSL_GUARDED_BY(mu_) = false;  // the thread that waits does so in the transport
@@ -554,6 +671,11 @@ class ClientState {
   int64_t least_clock_ ABSL_GUARDED_BY(mu_) = 0;                       // of these
   NormTotals norms_ ABSL_GUARDED_BY(mu_);
   int64_t norms_step_ ABSL_GUARDED_BY(mu_) = -1;  // the newest step of replica 0 that was pushed
+  std::map<int32_t, Standing> standings_ ABSL_GUARDED_BY(mu_);  // by replica
+  int64_t arrived_ ABSL_GUARDED_BY(mu_) = -1;                   // the newest step that is whole
+  int64_t decided_ ABSL_GUARDED_BY(mu_) = -1;                   // the newest that is heard of
+  int64_t gone_ ABSL_GUARDED_BY(mu_) = -1;   // the newest clock whose parameters are gone
+  int32_t reader_ ABSL_GUARDED_BY(mu_) = 0;  // the replica that asked for parameters last
   std::span<float> arena_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<WeightArenas> arenas_ ABSL_GUARDED_BY(mu_);  // or null: arena_
   uint64_t sequence_ ABSL_GUARDED_BY(mu_) = 0;
@@ -590,6 +712,8 @@ class ClientImpl final : public Client {
   absl::StatusOr<int64_t> Clock(int32_t replica) override { return state_->ClockOf(replica); }
   void Flush() override { state_->Flush(); }
   absl::Status Wait(int64_t clock) override { return state_->Wait(clock); }
+  int64_t reached() const override { return state_->reached(); }
+  int64_t missed(int32_t replica) const override { return state_->missed(replica); }
   double last_pull_ms() const override { return state_->last_pull_ms(); }
   std::shared_ptr<float[]> AllocateGradients() override { return state_->AllocateGradients(); }
   std::vector<SavedSlice> Residuals(int32_t replica) override {

@@ -71,6 +71,13 @@ class Client {
   // Blocks until all parameters of `clock` that were asked for (by Push or Pull) are where SetArena
   // or AllocateWeights wants them, or until an error, which stays: every later call returns it.
   virtual absl::Status Wait(int64_t clock) = 0;
+  // Of the last Wait that returned OK: whose parameters lie in the arena. `clock`; or, where steps
+  // do without late replicas (backup workers, ps/quorum.h) and went on beyond it, the newest one,
+  // with which all replicas of this client go on.
+  virtual int64_t reached() const = 0;
+  // Steps that did without `replica`'s gradient since its first push, as far as the client has
+  // heard. Thread-safe.
+  virtual int64_t missed(int32_t replica) const = 0;
   // Of the last Wait that returned OK: for how long parameters arrived; before that nothing of them
   // was there.
   virtual double last_pull_ms() const = 0;

@@ -29,6 +29,28 @@ class Bsp final : public ConsistencyPolicy {
   bool exact() const override { return true; }
 };
 
+// Bulk synchronous with backup workers: Chen, Pan, Monga, Bengio, Jozefowicz, "Revisiting
+// Distributed Synchronous SGD", ICLR 2016 workshop. No gradient's turn comes by itself: the quorum
+// says whose.
+class BspWithBackups final : public ConsistencyPolicy {
+ public:
+  explicit BspWithBackups(int backups) : backups_(backups) {}
+  const char* name() const override { return "BSP"; }
+  Verdict OnPush(const SliceState& state, ReplicaId v, int64_t step) const override {
+    return step < state.clocks[static_cast<size_t>(v)] ? Verdict::kDrop : Verdict::kHold;
+  }
+  Verdict OnHeld(const SliceState&, ReplicaId, int64_t) const override { return Verdict::kHold; }
+  int64_t MinClockToRead(int64_t clock) const override { return clock; }
+  float Scale(int64_t /*staleness*/, int replicas) const override {
+    return 1.0f / static_cast<float>(replicas - backups_);
+  }
+  bool exact() const override { return true; }
+  int backups() const override { return backups_; }
+
+ private:
+  const int backups_;
+};
+
 // Stale synchronous (Ho et al., "More Effective Distributed ML via a Stale Synchronous Parallel
 // Parameter Server", NIPS 2013): a reader with clock c sees every gradient of the steps before
 // c - staleness, and possibly newer ones.
@@ -78,13 +100,19 @@ class Async final : public ConsistencyPolicy {
 using PolicyPtr = std::unique_ptr<const ConsistencyPolicy>;
 struct Mode {
   const char* name;
-  PolicyPtr (*make)(int64_t staleness, bool scale_by_staleness);
+  PolicyPtr (*make)(int64_t staleness, bool scale_by_staleness, int backups);
 };
 constexpr std::array kModes = {
-    Mode{"BSP", [](int64_t, bool) -> PolicyPtr { return std::make_unique<Bsp>(); }},
-    Mode{"SSP",
-         [](int64_t staleness, bool) -> PolicyPtr { return std::make_unique<Ssp>(staleness); }},
-    Mode{"ASYNC", [](int64_t, bool scale) -> PolicyPtr { return std::make_unique<Async>(scale); }},
+    Mode{"BSP",
+         [](int64_t, bool, int backups) -> PolicyPtr {
+           if (backups > 0) return std::make_unique<BspWithBackups>(backups);
+           return std::make_unique<Bsp>();
+         }},
+    Mode{
+        "SSP",
+        [](int64_t staleness, bool, int) -> PolicyPtr { return std::make_unique<Ssp>(staleness); }},
+    Mode{"ASYNC",
+         [](int64_t, bool scale, int) -> PolicyPtr { return std::make_unique<Async>(scale); }},
 };
 
 }  // namespace
@@ -94,13 +122,17 @@ int64_t SliceState::min_clock() const {
 }
 
 absl::StatusOr<PolicyPtr> MakeConsistencyPolicy(const std::string& mode, int64_t staleness,
-                                                bool scale_by_staleness) {
+                                                bool scale_by_staleness, int backups) {
   if (staleness < 0) {
     return absl::InvalidArgumentError(
         fmt::format("consistency.staleness is {}; it must be 0 or more", staleness));
   }
+  if (backups < 0 || (backups > 0 && mode != "BSP")) {
+    return absl::InvalidArgumentError(fmt::format(
+        "consistency.backupWorkers is {} under {}; only BSP has them, 0 or more", backups, mode));
+  }
   for (const Mode& known : kModes) {
-    if (mode == known.name) return known.make(staleness, scale_by_staleness);
+    if (mode == known.name) return known.make(staleness, scale_by_staleness, backups);
   }
   return absl::InvalidArgumentError(fmt::format(
       "unknown consistency mode '{}'; write one of {}", mode,

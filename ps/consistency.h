@@ -9,6 +9,9 @@
 //   BSP    hold until all lower replicas of the step are     c
 //          in, then fold; the last applies the sum,
 //          scaled 1/V
+//   BSP,   hold until it is decided which V - b replicas    c
+//   b > 0  the step counts (ps/quorum.h); their sum is
+//          scaled 1/(V - b)
 //   SSP    apply at once, scaled 1/V                         c - staleness
 //   ASYNC  apply at once, scaled 1/V, or with                0 (never waits)
 //          `scale_by_staleness` 1/(V max(1, n)) when it is
@@ -60,14 +63,16 @@ class ConsistencyPolicy {
   virtual int64_t MinClockToRead(int64_t clock) const = 0;
   // Factor of a gradient that is `staleness` steps old among `replicas`.
   virtual float Scale(int64_t staleness, int replicas) const = 0;
-  // True when every reader of clock c gets exactly version c, and the result is a function of the
-  // job alone.
+  // True when every reader of clock c gets exactly version c.
   virtual bool exact() const = 0;
+  // Backup workers: how many replicas' gradients a step does without. A clock then jumps to the
+  // version when the step is decided.
+  virtual int backups() const { return 0; }
 };
 
-// `scale_by_staleness` is ASYNC's alone.
+// `scale_by_staleness` is ASYNC's alone, `backups` BSP's.
 // Mode "BSP", "SSP" (bound `staleness` >= 0) or "ASYNC"; any other name fails with the valid ones.
 absl::StatusOr<std::unique_ptr<const ConsistencyPolicy>> MakeConsistencyPolicy(
-    const std::string& mode, int64_t staleness, bool scale_by_staleness = false);
+    const std::string& mode, int64_t staleness, bool scale_by_staleness = false, int backups = 0);
 
 }  // namespace muster::ps

@@ -15,6 +15,7 @@ struct ServerCounters {
   std::atomic<int64_t> pushes = 0;
   std::atomic<int64_t> held = 0;
   std::atomic<int64_t> repeated = 0;
+  std::atomic<int64_t> dropped = 0;
   std::atomic<int64_t> refused = 0;
   std::atomic<int64_t> applies = 0;
   std::atomic<int64_t> answers = 0;
@@ -26,9 +27,9 @@ struct ServerCounters {
   std::atomic<int64_t> staleness_sum = 0;
 
   ServerStats Read() const {
-    ServerStats out = {pushes.load(),   held.load(),      repeated.load(),
-                       refused.load(),  applies.load(),   answers.load(),
-                       bytes_in.load(), bytes_out.load(), held_bytes.load()};
+    ServerStats out = {pushes.load(),    held.load(),      repeated.load(), dropped.load(),
+                       refused.load(),   applies.load(),   answers.load(),  bytes_in.load(),
+                       bytes_out.load(), held_bytes.load()};
     for (size_t i = 0; i < staleness.size(); ++i) out.staleness[i] = staleness[i].load();
     out.staleness_sum = staleness_sum.load();
     return out;

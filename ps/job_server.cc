@@ -17,13 +17,20 @@ absl::StatusOr<std::unique_ptr<const Optimizer>> OptimizerOf(const Training& tra
     return absl::InvalidArgumentError(fmt::format(
         "optimizer '{}' needs norms of whole parameters, which only BSP has", optimizer->name()));
   }
+  if ((optimizer->has_trust_ratio() || training.optimizer().clip_norm() > 0) &&
+      training.consistency().backup_workers() > 0) {
+    return absl::InvalidArgumentError(
+        fmt::format("{} needs norms that the process of replica 0 sums up, which a step may do "
+                    "without where there are backupWorkers",
+                    optimizer->has_trust_ratio() ? optimizer->name() : "clipNorm"));
+  }
   return optimizer;
 }
 
 absl::StatusOr<std::unique_ptr<const ConsistencyPolicy>> PolicyOf(const Training& training) {
-  return MakeConsistencyPolicy(Consistency::Mode_Name(training.consistency().mode()),
-                               training.consistency().staleness(),
-                               training.consistency().scale_by_staleness());
+  return MakeConsistencyPolicy(
+      Consistency::Mode_Name(training.consistency().mode()), training.consistency().staleness(),
+      training.consistency().scale_by_staleness(), training.consistency().backup_workers());
 }
 
 absl::StatusOr<std::unique_ptr<JobServer>> JobServer::Make(ParamTable table,
@@ -34,6 +41,11 @@ absl::StatusOr<std::unique_ptr<JobServer>> JobServer::Make(ParamTable table,
   job->table = std::move(table);
   job->partition = MakePartition(job->table, num_servers);
   ASSIGN_OR_RETURN(job->policy, PolicyOf(training));
+  if (job->policy->backups() >= options.num_replicas) {
+    return absl::InvalidArgumentError(
+        fmt::format("consistency.backupWorkers is {} of {} replicas: no gradient would count",
+                    job->policy->backups(), options.num_replicas));
+  }
   ASSIGN_OR_RETURN(job->optimizer, OptimizerOf(training));
   options.num_shards = std::max(1, training.server_shards());
   options.seed = training.seed();

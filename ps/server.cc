@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "ps/quorum.h"
 #include "ps/shard.h"
 #include "ps/wire.h"
 #include "telemetry/check.h"
@@ -19,6 +21,7 @@ class ServerImpl final : public Server {
              ServerEvents events, Log& log)
       : table_(table),
         partition_(partition),
+        policy_(policy),
         schedule_(std::move(schedule)),
         options_(std::move(options)),
         events_(std::move(events)),
@@ -34,10 +37,12 @@ class ServerImpl final : public Server {
     context.events = &events_;
     context.counters = &counters_;
     context.cuts = &cuts_;
+    if (policy.backups() > 0) quorum_.emplace(options_.num_replicas, policy.backups());
     MakeShards(context);
   }
 
   absl::Status Initialize() override {
+    if (quorum_) quorum_->Begin(0);
     for (const auto& shard : shards_) shard->Initialize();
     Start();
     return absl::OkStatus();
@@ -50,6 +55,7 @@ class ServerImpl final : public Server {
                                                        files.front(), checkpoint.clock(), clock));
     }
     for (const auto& shard : shards_) RETURN_IF_ERROR(shard->Restore(checkpoint));
+    if (quorum_) quorum_->Begin(clock);
     Start();
     return absl::OkStatus();
   }
@@ -128,29 +134,67 @@ class ServerImpl final : public Server {
 
   // Returns the shard that has something to do now, or null.
   Shard* OnMessage(const std::shared_ptr<Peer>& peer, rpc::Message message) {
-    const absl::Status checked =
-        CheckRequest(message, {&table_, &partition_, options_.index, options_.num_replicas});
-    if (checked.ok()) {
-      Shard* shard = shard_of_[message.header.slice];
-      shard->Post(peer, std::move(message));
-      return shard;
+    const absl::Status checked = CheckRequest(
+        message, {&table_, &partition_, options_.index, options_.num_replicas, policy_.backups()});
+    if (!checked.ok()) {
+      Refuse(*peer, message.header, checked);
+      return nullptr;
     }
+    if (message.header.type == rpc::MessageType::kArrived) {
+      OnArrived(peer, message.header);
+      return nullptr;
+    }
+    if (message.header.type == rpc::MessageType::kQuorum) {
+      OnQuorum(*peer, message);
+      return nullptr;
+    }
+    Shard* shard = shard_of_[message.header.slice];
+    shard->Post(peer, std::move(message));
+    return shard;
+  }
+
+  void OnArrived(const std::shared_ptr<Peer>& peer, const rpc::Header& header) {
+    const auto told = quorum_->OnArrived(static_cast<ReplicaId>(header.replica), header.step, peer);
+    if (!told.ok()) return Refuse(*peer, header, told.status());
+    if (told->now) Decide(told->newest);
+    for (const auto& to : told->peers) {
+      to->stream->Send(QuorumMessage(/*slice=*/0, told->newest)).IgnoreError();
+    }
+  }
+
+  void OnQuorum(const Peer& peer, const rpc::Message& message) {
+    if (partition_.server.front() == options_.index) {
+      return Refuse(peer, message.header,
+                    absl::FailedPreconditionError("the arbiter decides by itself"));
+    }
+    const Decision decision = DecisionOf(message, options_.num_replicas);
+    const auto news = quorum_->OnDecision(decision);
+    if (!news.ok()) return Refuse(peer, message.header, news.status());
+    if (*news) Decide(decision);
+  }
+
+  void Decide(const Decision& decision) {
+    for (const auto& shard : shards_) shard->PostDecision(decision);
+  }
+
+  void Refuse(const Peer& peer, const rpc::Header& header, const absl::Status& why) {
     Count(counters_.refused);
-    const rpc::Hello& from = peer->stream->peer();
+    const rpc::Hello& from = peer.stream->peer();
     log_.Warning("refused a message of {} {}: {}", from.role, from.index,
-                 std::string(checked.message()));
-    peer->stream->Send(ErrorMessage(message.header, checked)).IgnoreError();
-    return nullptr;
+                 std::string(why.message()));
+    peer.stream->Send(ErrorMessage(header, why)).IgnoreError();
   }
 
   // Constant after construction, or thread-safe.
   const ParamTable& table_;
   const Partition& partition_;
+  const ConsistencyPolicy& policy_;
   const Schedule schedule_;
   const ServerOptions options_;
   const ServerEvents events_;
   Log& log_;
   ServerCounters counters_;
+  std::optional<Quorum> quorum_;  // with backup workers
   CutWriter cuts_;
   size_t num_slices_ = 0;
   std::vector<std::unique_ptr<Shard>> shards_;  // destroyed first: their threads use the above
@@ -166,6 +210,7 @@ std::unique_ptr<Server> Server::Make(const ParamTable& table, const Partition& p
   CHECK_GE(options.num_shards, 1);
   CHECK_GE(options.num_replicas, 1);
   CHECK_LT(options.index, partition.num_servers);
+  CHECK_LT(policy.backups(), options.num_replicas);
   return std::make_unique<ServerImpl>(table, partition, policy, optimizer, std::move(schedule),
                                       std::move(options), std::move(events), log);
 }

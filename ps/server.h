@@ -51,6 +51,7 @@ struct ServerStats {
   int64_t pushes = 0;      // gradients taken in, held ones included, repeated ones not
   int64_t held = 0;        // of these, held for their turn
   int64_t repeated = 0;    // pushes and totals of norms that had been counted before
+  int64_t dropped = 0;     // gradients that came too late for their step (backup workers)
   int64_t refused = 0;     // messages answered by an error
   int64_t applies = 0;     // optimizer steps
   int64_t answers = 0;     // PARAMS sent

@@ -12,6 +12,8 @@ void ServerMetrics(const ServerStats& stats, std::vector<Metric>& out) {
           stats.pushes);
   counter("muster_server_held_total", "Gradients that were held for their turn", stats.held);
   counter("muster_server_repeated_total", "Pushes that had been counted before", stats.repeated);
+  counter("muster_server_dropped_total", "Gradients of slices that came too late for their step",
+          stats.dropped);
   counter("muster_server_refused_total", "Messages answered by an error", stats.refused);
   counter("muster_server_applies_total", "Optimizer steps of slices", stats.applies);
   counter("muster_server_answers_total", "Slices of parameters sent", stats.answers);

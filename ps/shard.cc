@@ -1,5 +1,6 @@
 #include "ps/shard.h"
 
+#include <limits>
 #include <utility>
 
 #include "kernels/optimizer_math.h"
@@ -8,7 +9,14 @@
 namespace muster::ps {
 namespace {
 
-HeldGradients MakeHeld(const ServerOptions& options, Outbox& outbox) {
+HeldGradients MakeHeld(const SliceContext& context, Outbox& outbox) {
+  const ServerOptions& options = *context.options;
+  if (context.policy->backups() > 0) {
+    // A slice holds one gradient of each replica, all of them before a step is decided: an ACK that
+    // waited for room would wait for ever.
+    constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+    return HeldGradients(kNoLimit, kNoLimit, outbox);
+  }
   const int64_t budget = options.held_bytes_budget / options.num_shards;
   return HeldGradients(budget, budget + options.client_credit_bytes * options.num_replicas, outbox);
 }
@@ -24,7 +32,7 @@ SliceContext WithOwn(SliceContext context, HeldGradients* held, Outbox* outbox,
 }  // namespace
 
 Shard::Shard(SliceContext context, const std::vector<int32_t>& slices)
-    : held_(MakeHeld(*context.options, outbox_)),
+    : held_(MakeHeld(context, outbox_)),
       context_(WithOwn(std::move(context), &held_, &outbox_, [this] { RunSmall(); })),
       by_id_(context_.partition->slices.size(), nullptr),
       small_(context_.partition->slices.size(), false) {
@@ -91,6 +99,12 @@ void Shard::Run(bool here) {
 void Shard::PostCut(std::shared_ptr<Cut> cut) {
   PostTask([this, cut = std::move(cut)] {
     for (const auto& slice : slices_) slice->OnCut(cut);
+  });
+}
+
+void Shard::PostDecision(const Decision& decision) {
+  PostTask([this, decision] {
+    for (const auto& slice : slices_) slice->OnDecision(decision);
   });
 }
 

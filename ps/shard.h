@@ -41,6 +41,8 @@ class Shard {
   // and `here`; else the shard's thread does.
   void Run(bool here);
   void PostCut(std::shared_ptr<Cut> cut);
+  // Of the next step of all slices (ps/quorum.h).
+  void PostDecision(const Decision& decision);
   // The peer's stream is closed: nothing of it comes any more.
   void PostDetach(std::shared_ptr<Peer> peer);
 

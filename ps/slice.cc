@@ -34,6 +34,7 @@ Slice::Slice(const SliceContext& context, int32_t id)
       big_(slice_.size > kQuantum) {
   CHECK_GE(context.options->num_replicas, 1);
   state_.clocks.assign(static_cast<size_t>(context.options->num_replicas), 0);
+  if (backups() > 0) pushed_.assign(state_.clocks.size(), -1);
   for (Buffer& weights : weights_) {
     weights = MakeWeights();
     std::fill_n(weights.get(), slice_.size, 0.0f);
@@ -78,10 +79,12 @@ absl::Status Slice::Restore(const Checkpoint& checkpoint) {
 void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
   CHECK_EQ(message.payload.size(), PushBytes(*context_.table, slice_));
   const auto bytes = static_cast<int64_t>(message.payload.size());
-  const rpc::Header header = message.header;
+  rpc::Header header = message.header;
+  if (backups() > 0) header.flags |= kTellArrived;  // its ACK's
   const auto v = static_cast<ReplicaId>(header.replica);
   int64_t& clock = state_.clocks[header.replica];
-  if (header.step > clock) {
+  // Steps are computed from their own version; so a slice holds one gradient of each replica.
+  if (header.step > (backups() > 0 ? state_.version : clock)) {
     Refuse(*peer, header,
            absl::FailedPreconditionError(
                fmt::format("replica {} pushed step {} of {}, but its clock there is {}", v,
@@ -104,15 +107,19 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
     }
   }
   switch (verdict) {
-    case Verdict::kDrop:
+    case Verdict::kDrop: {
       message.payload = {};
-      Count(context_.counters->repeated);
-      context_.outbox->Send(*peer, AckMessage(header, AckCode::kRepeated));
+      const bool late = backups() > 0 && header.step > pushed_[header.replica];
+      if (late) pushed_[header.replica] = header.step;
+      Count(late ? context_.counters->dropped : context_.counters->repeated);
+      context_.outbox->Send(*peer, AckMessage(header, late ? AckCode::kLate : AckCode::kRepeated));
       if (v == 0 && header.step == norms_.step) {
         for (const NormRound round : {NormRound::kGradient, NormRound::kTrust}) SendNorms(round);
       }
       break;
+    }
     case Verdict::kHold:
+      message.header = header;
       Hold(peer, std::move(message));
       return;
     case Verdict::kFold:
@@ -135,7 +142,7 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
     }
   }
   if (wants) {
-    const bool in_place = context_.policy->exact() && verdict != Verdict::kDrop;
+    const bool in_place = context_.policy->exact() && backups() == 0 && verdict != Verdict::kDrop;
     readers_.push_back({peer, v, header.step + 1, -1, false, in_place});
   }
   AnswerReaders();
@@ -146,8 +153,11 @@ void Slice::OnPull(const std::shared_ptr<Peer>& peer, const rpc::Header& header)
   if ((header.flags & kAskClock) != 0) {
     rpc::Header answer = header;
     answer.step = state_.clocks[header.replica];
-    // Whoever goes on with replica 0 has to gather the norms of a step that is not applied.
-    if (needs_norms_ && header.replica == 0) answer.step = std::min(answer.step, state_.version);
+    // Whoever goes on with replica 0 has to gather the norms of a step that is not applied; with
+    // backup workers it has to say that its step's gradient is whole.
+    if ((needs_norms_ && header.replica == 0) || backups() > 0) {
+      answer.step = std::min(answer.step, state_.version);
+    }
     context_.outbox->Send(*peer, AckMessage(answer, AckCode::kConsumed));
     return;
   }
@@ -345,7 +355,8 @@ void Slice::ForEachRunOf(
   }
 }
 
-// Statistics: n of V replicas' values move the average n/V of the way that all V would.
+// Statistics: n of V replicas' values move the average n/V of the way that all V would; with
+// backup workers V is the number that a step counts.
 //   w_next = w + (1 - momentum) * n * scale * (sum / n - w),   scale = 1 / V
 void Slice::UpdateRun(const Run& run, StepInfo info, int n, int64_t begin,
                       std::span<const float> sum) {
@@ -354,7 +365,7 @@ void Slice::UpdateRun(const Run& run, StepInfo info, int n, int64_t begin,
   const std::span<const float> w = View(weights_[front_]).subspan(at, sum.size());
   const std::span<float> next = View(weights_[1 - front_]).subspan(at, sum.size());
   if (spec.kind == ParamSpec::Kind::kStatistic) {
-    const bool all = n == context_.options->num_replicas;
+    const bool all = n == context_.options->num_replicas - backups();
     const float share = all ? 1.0f : static_cast<float>(n) * info.scale;
     EmaUpdate(sum.data(), w.data(), next.data(), static_cast<int64_t>(sum.size()),
               1.0f / static_cast<float>(n), (1 - spec.momentum) * share);
@@ -393,6 +404,7 @@ void Slice::Hold(const std::shared_ptr<Peer>& peer, rpc::Message message) {
     return;
   }
   ++state_.clocks[header.replica];
+  if (backups() > 0) pushed_[header.replica] = header.step;
   held_.push_back(std::move(gradient));
   Count(context_.counters->pushes);
   Count(context_.counters->held);
@@ -400,7 +412,7 @@ void Slice::Hold(const std::shared_ptr<Peer>& peer, rpc::Message message) {
   Count(context_.counters->held_bytes, bytes);
   if ((header.flags & rpc::kWantParams) != 0) {
     readers_.push_back({peer, static_cast<int32_t>(header.replica), header.step + 1, -1, false,
-                        context_.policy->exact()});
+                        context_.policy->exact() && backups() == 0});
   }
   AnswerReaders();
 }
@@ -415,18 +427,60 @@ void Slice::FoldHeld(int64_t staleness, int64_t global_step) {
       ++it;
       continue;
     }
-    const StepInfo info = MakeStepInfo(verdict, staleness, global_step);
-    const bool finite = Add(header, gradient->payload, verdict, info);
     held_.erase(it);
-    Release(*gradient, /*answer=*/finite);
-    if (!finite) {
-      RefuseNonFinite(*gradient->peer, header, verdict);
-      return;
-    }
-    CountStaleness(*context_.counters, Staleness(header.step));
-    Fold(header, verdict, info);
+    if (!FoldOne(*gradient, verdict, staleness, global_step)) return;
     it = held_.begin();
   }
+}
+
+bool Slice::FoldOne(HeldGradient& gradient, Verdict verdict, int64_t staleness,
+                    int64_t global_step) {
+  const rpc::Header& header = gradient.header;
+  const StepInfo info = MakeStepInfo(verdict, staleness, global_step);
+  const bool finite = Add(header, gradient.payload, verdict, info);
+  Release(gradient, /*answer=*/finite);
+  if (!finite) {
+    RefuseNonFinite(*gradient.peer, header, verdict);
+    return false;
+  }
+  CountStaleness(*context_.counters, Staleness(header.step));
+  Fold(header, verdict, info);
+  return true;
+}
+
+void Slice::OnDecision(const Decision& decision) {
+  if (!poisoned_.ok()) return;
+  std::vector<std::shared_ptr<HeldGradient>> counted(decision.counted.size());
+  for (const auto& gradient : held_) {
+    if (gradient->header.step == decision.step) counted[gradient->header.replica] = gradient;
+  }
+  for (size_t v = 0; v < counted.size(); ++v) {
+    if (!decision.counted[v]) {
+      counted[v] = nullptr;
+    } else if (counted[v] == nullptr) {
+      const absl::Status status = absl::FailedPreconditionError(
+          fmt::format("replica {} is said to have pushed step {} of {}, and has not", v,
+                      decision.step, Name()));
+      Poison(status);
+      if (context_.events->on_bad_push) context_.events->on_bad_push(status);
+      return;
+    }
+  }
+  std::erase(counted, nullptr);
+  // The others' are let go first: they are not needed, and memory may be short.
+  for (const auto& gradient : std::exchange(held_, counted)) {
+    if (decision.counted[gradient->header.replica]) continue;
+    Release(*gradient, /*answer=*/true);
+    Count(context_.counters->dropped);
+  }
+  for (const auto& gradient : counted) {
+    const Verdict verdict = gradient == counted.back() ? Verdict::kApply : Verdict::kFold;
+    std::erase(held_, gradient);
+    if (!FoldOne(*gradient, verdict, /*staleness=*/0, decision.step)) return;
+  }
+  for (int64_t& clock : state_.clocks) clock = state_.version;
+  AnswerReaders();
+  ReachCuts();
 }
 
 void Slice::Release(HeldGradient& gradient, bool answer) {
@@ -513,7 +567,9 @@ void Slice::AnswerReaders() {
     Reader& reader = readers_[i];
     int64_t version = 0;
     const absl::StatusOr<bool> ready = Ready(reader, version);
-    if (!ready.ok()) {
+    if (!ready.ok() && backups() > 0 && absl::IsOutOfRange(ready.status())) {
+      context_.outbox->Send(*reader.peer, AckMessage(HeaderOf(reader), AckCode::kGone));
+    } else if (!ready.ok()) {
       Refuse(*reader.peer, HeaderOf(reader), ready.status());
     } else if (*ready) {
       Answer(reader, version);
@@ -554,7 +610,8 @@ void Slice::Answer(const Reader& reader, int64_t version) {
 }
 
 void Slice::ReachCuts() {
-  if (norms_.awaited) return;  // the clock's version is still to come
+  // The clock's version is still to come.
+  if (norms_.awaited || (backups() > 0 && state_.min_clock() > state_.version)) return;
   // Only the earliest is looked at: a long job has thousands of them, and this runs at every push.
   while (!cuts_.empty()) {
     const std::shared_ptr<Cut> cut = cuts_.begin()->second;

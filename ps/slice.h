@@ -22,6 +22,10 @@
 // their totals (ps/norms.h): its clocks count it, its version does not. The sums stay until the
 // next step's, so that a process that pushes replica 0 again can gather them anew.
 //
+// With backup workers a slice holds what comes and adds nothing, until it is told whom the step
+// counts (ps/quorum.h); then it lets go of all gradients of the step. Invariant 1 fails there, so
+// every answer is a copy. Who asks for a version that is gone is told so, and asks for a newer one.
+//
 // A push that its parameter's codec cannot decode is refused and changes nothing. So is one whose
 // gradient is not finite, except when part of it was already added to other replicas' gradients:
 // then this step's sum is lost, and the slice refuses all further pushes; its weights stay as they
@@ -44,6 +48,7 @@
 #include "ps/loans.h"
 #include "ps/norms.h"
 #include "ps/peer.h"
+#include "ps/quorum.h"
 #include "ps/server.h"
 
 namespace muster::ps {
@@ -81,6 +86,8 @@ class Slice {
   // Ignored when the slice does not wait for it, or not from this peer.
   void OnTotals(const std::shared_ptr<Peer>& peer, const rpc::Message& message);
   void OnPull(const std::shared_ptr<Peer>& peer, const rpc::Header& header);
+  // Whom the step counts whose version the slice has. Gives up when one of them never pushed.
+  void OnDecision(const Decision& decision);
   // Saves this slice when its least clock is the cut's; fails the cut when it is beyond.
   void OnCut(const std::shared_ptr<Cut>& cut);
   // The peer is gone: own what is borrowed from it, forget its requests.
@@ -119,6 +126,7 @@ class Slice {
   std::vector<Run> MakeRuns() const;
   bool HasWeights() const;
   bool Clips() const;
+  int backups() const { return context_.policy->backups(); }
   // How the gradient travels; null: float32.
   const Codec* codec() const;
   std::string Name() const;
@@ -179,6 +187,8 @@ class Slice {
   void Hold(const std::shared_ptr<Peer>& peer, rpc::Message message);
   // Folds the held gradients whose turn has come.
   void FoldHeld(int64_t staleness, int64_t global_step);
+  // Folds this one; false: it is not finite, and the slice gave up.
+  bool FoldOne(HeldGradient& gradient, Verdict verdict, int64_t staleness, int64_t global_step);
   // A held gradient's turn has come, or it is given up (HeldGradients::Release).
   void Release(HeldGradient& gradient, bool answer);
   int64_t Staleness(int64_t step) const;
@@ -220,6 +230,7 @@ class Slice {
   Buffer sum_;  // of the step's gradients so far
   std::vector<Buffer> slots_;
   std::vector<std::shared_ptr<HeldGradient>> held_;
+  std::vector<int64_t> pushed_;  // by replica, with backup workers: the newest step that came
   std::vector<Reader> readers_;
   std::multimap<int64_t, std::shared_ptr<Cut>> cuts_;  // by clock
   Norms norms_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "telemetry/check.h"
@@ -12,6 +13,7 @@ namespace muster::ps {
 namespace {
 
 constexpr int64_t kMaxStep = int64_t{1} << 53;  // far beyond any job; keeps step + 1 in range
+constexpr size_t kMostQuorumBytes = 8192;       // of 65,536 replicas
 constexpr size_t kMaxErrorText = 4096;          // bytes of a peer's text that are repeated
 
 absl::Status CheckCommon(const rpc::Message& message, const Partition& partition, int server) {
@@ -55,6 +57,30 @@ absl::Status CheckRound(const rpc::Message& message, const ParamTable& table,
         fmt::format("slice {} is of statistics, which have no norms", message.header.slice));
   }
   return CheckPayload(message, expected * sizeof(double));
+}
+
+size_t QuorumBytes(int replicas) { return (static_cast<size_t>(replicas) + 7) / 8; }
+
+// An ARRIVED or QUORUM.
+absl::Status CheckQuorum(const rpc::Message& message, const WireLimits& limits) {
+  const rpc::Header& h = message.header;
+  if (limits.backups == 0) {
+    return absl::InvalidArgumentError("a step counts all replicas here: there is no quorum");
+  }
+  if (h.type == rpc::MessageType::kArrived) {
+    if (h.slice == 0) return CheckPayload(message, 0);
+    return absl::InvalidArgumentError(
+        fmt::format("slice {} is asked for the quorum; slice 0's server decides", h.slice));
+  }
+  RETURN_IF_ERROR(CheckPayload(message, QuorumBytes(limits.num_replicas)));
+  const Decision decision = DecisionOf(message, limits.num_replicas);
+  const auto counted = std::ranges::count(decision.counted, true);
+  const std::string bits = message.payload.Flatten();
+  int64_t all = 0;
+  for (const char byte : bits) all += std::popcount(static_cast<unsigned char>(byte));
+  if (counted == limits.num_replicas - limits.backups && all == counted) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("step {} is said to count {} of {} replicas", h.step, all, limits.num_replicas));
 }
 
 size_t SliceBytes(const Partition& partition, uint32_t slice) {
@@ -132,6 +158,35 @@ rpc::Message TotalsMessage(int32_t slice, int64_t step, NormRound round,
   return out;
 }
 
+rpc::Message ArrivedMessage(int32_t replica, int64_t step) {
+  rpc::Message out;
+  out.header.type = rpc::MessageType::kArrived;
+  out.header.replica = static_cast<uint32_t>(replica);
+  out.header.step = step;
+  return out;
+}
+
+rpc::Message QuorumMessage(int32_t slice, const Decision& decision) {
+  std::string bits(QuorumBytes(static_cast<int>(decision.counted.size())), '\0');
+  for (size_t v = 0; v < decision.counted.size(); ++v) {
+    if (decision.counted[v]) bits[v / 8] = static_cast<char>(bits[v / 8] | 1 << v % 8);
+  }
+  rpc::Message out;
+  out.header.type = rpc::MessageType::kQuorum;
+  out.header.slice = static_cast<uint32_t>(slice);
+  out.header.step = decision.step;
+  out.payload = rpc::Payload::Own(std::move(bits));
+  return out;
+}
+
+Decision DecisionOf(const rpc::Message& quorum, int replicas) {
+  Decision out{quorum.header.step, ReplicaSet(static_cast<size_t>(replicas), false)};
+  const std::string bits = quorum.payload.Flatten();
+  CHECK_GE(bits.size(), QuorumBytes(replicas));
+  for (size_t v = 0; v < out.counted.size(); ++v) out.counted[v] = (bits[v / 8] >> v % 8 & 1) != 0;
+  return out;
+}
+
 rpc::Message ErrorMessage(const rpc::Header& request, const absl::Status& status) {
   rpc::Message out;
   out.header = request;
@@ -145,9 +200,11 @@ rpc::Message ErrorMessage(const rpc::Header& request, const absl::Status& status
 absl::Status CheckRequest(const rpc::Message& message, const WireLimits& limits) {
   const rpc::Header& h = message.header;
   if (h.type != rpc::MessageType::kPush && h.type != rpc::MessageType::kPull &&
-      h.type != rpc::MessageType::kTotals) {
-    return absl::InvalidArgumentError(fmt::format(
-        "a parameter server takes PUSH, PULL and TOTALS, not type {}", int{uint8_t(h.type)}));
+      h.type != rpc::MessageType::kTotals && h.type != rpc::MessageType::kArrived &&
+      h.type != rpc::MessageType::kQuorum) {
+    return absl::InvalidArgumentError(
+        fmt::format("a parameter server takes PUSH, PULL, TOTALS, ARRIVED and QUORUM, not type {}",
+                    int{uint8_t(h.type)}));
   }
   RETURN_IF_ERROR(CheckCommon(message, *limits.partition, limits.server));
   if (h.replica >= static_cast<uint32_t>(limits.num_replicas)) {
@@ -161,6 +218,7 @@ absl::Status CheckRequest(const rpc::Message& message, const WireLimits& limits)
   if (h.type == rpc::MessageType::kTotals) {
     return CheckRound(message, *limits.table, slice, TotalValues);
   }
+  if (h.type != rpc::MessageType::kPull) return CheckQuorum(message, limits);
   if (h.version < -1 || h.version > kMaxStep) {
     return absl::InvalidArgumentError(fmt::format("version {} is out of range", h.version));
   }
@@ -177,9 +235,15 @@ absl::Status CheckAnswer(const rpc::Message& message, const ParamTable& table,
       return CheckPayload(message, SliceBytes(partition, message.header.slice));
     case rpc::MessageType::kNorms:
       return CheckRound(message, table, partition.slices[message.header.slice], NormValues);
+    case rpc::MessageType::kQuorum:
+      // How many replicas there are is the server's to know.
+      if (message.payload.size() <= kMostQuorumBytes) return absl::OkStatus();
+      return absl::InvalidArgumentError(
+          fmt::format("a quorum of {} bytes", message.payload.size()));
     default:
-      return absl::InvalidArgumentError(fmt::format(
-          "a worker takes ACK, PARAMS and NORMS, not type {}", int{uint8_t(message.header.type)}));
+      return absl::InvalidArgumentError(
+          fmt::format("a worker takes ACK, PARAMS, NORMS and QUORUM, not type {}",
+                      int{uint8_t(message.header.type)}));
   }
 }
 

@@ -1,20 +1,25 @@
-// The parameter-server messages: PUSH, ACK, PULL, PARAMS, NORMS, TOTALS and ERROR as rpc::Message,
-// and the checks that one must pass before anything believes it.
+// The parameter-server messages: PUSH, ACK, PULL, PARAMS, NORMS, TOTALS, ARRIVED, QUORUM and ERROR
+// as rpc::Message, and the checks that one must pass before anything believes it.
 //
 // Pure functions over messages: thread-safe. Gradients and parameters travel as little-endian
 // float32, the gradients of a parameter with a codec as its encoding; a payload may come in any
 // number of byte ranges, which may split a float. Nothing here copies a payload.
 //
 //   PUSH    worker → server  slice, replica, step; flags kWantParams; payload: the gradient
-//   ACK     server → worker  echoes the push; code: an AckCode
+//   ACK     server → worker  echoes the push; code: an AckCode. With kTellArrived: the server wants
+//                            an ARRIVED once all slices of the step are acknowledged
 //   PULL    worker → server  slice, replica, step = the clock that reads; flags kAllAtClock;
 //                            version = the exact version, or -1.
-//                            With kAskClock: only the replica's clock, in the `step` of an ACK
+//                            With kAskClock: only the replica's clock, in the `step` of an ACK.
+//                            An ACK of code kGone: that version is no longer there
 //   PARAMS  server → worker  slice, replica, step = that clock, version = applies behind them;
 //                            payload: the parameters
 //   NORMS   server → worker  slice, replica = 0, step; code: a NormRound; payload: sums of squares
 //                            (ps/norms.h) of a step whose gradients are all in, as float64
 //   TOTALS  worker → server  echoes the NORMS; payload: what those of all slices add up to
+//   ARRIVED worker → server  slice = 0, replica, step (ps/quorum.h)
+//   QUORUM  either way       step; payload: the replicas that it counts, a bit each; slice: one of
+//                            the server's
 //   ERROR   server → worker  echoes what it answers; code: an absl::StatusCode; payload: the text
 #pragma once
 
@@ -26,6 +31,7 @@
 
 #include "ps/norms.h"
 #include "ps/param.h"
+#include "ps/quorum.h"
 #include "rpc/message.h"
 #include "telemetry/status.h"
 
@@ -36,10 +42,14 @@ enum class AckCode : uint16_t {
   kConsumed = 0,  // added to the sum or applied
   kHeld = 1,      // kept until its turn
   kRepeated = 2,  // had been counted before; nothing changed
+  kLate = 3,      // dropped: its step was decided without it
+  kGone = 4,      // of a read: the version is too old to be there
 };
 
 // Flag of a PULL, beside kAllAtClock (rpc/message.h), and of its answer.
 inline constexpr uint8_t kAskClock = 2;
+// Flag of the ACK of a push (not beside kAskClock).
+inline constexpr uint8_t kTellArrived = 4;
 
 rpc::Message PushMessage(int32_t slice, int32_t replica, int64_t step, bool want_params,
                          rpc::Payload gradient);
@@ -54,6 +64,10 @@ rpc::Message NormsMessage(int32_t slice, int64_t step, NormRound round,
                           const std::vector<double>& norms);
 rpc::Message TotalsMessage(int32_t slice, int64_t step, NormRound round,
                            const std::vector<double>& totals);
+rpc::Message ArrivedMessage(int32_t replica, int64_t step);
+rpc::Message QuorumMessage(int32_t slice, const Decision& decision);
+// What a QUORUM that passed its check says, for a job of `replicas` replicas.
+Decision DecisionOf(const rpc::Message& quorum, int replicas);
 rpc::Message ErrorMessage(const rpc::Header& request, const absl::Status& status);
 
 // What a server checks against: its own place and the job's size.
@@ -62,13 +76,14 @@ struct WireLimits {
   const Partition* partition = nullptr;
   int server = 0;
   int num_replicas = 0;
+  int backups = 0;
 };
 
-// A PUSH, PULL or TOTALS that names a slice of this server, a replica of the job and sensible
-// counters, and whose payload has exactly the size that it must have. Anything else is
+// A PUSH, PULL, TOTALS, ARRIVED or QUORUM that names a slice of this server, a replica of the job
+// and sensible counters, and whose payload has exactly the size that it must have. Anything else is
 // InvalidArgument with what is wrong.
 absl::Status CheckRequest(const rpc::Message& message, const WireLimits& limits);
-// An ACK, PARAMS or NORMS from server `server` for a slice that lives there, payload sizes
+// An ACK, PARAMS, NORMS or QUORUM from server `server` for a slice that lives there, payload sizes
 // included.
 absl::Status CheckAnswer(const rpc::Message& message, const ParamTable& table,
                          const Partition& partition, int server);

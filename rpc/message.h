@@ -28,11 +28,13 @@ enum class MessageType : uint8_t {
   kPull = 5,  // worker → server: wants the slice at `clock`
   kParams =
       6,  // server → worker: payload = the slice's parameters at version `version`, as float32
-  kError = 7,   // either way: `code` is an absl::StatusCode, payload = the text
-  kNorms = 8,   // server → worker: payload = sums of squares of one slice, as float64
-  kTotals = 9,  // worker → server: the answer: what they add up to over all slices
-  kClose = 10,  // last message of a direction, between transports; no handler sees it. `code`,
-                // payload: as kError, or OK
+  kError = 7,     // either way: `code` is an absl::StatusCode, payload = the text
+  kNorms = 8,     // server → worker: payload = sums of squares of one slice, as float64
+  kTotals = 9,    // worker → server: the answer: what they add up to over all slices
+  kArrived = 10,  // worker → server: all of a replica's gradient is acknowledged (ps/quorum.h)
+  kQuorum = 11,   // either way: the replicas that a step counts
+  kClose = 12,    // last message of a direction, between transports; no handler sees it. `code`,
+                  // payload: as kError, or OK
 };
 
 // Flags of a kPush.

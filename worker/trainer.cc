@@ -24,6 +24,11 @@ class Stopwatch {
   const Clock::time_point begin_ = Clock::now();
 };
 
+// Whether a multiple of `interval` lies above `before`, up to `clock`. Never for 0.
+bool Passes(int64_t before, int64_t clock, int64_t interval) {
+  return interval > 0 && clock / interval > before / interval;
+}
+
 }  // namespace
 
 StepTimes& StepTimes::operator+=(const StepTimes& other) {
@@ -49,6 +54,7 @@ Trainer::Trainer(Model& model, const ps::ParamTable& table, ps::Client& client, 
       trace_(options_.trace, "trainer"),
       losses_(options_.leases.size()),
       reported_(options_.start),
+      missed_(options_.leases.size(), 0),
       begun_(options_.start),
       target_(options_.target) {
   CHECK(!options_.leases.empty());
@@ -60,10 +66,9 @@ absl::Status Trainer::Run() {
   client_.Pull(options_.leases.front(), options_.start, -1);
   RETURN_IF_ERROR(client_.Wait(options_.start));
 
-  int64_t clock = options_.start;
-  for (;; ++clock) {
-    if (clock > 0 && options_.evaluation_interval > 0 &&
-        clock % options_.evaluation_interval == 0) {
+  int64_t before = options_.start - 1, clock = client_.reached();
+  for (;;) {
+    if (clock > 0 && Passes(before, clock, options_.evaluation_interval)) {
       bool at_end;
       {
         MutexLock lock(mu_);
@@ -74,11 +79,13 @@ absl::Status Trainer::Run() {
     ASSIGN_OR_RETURN(const bool begin, BeginStep(clock));
     if (!begin) break;
     RETURN_IF_ERROR(Step(clock));
-    if (events_.on_clock) events_.on_clock(clock + 1);
-    const bool first = clock == options_.start;
-    if (first || (clock + 1) % options_.summary_interval == 0) Report(clock + 1);
+    const bool first = before < options_.start;
+    before = clock;
+    clock = client_.reached();
+    if (events_.on_clock) events_.on_clock(clock);
+    if (first || Passes(reported_, before + 1, options_.summary_interval)) Report(before + 1);
   }
-  if (clock != reported_) Report(clock);
+  if (steps_ > 0) Report(before + 1);
   bool final_evaluation;
   {
     MutexLock lock(mu_);
@@ -86,8 +93,8 @@ absl::Status Trainer::Run() {
   }
   if (!final_evaluation) return absl::OkStatus();
   if (!options_.exact) {
-    // SSP, ASYNC: the last gradients of the others may still be under way; the final figures are
-    // those of the final parameters.
+    // The last gradients of the others may still be under way; the final figures are those of the
+    // final parameters.
     client_.PullAtClock(options_.leases.front(), clock);
     RETURN_IF_ERROR(client_.Wait(clock));
   }
@@ -154,10 +161,13 @@ absl::Status Trainer::Step(int64_t step) {
   times.wait = Milliseconds(end - waiting).count() - times.pull;
   TraceWait(step, waiting, end);
   times_ += times;
+  ++steps_;
   MutexLock lock(mu_);
   ++stats_.steps;
   stats_.samples += static_cast<int64_t>(options_.leases.size()) * options_.batch_size;
   stats_.times += times;
+  stats_.missed = 0;
+  for (const int32_t replica : options_.leases) stats_.missed += client_.missed(replica);
   return absl::OkStatus();
 }
 
@@ -176,12 +186,15 @@ void Trainer::TraceWait(int64_t step, Clock::time_point begin, Clock::time_point
 
 void Trainer::Report(int64_t finished) {
   for (size_t lease = 0; lease < options_.leases.size(); ++lease) {
+    const int64_t missed = client_.missed(options_.leases[lease]);
     if (events_.on_progress) {
       events_.on_progress({options_.leases[lease], finished, losses_[lease],
-                           (finished - reported_) * options_.batch_size, times_});
+                           steps_ * options_.batch_size, missed - missed_[lease], times_});
     }
+    missed_[lease] = missed;
     times_ = {};
   }
+  steps_ = 0;
   reported_ = finished;
 }
 

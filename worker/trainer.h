@@ -3,7 +3,8 @@
 //   for step s:
 //     for each leased replica v:
 //       batch(seed, s, v) → model.Loss → model.Backward(on_grad → client.Push)
-//     client.Wait(s + 1): the parameters that step s + 1 reads are there
+//     client.Wait(s + 1): the parameters that step s + 1 reads are there; where steps do without
+//         late replicas, those of a later step, with which the loop goes on
 //
 // Run is called by one thread, which owns the model; Hold, SetTarget and Cancel are thread-safe. It
 // knows neither master nor job file: it takes values and reports through callbacks (called on Run's
@@ -41,7 +42,9 @@ struct TrainerOptions {
       0;  // steps between evaluations on the validation split; 0: only at the end
   // Each replica's gradient is scaled down to this norm before it is pushed; infinity: as it is.
   double clip_norm = std::numeric_limits<double>::infinity();
-  bool exact = true;       // BSP: every replica evaluates its share; else replica 0 evaluates all
+  // BSP, without backup workers: every replica evaluates its share; else replica 0 evaluates all,
+  // at the first clock it reaches from each multiple of the interval on.
+  bool exact = true;
   Trace* trace = nullptr;  // of the steps' phases; borrowed, outlives the trainer, or null
 };
 
@@ -62,7 +65,8 @@ struct ReplicaProgress {
   int64_t step = 0;  // steps finished
   double loss = 0;   // of the last step
   int64_t samples = 0;
-  StepTimes times;  // of the process
+  int64_t missed = 0;  // steps that did without its gradient
+  StepTimes times;     // of the process
 };
 
 struct ShareEvaluation {
@@ -76,6 +80,7 @@ struct ShareEvaluation {
 struct TrainerStats {
   int64_t steps = 0;    // begun and finished by this trainer
   int64_t samples = 0;  // of all its leases
+  int64_t missed = 0;   // steps that did without a gradient of a lease, over its leases
   StepTimes times;
 };
 
@@ -134,7 +139,10 @@ class Trainer {
       grads_;                   // arena per lease: stays until the next clock is in
   std::vector<double> losses_;  // by lease: of the last step
   int64_t reported_ = 0;        // clock of the last report
-  StepTimes times_;             // since the last report
+  // Since the last report:
+  StepTimes times_;
+  int64_t steps_ = 0;
+  std::vector<int64_t> missed_;  // by lease: until then
 
   mutable Mutex mu_;
   CondVar changed_;

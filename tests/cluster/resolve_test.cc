@@ -214,6 +214,25 @@ TEST(Resolve, TooManyProcessesForOneMachine) {
               HasSubstr("workerCount: with the parameter servers, more than a thousand processes"));
 }
 
+TEST(Resolve, BackupWorkersNeedReplicasThatCountAndAnOptimizerWithoutNorms) {
+  const std::string three =
+      "trainingInput: {scaleTier: CUSTOM, pythonModule: toy, masterType: standard, workerType: "
+      "standard, workerCount: 2}\n";
+  const Outcome one = Resolve(three, {"--backup-workers=1"});
+  ASSERT_EQ(one.problems, "");
+  EXPECT_EQ(one.resolved->job.training().consistency().backup_workers(), 1);
+  EXPECT_EQ(Resolve(three, {"--backup-workers=2"}).problems, "");
+  EXPECT_EQ(Resolve(three, {"--backup-workers=3"}).problems,
+            "--backup-workers: 3 of 3 replicas may be late: no gradient would count; write a "
+            "smaller number, or more workers\n");
+  EXPECT_THAT(Resolve(three + "training: {chiefTrains: false}", {"--backup-workers=2"}).problems,
+              HasSubstr("2 of 2 replicas may be late"));
+  EXPECT_THAT(Resolve(three, {"--backup-workers=1", "--optimizer=lamb"}).problems,
+              HasSubstr("--optimizer: lamb needs norms that the trainer of replica 0 sums up"));
+  EXPECT_THAT(Resolve(three, {"--backup-workers=-1"}).problems,
+              HasSubstr("-1 is too small; write 0 or more"));
+}
+
 TEST(Resolve, WithoutAScheduleTheJobIsRefused) {
   JobDraft draft;
   ReadJobYaml("trainingInput: {scaleTier: BASIC, pythonModule: bare}", "job.yaml", &draft);

@@ -112,6 +112,27 @@ TEST(Jobs, OneProcessAndAChiefWithAServerGiveTheSameModel) {
   EXPECT_TRUE(ModelOf({.steps = 30}) == ModelOf({.servers = 1, .steps = 30}));
 }
 
+TEST(Jobs, WithABackupWorkerAStoppedProcessStopsNobodyAndComesBack) {
+  const std::string folder = NewFolder("backup"), job = folder + "/job";
+  Running run(LaunchWords(
+      folder,
+      {.workers = 2, .servers = 2, .steps = 400, .training = "consistency: {backupWorkers: 1}"}));
+  ASSERT_TRUE(run.WaitFor("validation")) << run.out();
+  const pid_t stopped = RolesOf(job).at("worker-1");
+  kill(stopped, SIGSTOP);
+  const int64_t step = StateOf(job).step;
+  while (StateOf(job).step < step + 60) {
+    ASSERT_TRUE(run.WaitFor("loss ")) << run.out();
+  }
+  kill(stopped, SIGCONT);
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  ExpectForHumans(ended);
+  EXPECT_EQ(StateOf(job).step, 400);
+  EXPECT_FALSE(StateOf(job).exact);
+  EXPECT_THAT(Contents(job + "/report.html"), HasSubstr("steps that did without it"));
+}
+
 TEST(Jobs, TheBestCheckpointIsKnownByItsAccuracy) {
   const std::string folder = NewFolder("best");
   const Ended run = RunToEnd(LaunchWords(folder, {.steps = 40}));

@@ -273,7 +273,7 @@ class Case {
       case 4: {  // any header, any size
         message.header.magic =
             input_.Below(8) == 7 ? input_.Number<uint32_t>() : rpc::Header::kMagic;
-        message.header.type = static_cast<rpc::MessageType>(2 + input_.Below(8));
+        message.header.type = static_cast<rpc::MessageType>(2 + input_.Below(10));
         message.header.flags = input_.Byte() & ~kAskClock & 127;
         message.header.code = input_.Number<uint16_t>();
         if (input_.Below(2) == 0) message.header.slice = input_.Number<uint32_t>();

@@ -193,6 +193,103 @@ INSTANTIATE_TEST_SUITE_P(Modes, EveryMode,
                          ::testing::Values(Consistency::BSP, Consistency::SSP, Consistency::ASYNC),
                          [](const auto& info) { return Consistency::Mode_Name(info.param); });
 
+// Three replicas, of which each step counts two.
+Job BackupJob(int64_t steps) {
+  Job job = ToyJob(steps, /*checkpoint_interval=*/50);
+  job.mutable_training()->mutable_consistency()->set_backup_workers(1);
+  job.mutable_training()->mutable_evaluation()->set_interval(20);
+  return job;
+}
+
+TEST(Cluster, WithBackupWorkersAJobFinishesAndLearns) {
+  for (const auto& [trainers, servers] : {std::pair(3, 1), {3, 3}, {2, 2}, {1, 1}}) {
+    const auto inner = rpc::MakeInprocTransport();
+    const auto delayed = MakeDelayTransport(
+        *inner, DelayOptions{.seed = static_cast<uint64_t>(servers), .max_delay_us = 500});
+    const ClusterResult result =
+        RunToy(BackupJob(200), 3, trainers, servers, servers > 1 ? delayed.get() : nullptr);
+    ASSERT_TRUE(result.status.ok()) << result.status;
+    EXPECT_EQ(result.checkpoint_step, 200);
+    EXPECT_EQ(result.state.step, 200);
+    EXPECT_GT(result.state.metrics.test_accuracy.value_or(0), 0.9);
+    EXPECT_FALSE(result.state.exact) << "who is late decides";
+  }
+}
+
+// Whoever it is: also the chief, who evaluates.
+TEST(Cluster, WithBackupWorkersAStalledTrainerStopsNobody) {
+  for (const int64_t stalled : {0, 2}) {
+    TemporaryFolder folder;
+    ClusterOptions options;
+    options.job = BackupJob(200);
+    options.replicas = options.trainers = 3;
+    options.servers = 2;
+    options.job_dir = folder.path();
+    std::promise<void> ahead;
+    bool told = false;
+    options.on_status = [&](const master::StatusLine& line) {
+      const auto* progress = std::get_if<master::ProgressLine>(&line);
+      if (progress == nullptr || progress->step < 60 || told) return;
+      told = true;
+      ahead.set_value();
+    };
+    options.make_module = [stalled, after = ahead.get_future().share()] {
+      return MakeToyModule({.before_get = [=](int64_t draw) {
+        if (draw == (10 * 3 + stalled) * 8) after.wait();
+      }});
+    };
+    const ClusterResult result = Cluster(options).Run();
+    ASSERT_TRUE(result.status.ok()) << result.status;
+    EXPECT_EQ(result.checkpoint_step, 200);
+    EXPECT_GT(result.state.metrics.test_accuracy.value_or(0), 0.9);
+    const auto history = ReadFile(folder.path() + "/summaries/history.jsonl");
+    ASSERT_TRUE(history.ok()) << history.status();
+    int64_t missed = 0;
+    for (size_t at = 0; (at = history->find("\"missed\":", at)) != std::string::npos; ++at) {
+      missed += std::stoll(history->substr(at + 9));
+    }
+    EXPECT_GE(missed, 190) << "each step but the last reported ones does without somebody";
+    EXPECT_THAT(*ReadFile(folder.path() + "/report.html"), HasSubstr("steps that did without it"));
+  }
+}
+
+TEST(Cluster, WithBackupWorkersAnInterruptedRunGoesOn) {
+  TemporaryFolder folder;
+  ClusterOptions options;
+  options.job = BackupJob(100'000);
+  options.replicas = options.trainers = 3;
+  options.servers = 2;
+  options.job_dir = folder.path();
+  Cluster* running = nullptr;
+  bool interrupted = false;
+  options.on_status = [&](const master::StatusLine& line) {
+    const auto* progress = std::get_if<master::ProgressLine>(&line);
+    if (progress == nullptr || progress->step < 30 || interrupted) return;
+    interrupted = true;
+    running->Interrupt("a test");
+  };
+  Cluster first(options);
+  running = &first;
+  const ClusterResult stopped = first.Run();
+  EXPECT_TRUE(absl::IsCancelled(stopped.status)) << stopped.status;
+  ASSERT_GE(stopped.checkpoint_step, 30);
+  EXPECT_EQ(stopped.checkpoint_step, stopped.state.step);
+
+  options.on_status = nullptr;
+  options.job.mutable_training()->mutable_schedule(0)->set_steps(stopped.checkpoint_step + 20);
+  options.servers = 1;
+  Job without = options.job;
+  without.mutable_training()->mutable_consistency()->clear_backup_workers();
+  std::swap(options.job, without);
+  EXPECT_THAT(std::string(Cluster(options).Run().status.message()),
+              HasSubstr("training.consistency.backupWorkers was 1, is 0"));
+  std::swap(options.job, without);
+  const ClusterResult resumed = Cluster(options).Run();
+  ASSERT_TRUE(resumed.status.ok()) << resumed.status;
+  EXPECT_EQ(resumed.state.resumed_from, stopped.checkpoint_step);
+  EXPECT_EQ(resumed.checkpoint_step, stopped.checkpoint_step + 20);
+}
+
 // A job that clips by norm; its codec keeps the parameters from being one slice.
 Job ClippedJob(double clip_norm, int64_t steps = kSteps) {
   Job job = ToyJob(steps);

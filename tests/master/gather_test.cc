@@ -21,6 +21,15 @@ TEST(LossGather, ARepeatedReportCountsOnce) {
   EXPECT_DOUBLE_EQ(*gather.Add(1, 1, 1.0), 4.0);
 }
 
+// With backup workers two of three make the mean, and the third comes after it or never.
+TEST(LossGather, AReportThatComesAfterTheMeanMakesNoOther) {
+  LossGather gather(1);
+  EXPECT_DOUBLE_EQ(*gather.Add(5, 1, 2.0), 2.0);
+  EXPECT_FALSE(gather.Add(5, 0, 9.0).has_value());
+  EXPECT_FALSE(gather.Add(4, 0, 9.0).has_value());
+  EXPECT_DOUBLE_EQ(*gather.Add(6, 0, 3.0), 3.0);
+}
+
 Evaluated Share(int replica, int shares, std::vector<int64_t> confusion) {
   Evaluated share;
   share.set_replica(replica);

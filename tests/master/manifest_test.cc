@@ -108,6 +108,8 @@ TEST(CheckResumeTest, EachChangedFieldIsNamedWithBothValues) {
               HasSubstr("training.consistency.mode was BSP, is SSP"));
   EXPECT_THAT(changed([](auto& id) { id.scale_by_staleness = true; }),
               HasSubstr("consistency.scaleByStaleness"));
+  EXPECT_THAT(changed([](auto& id) { id.backup_workers = 1; }),
+              HasSubstr("training.consistency.backupWorkers was 0, is 1"));
   EXPECT_THAT(changed([](auto& id) { id.staleness = 2; }), HasSubstr("consistency.staleness"));
   EXPECT_THAT(changed([](auto& id) { id.optimizer = "sgd"; }),
               HasSubstr("training.optimizer.name was adam, is sgd"));

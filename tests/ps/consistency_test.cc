@@ -110,11 +110,29 @@ TEST(ConsistencyTest, AsyncMayDivideByStaleness) {
   EXPECT_EQ(policy->Scale(8, 1), 0.125f);
 }
 
+TEST(ConsistencyTest, WithBackupWorkersEveryGradientWaitsForTheQuorum) {
+  const auto policy = *MakeConsistencyPolicy("BSP", 0, false, /*backups=*/1);
+  const SliceState state{5, {5, 5, 6}, 0};
+  EXPECT_EQ(policy->OnPush(state, 0, 5), Verdict::kHold);
+  EXPECT_EQ(policy->OnPush(state, 1, 5), Verdict::kHold);
+  EXPECT_EQ(policy->OnPush(state, 2, 5), Verdict::kDrop) << "it came before";
+  EXPECT_EQ(policy->OnPush(state, 0, 4), Verdict::kDrop);
+  EXPECT_EQ(policy->OnHeld({5, {6, 6, 6}, 0}, 0, 5), Verdict::kHold);
+  EXPECT_EQ(policy->MinClockToRead(7), 7);
+  EXPECT_EQ(policy->Scale(0, 3), 0.5f) << "the mean of those that count";
+  EXPECT_TRUE(policy->exact());
+  EXPECT_EQ(policy->backups(), 1);
+  EXPECT_EQ(Make("BSP")->backups(), 0);
+}
+
 TEST(ConsistencyTest, UnknownModesAndBadBoundsAreRefused) {
   EXPECT_EQ(MakeConsistencyPolicy("bsp", 0).status().message(),
             "unknown consistency mode 'bsp'; write one of BSP, SSP, ASYNC");
   EXPECT_EQ(MakeConsistencyPolicy("SSP", -1).status().message(),
             "consistency.staleness is -1; it must be 0 or more");
+  EXPECT_EQ(MakeConsistencyPolicy("SSP", 1, false, 1).status().message(),
+            "consistency.backupWorkers is 1 under SSP; only BSP has them, 0 or more");
+  EXPECT_FALSE(MakeConsistencyPolicy("BSP", 0, false, -1).ok());
 }
 
 TEST(ConsistencyTest, TheLeastClock) {

@@ -1,5 +1,5 @@
-// Parameter servers of one job in this process, over the in-process transport. Thread-safe once
-// made.
+// Parameter servers of one job in this process, over the in-process transport or another.
+// Thread-safe once made.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -30,17 +30,22 @@ struct JobOptions {
   float clip_norm = std::numeric_limits<float>::infinity();
   uint64_t delay_seed = 0;  // not 0: messages are held back for random times
   bool shared = false;      // tensors in shared memory, which both sides map
+  int backups = 0;
+  rpc::Transport* transport = nullptr;  // null: an in-process one
 };
 
 class Servers {
  public:
   Servers(const ParamTable& table, const JobOptions& options, ServerEvents events = {})
       : partition_(MakePartition(table, options.servers)),
-        policy_(*MakeConsistencyPolicy(options.mode, options.staleness)),
-        optimizer_(*MakeOptimizer(options.optimizer, {})) {
+        policy_(*MakeConsistencyPolicy(options.mode, options.staleness,
+                                       /*scale_by_staleness=*/false, options.backups)),
+        optimizer_(*MakeOptimizer(options.optimizer, {})),
+        transport_(options.transport != nullptr ? *options.transport : *inproc_),
+        listen_address_(options.transport != nullptr ? "127.0.0.1:0" : "inproc:0") {
     if (options.delay_seed != 0) {
       outer_ = harness::MakeDelayTransport(
-          *inproc_, {.seed = options.delay_seed, .max_delay_us = 300, .rare_delay_us = 3'000});
+          transport_, {.seed = options.delay_seed, .max_delay_us = 300, .rare_delay_us = 3'000});
     }
     if (options.shared) outer_ = *rpc::MakeSharedTransport(rpc::MakeInprocTransport(), *log_);
     for (int i = 0; i < options.servers; ++i) {
@@ -80,7 +85,7 @@ class Servers {
     servers_.clear();
   }
 
-  rpc::Transport& transport() { return outer_ ? *outer_ : *inproc_; }
+  rpc::Transport& transport() { return outer_ ? *outer_ : transport_; }
   const Partition& partition() const { return partition_; }
   const std::vector<std::string>& addresses() const { return addresses_; }
   Server& server(int i) { return *servers_[static_cast<size_t>(i)]; }
@@ -92,7 +97,7 @@ class Servers {
       rpc::Hello self;
       self.role = "ps";
       self.index = static_cast<int>(i);
-      listeners_.push_back(*transport().Listen("inproc:0", self, servers_[i]->acceptor()));
+      listeners_.push_back(*transport().Listen(listen_address_, self, servers_[i]->acceptor()));
       addresses_.push_back(listeners_.back()->address());
     }
   }
@@ -103,6 +108,8 @@ class Servers {
   const Partition partition_;
   const std::unique_ptr<const ConsistencyPolicy> policy_;
   const std::unique_ptr<const Optimizer> optimizer_;
+  rpc::Transport& transport_;
+  const std::string listen_address_;
   std::vector<std::unique_ptr<Server>> servers_;
   std::vector<std::unique_ptr<rpc::Listener>> listeners_;
   std::vector<std::string> addresses_;

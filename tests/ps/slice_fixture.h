@@ -26,7 +26,7 @@ class SliceTest : public testing::Test {
             std::vector<ParamSpec> specs) {
     table_ = *ParamTable::Make(std::move(specs));
     partition_ = MakePartition(table_, 1);
-    policy_ = *MakeConsistencyPolicy(mode, staleness, scale_by_staleness_);
+    policy_ = *MakeConsistencyPolicy(mode, staleness, scale_by_staleness_, backups_);
     options_.num_replicas = replicas;
     events_.on_bad_push = [this](const absl::Status& status) { bad_.push_back(status); };
     events_.on_cut = [this](int64_t clock, const std::string& file, const absl::Status& status) {
@@ -65,7 +65,7 @@ class SliceTest : public testing::Test {
     std::vector<std::string> out;
     for (const rpc::Message& m : streams_[static_cast<size_t>(v)]->Take()) {
       if (m.header.type == rpc::MessageType::kAck) {
-        const char* names[] = {"consumed", "held", "repeated"};
+        const char* names[] = {"consumed", "held", "repeated", "late", "gone"};
         out.push_back(fmt::format("{} {}", names[m.header.code], m.header.step));
       } else if (m.header.type == rpc::MessageType::kParams) {
         const std::vector<float> w = FloatsOf(m);
@@ -88,6 +88,7 @@ class SliceTest : public testing::Test {
   };
 
   bool scale_by_staleness_ = false;
+  int backups_ = 0;
   ParamTable table_;
   Partition partition_;
   std::unique_ptr<const ConsistencyPolicy> policy_;

@@ -51,10 +51,12 @@ TEST_F(WireTest, EveryWrongFieldOfARequestIsNamed) {
   EXPECT_EQ(RequestError(m), "message with magic 0x1234");
   m = push();
   m.header.type = rpc::MessageType::kParams;
-  EXPECT_EQ(RequestError(m), "a parameter server takes PUSH, PULL and TOTALS, not type 6");
+  EXPECT_EQ(RequestError(m),
+            "a parameter server takes PUSH, PULL, TOTALS, ARRIVED and QUORUM, not type 6");
   m = push();
   m.header.type = static_cast<rpc::MessageType>(200);
-  EXPECT_EQ(RequestError(m), "a parameter server takes PUSH, PULL and TOTALS, not type 200");
+  EXPECT_EQ(RequestError(m),
+            "a parameter server takes PUSH, PULL, TOTALS, ARRIVED and QUORUM, not type 200");
   m = push();
   m.header.slice = 2;
   EXPECT_EQ(RequestError(m), "slice 2 of a job with 2 slices");
@@ -87,7 +89,7 @@ TEST_F(WireTest, AnswersAreCheckedToo) {
   const rpc::Message push = PushMessage(0, 1, 5, false, Floats(16384));
   EXPECT_EQ(AnswerError(AckMessage(push.header, AckCode::kHeld)), "");
   EXPECT_EQ(AnswerError(ParamsMessage(0, 1, 6, 6, Floats(16384))), "");
-  EXPECT_EQ(AnswerError(push), "a worker takes ACK, PARAMS and NORMS, not type 3");
+  EXPECT_EQ(AnswerError(push), "a worker takes ACK, PARAMS, NORMS and QUORUM, not type 3");
   EXPECT_EQ(AnswerError(ParamsMessage(0, 1, 6, 6, Floats(1000))),
             "slice 0 has a payload of 4000 bytes, not 65536");
   EXPECT_EQ(AnswerError(ParamsMessage(1, 1, 6, 6, Floats(476))),
@@ -121,6 +123,42 @@ TEST_F(WireTest, NormsAndTotalsHaveTheSizeOfTheirRound) {
       CheckRequest(TotalsMessage(0, 5, NormRound::kGradient, {}), {&statistics, &partition, 0, 3})
           .message(),
       "slice 0 is of statistics, which have no norms");
+}
+
+TEST_F(WireTest, AQuorumCountsAsManyReplicasAsAStepDoes) {
+  const auto error = [&](const rpc::Message& message, int backups = 1) {
+    return std::string(CheckRequest(message, {&table_, &partition_, 0, 3, backups}).message());
+  };
+  const Decision decision{7, {true, false, true}};
+  const rpc::Message quorum = QuorumMessage(0, decision);
+  EXPECT_EQ(error(quorum), "");
+  EXPECT_EQ(AnswerError(quorum), "");
+  EXPECT_EQ(DecisionOf(quorum, 3).step, 7);
+  EXPECT_EQ(DecisionOf(quorum, 3).counted, decision.counted);
+  EXPECT_EQ(error(ArrivedMessage(2, 7)), "");
+
+  EXPECT_EQ(error(QuorumMessage(0, {7, {true, true, true}})),
+            "step 7 is said to count 3 of 3 replicas");
+  EXPECT_EQ(error(QuorumMessage(0, {7, {true, false, false, true}})),
+            "step 7 is said to count 2 of 3 replicas")
+      << "one of them does not exist";
+  EXPECT_EQ(error(QuorumMessage(0, {7, ReplicaSet(9, true)})),
+            "slice 0 has a payload of 2 bytes, not 1");
+  EXPECT_EQ(error(QuorumMessage(1, decision)), "slice 1 lives on parameter server 1, this is 0");
+  EXPECT_EQ(error(quorum, /*backups=*/0), "a step counts all replicas here: there is no quorum");
+  EXPECT_NE(error(ArrivedMessage(2, 7), /*backups=*/0), "");
+  EXPECT_NE(error(ArrivedMessage(3, 7)), "");
+  rpc::Message arrived = ArrivedMessage(2, 7);
+  arrived.payload = rpc::Payload::Own("x");
+  EXPECT_EQ(error(arrived), "slice 0 has a payload of 1 bytes, not 0");
+  // Server 1's slice, and slice 0's server is another.
+  arrived = ArrivedMessage(2, 7);
+  arrived.header.slice = 1;
+  EXPECT_EQ(std::string(CheckRequest(arrived, {&table_, &partition_, 1, 3, 1}).message()),
+            "slice 1 is asked for the quorum; slice 0's server decides");
+  rpc::Message large = quorum;
+  large.payload = rpc::Payload::Own(std::string(8193, 'x'));
+  EXPECT_EQ(AnswerError(large), "a quorum of 8193 bytes");
 }
 
 TEST_F(WireTest, AnAckEchoesThePush) {
