@@ -1,5 +1,7 @@
 #include "master/training_progress.h"
 
+#include <utility>
+
 #include "configs/schedule.h"
 
 namespace muster::master {
@@ -21,6 +23,7 @@ std::optional<ThroughputPoint> TrainingProgress::Throughput(const Progress& repo
   const auto [last, first_report] = replica_ms_.try_emplace(report.replica(), loss_ms_);
   const int64_t since = last->second;
   last->second = now_ms;
+  missed_[report.replica()] += report.missed();
   if (now_ms <= since) return std::nullopt;
   return ThroughputPoint{report.replica(),
                          report.step(),
@@ -30,7 +33,7 @@ std::optional<ThroughputPoint> TrainingProgress::Throughput(const Progress& repo
                          report.wait_ms(),
                          report.pull_ms(),
                          report.data_ms(),
-                         report.missed(),
+                         std::exchange(missed_[report.replica()], 0),
                          now_ms};
 }
 

@@ -24,7 +24,8 @@ class TrainingProgress {
   // The trainers are let go: the first rates count from now.
   void Begin(int64_t now_ms) { loss_ms_ = now_ms; }
 
-  // What the replica did since its last report; nullopt when no time has passed.
+  // What the replica did since its last report; nullopt when no time has passed. What it missed
+  // then comes with the next one.
   std::optional<ThroughputPoint> Throughput(const Progress& report, int64_t now_ms);
 
   struct Point {
@@ -41,6 +42,7 @@ class TrainingProgress {
   LossGather losses_;
   int64_t loss_step_, loss_ms_ = 0;        // of the last point
   std::map<int32_t, int64_t> replica_ms_;  // by replica: time of its last report
+  std::map<int32_t, int64_t> missed_;      // by replica: steps not in a point yet
 };
 
 }  // namespace muster::master

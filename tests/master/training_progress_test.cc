@@ -37,6 +37,15 @@ TEST(TrainingProgress, AReplicasRateCountsFromItsLastReport) {
   EXPECT_FALSE(progress.Throughput(Report(1, 2, 1, 80), 5'000).has_value()) << "no time passed";
 }
 
+TEST(TrainingProgress, WhatAReplicaMissedIsNotLostWhenNoTimePassed) {
+  TrainingProgress progress = TwoReplicas();
+  Progress report = Report(0, 1);
+  report.set_missed(2);
+  EXPECT_FALSE(progress.Throughput(report, 1'000).has_value());
+  EXPECT_EQ(progress.Throughput(report, 2'000)->missed, 4);
+  EXPECT_EQ(progress.Throughput(report, 3'000)->missed, 2);
+}
+
 TEST(TrainingProgress, APointHasTheMeanLossOfAllReplicasAndTheStepsLearningRate) {
   TrainingProgress progress = TwoReplicas();
   EXPECT_FALSE(progress.Loss(Report(1, 10, 3), 2'000).has_value());

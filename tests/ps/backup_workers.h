@@ -23,9 +23,10 @@
 
 namespace muster::ps {
 
-// Slices above and below one quantum, on every server, and a bundle.
-inline ParamTable CountingTable() {
-  return *ParamTable::Make({{.name = "big", .shape = {300, 611}},
+// Several slices on every server, and a bundle. With 300 rows those of one server are above a
+// quantum.
+inline ParamTable CountingTable(int64_t rows = 80) {
+  return *ParamTable::Make({{.name = "big", .shape = {rows, 611}},
                             {.name = "a", .shape = {77}},
                             {.name = "b", .shape = {40}},
                             {.name = "middle", .shape = {5, 1001}}});
