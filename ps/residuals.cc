@@ -48,14 +48,20 @@ void ResidualSaver::AddCut(int64_t clock) {
 }
 
 void ResidualSaver::OnClock(int64_t clock) {
+  std::vector<int64_t> due;
   {
     MutexLock lock(mu_);
-    if (cuts_.erase(clock) == 0) return;
+    const auto end = cuts_.upper_bound(clock);
+    due.assign(cuts_.begin(), end);
+    cuts_.erase(cuts_.begin(), end);
   }
+  if (due.empty()) return;
   if (writing_.joinable()) writing_.join();
   std::vector<Copy> copies;
   for (const int32_t replica : replicas_) copies.push_back({replica, client_.Residuals(replica)});
-  writing_ = std::thread([this, clock, copies = std::move(copies)] { Write(clock, copies); });
+  writing_ = std::thread([this, due = std::move(due), copies = std::move(copies)] {
+    for (const int64_t cut : due) Write(cut, copies);
+  });
 }
 
 void ResidualSaver::Write(int64_t clock, const std::vector<Copy>& copies) const {

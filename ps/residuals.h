@@ -46,9 +46,10 @@ class ResidualSaver {
 
   // Saves at this clock, which no replica has reached.
   void AddCut(int64_t clock);
-  // All replicas have pushed `clock` steps, and none has pushed more. At a cut copies the
-  // residuals, which are then written in the background; first waits for the cut before, where that
-  // is still being written: at most one copy is held.
+  // All replicas go on with step `clock`. At a cut copies the residuals, which are then written in
+  // the background; first waits for the cut before, where that is still being written: at most one
+  // copy is held. Cuts before `clock` that were skipped (backup workers) get the same: nothing was
+  // pushed since.
   void OnClock(int64_t clock);
 
  private:

@@ -67,6 +67,7 @@ absl::Status Trainer::Run() {
   RETURN_IF_ERROR(client_.Wait(options_.start));
 
   int64_t before = options_.start - 1, clock = client_.reached();
+  if (clock > options_.start && events_.on_clock) events_.on_clock(clock);
   for (;;) {
     if (clock > 0 && Passes(before, clock, options_.evaluation_interval)) {
       bool at_end;

@@ -222,6 +222,7 @@ TEST(Cluster, WithBackupWorkersAStalledTrainerStopsNobody) {
     TemporaryFolder folder;
     ClusterOptions options;
     options.job = BackupJob(200);
+    options.job.mutable_training()->mutable_codec()->set_push("int8");
     options.replicas = options.trainers = 3;
     options.servers = 2;
     options.job_dir = folder.path();

@@ -136,6 +136,21 @@ TEST_F(ResidualsTest, AnothersOrADamagedPartIsRefusedByName) {
   EXPECT_THAT(error(1, Part(1, 1), 1), HasSubstr("is of replica none"));
 }
 
+// As a late replica does where there are backup workers.
+TEST_F(ResidualsTest, WhoSkipsACutSavesWhatItHadThen) {
+  Servers servers(table_, {.replicas = 2});
+  const auto client = Connect(servers);
+  Push(*client, 0);
+  {
+    ResidualSaver saver(*client, table_, servers.partition(), {0}, folder_.path(), note_);
+    for (const int64_t clock : {2, 3, 9}) saver.AddCut(clock);
+    saver.OnClock(1);
+    saver.OnClock(5);
+    saver.OnClock(6);
+  }
+  EXPECT_THAT(saved_, ElementsAre("2 0", "3 0"));
+}
+
 TEST_F(ResidualsTest, WhatCannotBeWrittenIsTold) {
   Servers servers(table_, {.replicas = 2});
   const auto client = Connect(servers);
