@@ -120,6 +120,7 @@ class Resolver {
   template <class Spec>
   void FillCodec(Spec* spec) {
     if (spec->push().empty()) spec->set_push("none");
+    if (spec->pull().empty()) spec->set_pull("none");
     if (spec->push() == "topk" && spec->fraction() == 0) spec->set_fraction(kTopKFraction);
   }
 
@@ -198,6 +199,9 @@ class Resolver {
 
   template <class Spec>
   void CheckCodec(const std::string& path, const Spec& spec) {
+    if (const auto pull = ps::MakePullCodec(spec.pull()); !pull.ok()) {
+      Add(path + ".pull", std::string(pull.status().message()), "");
+    }
     const absl::Status status = MakeCodec(spec.push(), spec.fraction()).status();
     if (status.ok()) return;
     const bool known = std::ranges::count(CodecNames(), spec.push()) > 0;

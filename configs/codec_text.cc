@@ -8,8 +8,10 @@ namespace {
 // A CodecSpec or ParameterCodec without its parameters or pattern.
 template <class Spec>
 std::string OneText(const Spec& spec) {
-  const std::string name = spec.push().empty() ? "none" : spec.push();
-  return spec.fraction() == 0 ? name : fmt::format("{} {}", name, spec.fraction());
+  std::string text = spec.push().empty() ? "none" : spec.push();
+  if (spec.fraction() != 0) text += fmt::format(" {}", spec.fraction());
+  if (!spec.pull().empty() && spec.pull() != "none") text += fmt::format(" pull {}", spec.pull());
+  return text;
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 
 namespace muster {
 
-// "topk 0.01, *bias: none"; "none" where gradients travel as they are.
+// "topk 0.01 pull bf16, *bias: none"; "none" where all travels as it is.
 std::string FormatCodec(const CodecSpec& spec);
 
 }  // namespace muster

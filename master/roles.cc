@@ -7,7 +7,7 @@
 
 #include "kernels/device.h"
 #include "master/agent.h"
-#include "master/push_codecs.h"
+#include "master/codecs.h"
 #include "master/trace_parts.h"
 #include "ps/checkpoint.h"
 #include "ps/client.h"
@@ -251,7 +251,7 @@ absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions
   parts->device = MakeCpuDevice(options.threads);
   parts->model = parts->module->MakeModel(*parts->device);
   std::vector<ps::ParamSpec> params = parts->model->params();
-  RETURN_IF_ERROR(SetPushCodecs(training.codec(), &params));
+  RETURN_IF_ERROR(SetCodecs(training.codec(), &params));
   ASSIGN_OR_RETURN(parts->table, ps::ParamTable::Make(std::move(params)));
   parts->model->Prepare(parts->table, training.batch_size());
   return parts;

@@ -7,7 +7,7 @@
 #include "configs/codec_text.h"
 #include "configs/schedule.h"
 #include "kernels/device.h"
-#include "master/push_codecs.h"
+#include "master/codecs.h"
 #include "master/resume.h"
 #include "master/roles.h"
 #include "ps/residuals.h"
@@ -25,7 +25,7 @@ absl::StatusOr<RunStart> FindRunStart(const Job& job, const JobDirectory& dir, i
   run.module = std::move(module);
   const std::unique_ptr<Device> device = MakeCpuDevice(1);
   std::vector<ps::ParamSpec> params = run.module->MakeModel(*device)->params();
-  RETURN_IF_ERROR(SetPushCodecs(job.training().codec(), &params));
+  RETURN_IF_ERROR(SetCodecs(job.training().codec(), &params));
   ASSIGN_OR_RETURN(run.table, ps::ParamTable::Make(std::move(params)));
   run.identity = IdentityOf(job, replicas, run.table, build_id, /*isa=*/"");
   ASSIGN_OR_RETURN(run.resume, FindResumePoint(dir, run.identity, &run.warnings));

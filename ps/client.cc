@@ -13,6 +13,7 @@
 
 #include "ps/bundle.h"
 #include "ps/encoder.h"
+#include "ps/pulled.h"
 #include "ps/wire.h"
 #include "telemetry/check.h"
 #include "telemetry/mutex.h"
@@ -633,7 +634,8 @@ class ClientState {
     // only.
     absl::Status taken;
     if (arenas == nullptr) {
-      CopyFloats(message.payload, out);
+      const Codec* const codec = table_.specs()[static_cast<size_t>(slice.param)].pull_codec.get();
+      taken = Unpack(codec, message.payload, out);
     } else {
       taken = arenas->Take(static_cast<int32_t>(id), message.header.step, message.payload,
                            (message.header.flags & rpc::kInPlace) != 0);

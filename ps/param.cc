@@ -32,6 +32,14 @@ absl::Status CheckSpec(const ParamSpec& spec) {
         fmt::format("parameter '{}' is a statistic, which has no gradient to encode with {}",
                     spec.name, spec.codec->name()));
   }
+  if (spec.pull_codec != nullptr) {
+    if (spec.kind == ParamSpec::Kind::kStatistic) {
+      return absl::InvalidArgumentError(
+          fmt::format("parameter '{}' is a statistic, which travels as it is and not as {}",
+                      spec.name, spec.pull_codec->name()));
+    }
+    RETURN_IF_ERROR(MakePullCodec(spec.pull_codec->name()).status());
+  }
   int64_t size = 1;
   for (const int64_t dim : spec.shape) {
     if (dim < 1) {
@@ -44,6 +52,12 @@ absl::Status CheckSpec(const ParamSpec& spec) {
     }
   }
   return absl::OkStatus();
+}
+
+bool Encoded(const ParamSpec& spec) { return spec.codec != nullptr || spec.pull_codec != nullptr; }
+
+size_t Bytes(const Codec* codec, int64_t size) {
+  return codec == nullptr ? static_cast<size_t>(size) * sizeof(float) : codec->EncodedSize(size);
 }
 
 // Cuts [0, size) into pieces of `limit` and a rest. Full pieces, at most eight a server, share out
@@ -63,7 +77,7 @@ bool Join(const ParamTable& table, ParamId param, int64_t limit, Partition& out)
   };
   ParamSlice& last = out.slices.back();
   const bool whole = last.params > 1 || last.size == spec(last.param).size();
-  if (!whole || spec(param).codec != nullptr || spec(last.param).codec != nullptr) return false;
+  if (!whole || Encoded(spec(param)) || Encoded(spec(last.param))) return false;
   const int64_t size = table.offset(param) + spec(param).size() - table.offset(last.param);
   if (size > limit) return false;
   last.size = size;
@@ -79,7 +93,7 @@ Partition Cut(const ParamTable& table, int num_servers, int64_t limit, int64_t b
   for (size_t param = 0; param < table.specs().size(); ++param) {
     out.of_param.emplace_back();
     const ParamSpec& spec = table.specs()[param];
-    const int64_t unit = spec.codec == nullptr ? kNormBlock : kQuantum;
+    const int64_t unit = Encoded(spec) ? kQuantum : kNormBlock;
     if (Join(table, static_cast<ParamId>(param), bundle_limit, out)) continue;
     CutParam(static_cast<ParamId>(param), spec.size(), limit / unit * unit, out);
   }
@@ -149,9 +163,17 @@ std::vector<int> BalanceByWeight(const std::vector<int64_t>& weights, int bins) 
 }
 
 size_t PushBytes(const ParamTable& table, const ParamSlice& slice) {
-  const ParamSpec& spec = table.specs()[static_cast<size_t>(slice.param)];
-  return spec.codec == nullptr ? static_cast<size_t>(slice.size) * sizeof(float)
-                               : spec.codec->EncodedSize(slice.size);
+  return Bytes(table.specs()[static_cast<size_t>(slice.param)].codec.get(), slice.size);
+}
+
+size_t PullBytes(const ParamTable& table, const ParamSlice& slice) {
+  return Bytes(table.specs()[static_cast<size_t>(slice.param)].pull_codec.get(), slice.size);
+}
+
+absl::StatusOr<std::shared_ptr<const Codec>> MakePullCodec(const std::string& name) {
+  if (name == "none" || name == "fp16" || name == "bf16") return MakeCodec(name);
+  return absl::InvalidArgumentError(
+      fmt::format("parameters cannot be pulled as '{}'; write one of none, fp16, bf16", name));
 }
 
 Partition MakePartition(const ParamTable& table, int num_servers) {

@@ -16,6 +16,7 @@ void ToMessage(const std::vector<ParamSpec>& specs,
     message->set_decay(spec.decay);
     message->set_lr_scale(spec.lr_scale);
     message->set_momentum(spec.momentum);
+    if (spec.pull_codec != nullptr) message->set_pull_codec(spec.pull_codec->name());
     if (spec.codec == nullptr) continue;
     message->set_codec(spec.codec->name());
     message->set_fraction(spec.codec->fraction());
@@ -44,6 +45,9 @@ absl::StatusOr<ParamTable> FromMessage(
     spec.momentum = message.momentum();
     if (!message.codec().empty()) {
       ASSIGN_OR_RETURN(spec.codec, MakeCodec(message.codec(), message.fraction()));
+    }
+    if (!message.pull_codec().empty()) {
+      ASSIGN_OR_RETURN(spec.pull_codec, MakePullCodec(message.pull_codec()));
     }
     specs.push_back(std::move(spec));
   }

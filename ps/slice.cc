@@ -31,7 +31,9 @@ Slice::Slice(const SliceContext& context, int32_t id)
       runs_(MakeRuns()),
       needs_norms_(HasWeights() && context.policy->exact() &&
                    (Clips() || context.optimizer->has_trust_ratio())),
-      big_(slice_.size > kQuantum) {
+      big_(slice_.size > kQuantum),
+      pulled_(context.table->specs()[static_cast<size_t>(slice_.param)].pull_codec, slice_.size,
+              context.options->allocate) {
   CHECK_GE(context.options->num_replicas, 1);
   state_.clocks.assign(static_cast<size_t>(context.options->num_replicas), 0);
   if (backups() > 0) pushed_.assign(state_.clocks.size(), -1);
@@ -591,6 +593,7 @@ void Slice::AnswerReaders() {
 
 void Slice::Answer(const Reader& reader, int64_t version) {
   const TraceSpan span = Traced("answer", reader.clock - 1, reader.replica);
+  if (pulled_.encodes()) return AnswerEncoded(reader, version);
   const int parity = version == state_.version ? front_ : 1 - front_;
   Buffer sent = weights_[parity];
   std::shared_ptr<const void> owner = sent;
@@ -607,6 +610,16 @@ void Slice::Answer(const Reader& reader, int64_t version) {
                                       rpc::Payload::Borrow(bytes, std::move(owner)));
   if (reader.in_place) answer.header.flags = rpc::kInPlace;
   context_.outbox->Send(*reader.peer, std::move(answer));
+}
+
+void Slice::AnswerEncoded(const Reader& reader, int64_t version) {
+  const int parity = version == state_.version ? front_ : 1 - front_;
+  rpc::Payload values =
+      pulled_.Encoded(parity, version, View(weights_[parity]), /*copy=*/!reader.in_place);
+  Count(context_.counters->answers);
+  Count(context_.counters->bytes_out, static_cast<int64_t>(values.size()));
+  context_.outbox->Send(
+      *reader.peer, ParamsMessage(id_, reader.replica, reader.clock, version, std::move(values)));
 }
 
 void Slice::ReachCuts() {

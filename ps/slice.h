@@ -48,6 +48,7 @@
 #include "ps/loans.h"
 #include "ps/norms.h"
 #include "ps/peer.h"
+#include "ps/pulled.h"
 #include "ps/quorum.h"
 #include "ps/server.h"
 
@@ -207,6 +208,7 @@ class Slice {
   // that version is gone.
   absl::StatusOr<bool> Ready(const Reader& reader, int64_t& version) const;
   void Answer(const Reader& reader, int64_t version);
+  void AnswerEncoded(const Reader& reader, int64_t version);
   void ReachCuts();
   void Save(const std::shared_ptr<Cut>& cut);
 
@@ -226,6 +228,7 @@ class Slice {
     Loans loans;
   };
   std::vector<Spare> spares_;  // lent before another buffer took the parity; free once returned
+  PulledValues pulled_;        // for readers, where they are encoded
   int front_ = 0;
   Buffer sum_;  // of the step's gradients so far
   std::vector<Buffer> slots_;

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "ps/pulled.h"
 #include "telemetry/check.h"
 #include "telemetry/file.h"
 
@@ -68,12 +69,13 @@ absl::Status WeightArenas::Take(int32_t id, int64_t clock, const rpc::Payload& p
   const ParamSlice& slice = partition_.slices[static_cast<size_t>(id)];
   const size_t begin = static_cast<size_t>(slice.offset(table_)) * sizeof(float);
   const size_t size = static_cast<size_t>(slice.size) * sizeof(float);
-  CHECK_EQ(payload.size(), size);
+  const Codec* const codec = table_.specs()[static_cast<size_t>(slice.param)].pull_codec.get();
+  CHECK_EQ(payload.size(), PullBytes(table_, slice));
   std::byte* const arena = parities_[clock % 2];
   Place& place = places_[clock % 2][static_cast<size_t>(id)];
   const Pages pages = PagesWithin(begin, size);
-  if (in_place && payload.slices().size() == 1 && payload.slices().front().shared &&
-      pages.size >= kLeastBytes) {
+  if (in_place && codec == nullptr && payload.slices().size() == 1 &&
+      payload.slices().front().shared && pages.size >= kLeastBytes) {
     const rpc::Payload::Slice& all = payload.slices().front();
     const rpc::Payload::Slice source = {all.bytes.subspan(pages.begin - begin, pages.size),
                                         all.owner, true};
@@ -86,8 +88,8 @@ absl::Status WeightArenas::Take(int32_t id, int64_t clock, const rpc::Payload& p
     }
   }
   if (!place.source.empty()) RETURN_IF_ERROR(MapBack(place, arena, pages));
-  payload.CopyTo(arena + begin);
-  return absl::OkStatus();
+  return Unpack(codec, payload,
+                {reinterpret_cast<float*>(arena + begin), static_cast<size_t>(slice.size)});
 }
 
 absl::StatusOr<bool> WeightArenas::MapThere(Place& place, std::byte* arena, Pages pages,

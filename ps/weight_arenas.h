@@ -3,8 +3,8 @@
 // A slice that its server's shard wrote into memory that both processes map, and leaves alone until
 // nobody reads it any more (PARAMS with rpc::kInPlace, invariant 1 of ps/slice.h), is not copied:
 // its whole pages are mapped into the arena of the clock's parity once, and hold every second
-// version from then on. What a page shares with a neighbour, what came over a wire, and small
-// slices are copied; for these both parities are the same memory.
+// version from then on. What a page shares with a neighbour, what came over a wire or encoded,
+// and small slices are copied; for these both parities are the same memory.
 //
 // Thread-safe for different slices; at() is the reader's, between two Waits. Owns the memory.
 #pragma once
@@ -35,7 +35,7 @@ class WeightArenas {
   std::span<const float> At(int64_t clock) const;
 
   // Brings slice `id` to the parameters of `clock`. Fails when the system has no memory left to
-  // map. PRECONDITION: `payload` has the slice's size.
+  // map, or when they cannot be decoded. PRECONDITION: `payload` has PullBytes.
   absl::Status Take(int32_t id, int64_t clock, const rpc::Payload& payload, bool in_place);
 
   // Bytes of the parity that are read where their servers wrote them.

@@ -83,10 +83,6 @@ absl::Status CheckQuorum(const rpc::Message& message, const WireLimits& limits) 
       fmt::format("step {} is said to count {} of {} replicas", h.step, all, limits.num_replicas));
 }
 
-size_t SliceBytes(const Partition& partition, uint32_t slice) {
-  return static_cast<size_t>(partition.slices[slice].size) * sizeof(float);
-}
-
 }  // namespace
 
 rpc::Message PushMessage(int32_t slice, int32_t replica, int64_t step, bool want_params,
@@ -232,7 +228,7 @@ absl::Status CheckAnswer(const rpc::Message& message, const ParamTable& table,
     case rpc::MessageType::kAck:
       return CheckPayload(message, 0);
     case rpc::MessageType::kParams:
-      return CheckPayload(message, SliceBytes(partition, message.header.slice));
+      return CheckPayload(message, PullBytes(table, partition.slices[message.header.slice]));
     case rpc::MessageType::kNorms:
       return CheckRound(message, table, partition.slices[message.header.slice], NormValues);
     case rpc::MessageType::kQuorum:

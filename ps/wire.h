@@ -2,7 +2,7 @@
 // as rpc::Message, and the checks that one must pass before anything believes it.
 //
 // Pure functions over messages: thread-safe. Gradients and parameters travel as little-endian
-// float32, the gradients of a parameter with a codec as its encoding; a payload may come in any
+// float32, where a parameter has a codec for them as its encoding; a payload may come in any
 // number of byte ranges, which may split a float. Nothing here copies a payload.
 //
 //   PUSH    worker → server  slice, replica, step; flags kWantParams; payload: the gradient

@@ -78,6 +78,13 @@ TEST(Resolve, CodecsAreCheckedWhereTheyAreWritten) {
   EXPECT_THAT(with("{push: int9}").problems,
               HasSubstr("job.yaml:2:26: training.codec.push: unknown codec 'int9'; write one of "
                         "none, fp16, bf16, int8, 1bit, topk"));
+  EXPECT_EQ(with("{pull: bf16}").problems, "");
+  EXPECT_EQ(with("{push: int8}").resolved->job.training().codec().pull(), "none");
+  EXPECT_THAT(with("{pull: int8}").problems,
+              HasSubstr("job.yaml:2:26: training.codec.pull: parameters cannot be pulled as "
+                        "'int8'; write one of none, fp16, bf16"));
+  EXPECT_THAT(with("{parameters: [{pattern: a, pull: int9}]}").problems,
+              HasSubstr("training.codec.parameters[0].pull: parameters cannot"));
   EXPECT_THAT(with("{push: topk, fraction: 2}").problems,
               HasSubstr("training.codec.fraction: fraction is 2"));
   EXPECT_THAT(with("{push: int8, fraction: 0.1}").problems,

@@ -174,6 +174,46 @@ INSTANTIATE_TEST_SUITE_P(Codecs, EveryCodec,
                          ::testing::Values("fp16", "bf16", "int8", "1bit", "topk"),
                          [](const auto& info) { return info.param; });
 
+// "push pull", of all weights but the biases.
+class EveryPullCodec : public ::testing::TestWithParam<std::string> {
+ protected:
+  static Job PullJob(int64_t steps) {
+    Job job = ToyJob(steps);
+    CodecSpec& codec = *job.mutable_training()->mutable_codec();
+    codec.set_push(GetParam().substr(0, GetParam().find(' ')));
+    codec.set_pull(GetParam().substr(GetParam().find(' ') + 1));
+    codec.add_parameters()->set_pattern("*bias");
+    return job;
+  }
+};
+
+TEST_P(EveryPullCodec, IsBitIdenticalOnAnyNumberOfProcessesAndServersAndLearns) {
+  const ClusterResult one = RunToy(PullJob(kSteps), 5, 1, 1);
+  ASSERT_TRUE(one.status.ok()) << one.status;
+  EXPECT_NE(one.weights, Reference()) << "the codec changed nothing";
+  EXPECT_TRUE(one.state.exact);
+  for (const auto& [trainers, servers] : {std::pair(3, 2), {5, 3}}) {
+    const ClusterResult many = RunToy(PullJob(kSteps), 5, trainers, servers);
+    ASSERT_TRUE(many.status.ok()) << many.status;
+    EXPECT_EQ(many.weights, one.weights) << trainers << " trainers, " << servers << " servers";
+  }
+  for (const Consistency::Mode mode : {Consistency::BSP, Consistency::ASYNC}) {
+    Job job = PullJob(200);
+    job.mutable_training()->mutable_consistency()->set_mode(mode);
+    const ClusterResult result = RunToy(job, 2, 2, 2);
+    ASSERT_TRUE(result.status.ok()) << result.status;
+    EXPECT_GT(result.state.metrics.test_accuracy.value_or(0), 0.9);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Codecs, EveryPullCodec,
+                         ::testing::Values("none fp16", "none bf16", "int8 bf16"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           name[name.find(' ')] = '_';
+                           return name;
+                         });
+
 class EveryMode : public ::testing::TestWithParam<Consistency::Mode> {};
 
 TEST_P(EveryMode, FinishesAndLearns) {
@@ -524,6 +564,8 @@ TEST(Cluster, ResumeRefusesAChangedFieldByName) {
 }
 
 TEST(Cluster, ResumeRefusesAnotherCodecByName) {
+  EXPECT_THAT(RefusedWith([](Training& training) { training.mutable_codec()->set_pull("bf16"); }),
+              HasSubstr("training.codec was none, is none pull bf16"));
   EXPECT_THAT(RefusedWith([](Training& training) { training.mutable_codec()->set_push("fp16"); }),
               HasSubstr("training.codec was none, is fp16"));
 }

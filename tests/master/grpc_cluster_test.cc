@@ -12,11 +12,13 @@ namespace muster::harness {
 namespace {
 
 ClusterResult RunToy(int trainers, int servers, rpc::Transport* transport,
-                     const std::string& codec = "none", double clip_norm = 0) {
+                     const std::string& codec = "none", double clip_norm = 0,
+                     const std::string& pull = "none") {
   TemporaryFolder folder;
   ClusterOptions options;
   options.job = ToyJob(20);
   options.job.mutable_training()->mutable_codec()->set_push(codec);
+  options.job.mutable_training()->mutable_codec()->set_pull(pull);
   options.job.mutable_training()->mutable_optimizer()->set_clip_norm(clip_norm);
   options.replicas = 5;
   options.trainers = trainers;
@@ -115,6 +117,28 @@ TEST(GrpcCluster, ACodecIsAppliedOnEveryTransport) {
     const ClusterResult mapped = RunToy(/*trainers=*/2, /*servers=*/1, shared->get(), codec);
     ASSERT_TRUE(mapped.status.ok()) << mapped.status;
     EXPECT_EQ(mapped.weights, reference.weights) << codec << " through shared memory";
+    EXPECT_GT((*shared)->shared_bytes(), 0);
+  }
+}
+
+TEST(GrpcCluster, PulledParametersAreEncodedOnEveryTransport) {
+  const auto log = Log::Discard();
+  for (const char* pull : {"fp16", "bf16"}) {
+    const ClusterResult reference = RunToy(1, 1, nullptr, "none", 0, pull);
+    ASSERT_TRUE(reference.status.ok()) << reference.status;
+    EXPECT_NE(reference.weights, RunToy(1, 1, nullptr).weights);
+    auto grpc = rpc::MakeGrpcTransport(rpc::GrpcOptions(), *log);
+    ASSERT_TRUE(grpc.ok()) << grpc.status();
+    const ClusterResult wired = RunToy(/*trainers=*/3, /*servers=*/2, grpc->get(), "none", 0, pull);
+    ASSERT_TRUE(wired.status.ok()) << wired.status;
+    EXPECT_EQ(wired.weights, reference.weights) << pull << " over gRPC";
+    const auto shared = rpc::MakeSharedTransport(*std::move(grpc), *log,
+                                                 {.least_bytes = 1, .ring_service = "params"});
+    ASSERT_TRUE(shared.ok()) << shared.status();
+    const ClusterResult mapped =
+        RunToy(/*trainers=*/2, /*servers=*/2, shared->get(), "none", 0, pull);
+    ASSERT_TRUE(mapped.status.ok()) << mapped.status;
+    EXPECT_EQ(mapped.weights, reference.weights) << pull << " through shared memory";
     EXPECT_GT((*shared)->shared_bytes(), 0);
   }
 }

@@ -248,6 +248,48 @@ TEST(BspClusterTest, ACodecGivesTheSameBitsWhateverServersAndWorkers) {
   }
 }
 
+// Whatever the transport: in shared memory the shard's encodings are read where they lie.
+TEST(BspClusterTest, PulledParametersAreRoundedToTheSameBitsForEverybody) {
+  const Init normal = {Init::Kind::kTruncatedNormal, 0.5f};
+  for (const char* name : {"fp16", "bf16"}) {
+    const auto codec = *MakePullCodec(name);
+    const ParamTable table = *ParamTable::Make({
+        {.name = "big", .shape = {700, 601}, .init = normal, .pull_codec = codec},
+        {.name = "mean", .shape = {13}, .kind = ParamSpec::Kind::kStatistic},
+        {.name = "plain", .shape = {77}, .init = normal},
+        {.name = "both",
+         .shape = {5, 1001},
+         .init = normal,
+         .codec = *MakeCodec("int8"),
+         .pull_codec = codec},
+    });
+    std::vector<float> expected;
+    uint32_t seed = 1;
+    for (const auto& [servers, shared] : {std::pair(1, false), {3, false}, {1, true}, {2, true}}) {
+      for (const auto& who :
+           std::vector<std::vector<std::vector<int32_t>>>{{{0, 1, 2}}, {{2}, {1}, {0}}}) {
+        Servers cluster(table, {.replicas = 3,
+                                .servers = servers,
+                                .shards = 2,
+                                .optimizer = "momentum",
+                                .learning_rate = 0.01f,
+                                .delay_seed = shared ? 0 : seed,
+                                .shared = shared});
+        cluster.Initialize();
+        const auto weights = Train(cluster, table, who, 0, 6, seed += 10, true);
+        if (expected.empty()) expected = weights;
+        ASSERT_EQ(weights, expected) << name << ", " << servers << " servers, " << who.size();
+      }
+    }
+    std::vector<std::byte> encoded(codec->EncodedSize(16384));
+    const std::span<const float> first(expected.data(), 16384);
+    std::vector<float> again(first.size());
+    codec->Encode(first, {}, encoded);
+    codec->Decode(encoded, 16384, 0, again);
+    EXPECT_TRUE(std::ranges::equal(again, first)) << "read what " << name << " cannot hold";
+  }
+}
+
 // Waits for a number of on_cut calls and keeps their files.
 class CutLog {
  public:

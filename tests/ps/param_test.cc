@@ -153,9 +153,12 @@ TEST(PartitionTest, AParameterWithACodecTravelsAlone) {
   const ParamTable table =
       *ParamTable::Make({{.name = "a", .shape = {5}},
                          {.name = "b", .shape = {5}, .codec = *MakeCodec("fp16")},
-                         {.name = "c", .shape = {5}}});
+                         {.name = "c", .shape = {5}},
+                         {.name = "d", .shape = {5}, .pull_codec = *MakePullCodec("bf16")},
+                         {.name = "e", .shape = {5}},
+                         {.name = "f", .shape = {5}}});
   const Partition partition = MakePartition(table, 1);
-  EXPECT_EQ(partition.slices.size(), 3u);
+  EXPECT_EQ(partition.slices.size(), 5u) << "only the last two are neighbours without";
   ExpectSound(table, partition, 1);
 }
 
@@ -183,7 +186,25 @@ TEST(PartitionTest, ParametersWithACodecAreCutAtWholeQuantaAndOthersAtWholeNormB
   }
 }
 
+TEST(ParamTableTest, WhatIsPulledMustBeWhole) {
+  EXPECT_EQ(*MakePullCodec("none"), nullptr);
+  EXPECT_EQ(MakePullCodec("int8").status().message(),
+            "parameters cannot be pulled as 'int8'; write one of none, fp16, bf16");
+  EXPECT_FALSE(
+      ParamTable::Make({{.name = "a", .shape = {3}, .pull_codec = *MakeCodec("topk")}}).ok());
+  const ParamTable table =
+      *ParamTable::Make({{.name = "a", .shape = {100}, .pull_codec = *MakePullCodec("bf16")}});
+  const Partition partition = MakePartition(table, 1);
+  EXPECT_EQ(PushBytes(table, partition.slices[0]), 400u);
+  EXPECT_EQ(PullBytes(table, partition.slices[0]), 200u);
+}
+
 TEST(ParamTableTest, AStatisticHasNoCodec) {
+  EXPECT_FALSE(ParamTable::Make({{.name = "mean",
+                                  .shape = {3},
+                                  .kind = ParamSpec::Kind::kStatistic,
+                                  .pull_codec = *MakePullCodec("fp16")}})
+                   .ok());
   EXPECT_FALSE(ParamTable::Make({{.name = "mean",
                                   .shape = {3},
                                   .kind = ParamSpec::Kind::kStatistic,

@@ -96,6 +96,19 @@ TEST_F(WireTest, AnswersAreCheckedToo) {
             "slice 1 lives on parameter server 1, this is 0");
 }
 
+TEST_F(WireTest, PulledParametersHaveTheSizeOfTheirEncoding) {
+  const ParamTable table =
+      *ParamTable::Make({{.name = "w", .shape = {100}, .pull_codec = *MakePullCodec("fp16")}});
+  const Partition partition = MakePartition(table, 1);
+  const auto error = [&](size_t bytes) {
+    const auto payload = rpc::Payload::Own(std::string(bytes, 'x'));
+    return std::string(
+        CheckAnswer(ParamsMessage(0, 0, 1, 1, payload), table, partition, 0).message());
+  };
+  EXPECT_EQ(error(200), "");
+  EXPECT_EQ(error(400), "slice 0 has a payload of 400 bytes, not 200");
+}
+
 TEST_F(WireTest, NormsAndTotalsHaveTheSizeOfTheirRound) {
   // Four blocks; of each one sum of the gradient, or two of weights and direction.
   EXPECT_EQ(AnswerError(NormsMessage(0, 5, NormRound::kGradient, {1, 1, 1, 1})), "");

@@ -1,4 +1,4 @@
-#include "master/push_codecs.h"
+#include "master/codecs.h"
 
 #include <absl/strings/str_join.h>
 #include <fmt/format.h>
@@ -10,17 +10,21 @@
 namespace muster::master {
 namespace {
 
-template <class Spec>
-absl::StatusOr<std::shared_ptr<const Codec>> CodecOf(const Spec& spec) {
-  return MakeCodec(spec.push().empty() ? "none" : spec.push(), spec.fraction());
-}
-
-// A pattern and the codec that it asks for.
+// A pattern and the codecs that it asks for.
 struct Rule {
   std::string pattern;
-  std::shared_ptr<const Codec> codec;
+  std::shared_ptr<const Codec> push, pull;
   bool used = false;
 };
+
+template <class Spec>
+absl::StatusOr<Rule> RuleOf(const std::string& pattern, const Spec& spec) {
+  Rule rule{pattern, nullptr, nullptr};
+  ASSIGN_OR_RETURN(rule.push,
+                   MakeCodec(spec.push().empty() ? "none" : spec.push(), spec.fraction()));
+  ASSIGN_OR_RETURN(rule.pull, ps::MakePullCodec(spec.pull().empty() ? "none" : spec.pull()));
+  return rule;
+}
 
 absl::Status NoneMatches(const std::string& pattern, const std::vector<ps::ParamSpec>& params) {
   const std::string names = absl::StrJoin(
@@ -31,14 +35,13 @@ absl::Status NoneMatches(const std::string& pattern, const std::vector<ps::Param
 
 }  // namespace
 
-absl::Status SetPushCodecs(const CodecSpec& spec, std::vector<ps::ParamSpec>* params) {
+absl::Status SetCodecs(const CodecSpec& spec, std::vector<ps::ParamSpec>* params) {
   std::vector<Rule> rules;
   for (const ParameterCodec& parameter : spec.parameters()) {
-    ASSIGN_OR_RETURN(auto codec, CodecOf(parameter));
-    rules.push_back({parameter.pattern(), std::move(codec)});
+    ASSIGN_OR_RETURN(rules.emplace_back(), RuleOf(parameter.pattern(), parameter));
   }
-  ASSIGN_OR_RETURN(auto otherwise, CodecOf(spec));
-  rules.push_back({"*", std::move(otherwise), /*used=*/true});
+  ASSIGN_OR_RETURN(rules.emplace_back(), RuleOf("*", spec));
+  rules.back().used = true;
   for (ps::ParamSpec& param : *params) {
     const auto matches = [&](const Rule& rule) {
       return fnmatch(rule.pattern.c_str(), param.name.c_str(), 0) == 0;
@@ -46,7 +49,9 @@ absl::Status SetPushCodecs(const CodecSpec& spec, std::vector<ps::ParamSpec>* pa
     // Hidden by an earlier rule is not the same as misspelt.
     for (Rule& rule : rules) rule.used |= matches(rule);
     if (param.kind == ps::ParamSpec::Kind::kStatistic) continue;
-    param.codec = std::ranges::find_if(rules, matches)->codec;
+    const Rule& first = *std::ranges::find_if(rules, matches);
+    param.codec = first.push;
+    param.pull_codec = first.pull;
   }
   for (const Rule& rule : rules) {
     if (!rule.used) return NoneMatches(rule.pattern, *params);

@@ -12,10 +12,10 @@
 
 namespace muster::master {
 
-// Gives each weight its codec: that of the first of `spec.parameters` whose pattern matches its
-// name ('*' any text, '?' any character), else `spec.push`. Statistics travel as they are.
+// Gives each weight its codecs: those of the first of `spec.parameters` whose pattern matches its
+// name ('*' any text, '?' any character), else `spec`'s own. Statistics travel as they are.
 // InvalidArgument on an unknown codec, a fraction out of range, or a pattern that matches no
 // parameter, with the valid names.
-absl::Status SetPushCodecs(const CodecSpec& spec, std::vector<ps::ParamSpec>* params);
+absl::Status SetCodecs(const CodecSpec& spec, std::vector<ps::ParamSpec>* params);
 
 }  // namespace muster::master

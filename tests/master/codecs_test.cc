@@ -1,5 +1,5 @@
 // training.codec on the parameters of a model.
-#include "master/push_codecs.h"
+#include "master/codecs.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -24,14 +24,14 @@ CodecSpec Spec(const std::string& push,
   return spec;
 }
 
-// "name=codec …" of a model after SetPushCodecs, or the error.
+// "name=codec …" of a model after SetCodecs, or the error.
 std::string Codecs(const CodecSpec& spec) {
   std::vector<ps::ParamSpec> params = {
       {.name = "conv/weights", .shape = {4}},
       {.name = "conv/bias", .shape = {4}},
       {.name = "conv/mean", .shape = {4}, .kind = ps::ParamSpec::Kind::kStatistic},
       {.name = "fc/weights", .shape = {4}}};
-  const absl::Status status = SetPushCodecs(spec, &params);
+  const absl::Status status = SetCodecs(spec, &params);
   if (!status.ok()) return std::string(status.message());
   EXPECT_TRUE(ps::ParamTable::Make(params).ok());
   std::string text;
@@ -41,34 +41,63 @@ std::string Codecs(const CodecSpec& spec) {
   return text;
 }
 
-TEST(PushCodecsTest, WithoutACodecAllTravelsAsItIs) {
+TEST(CodecsTest, WithoutACodecAllTravelsAsItIs) {
   EXPECT_EQ(Codecs(CodecSpec()), "- - - - ");
   EXPECT_EQ(Codecs(Spec("none")), "- - - - ");
 }
 
-TEST(PushCodecsTest, EveryWeightGetsTheJobsCodecAndNoStatisticDoes) {
+TEST(CodecsTest, EveryWeightGetsTheJobsCodecAndNoStatisticDoes) {
   EXPECT_EQ(Codecs(Spec("int8")), "int8 int8 - int8 ");
 }
 
-TEST(PushCodecsTest, TheFirstPatternThatMatchesDecides) {
+TEST(CodecsTest, TheFirstPatternThatMatchesDecides) {
   EXPECT_EQ(Codecs(Spec("int8", {{"*bias", "none"}, {"conv*", "fp16"}})), "fp16 - - int8 ");
   EXPECT_EQ(Codecs(Spec("", {{"fc/weights", "1bit"}})), "- - - 1bit ");
   EXPECT_EQ(Codecs(Spec("", {{"*", "topk"}, {"fc/w?ights", "1bit"}})), "topk topk - topk ");
   EXPECT_EQ(Codecs(Spec("bf16", {{"conv/mean", "1bit"}})), "bf16 bf16 - bf16 ");
 }
 
-TEST(PushCodecsTest, APatternThatMatchesNothingIsAnErrorWithTheNames) {
+TEST(CodecsTest, APatternThatMatchesNothingIsAnErrorWithTheNames) {
   EXPECT_EQ(Codecs(Spec("int8", {{"fcc*", "none"}})),
             "training.codec.parameters: no parameter matches 'fcc*'; the model has conv/weights, "
             "conv/bias, conv/mean, fc/weights");
 }
 
-TEST(PushCodecsTest, AnUnknownCodecIsAnErrorWithTheNames) {
+TEST(CodecsTest, AnUnknownCodecIsAnErrorWithTheNames) {
   EXPECT_THAT(Codecs(Spec("int9")), HasSubstr("write one of none, fp16"));
   EXPECT_THAT(Codecs(Spec("int8", {{"*", "int9"}})), HasSubstr("write one of none, fp16"));
 }
 
-TEST(PushCodecsTest, ServersHearOfTheCodecWithTheParameters) {
+TEST(CodecsTest, PullsHaveTheirOwnByTheSameRules) {
+  CodecSpec spec = Spec("int8", {{"*bias", ""}, {"fc*", ""}});
+  spec.set_pull("bf16");
+  spec.mutable_parameters(1)->set_pull("fp16");
+  std::vector<ps::ParamSpec> params = {
+      {.name = "conv/weights", .shape = {4}},
+      {.name = "conv/bias", .shape = {4}},
+      {.name = "conv/mean", .shape = {4}, .kind = ps::ParamSpec::Kind::kStatistic},
+      {.name = "fc/weights", .shape = {4}}};
+  ASSERT_TRUE(SetCodecs(spec, &params).ok());
+  EXPECT_STREQ(params[0].pull_codec->name(), "bf16");
+  EXPECT_EQ(params[1].pull_codec, nullptr) << "a pattern decides for both ways";
+  EXPECT_EQ(params[2].pull_codec, nullptr);
+  EXPECT_STREQ(params[3].pull_codec->name(), "fp16");
+  EXPECT_EQ(params[3].codec, nullptr);
+  EXPECT_EQ(FormatCodec(spec), "int8 pull bf16, *bias: none, fc*: none pull fp16");
+  google::protobuf::RepeatedPtrField<ps::ParamSpecMessage> messages;
+  ps::ToMessage(params, &messages);
+  const auto table = ps::FromMessage(messages);
+  ASSERT_TRUE(table.ok()) << table.status();
+  EXPECT_STREQ(table->specs()[0].pull_codec->name(), "bf16");
+  EXPECT_EQ(table->specs()[1].pull_codec, nullptr);
+  messages[1].set_pull_codec("int8");
+  EXPECT_TRUE(absl::IsInvalidArgument(ps::FromMessage(messages).status()));
+  spec.set_pull("1bit");
+  EXPECT_THAT(std::string(SetCodecs(spec, &params).message()),
+              HasSubstr("write one of none, fp16, bf16"));
+}
+
+TEST(CodecsTest, ServersHearOfTheCodecWithTheParameters) {
   std::vector<ps::ParamSpec> params = {
       {.name = "a", .shape = {100}, .codec = *MakeCodec("topk", 0.25)},
       {.name = "b", .shape = {100}}};
@@ -83,7 +112,7 @@ TEST(PushCodecsTest, ServersHearOfTheCodecWithTheParameters) {
   EXPECT_TRUE(absl::IsInvalidArgument(ps::FromMessage(messages).status()));
 }
 
-TEST(PushCodecsTest, TheTextSaysWhatWasWritten) {
+TEST(CodecsTest, TheTextSaysWhatWasWritten) {
   EXPECT_EQ(FormatCodec(CodecSpec()), "none");
   CodecSpec spec = Spec("topk", {{"*bias", ""}});
   spec.set_fraction(0.01);
