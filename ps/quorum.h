@@ -16,6 +16,8 @@
 // the next version; so V - b can always bring the next one. And a server hears of no step before it
 // has the version that the step is of: V - b replicas have read that from all servers.
 //
+// What a process passes on is believed: a slice only checks that it has the gradients.
+//
 // Thread-safe. Knows nothing of gradients; sends nothing.
 #pragma once
 
