@@ -248,7 +248,8 @@ TEST(BspClusterTest, ACodecGivesTheSameBitsWhateverServersAndWorkers) {
   }
 }
 
-// Whatever the transport: in shared memory the shard's encodings are read where they lie.
+// Through shared memory, too: tests/master/grpc_cluster_test.cc. (Not here: tsan does not see that
+// rings order what both sides do, as each has a mapping of its own.)
 TEST(BspClusterTest, PulledParametersAreRoundedToTheSameBitsForEverybody) {
   const Init normal = {Init::Kind::kTruncatedNormal, 0.5f};
   for (const char* name : {"fp16", "bf16"}) {
@@ -265,7 +266,7 @@ TEST(BspClusterTest, PulledParametersAreRoundedToTheSameBitsForEverybody) {
     });
     std::vector<float> expected;
     uint32_t seed = 1;
-    for (const auto& [servers, shared] : {std::pair(1, false), {3, false}, {1, true}, {2, true}}) {
+    for (const int servers : {1, 2, 3}) {
       for (const auto& who :
            std::vector<std::vector<std::vector<int32_t>>>{{{0, 1, 2}}, {{2}, {1}, {0}}}) {
         Servers cluster(table, {.replicas = 3,
@@ -273,8 +274,7 @@ TEST(BspClusterTest, PulledParametersAreRoundedToTheSameBitsForEverybody) {
                                 .shards = 2,
                                 .optimizer = "momentum",
                                 .learning_rate = 0.01f,
-                                .delay_seed = shared ? 0 : seed,
-                                .shared = shared});
+                                .delay_seed = servers == 2 ? 0 : seed});
         cluster.Initialize();
         const auto weights = Train(cluster, table, who, 0, 6, seed += 10, true);
         if (expected.empty()) expected = weights;
