@@ -1,7 +1,7 @@
 // Loans: how many payloads on their way out still hold a buffer, which its owner may not change
 // meanwhile.
 //
-// Lend and any are the owner's thread's; a loan ends on whatever thread drops the payload.
+// Take and any are the owner's thread's; a loan ends on whatever thread drops the payload.
 #pragma once
 
 #include <atomic>
@@ -12,8 +12,8 @@ namespace muster::ps {
 
 class Loans {
  public:
-  // The owner of a payload of `buffer`, which it keeps.
-  std::shared_ptr<const void> Lend(std::shared_ptr<const void> buffer) const {
+  // The owner of a lent payload (rpc::Payload::Lend) of `buffer`, which it keeps.
+  std::shared_ptr<const void> Take(std::shared_ptr<const void> buffer) const {
     return std::make_shared<const Loan>(std::move(buffer), out_);
   }
   // Whether somebody may still read; when not, what they read happened before.

@@ -310,7 +310,7 @@ void Slice::FreeBack() {
   if (!loans_[back].any()) return;
   auto spare = std::ranges::find_if(spares_, [](const Spare& s) { return !s.loans.any(); });
   if (spare == spares_.end()) {
-    spares_.push_back({MakeBuffer(), {}});
+    spares_.push_back({MakeWeights(), {}});
     spare = spares_.end() - 1;
     std::fill_n(spare->weights.get(), slice_.size, 0.0f);  // padding is never written
   }
@@ -595,19 +595,14 @@ void Slice::Answer(const Reader& reader, int64_t version) {
   const TraceSpan span = Traced("answer", reader.clock - 1, reader.replica);
   if (pulled_.encodes()) return AnswerEncoded(reader, version);
   const int parity = version == state_.version ? front_ : 1 - front_;
-  Buffer sent = weights_[parity];
-  std::shared_ptr<const void> owner = sent;
-  if (!reader.in_place && reader.peer->stream->keeps_payloads()) {
-    owner = loans_[parity].Lend(sent);
-  } else if (!reader.in_place) {
-    owner = sent = MakeBuffer();
-    std::memcpy(sent.get(), weights_[parity].get(), View(sent).size_bytes());
-  }
+  const Buffer& weights = weights_[parity];
   Count(context_.counters->answers);
   Count(context_.counters->bytes_out, slice_.size * int64_t{sizeof(float)});
-  const auto bytes = std::as_bytes(View(sent));
-  rpc::Message answer = ParamsMessage(id_, reader.replica, reader.clock, version,
-                                      rpc::Payload::Borrow(bytes, std::move(owner)));
+  const auto bytes = std::as_bytes(View(weights));
+  rpc::Message answer =
+      ParamsMessage(id_, reader.replica, reader.clock, version,
+                    reader.in_place ? rpc::Payload::Borrow(bytes, weights)
+                                    : rpc::Payload::Lend(bytes, loans_[parity].Take(weights)));
   if (reader.in_place) answer.header.flags = rpc::kInPlace;
   context_.outbox->Send(*reader.peer, std::move(answer));
 }

@@ -9,9 +9,9 @@
 //     only after every replica pushed step n + 1, which each computed from version n + 1. So nobody
 //     still reads version n, and the answer to a push borrows the weights where they lie: nothing
 //     is copied.
-//  2. SSP and ASYNC know no such moment: where the stream keeps what it sends until that is read,
-//     an answer lends the weights, and the next apply but one takes another buffer if they are
-//     still lent; elsewhere (shared memory) an answer is a copy, made by the owner thread.
+//  2. SSP, ASYNC and backup workers know no such moment: an answer lends the weights until the
+//     reader has dropped it (rpc::Payload::Lend, ps/loans.h). An apply that would overwrite what is
+//     still lent takes another buffer for that parity.
 //  3. An ACK with kConsumed or kRepeated, and any ERROR, means that the slice holds no reference to
 //     the gradient. One with kHeld leaves a reference until PARAMS of the next clock; when the
 //     stream closes before, the slice takes a copy (Detach).

@@ -44,7 +44,6 @@ class GrpcStream : public Stream, public std::enable_shared_from_this<GrpcStream
   void Flush() final { WriteNext(); }
   void Close(absl::Status status) final;
   const Hello& peer() const final { return peer_; }
-  bool keeps_payloads() const final { return true; }
 
  protected:
   using Deadline = std::chrono::system_clock::time_point;

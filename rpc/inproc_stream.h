@@ -65,7 +65,6 @@ class InprocEnd : public Stream, public std::enable_shared_from_this<InprocEnd> 
   absl::Status Send(Message message) override;
   void Close(absl::Status status) override;
   const Hello& peer() const override { return peer_; }
-  bool keeps_payloads() const override { return true; }
 
  private:
   InprocEnd(InprocDispatcher& dispatcher, Hello peer, std::shared_ptr<StreamSet> set)

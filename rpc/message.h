@@ -96,6 +96,13 @@ class Payload {
     payload.Append({bytes, std::move(owner)});
     return payload;
   }
+  // As Borrow, but however the payload travels, its owner is held until the receiver has dropped it
+  // (or the stream is closed), so that the sender can tell when the bytes may change.
+  static Payload Lend(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {
+    Payload payload = Borrow(bytes, std::move(owner));
+    payload.lent_ = true;
+    return payload;
+  }
   // Owns a copy of `text`; for control messages and errors.
   static Payload Own(std::string text) {
     auto owned = std::make_shared<const std::string>(std::move(text));
@@ -113,6 +120,7 @@ class Payload {
     }
   }
   size_t size() const { return size_; }  // bytes over all slices
+  bool lent() const { return lent_; }
   const std::vector<Slice>& slices() const { return slices_; }
   // Copies all bytes to `to`, which has size() bytes.
   void CopyTo(std::byte* to) const {
@@ -134,6 +142,7 @@ class Payload {
  private:
   std::vector<Slice> slices_;
   size_t size_ = 0;
+  bool lent_ = false;
 };
 
 struct Message {

@@ -88,7 +88,7 @@ absl::StatusOr<bool> Ring::Peek(Record* record) {
   CopyOut(read_, reinterpret_cast<std::byte*>(&prefix), sizeof(prefix));
   if (prefix.bytes > kMostInline || Size(prefix.bytes) > left ||
       prefix.kind < static_cast<uint32_t>(Kind::kInline) ||
-      prefix.kind > static_cast<uint32_t>(Kind::kWire)) {
+      prefix.kind > static_cast<uint32_t>(Kind::kReturn)) {
     return absl::InvalidArgumentError(
         fmt::format("a peer's ring holds a record of kind {} with {} bytes, where {} are left",
                     prefix.kind, prefix.bytes, left));

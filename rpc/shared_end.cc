@@ -9,10 +9,16 @@ namespace muster::rpc {
 namespace {
 
 // `code` of a kRingNote.
-enum RingNote : uint16_t { kOffer = 1, kTurn = 2 };
+enum RingNote : uint16_t { kOffer = 1, kTurn = 2, kReturned = 3 };
+
+bool IsReturn(const Header& header) {
+  return (header.flags & kRingNote) != 0 && header.code == kReturned;
+}
 
 constexpr int kPollBudget = 64;                // messages of one stream before the next one's turn
 constexpr size_t kMostInlineBytes = 32 << 10;  // larger ones take the wire
+// That a peer may have: one that returns nothing gets the bytes by the wire.
+constexpr size_t kMostLoans = 1024;
 static_assert(kMostInlineBytes <= kRingBytes / 4);
 static_assert(kMostRanges * sizeof(SharedRange) <= kRingBytes / 4);
 
@@ -40,11 +46,6 @@ void SharedEnd::Begin(const std::shared_ptr<Stream>& below) {
   peer_ = below->peer().shared_memory;
   sharing_->regions->Meet(peer_);
   MakeRingMemory();
-}
-
-bool SharedEnd::wire_only() {
-  MutexLock lock(mu_);
-  return peer_.empty() || sharing_->regions->Unreachable(peer_);
 }
 
 void SharedEnd::MakeRingMemory() {
@@ -79,6 +80,19 @@ void SharedEnd::Flush(Stream& below) {
   MutexLock lock(mu_);
   flush_ = true;
   Pump(below).IgnoreError();
+}
+
+void SharedEnd::Return(uint64_t loan) {
+  MutexLock lock(mu_);
+  const std::shared_ptr<Stream> below = below_.lock();
+  if (below == nullptr || closed_ || close_) return;
+  Message message;
+  message.header.type = MessageType::kControl;
+  message.header.flags = kRingNote;
+  message.header.code = kReturned;
+  message.header.reserved[0] = loan;
+  queue_.push_back(std::move(message));
+  Pump(*below).IgnoreError();  // without waking the peer: there is no hurry
 }
 
 absl::Status SharedEnd::Pump(Stream& below) {
@@ -155,11 +169,21 @@ void SharedEnd::TurnToRing(Stream& below) {
 absl::StatusOr<bool> SharedEnd::WriteRecord(const Message& message, bool* takes_wire) {
   Ring::Record record;
   record.header = message.header;
-  if (const auto ranges = places_.Find(peer_, message.payload)) {
+  if (IsReturn(message.header)) {
+    record.kind = Ring::Kind::kReturn;
+    return ring_owner_->Write(record, {});
+  }
+  const bool lends = message.payload.lent();
+  const auto ranges =
+      lends && lent_.size() >= kMostLoans ? std::nullopt : places_.Find(peer_, message.payload);
+  if (ranges.has_value()) {
     const Payload::Slice places = {std::as_bytes(*ranges), nullptr};
-    record.kind = Ring::Kind::kPlaces;
+    record.kind = lends ? Ring::Kind::kLent : Ring::Kind::kPlaces;
     record.bytes = static_cast<uint32_t>(ranges->size_bytes());
-    return ring_owner_->Write(record, {&places, 1});
+    record.header.reserved[0] = lends ? next_loan_ : 0;
+    ASSIGN_OR_RETURN(const bool written, ring_owner_->Write(record, {&places, 1}));
+    if (written && lends) lent_.emplace(next_loan_++, message.payload);
+    return written;
   }
   if (message.payload.size() <= kMostInlineBytes) {
     record.bytes = static_cast<uint32_t>(message.payload.size());
@@ -171,7 +195,8 @@ absl::StatusOr<bool> SharedEnd::WriteRecord(const Message& message, bool* takes_
 }
 
 void SharedEnd::ToPlaces(Message& message) {
-  if (message.payload.size() < sharing_->least_bytes) return;
+  // Loans need the ring.
+  if (message.payload.size() < sharing_->least_bytes || message.payload.lent()) return;
   const auto ranges = places_.Find(peer_, message.payload);
   if (!ranges.has_value()) return;
   message.payload = PlacesToPayload(sharing_->regions->name(), *ranges);
@@ -230,12 +255,28 @@ void SharedEnd::OnNote(const Message& note) {
     if (absl::Status status = TakeOffer(note); !status.ok()) Break(std::move(status));
     return;
   }
+  if (note.header.code == kReturned) {
+    if (absl::Status status = Returned(note.header.reserved[0]); !status.ok()) {
+      Break(std::move(status));
+    }
+    return;
+  }
   if (note.header.code != kTurn || ring_.load() == nullptr || reading_) {
     return Break(absl::InvalidArgumentError("a peer turns to a ring that it has not shown"));
   }
   handler_->OnBatchEnd();
   reading_ = true;
   sharing_->poller.Wake();
+}
+
+absl::Status SharedEnd::Returned(uint64_t loan) {
+  std::map<uint64_t, Payload>::node_type returned;  // dropped without the lock
+  MutexLock lock(mu_);
+  returned = lent_.extract(loan);
+  if (returned.empty() && !closed_) {
+    return absl::InvalidArgumentError("a peer returns what it was not lent");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status SharedEnd::TakeOffer(const Message& offer) {
@@ -306,7 +347,13 @@ bool SharedEnd::ReadRing(Ring& ring, int budget) {
 absl::StatusOr<bool> SharedEnd::Next(Ring& ring, Message* message) {
   Ring::Record record;
   if (!stalled_) {
-    ASSIGN_OR_RETURN(const bool any, ring.Peek(&record));
+    ASSIGN_OR_RETURN(bool any, ring.Peek(&record));
+    while (any && record.kind == Ring::Kind::kReturn) {
+      ring.Take(record, nullptr);
+      ring.WakeWriter();
+      RETURN_IF_ERROR(Returned(record.header.reserved[0]));
+      ASSIGN_OR_RETURN(any, ring.Peek(&record));
+    }
     if (!any) return false;
     stalled_ = record.kind == Ring::Kind::kWire;
     if (stalled_) ring.Take(record, nullptr);
@@ -323,7 +370,7 @@ absl::StatusOr<bool> SharedEnd::Next(Ring& ring, Message* message) {
   message->header = record.header;
   RETURN_IF_ERROR(CheckReceived(message->header));
   message->header.flags &= static_cast<uint8_t>(~(kSharedPayload | kRingNote));
-  if (record.kind == Ring::Kind::kPlaces) {
+  if (record.kind == Ring::Kind::kPlaces || record.kind == Ring::Kind::kLent) {
     if (record.bytes % sizeof(SharedRange) != 0 ||
         record.bytes > kMostRanges * sizeof(SharedRange)) {
       return absl::InvalidArgumentError("a peer's ring points at memory and does not say where");
@@ -331,6 +378,9 @@ absl::StatusOr<bool> SharedEnd::Next(Ring& ring, Message* message) {
     ranges_.resize(record.bytes / sizeof(SharedRange));
     ring.Take(record, reinterpret_cast<std::byte*>(ranges_.data()));
     ASSIGN_OR_RETURN(message->payload, resolver_.Resolve(ring_peer_, ranges_));
+    if (record.kind == Ring::Kind::kLent) {
+      message->payload = Borrowed(message->payload, record.header.reserved[0]);
+    }
   } else {
     const std::shared_ptr<std::byte[]> bytes =
         record.bytes > 0 ? AllocateAligned(record.bytes) : nullptr;
@@ -341,6 +391,16 @@ absl::StatusOr<bool> SharedEnd::Next(Ring& ring, Message* message) {
   }
   message->header.payload_bytes = message->payload.size();
   return true;
+}
+
+Payload SharedEnd::Borrowed(const Payload& places, uint64_t loan) {
+  const auto give_back = [end = weak_from_this(), loan, places](const void*) {
+    if (const std::shared_ptr<SharedEnd> there = end.lock()) there->Return(loan);
+  };
+  const std::shared_ptr<const void> owner(this, give_back);
+  Payload payload;
+  for (const Payload::Slice& slice : places.slices()) payload.Append({slice.bytes, owner});
+  return payload;
 }
 
 void SharedEnd::Break(absl::Status status) {
@@ -356,6 +416,7 @@ void SharedEnd::Break(absl::Status status) {
 
 void SharedEnd::OnClosed(absl::Status status) {
   std::deque<Message> dropped;
+  std::map<uint64_t, Payload> loans;
   {
     MutexLock lock(mu_);
     closed_ = status;  // nobody turns to the ring from now on
@@ -369,7 +430,9 @@ void SharedEnd::OnClosed(absl::Status status) {
     MutexLock lock(mu_);
     if (!broken_.ok()) status = broken_;
     if (!peer_.empty()) sharing_->regions->Part(peer_);
+    loans.swap(lent_);
   }
+  loans.clear();
   handler_->OnClosed(std::move(status));
   handler_.reset();
 }

@@ -17,6 +17,7 @@
 
 #include <atomic>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -45,8 +46,8 @@ class SharedEnd final : public Polled, public std::enable_shared_from_this<Share
   void Flush(Stream& below);
   void Close(Stream& below, absl::Status status);
 
-  // The peer is on another host, or shares no memory. Thread-safe.
-  bool wire_only();
+  // The receiver has dropped what the peer lent us as `loan`. Thread-safe.
+  void Return(uint64_t loan);
 
   void OnMessage(Message message);
   void OnBatchEnd();
@@ -71,6 +72,11 @@ class SharedEnd final : public Polled, public std::enable_shared_from_this<Share
   // Calls one of `below`'s functions without the lock.
   template <typename Call>
   auto Unlocked(Call call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // A payload of these places that returns the loan when it is dropped.
+  Payload Borrowed(const Payload& places, uint64_t loan);
+  // What we lent has come back.
+  absl::Status Returned(uint64_t loan);
 
   void OnNote(const Message& note);
   absl::Status TakeOffer(const Message& offer);
@@ -100,6 +106,8 @@ class SharedEnd final : public Polled, public std::enable_shared_from_this<Share
   std::unique_ptr<Ring> ring_owner_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<const void> peer_memory_ ABSL_GUARDED_BY(mu_);
   std::deque<Message> queue_ ABSL_GUARDED_BY(mu_);
+  std::map<uint64_t, Payload> lent_ ABSL_GUARDED_BY(mu_);  // that the peer reads where they lie
+  uint64_t next_loan_ ABSL_GUARDED_BY(mu_) = 1;
   bool may_ring_ ABSL_GUARDED_BY(mu_);
   bool offered_ ABSL_GUARDED_BY(mu_) = false;
   bool on_ring_ ABSL_GUARDED_BY(mu_) = false;  // our messages go through our ring

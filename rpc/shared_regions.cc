@@ -129,12 +129,6 @@ void SharedRegions::Part(const std::string& peer) {
   peers_.erase(found);
 }
 
-bool SharedRegions::Unreachable(const std::string& peer) {
-  MutexLock lock(mu_);
-  const auto found = peers_.find(peer);
-  return found != peers_.end() && found->second.unreachable;
-}
-
 std::optional<FoundRange> SharedRegions::Find(const std::string& peer,
                                               std::span<const std::byte> bytes) {
   MutexLock lock(mu_);

@@ -64,9 +64,6 @@ class SharedRegions {
   // The stream is closed. After the last one what it had shown is forgotten.
   void Part(const std::string& peer);
 
-  // Whether `peer` cannot be reached: it is on another host.
-  bool Unreachable(const std::string& peer);
-
   // Where `bytes` lie, if in a region that `peer` has mapped.
   std::optional<FoundRange> Find(const std::string& peer, std::span<const std::byte> bytes);
   // The memory that `peer` means. Fails when it has not shown the region, or it has no such bytes.

@@ -19,7 +19,6 @@ class SharingStream : public Stream {
   void Flush() override { end_->Flush(*below_); }
   void Close(absl::Status status) override { end_->Close(*below_, std::move(status)); }
   const Hello& peer() const override { return below_->peer(); }
-  bool keeps_payloads() const override { return end_->wire_only() && below_->keeps_payloads(); }
 
  private:
   absl::Status Put(Message message, bool flush) {

@@ -76,9 +76,6 @@ class Stream {
   virtual void Close(absl::Status status = absl::OkStatus()) = 0;
   // Who is at the other end.
   virtual const Hello& peer() const = 0;
-  // Whether the owner of a payload that was sent is held until nobody reads it any more. Otherwise
-  // the peer may read it where it lies (Transport::Allocate), and only the protocol says until when.
-  virtual bool keeps_payloads() const { return false; }
 };
 
 // Receives what the peer sends. Owned by the stream end; destroyed after OnClosed returned.

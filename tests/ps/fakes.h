@@ -19,13 +19,11 @@ class FakeStream final : public rpc::Stream {
   }
   void Close(absl::Status /*status*/) override {}
   const rpc::Hello& peer() const override { return hello_; }
-  bool keeps_payloads() const override { return keeps; }
 
   // What was sent since the last call.
   std::vector<rpc::Message> Take() { return std::exchange(sent, {}); }
 
   std::vector<rpc::Message> sent;
-  bool keeps = true;  // as a stream that shows no places
 
  private:
   rpc::Hello hello_;

@@ -94,107 +94,36 @@ TEST_F(SliceTest, BspAddsInReplicaOrderWhateverTheArrival) {
   EXPECT_THAT(heard, testing::Each(fmt::format("params 1 v1: {} 1", 1 - sum * (1.0f / 3))));
 }
 
-TEST_F(SliceTest, BspAnswersToPushesBorrowTheWeightsAndPullsCopyThem) {
+TEST_F(SliceTest, BspAnswersToPushesBorrowTheWeights) {
   Make("BSP", 1);
-  streams_[0]->keeps = false;
   Push(0, 0, {1, 1});
   const rpc::Message pushed = streams_[0]->Take()[1];
-  Pull(0, 1);
-  const rpc::Message pulled = streams_[0]->Take()[0];
-  EXPECT_NE(pushed.payload.slices()[0].bytes.data(), pulled.payload.slices()[0].bytes.data());
+  EXPECT_FALSE(pushed.payload.lent());
+  EXPECT_EQ(pushed.header.flags, rpc::kInPlace);
   Push(0, 1, {1, 1});  // writes the other parity
   EXPECT_EQ(FloatsOf(pushed), (std::vector<float>{0, 0})) << "version 1 must outlive version 2";
   Push(0, 2, {1, 1});  // every replica has read version 2: version 1 may go
   EXPECT_EQ(FloatsOf(pushed), (std::vector<float>{-2, -2})) << "not in place";
-  EXPECT_EQ(FloatsOf(pulled), (std::vector<float>{0, 0})) << "a pull's answer must not change";
 }
 
-class PulledSliceTest : public SliceTest {
- protected:
-  void Make(const std::string& mode, int replicas) {
-    SliceTest::Make(mode, replicas, /*staleness=*/0, 1 << 20,
-                    {.name = "w",
-                     .shape = {2},
-                     .init = {Init::Kind::kConstant, 1},
-                     .pull_codec = *MakePullCodec("bf16")});
-  }
-  std::vector<float> Decoded(const rpc::Message& message) {
-    std::vector<float> out(2);
-    const absl::Status status = Unpack((*MakePullCodec("bf16")).get(), message.payload, out);
-    EXPECT_TRUE(status.ok()) << status;
-    return out;
-  }
-  // The last PARAMS that replica v was sent.
-  rpc::Message Params(int v) {
-    rpc::Message last = streams_[static_cast<size_t>(v)]->Take().back();
-    EXPECT_EQ(last.header.type, rpc::MessageType::kParams);
-    EXPECT_EQ(last.payload.size(), 4u);
-    EXPECT_EQ(last.header.flags & rpc::kInPlace, 0) << "nobody can read an encoding as floats";
-    return last;
-  }
-};
-
-// Below 1 bf16's numbers are 2^-8 apart.
-TEST_F(PulledSliceTest, ReadersGetRoundedValuesAndTheShardKeepsItsOwn) {
+TEST_F(SliceTest, AnswersToPullsAreLentAndDoNotChange) {
   Make("BSP", 1);
-  const float little = 1.0f / (1 << 12);
-  for (int64_t step = 0; step < 16; ++step) {
-    Push(0, step, {little, 0});
-    const std::vector<float> read = Decoded(Params(0));
-    EXPECT_EQ(read[0], step < 8 ? 1.0f : 1 - 1.0f / 256) << "after step " << step;
-    EXPECT_EQ(read[1], 1.0f);
-  }
-  EXPECT_EQ(counters_.bytes_out, 16 * 4);
-}
-
-TEST_F(PulledSliceTest, AVersionIsEncodedOnceForAllWhoPushedAndCopiedForOthers) {
-  Make("BSP", 2);
-  Push(0, 0, {2, 0});
-  Push(1, 0, {2, 0});
-  const rpc::Message first = Params(0), second = Params(1);
-  EXPECT_EQ(first.payload.slices()[0].bytes.data(), second.payload.slices()[0].bytes.data());
-  Pull(0, 1, 1);
-  const rpc::Message pulled = Params(0);
-  EXPECT_NE(first.payload.slices()[0].bytes.data(), pulled.payload.slices()[0].bytes.data());
-  for (const int64_t step : {1, 2}) {
-    Push(0, step, {2, 0});
-    Push(1, step, {2, 0});
-    EXPECT_EQ(Decoded(first)[0], step == 1 ? -1 : -5) << "version 1 outlives version 2 alone";
-  }
-  EXPECT_EQ(Decoded(pulled)[0], -1) << "a pull's answer must not change";
-}
-
-TEST_F(PulledSliceTest, UnderSspAnAnswerNeverChangesLater) {
-  Make("SSP", 1);
   Push(0, 0, {1, 1});
-  const rpc::Message first = Params(0);
-  for (int64_t step = 1; step < 4; ++step) Push(0, step, {1, 1});
-  EXPECT_EQ(Decoded(first), (std::vector<float>{0, 0}));
-  EXPECT_EQ(Decoded(Params(0)), (std::vector<float>{-3, -3}));
-}
-
-TEST_F(PulledSliceTest, AnEncodingIsReadWhereverTheWireCutIt) {
-  Make("BSP", 1);
-  Push(0, 0, {1, 3});
-  const rpc::Message message = Params(0);
-  const std::string bytes = message.payload.Flatten();
-  rpc::Payload cut = rpc::Payload::Own(bytes.substr(0, 1));
-  const rpc::Payload rest = rpc::Payload::Own(bytes.substr(1));
-  cut.Append(rest.slices()[0]);
-  rpc::Message again = message;
-  again.payload = cut;
-  EXPECT_EQ(Decoded(again), (std::vector<float>{0, -2}));
+  streams_[0]->Take();
+  Pull(0, 1);
+  const rpc::Message pulled = streams_[0]->Take()[0];
+  EXPECT_TRUE(pulled.payload.lent());
+  EXPECT_EQ(pulled.header.flags, 0);
+  for (int64_t step = 1; step < 5; ++step) Push(0, step, {1, 1});
+  EXPECT_EQ(FloatsOf(pulled), (std::vector<float>{0, 0}));
 }
 
 TEST_F(SliceTest, SspAnswersNeverChangeLater) {
-  for (const bool keeps : {false, true}) {
-    Make("SSP", 1, 1);
-    streams_[0]->keeps = keeps;
-    Push(0, 0, {1, 1});
-    const rpc::Message first = streams_[0]->Take()[1];
-    for (int64_t step = 1; step < 5; ++step) Push(0, step, {1, 1});
-    EXPECT_EQ(FloatsOf(first), (std::vector<float>{0, 0}));
-  }
+  Make("SSP", 1, 1);
+  Push(0, 0, {1, 1});
+  const rpc::Message first = streams_[0]->Take()[1];
+  for (int64_t step = 1; step < 5; ++step) Push(0, step, {1, 1});
+  EXPECT_EQ(FloatsOf(first), (std::vector<float>{0, 0}));
 }
 
 TEST_F(SliceTest, ARepeatedPushIsOnlyAnsweredAgain) {

@@ -257,6 +257,7 @@ TEST_F(RingTest, AHelperEndsAtItsDeadlineAndLooksUpWhenItIsWoken) {
 // Who calls Help for each of many short waits does not wake the thread each time.
 TEST_F(RingTest, AHelperThatComesOftenLeavesTheThreadAsleep) {
   if (!CanAwaitBells()) GTEST_SKIP() << "this system cannot sleep on several bells (Linux 5.16)";
+  using Clock = std::chrono::steady_clock;
   constexpr int64_t kHelps = 5'000;
   // As a receiver does when what somebody waits for has come.
   class Waker : public Polled {
@@ -285,7 +286,7 @@ TEST_F(RingTest, AHelperThatComesOftenLeavesTheThreadAsleep) {
     return usage.ru_nvcsw;
   };
   const auto before = sleeps();
-  using Clock = std::chrono::steady_clock;
+  const auto begin = Clock::now();
   for (int64_t n = 0; n < kHelps; ++n) {
     const auto answer = Clock::now() + std::chrono::microseconds(20);
     bool written = false;
@@ -295,7 +296,9 @@ TEST_F(RingTest, AHelperThatComesOftenLeavesTheThreadAsleep) {
     };
     while (echo.next() <= n) poller.Help(done, answer + std::chrono::milliseconds(1));
   }
-  EXPECT_LT(sleeps() - before, kHelps / 2);
+  // The thread looks every millisecond; on a busy machine the helper sleeps, too.
+  const auto elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin);
+  EXPECT_LT(sleeps() - before, kHelps / 2 + 4 * elapsed.count());
   poller.Remove(waker.get());
 }
 
@@ -324,7 +327,7 @@ TEST_F(RingTest, AStrangersRingCanOnlyBeRefused) {
   EXPECT_TRUE(refused(kRingBytes + 8, 1, 0)) << "more than fits";
   EXPECT_TRUE(refused(~uint64_t{0}, 1, 0));
   EXPECT_TRUE(refused(72, 0, 0));
-  EXPECT_TRUE(refused(72, 4, 0));
+  EXPECT_TRUE(refused(72, 6, 0));
 
   while (*Write(b_, 1, 60'000)) {
   }

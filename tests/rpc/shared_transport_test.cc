@@ -354,7 +354,18 @@ class SharedRingTest : public testing::Test {
       *MakeSharedTransport(std::make_unique<BorrowedTransport>(*inner_), *log_);
   const std::unique_ptr<SharedTransport> server_transport_ =
       *MakeSharedTransport(std::make_unique<BorrowedTransport>(*inner_), *log_);
-  TestServer server_;
+  // What the server keeps of what it receives.
+  Mutex mu_;
+  CondVar changed_;
+  int64_t received_ ABSL_GUARDED_BY(mu_) = 0;
+  bool keep_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<Payload> kept_ ABSL_GUARDED_BY(mu_);
+  TestServer server_{[this](const std::shared_ptr<Stream>&, const Message& message) {
+    MutexLock lock(mu_);
+    ++received_;
+    changed_.NotifyAll();
+    if (keep_) kept_.push_back(message.payload);
+  }};
   std::unique_ptr<Listener> listener_;
   std::shared_ptr<Inbox> inbox_ = std::make_shared<Inbox>();
   std::shared_ptr<Stream> stream_;
@@ -400,6 +411,63 @@ TEST_F(SharedRingTest, MessagesKeepTheirOrderWhicheverWayTheyGo) {
   EXPECT_GE(server_transport_->ring_messages(), in_all - first_answer);
   stream_->Close();
   EXPECT_TRUE(inbox_->WaitClosed().ok());
+}
+
+TEST_F(SharedRingTest, WhatIsLentIsTheBorrowersUntilItDropsIt) {
+  const auto seed = std::random_device()();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 rng(seed);
+  constexpr int kLoans = 300;
+  constexpr size_t kSize = 100'000;  // too much for the ring
+  {
+    MutexLock lock(mu_);
+    keep_ = true;
+  }
+  std::atomic<int> out = 0;
+  const auto lend = [&](const std::shared_ptr<std::byte[]>& memory) {
+    ++out;
+    return Payload::Lend(
+        {memory.get(), kSize},
+        std::shared_ptr<const void>(memory.get(), [&, memory](const void*) { --out; }));
+  };
+  const int64_t places = transport_->shared_bytes();
+  for (int i = 0; i < kLoans; ++i) {
+    const auto memory = transport_->Allocate(kSize);
+    std::memset(memory.get(), i, kSize);
+    Send(*stream_, sent_++, lend(memory));
+    MutexLock lock(mu_);
+    while (received_ < sent_) changed_.Wait(mu_);
+    ASSERT_FALSE(kept_.empty());
+    const std::span<const std::byte> bytes = kept_.back().slices().front().bytes;
+    EXPECT_EQ(bytes[7], static_cast<std::byte>(i));
+    memory[7] = std::byte{99};
+    EXPECT_EQ(bytes[7], std::byte{99}) << "it was not copied";
+    EXPECT_GE(out, static_cast<int>(kept_.size()));
+    if (rng() % 3 == 0)
+      kept_.erase(kept_.begin() + static_cast<std::ptrdiff_t>(rng() % kept_.size()));
+    if (rng() % 50 == 0) kept_.clear();
+  }
+  EXPECT_GE(transport_->shared_bytes() - places, int64_t{kLoans} * int64_t{kSize});
+  const auto await = [&](int left) {
+    while (out != left) {
+      Send(*accepted_.stream, answered_++);  // with which what was returned comes along
+      std::this_thread::yield();
+    }
+  };
+  int left = 0;
+  {
+    MutexLock lock(mu_);
+    kept_.resize(std::min<size_t>(kept_.size(), 3));
+    left = static_cast<int>(kept_.size());
+  }
+  await(left);
+  // Nobody returns what is lent at the end of the stream.
+  stream_->Close();
+  EXPECT_TRUE(inbox_->WaitClosed().ok());
+  EXPECT_EQ(out, 0);
+  EXPECT_TRUE(accepted_.inbox->WaitClosed().ok());
+  MutexLock lock(mu_);
+  kept_.clear();
 }
 
 TEST_F(SharedRingTest, WhatFindsNoRoomFollowsWhenThereIsSome) {
