@@ -144,7 +144,8 @@ int Run(int argc, char** argv) {
                    {"unit", "GB/s"},
                    {"roof", Median(roofs)},
                    {"ratio", Median(ratios)},
-                   {"asked", row.asked}});
+                   {"asked", row.asked},
+                   {"asked_of_value", true}});
   }
   if (json.empty()) return 0;
   const absl::Status status = WriteFileAtomically(json, all.dump(1) + "\n");

@@ -7,7 +7,7 @@
 namespace muster::bench {
 namespace {
 
-constexpr int kLeft = 200, kUnit = 150, kRow = 22, kTop = 34;  // pixels; kUnit: what was asked
+constexpr int kLeft = 210, kUnit = 150, kRow = 22, kTop = 34;  // pixels; kUnit: what was asked
 constexpr double kMost = 3;
 
 }  // namespace
@@ -18,7 +18,8 @@ std::string Chart(const nlohmann::json& rows) {
   for (const nlohmann::json& row : rows) {
     const double asked = row.value("asked", 0.0);
     if (asked == 0) continue;
-    const bool has_roof = row.contains("ratio") && row["ratio"].is_number();
+    const bool has_roof =
+        row.contains("ratio") && row["ratio"].is_number() && !row.value("asked_of_value", false);
     const double reached = has_roof ? row["ratio"].get<double>() : row.value("value", 0.0);
     const bool is_time = row.value("is_time", false);
     const double times = is_time ? asked / std::max(reached, 1e-9) : reached / asked;

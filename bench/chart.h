@@ -9,7 +9,8 @@
 namespace muster::bench {
 
 // An SVG: a bar for each row of Table::all() of which something is asked, as long as what was
-// reached over what was asked (asked over reached where less is better), cut off at 3 times.
+// reached over what was asked (asked over reached where less is better), cut off at 3 times. What
+// is asked is of the ratio to a roof, without one or with asked_of_value of the value.
 std::string Chart(const nlohmann::json& rows);
 
 }  // namespace muster::bench

@@ -14,22 +14,19 @@ PulledValues::PulledValues(std::shared_ptr<const Codec> codec, int64_t size,
                            const Allocate& allocate)
     : codec_(std::move(codec)) {
   if (codec_ == nullptr) return;
-  bytes_ = codec_->EncodedSize(size);
-  for (Parity& parity : parities_) {
-    parity.bytes = allocate ? allocate(bytes_) : rpc::AllocateAligned(bytes_);
-  }
+  const size_t bytes = codec_->EncodedSize(size);
+  encodings_ =
+      Parities(bytes, [=] { return allocate ? allocate(bytes) : rpc::AllocateAligned(bytes); });
 }
 
 rpc::Payload PulledValues::Encoded(int parity, int64_t version, std::span<const float> values,
-                                   bool copy) {
-  Parity& place = parities_[parity];
-  const std::span<std::byte> bytes(place.bytes.get(), bytes_);
-  if (place.version != version) {
-    codec_->Encode(values, {}, bytes);
-    place.version = version;
+                                   bool in_place) {
+  if (versions_[parity] != version) {
+    encodings_.Renew(parity);
+    codec_->Encode(values, {}, encodings_[parity]);
+    versions_[parity] = version;
   }
-  if (!copy) return rpc::Payload::Borrow(bytes, place.bytes);
-  return rpc::Payload::Own(std::string(reinterpret_cast<const char*>(bytes.data()), bytes_));
+  return encodings_.Answer(parity, in_place);
 }
 
 absl::Status Unpack(const Codec* codec, const rpc::Payload& payload, std::span<float> out) {

@@ -12,6 +12,7 @@
 #include <span>
 
 #include "kernels/codec.h"
+#include "ps/parities.h"
 #include "rpc/message.h"
 #include "telemetry/status.h"
 
@@ -25,19 +26,13 @@ class PulledValues {
   PulledValues(std::shared_ptr<const Codec> codec, int64_t size, const Allocate& allocate);
 
   bool encodes() const { return codec_ != nullptr; }
-  // The encoding of `values`, which are `version`, at `parity`: borrowed from that parity, whose
-  // next version overwrites it, or with `copy` the payload's own.
-  rpc::Payload Encoded(int parity, int64_t version, std::span<const float> values, bool copy);
+  // The encoding of `values`, which are `version`, at `parity`, to be read in place or lent.
+  rpc::Payload Encoded(int parity, int64_t version, std::span<const float> values, bool in_place);
 
  private:
-  struct Parity {
-    std::shared_ptr<std::byte[]> bytes;
-    int64_t version = -1;
-  };
-
   const std::shared_ptr<const Codec> codec_;
-  size_t bytes_ = 0;  // of an encoding
-  Parity parities_[2];
+  Parities encodings_;
+  int64_t versions_[2] = {-1, -1};  // by parity
 };
 
 // Decodes what PulledValues encoded with `codec`, or copies plain values where that is null.

@@ -32,15 +32,13 @@ Slice::Slice(const SliceContext& context, int32_t id)
       needs_norms_(HasWeights() && context.policy->exact() &&
                    (Clips() || context.optimizer->has_trust_ratio())),
       big_(slice_.size > kQuantum),
+      weights_(static_cast<size_t>(slice_.size) * sizeof(float),
+               [this] { return AllocateWeights(); }),
       pulled_(context.table->specs()[static_cast<size_t>(slice_.param)].pull_codec, slice_.size,
               context.options->allocate) {
   CHECK_GE(context.options->num_replicas, 1);
   state_.clocks.assign(static_cast<size_t>(context.options->num_replicas), 0);
   if (backups() > 0) pushed_.assign(state_.clocks.size(), -1);
-  for (Buffer& weights : weights_) {
-    weights = MakeWeights();
-    std::fill_n(weights.get(), slice_.size, 0.0f);
-  }
   sum_ = MakeBuffer();
   for (size_t i = 0; HasWeights() && i < context.optimizer->slot_names().size(); ++i) {
     slots_.push_back(MakeBuffer());
@@ -53,15 +51,14 @@ void Slice::Initialize() {
   state_.version = oldest_version_ = 0;
   std::fill(state_.clocks.begin(), state_.clocks.end(), 0);
   ForEachPart(*context_.table, slice_, [&](const ParamSlice& part, int64_t at) {
-    InitialValues(
-        context_.table->specs()[static_cast<size_t>(part.param)], context_.options->seed,
-        part.begin,
-        View(weights_[front_]).subspan(static_cast<size_t>(at), static_cast<size_t>(part.size)));
+    InitialValues(context_.table->specs()[static_cast<size_t>(part.param)], context_.options->seed,
+                  part.begin,
+                  Weights(front_).subspan(static_cast<size_t>(at), static_cast<size_t>(part.size)));
   });
 }
 
 absl::Status Slice::Restore(const Checkpoint& checkpoint) {
-  RETURN_IF_ERROR(checkpoint.Read(slice_, "", View(weights_[front_])));
+  RETURN_IF_ERROR(checkpoint.Read(slice_, "", Weights(front_)));
   const std::vector<std::string> names = context_.optimizer->slot_names();
   for (size_t i = 0; i < slots_.size(); ++i) {
     RETURN_IF_ERROR(checkpoint.Read(slice_, names[i], View(slots_[i])));
@@ -226,18 +223,22 @@ std::string Slice::Name() const {
                      specs[static_cast<size_t>(slice_.param + slice_.params - 1)].name);
 }
 
-Slice::Buffer Slice::MakeWeights() const {
+std::shared_ptr<std::byte[]> Slice::AllocateWeights() const {
+  const size_t bytes = static_cast<size_t>(slice_.size) * sizeof(float);
   const auto& allocate = context_.options->allocate;
-  if (!allocate) return MakeBuffer();
+  if (!allocate) return rpc::AllocateAligned(bytes);
   // At the same distance from a page as in the arena, so that readers can map whole pages there.
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  const size_t bytes = static_cast<size_t>(slice_.size) * sizeof(float);
   const size_t wanted = static_cast<size_t>(slice_.offset(*context_.table)) * sizeof(float) % page;
   const size_t spare = bytes < page ? 0 : page;
   const std::shared_ptr<std::byte[]> memory = allocate(bytes + spare);
   const size_t is = reinterpret_cast<uintptr_t>(memory.get()) % page;
   const size_t skipped = spare == 0 ? 0 : (wanted + page - is) % page;
-  return rpc::FloatsIn({memory, memory.get() + skipped});
+  return {memory, memory.get() + skipped};
+}
+
+std::span<float> Slice::Weights(int parity) const {
+  return {reinterpret_cast<float*>(weights_[parity].data()), static_cast<size_t>(slice_.size)};
 }
 
 Slice::Buffer Slice::MakeBuffer() const {
@@ -305,19 +306,6 @@ void Slice::ForEachQuantum(absl::FunctionRef<void(int64_t begin, std::span<float
   }
 }
 
-void Slice::FreeBack() {
-  const int back = 1 - front_;
-  if (!loans_[back].any()) return;
-  auto spare = std::ranges::find_if(spares_, [](const Spare& s) { return !s.loans.any(); });
-  if (spare == spares_.end()) {
-    spares_.push_back({MakeWeights(), {}});
-    spare = spares_.end() - 1;
-    std::fill_n(spare->weights.get(), slice_.size, 0.0f);  // padding is never written
-  }
-  std::swap(weights_[back], spare->weights);
-  std::swap(loans_[back], spare->loans);
-}
-
 void Slice::Advance() {
   front_ = 1 - front_;
   ++state_.version;
@@ -339,7 +327,7 @@ StepInfo Slice::MakeStepInfo(Verdict verdict, int64_t staleness, int64_t global_
 }
 
 void Slice::Update(const StepInfo& info, int n, int64_t begin, std::span<float> sum) {
-  if (begin == 0) FreeBack();
+  if (begin == 0) weights_.Renew(1 - front_);
   ForEachRunOf(begin, sum, [&](const Run& run, int64_t from, std::span<float> part) {
     UpdateRun(run, info, n, from, part);
   });
@@ -364,8 +352,8 @@ void Slice::UpdateRun(const Run& run, StepInfo info, int n, int64_t begin,
                       std::span<const float> sum) {
   const ParamSpec& spec = *run.spec;
   const auto at = static_cast<size_t>(begin);
-  const std::span<const float> w = View(weights_[front_]).subspan(at, sum.size());
-  const std::span<float> next = View(weights_[1 - front_]).subspan(at, sum.size());
+  const std::span<const float> w = Weights(front_).subspan(at, sum.size());
+  const std::span<float> next = Weights(1 - front_).subspan(at, sum.size());
   if (spec.kind == ParamSpec::Kind::kStatistic) {
     const bool all = n == context_.options->num_replicas - backups();
     const float share = all ? 1.0f : static_cast<float>(n) * info.scale;
@@ -593,28 +581,15 @@ void Slice::AnswerReaders() {
 
 void Slice::Answer(const Reader& reader, int64_t version) {
   const TraceSpan span = Traced("answer", reader.clock - 1, reader.replica);
-  if (pulled_.encodes()) return AnswerEncoded(reader, version);
   const int parity = version == state_.version ? front_ : 1 - front_;
-  const Buffer& weights = weights_[parity];
-  Count(context_.counters->answers);
-  Count(context_.counters->bytes_out, slice_.size * int64_t{sizeof(float)});
-  const auto bytes = std::as_bytes(View(weights));
-  rpc::Message answer =
-      ParamsMessage(id_, reader.replica, reader.clock, version,
-                    reader.in_place ? rpc::Payload::Borrow(bytes, weights)
-                                    : rpc::Payload::Lend(bytes, loans_[parity].Take(weights)));
+  rpc::Message answer = ParamsMessage(
+      id_, reader.replica, reader.clock, version,
+      pulled_.encodes() ? pulled_.Encoded(parity, version, Weights(parity), reader.in_place)
+                        : weights_.Answer(parity, reader.in_place));
   if (reader.in_place) answer.header.flags = rpc::kInPlace;
-  context_.outbox->Send(*reader.peer, std::move(answer));
-}
-
-void Slice::AnswerEncoded(const Reader& reader, int64_t version) {
-  const int parity = version == state_.version ? front_ : 1 - front_;
-  rpc::Payload values =
-      pulled_.Encoded(parity, version, View(weights_[parity]), /*copy=*/!reader.in_place);
   Count(context_.counters->answers);
-  Count(context_.counters->bytes_out, static_cast<int64_t>(values.size()));
-  context_.outbox->Send(
-      *reader.peer, ParamsMessage(id_, reader.replica, reader.clock, version, std::move(values)));
+  Count(context_.counters->bytes_out, static_cast<int64_t>(answer.payload.size()));
+  context_.outbox->Send(*reader.peer, std::move(answer));
 }
 
 void Slice::ReachCuts() {
@@ -642,12 +617,11 @@ void Slice::Save(const std::shared_ptr<Cut>& cut) {
   SavedSlice saved;
   saved.slice = id_;
   saved.version = state_.version;
-  const auto copy = [this](const Buffer& buffer) {
-    const std::span<const float> view = View(buffer);
+  const auto copy = [](std::span<const float> view) {
     return std::vector<float>(view.begin(), view.end());
   };
-  saved.weights = copy(weights_[front_]);
-  for (const Buffer& slot : slots_) saved.slots.push_back(copy(slot));
+  saved.weights = copy(Weights(front_));
+  for (const Buffer& slot : slots_) saved.slots.push_back(copy(View(slot)));
   context_.cuts->Add(cut, std::move(saved));
 }
 

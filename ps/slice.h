@@ -10,7 +10,7 @@
 //     still reads version n, and the answer to a push borrows the weights where they lie: nothing
 //     is copied.
 //  2. SSP, ASYNC and backup workers know no such moment: an answer lends the weights until the
-//     reader has dropped it (rpc::Payload::Lend, ps/loans.h). An apply that would overwrite what is
+//     reader has dropped it (ps/parities.h). An apply that would overwrite what is
 //     still lent takes another buffer for that parity.
 //  3. An ACK with kConsumed or kRepeated, and any ERROR, means that the slice holds no reference to
 //     the gradient. One with kHeld leaves a reference until PARAMS of the next clock; when the
@@ -23,8 +23,8 @@
 // next step's, so that a process that pushes replica 0 again can gather them anew.
 //
 // With backup workers a slice holds what comes and adds nothing, until it is told whom the step
-// counts (ps/quorum.h); then it lets go of all gradients of the step. Invariant 1 fails there, so
-// every answer is a copy. Who asks for a version that is gone is told so, and asks for a newer one.
+// counts (ps/quorum.h); then it lets go of all gradients of the step. Who asks for a version that
+// is gone is told so, and asks for a newer one.
 //
 // A push that its parameter's codec cannot decode is refused and changes nothing. So is one whose
 // gradient is not finite, except when part of it was already added to other replicas' gradients:
@@ -45,8 +45,8 @@
 #include "ps/counters.h"
 #include "ps/cut.h"
 #include "ps/held.h"
-#include "ps/loans.h"
 #include "ps/norms.h"
+#include "ps/parities.h"
 #include "ps/peer.h"
 #include "ps/pulled.h"
 #include "ps/quorum.h"
@@ -135,9 +135,8 @@ class Slice {
   TraceSpan Traced(const char* name, int64_t step, int64_t replica) const;
   Buffer MakeBuffer() const;
   // In memory that readers may share, where there is such.
-  Buffer MakeWeights() const;
-  // Before the back parity is written: what is still lent stays as it is.
-  void FreeBack();
+  std::shared_ptr<std::byte[]> AllocateWeights() const;
+  std::span<float> Weights(int parity) const;
   std::span<float> View(const Buffer& buffer) const;
 
   // Whether the gradient's codec, if it has one, can decode it; its bytes then lie in one range.
@@ -208,7 +207,6 @@ class Slice {
   // that version is gone.
   absl::StatusOr<bool> Ready(const Reader& reader, int64_t& version) const;
   void Answer(const Reader& reader, int64_t version);
-  void AnswerEncoded(const Reader& reader, int64_t version);
   void ReachCuts();
   void Save(const std::shared_ptr<Cut>& cut);
 
@@ -221,14 +219,8 @@ class Slice {
 
   SliceState state_;
   int64_t oldest_version_ = 0;  // the back parity holds version - 1 unless that is older than this
-  Buffer weights_[2];           // by parity
-  Loans loans_[2];              // of them, beside invariant 1's
-  struct Spare {
-    Buffer weights;
-    Loans loans;
-  };
-  std::vector<Spare> spares_;  // lent before another buffer took the parity; free once returned
-  PulledValues pulled_;        // for readers, where they are encoded
+  Parities weights_;
+  PulledValues pulled_;  // for readers, where they are encoded
   int front_ = 0;
   Buffer sum_;  // of the step's gradients so far
   std::vector<Buffer> slots_;

@@ -38,7 +38,7 @@ void Slice::BeginRound(NormRound round) {
   std::vector<double>& sums = norms_.sums[static_cast<size_t>(round)];
   ForEachNormBlock(*context_.table, slice_, [&](ParamId, int64_t at, int64_t size) {
     if (round == NormRound::kTrust) {
-      sums.push_back(SumOfSquares(weights_[front_].get() + at, size));
+      sums.push_back(SumOfSquares(Weights(front_).data() + at, size));
     }
     sums.push_back(SumOfSquares(sum_.get() + at, size));
     if (big_) context_.yield();
@@ -131,7 +131,7 @@ void Slice::Direct() {
     ForEachRunOf(begin, sum, [&](const Run& run, int64_t from, std::span<float> part) {
       if (run.spec->kind != ParamSpec::Kind::kWeight) return;
       const std::span<const float> w =
-          View(weights_[front_]).subspan(static_cast<size_t>(from), part.size());
+          Weights(front_).subspan(static_cast<size_t>(from), part.size());
       context_.optimizer->Direct(InfoOf(run, norms_.info), part, w, SlotViews(from, part.size()));
     });
   });
