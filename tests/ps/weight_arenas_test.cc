@@ -184,7 +184,7 @@ std::vector<float> Train(const JobOptions& options, uint32_t seed, bool expect_i
   for (int v = 0; v < options.replicas; ++v) {
     threads.emplace_back([&, v] {
       readers[static_cast<size_t>(v)].status = readers[static_cast<size_t>(v)].Run(
-          servers, table, v, /*steps=*/60, seed + static_cast<uint32_t>(v));
+          servers, table, v, /*steps=*/30, seed + static_cast<uint32_t>(v));
     });
   }
   for (std::thread& thread : threads) thread.join();
