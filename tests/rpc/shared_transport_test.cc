@@ -421,6 +421,7 @@ TEST_F(SharedRingTest, WhatIsLentIsTheBorrowersUntilItDropsIt) {
   constexpr size_t kSize = 100'000;  // too much for the ring
   {
     MutexLock lock(mu_);
+    while (received_ < sent_) changed_.Wait(mu_);  // what was sent before is not lent
     keep_ = true;
   }
   std::atomic<int> out = 0;
