@@ -294,6 +294,31 @@ TEST(Cluster, WithBackupWorkersAStalledTrainerStopsNobody) {
   }
 }
 
+// Interrupts the run of `options`, three replicas of the toy model, once it has finished `at`
+// steps. No sample of step `end` is read before the master stops it, so it does not finish first.
+ClusterResult RunAndInterrupt(ClusterOptions options, int64_t at, int64_t end) {
+  Cluster* running = nullptr;
+  std::promise<void> stopping;
+  bool interrupted = false;
+  options.on_status = [&](const master::StatusLine& line) {
+    const auto* progress = std::get_if<master::ProgressLine>(&line);
+    if (progress != nullptr && progress->step >= at && !interrupted) {
+      interrupted = true;
+      running->Interrupt("a test");
+    }
+    const auto* state = std::get_if<master::StateLine>(&line);
+    if (state != nullptr && state->state == master::RunState::kCancelling) stopping.set_value();
+  };
+  options.make_module = [end, after = stopping.get_future().share()] {
+    return MakeToyModule({.before_get = [end, after](int64_t draw) {
+      if (draw >= end * 3 * 8) after.wait();
+    }});
+  };
+  Cluster cluster(std::move(options));
+  running = &cluster;
+  return cluster.Run();
+}
+
 TEST(Cluster, WithBackupWorkersAnInterruptedRunGoesOn) {
   TemporaryFolder folder;
   ClusterOptions options;
@@ -301,33 +326,11 @@ TEST(Cluster, WithBackupWorkersAnInterruptedRunGoesOn) {
   options.replicas = options.trainers = 3;
   options.servers = 2;
   options.job_dir = folder.path();
-  Cluster* running = nullptr;
-  std::promise<void> stopping;
-  bool interrupted = false;
-  options.on_status = [&](const master::StatusLine& line) {
-    const auto* progress = std::get_if<master::ProgressLine>(&line);
-    if (progress != nullptr && progress->step >= 30 && !interrupted) {
-      interrupted = true;
-      running->Interrupt("a test");
-    }
-    const auto* state = std::get_if<master::StateLine>(&line);
-    if (state != nullptr && state->state == master::RunState::kCancelling) stopping.set_value();
-  };
-  // No sample of step 60 is read before the master stops the run.
-  options.make_module = [after = stopping.get_future().share()] {
-    return MakeToyModule({.before_get = [after](int64_t draw) {
-      if (draw >= 60 * 3 * 8) after.wait();
-    }});
-  };
-  Cluster first(options);
-  running = &first;
-  const ClusterResult stopped = first.Run();
+  const ClusterResult stopped = RunAndInterrupt(options, /*at=*/30, /*end=*/60);
   EXPECT_TRUE(absl::IsCancelled(stopped.status)) << stopped.status;
   ASSERT_GE(stopped.checkpoint_step, 30);
   EXPECT_EQ(stopped.checkpoint_step, stopped.state.step);
 
-  options.on_status = nullptr;
-  options.make_module = nullptr;
   options.job.mutable_training()->mutable_schedule(0)->set_steps(stopped.checkpoint_step + 20);
   options.servers = 1;
   Job without = options.job;
@@ -485,34 +488,12 @@ TEST_P(EveryOptimizer, AnInterruptedRunEndsWithTheSameBits) {
   options.trainers = 3;
   options.servers = 1;
   options.job_dir = folder.path();
-  Cluster* running = nullptr;
-  std::promise<void> stopping;
-  bool interrupted = false;
-  options.on_status = [&](const master::StatusLine& line) {
-    const auto* progress = std::get_if<master::ProgressLine>(&line);
-    if (progress != nullptr && progress->step >= 10 && !interrupted) {
-      interrupted = true;
-      running->Interrupt("a test");
-    }
-    const auto* state = std::get_if<master::StateLine>(&line);
-    if (state != nullptr && state->state == master::RunState::kCancelling) stopping.set_value();
-  };
-  // No sample of step 40 is read before the master stops the run, so it does not finish first.
-  options.make_module = [after = stopping.get_future().share()] {
-    return MakeToyModule({.before_get = [after](int64_t draw) {
-      if (draw >= 40 * 3 * 8) after.wait();
-    }});
-  };
-  Cluster first(options);
-  running = &first;
-  const ClusterResult stopped = first.Run();
+  const ClusterResult stopped = RunAndInterrupt(options, /*at=*/10, /*end=*/40);
   EXPECT_TRUE(absl::IsCancelled(stopped.status)) << stopped.status;
   EXPECT_EQ(stopped.state.state, master::RunState::kCancelled);
   EXPECT_GE(stopped.checkpoint_step, 10);
   EXPECT_LT(stopped.checkpoint_step, 400);
 
-  options.on_status = nullptr;
-  options.make_module = nullptr;
   options.trainers = 1;
   options.servers = 3;
   const ClusterResult resumed = Cluster(options).Run();

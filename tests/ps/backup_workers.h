@@ -113,8 +113,7 @@ struct CountingWorker {
     ClientOptions options;
     options.credit_bytes = 100'000;  // less than a step
     ASSIGN_OR_RETURN(const std::unique_ptr<Client> client,
-                     Client::Connect(servers.transport(), servers.addresses(), WorkerHello(index),
-                                     table, servers.partition(), options, servers.log()));
+                     ConnectWorker(servers, table, index, options));
     const auto size = static_cast<size_t>(table.arena_size());
     std::vector<float> weights(size, 0.0f);
     std::vector<std::shared_ptr<float[]>> gradients;

@@ -156,8 +156,7 @@ class Puppet {
       : table_(table),
         replica_(replica),
         weights_(static_cast<size_t>(table.arena_size()), 0.0f),
-        client_(*Client::Connect(servers.transport(), servers.addresses(), WorkerHello(replica),
-                                 table, servers.partition(), {}, servers.log())),
+        client_(*ConnectWorker(servers, table, replica)),
         gradient_(client_->AllocateGradients()) {
     client_->SetArena(weights_);
     client_->Pull(replica, 0, -1);

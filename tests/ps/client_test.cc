@@ -283,8 +283,7 @@ TEST(ClientAndServerTest, ANonFiniteGradientReachesTheWorkerAndTheServersOwner) 
   servers.Initialize();
   std::vector<float> arena(16);
   const std::vector<float> grad = {1, std::numeric_limits<float>::quiet_NaN(), 1};
-  auto client = *Client::Connect(servers.transport(), servers.addresses(), WorkerHello(0), table,
-                                 servers.partition(), {}, servers.log());
+  auto client = *ConnectWorker(servers, table, 0);
   client->SetArena(arena);
   client->Push(0, 0, 0, grad, 0, true);
   const absl::Status status = client->Wait(1);

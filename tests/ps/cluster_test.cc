@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <random>
@@ -70,8 +71,7 @@ struct Worker {
     ClientOptions options;
     options.credit_bytes = 100'000;  // less than a step
     ASSIGN_OR_RETURN(const std::unique_ptr<Client> client,
-                     Client::Connect(servers.transport(), servers.addresses(), WorkerHello(index),
-                                     table, servers.partition(), options, servers.log()));
+                     ConnectWorker(servers, table, index, options));
     const auto size = static_cast<size_t>(table.arena_size());
     std::vector<float> arena[2] = {std::vector<float>(size, 0.0f), std::vector<float>(size, 0.0f)};
     std::vector<std::vector<float>> gradients(replicas.size(), std::vector<float>(size));
@@ -212,6 +212,30 @@ TEST(BspClusterTest, LambGivesTheSameBitsWhateverServersWorkersAndTiming) {
   ExpectTwoPhasesToGiveTheSameBits("lamb");
 }
 
+JobOptions CodecJob() {
+  return {.replicas = 3, .shards = 2, .optimizer = "momentum", .learning_rate = 0.01f};
+}
+
+// Six steps of three replicas give the same weights, `result` if any, with `job(servers, seed)` for
+// each number of servers, by one worker and by three.
+void ExpectTheSameBits(const ParamTable& table, const std::vector<int>& numbers_of_servers,
+                       const std::function<JobOptions(int servers, uint32_t seed)>& job,
+                       std::vector<float>* result = nullptr) {
+  std::vector<float> expected;
+  uint32_t seed = 1;
+  for (const int servers : numbers_of_servers) {
+    for (const auto& who :
+         std::vector<std::vector<std::vector<int32_t>>>{{{0, 1, 2}}, {{2}, {1}, {0}}}) {
+      Servers cluster(table, job(servers, seed));
+      cluster.Initialize();
+      const auto weights = Train(cluster, table, who, 0, 6, seed += 10, true);
+      if (expected.empty()) expected = weights;
+      ASSERT_EQ(weights, expected) << servers << " servers, " << who.size() << " workers";
+    }
+  }
+  if (result != nullptr) *result = expected;
+}
+
 // A codec encodes slice by slice; where a parameter is cut must not show, and residuals must follow
 // their replica, whichever process holds it.
 TEST(BspClusterTest, ACodecGivesTheSameBitsWhateverServersAndWorkers) {
@@ -224,26 +248,16 @@ TEST(BspClusterTest, ACodecGivesTheSameBitsWhateverServersAndWorkers) {
         {.name = "plain", .shape = {77}, .init = normal},
         {.name = "odd", .shape = {5, 1001}, .init = normal, .codec = codec},
     });
-    std::vector<float> expected;
-    uint32_t seed = 1;
     std::set<size_t> cuts;  // numbers of slices
-    for (const int servers : {1, 3}) {
-      for (const auto& who :
-           std::vector<std::vector<std::vector<int32_t>>>{{{0, 1, 2}}, {{2}, {1}, {0}}}) {
-        Servers cluster(table, {.replicas = 3,
-                                .servers = servers,
-                                .shards = 2,
-                                .optimizer = "momentum",
-                                .learning_rate = 0.01f,
-                                .held_bytes_budget = 150'000,
-                                .delay_seed = seed});
-        cluster.Initialize();
-        cuts.insert(cluster.partition().slices.size());
-        const auto weights = Train(cluster, table, who, 0, 6, seed += 10, true);
-        if (expected.empty()) expected = weights;
-        ASSERT_EQ(weights, expected) << name << ", " << servers << " servers, " << who.size();
-      }
-    }
+    const auto job = [&](int servers, uint32_t seed) {
+      cuts.insert(MakePartition(table, servers).slices.size());
+      JobOptions options = CodecJob();
+      options.held_bytes_budget = 150'000;
+      options.servers = servers;
+      options.delay_seed = seed;
+      return options;
+    };
+    ASSERT_NO_FATAL_FAILURE(ExpectTheSameBits(table, {1, 3}, job)) << name;
     EXPECT_EQ(cuts.size(), 2u) << "the parameters were cut alike";
   }
 }
@@ -265,22 +279,13 @@ TEST(BspClusterTest, PulledParametersAreRoundedToTheSameBitsForEverybody) {
          .pull_codec = codec},
     });
     std::vector<float> expected;
-    uint32_t seed = 1;
-    for (const int servers : {1, 2, 3}) {
-      for (const auto& who :
-           std::vector<std::vector<std::vector<int32_t>>>{{{0, 1, 2}}, {{2}, {1}, {0}}}) {
-        Servers cluster(table, {.replicas = 3,
-                                .servers = servers,
-                                .shards = 2,
-                                .optimizer = "momentum",
-                                .learning_rate = 0.01f,
-                                .delay_seed = servers == 2 ? 0 : seed});
-        cluster.Initialize();
-        const auto weights = Train(cluster, table, who, 0, 6, seed += 10, true);
-        if (expected.empty()) expected = weights;
-        ASSERT_EQ(weights, expected) << name << ", " << servers << " servers, " << who.size();
-      }
-    }
+    const auto job = [](int servers, uint32_t seed) {
+      JobOptions options = CodecJob();
+      options.servers = servers;
+      options.delay_seed = servers == 2 ? 0 : seed;
+      return options;
+    };
+    ASSERT_NO_FATAL_FAILURE(ExpectTheSameBits(table, {1, 2, 3}, job, &expected)) << name;
     std::vector<std::byte> encoded(codec->EncodedSize(16384));
     const std::span<const float> first(expected.data(), 16384);
     std::vector<float> again(first.size());
@@ -458,8 +463,7 @@ TEST(BspClusterTest, ALeaseThatIsRedoneByAnotherChangesNothing) {
   Train(cluster, table, {{0, 1, 2}}, 0, 4, 2, true);
   {
     // A worker with replica 1 pushes half of its step and dies; its memory goes with it.
-    auto client = *Client::Connect(cluster.transport(), cluster.addresses(), WorkerHello(7), table,
-                                   cluster.partition(), {}, cluster.log());
+    auto client = *ConnectWorker(cluster, table, 7);
     std::vector<float> arena(static_cast<size_t>(table.arena_size())), grad(arena.size());
     client->SetArena(arena);
     client->Pull(1, 4, 4);
@@ -489,8 +493,7 @@ TEST(BspClusterTest, NormsAreGatheredAnewByWhoeverGoesOnWithReplica0) {
     cluster.Initialize();
     Train(cluster, table, {{0, 1, 2}}, 0, 4, 2, true);
     {
-      auto client = *Client::Connect(cluster.transport(), cluster.addresses(), WorkerHello(7),
-                                     table, cluster.partition(), {}, cluster.log());
+      auto client = *ConnectWorker(cluster, table, 7);
       std::vector<float> arena(static_cast<size_t>(table.arena_size()));
       std::vector<std::vector<float>> grads(3, std::vector<float>(arena.size()));
       client->SetArena(arena);
@@ -531,8 +534,7 @@ TEST(SspClusterTest, NoReadIsStalerThanTheBound) {
     std::vector<std::thread> threads;
     for (int32_t v = 0; v < kReplicas; ++v) {
       threads.emplace_back([&, v] {
-        auto client = *Client::Connect(cluster.transport(), cluster.addresses(), WorkerHello(v),
-                                       table, cluster.partition(), {}, cluster.log());
+        auto client = *ConnectWorker(cluster, table, v);
         std::vector<float> arena(static_cast<size_t>(table.arena_size())), grad(30'000, 0.0f);
         grad[static_cast<size_t>(v)] = -1;
         Jitter jitter(static_cast<uint32_t>(100 * staleness + v));
@@ -566,8 +568,7 @@ TEST(AsyncClusterTest, EveryGradientCountsExactlyOnce) {
   std::vector<std::thread> threads;
   for (int32_t v = 0; v < 4; ++v) {
     threads.emplace_back([&, v] {
-      auto client = *Client::Connect(cluster.transport(), cluster.addresses(), WorkerHello(v),
-                                     table, cluster.partition(), {}, cluster.log());
+      auto client = *ConnectWorker(cluster, table, v);
       std::vector<float> arena(static_cast<size_t>(table.arena_size()));
       const std::vector<float> grad(40'000, -1.0f);
       client->SetArena(arena);

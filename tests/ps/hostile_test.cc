@@ -70,8 +70,7 @@ TEST(HostileTest, NonsenseNeitherKillsAServerNorChangesAWeight) {
     stream->Close();
 
     std::vector<float> arena(static_cast<size_t>(table.arena_size()), 0.0f);
-    const auto client = *Client::Connect(servers.transport(), servers.addresses(), WorkerHello(1),
-                                         table, servers.partition(), {}, servers.log());
+    const auto client = *ConnectWorker(servers, table, 1);
     client->SetArena(arena);
     client->Pull(0, 0, 0);
     const absl::Status status = client->Wait(0);
@@ -108,8 +107,7 @@ TEST(HostileTest, NoBytesOfAnEncodingKillAServer) {
           stream->Send(PushMessage(slice, 0, 0, false, rpc::Payload::Own(std::move(bytes)))).ok());
     }
     stream->Close();
-    const auto client = *Client::Connect(servers.transport(), servers.addresses(), WorkerHello(1),
-                                         table, servers.partition(), {}, servers.log());
+    const auto client = *ConnectWorker(servers, table, 1);
     std::vector<float> arena(static_cast<size_t>(table.arena_size()), 0.0f);
     client->SetArena(arena);
     client->Pull(1, 0, -1);

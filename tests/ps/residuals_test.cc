@@ -24,8 +24,7 @@ class ResidualsTest : public testing::Test {
 
   std::unique_ptr<Client> Connect(Servers& servers) {
     servers.Initialize();
-    auto client = Client::Connect(servers.transport(), servers.addresses(), WorkerHello(0), table_,
-                                  servers.partition(), {}, servers.log());
+    auto client = ConnectWorker(servers, table_, 0);
     EXPECT_TRUE(client.ok()) << client.status();
     return *std::move(client);
   }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "ps/client.h"
 #include "ps/server.h"
 #include "rpc/inproc_transport.h"
 #include "rpc/shared_transport.h"
@@ -121,6 +122,14 @@ inline rpc::Hello WorkerHello(int index) {
   hello.role = "worker";
   hello.index = index;
   return hello;
+}
+
+// A client of all of them, as worker `index`.
+inline absl::StatusOr<std::unique_ptr<Client>> ConnectWorker(Servers& servers,
+                                                             const ParamTable& table, int index,
+                                                             ClientOptions options = {}) {
+  return Client::Connect(servers.transport(), servers.addresses(), WorkerHello(index), table,
+                         servers.partition(), options, servers.log());
 }
 
 }  // namespace muster::ps

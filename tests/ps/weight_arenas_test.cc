@@ -138,9 +138,7 @@ struct Reader {
 
   absl::Status Run(Servers& servers, const ParamTable& table, int32_t replica, int64_t steps,
                    uint32_t seed) {
-    ASSIGN_OR_RETURN(const std::unique_ptr<Client> client,
-                     Client::Connect(servers.transport(), servers.addresses(), WorkerHello(replica),
-                                     table, servers.partition(), {}, servers.log()));
+    ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, ConnectWorker(servers, table, replica));
     ASSIGN_OR_RETURN(const auto weights, client->AllocateWeights());
     const auto gradient = client->AllocateGradients();
     std::mt19937 rng(seed);
