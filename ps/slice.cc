@@ -4,8 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
 #include <utility>
 
 #include "kernels/optimizer_math.h"
@@ -15,9 +13,6 @@
 
 namespace muster::ps {
 namespace {
-
-// Readers of one slice that may wait, per replica: beyond it, someone asks without waiting.
-constexpr size_t kReadersPerReplica = 16;
 
 // A payload that owns a copy of `payload`.
 rpc::Payload Copied(const rpc::Payload& payload) { return rpc::Payload::Own(payload.Flatten()); }
@@ -141,30 +136,11 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
     }
   }
   if (wants) {
-    const bool in_place = context_.policy->exact() && backups() == 0 && verdict != Verdict::kDrop;
+    const bool in_place = reads_in_place() && verdict != Verdict::kDrop;
     readers_.push_back({peer, v, header.step + 1, -1, false, in_place});
   }
   AnswerReaders();
   ReachCuts();
-}
-
-void Slice::OnPull(const std::shared_ptr<Peer>& peer, const rpc::Header& header) {
-  if ((header.flags & kAskClock) != 0) {
-    rpc::Header answer = header;
-    answer.step = state_.clocks[header.replica];
-    // Whoever goes on with replica 0 has to gather the norms of a step that is not applied; with
-    // backup workers it has to say that its step's gradient is whole.
-    if ((needs_norms_ && header.replica == 0) || backups() > 0) {
-      answer.step = std::min(answer.step, state_.version);
-    }
-    context_.outbox->Send(*peer, AckMessage(answer, AckCode::kConsumed));
-    return;
-  }
-  const bool all_at_clock = (header.flags & rpc::kAllAtClock) != 0;
-  readers_.push_back({peer, static_cast<int32_t>(header.replica), header.step, header.version,
-                      all_at_clock,
-                      /*in_place=*/false});
-  AnswerReaders();
 }
 
 void Slice::OnCut(const std::shared_ptr<Cut>& cut) {
@@ -401,8 +377,8 @@ void Slice::Hold(const std::shared_ptr<Peer>& peer, rpc::Message message) {
   Count(context_.counters->bytes_in, bytes);
   Count(context_.counters->held_bytes, bytes);
   if ((header.flags & rpc::kWantParams) != 0) {
-    readers_.push_back({peer, static_cast<int32_t>(header.replica), header.step + 1, -1, false,
-                        context_.policy->exact() && backups() == 0});
+    readers_.push_back(
+        {peer, static_cast<int32_t>(header.replica), header.step + 1, -1, false, reads_in_place()});
   }
   AnswerReaders();
 }
@@ -438,41 +414,6 @@ bool Slice::FoldOne(HeldGradient& gradient, Verdict verdict, int64_t staleness,
   return true;
 }
 
-void Slice::OnDecision(const Decision& decision) {
-  if (!poisoned_.ok()) return;
-  std::vector<std::shared_ptr<HeldGradient>> counted(decision.counted.size());
-  for (const auto& gradient : held_) {
-    if (gradient->header.step == decision.step) counted[gradient->header.replica] = gradient;
-  }
-  for (size_t v = 0; v < counted.size(); ++v) {
-    if (!decision.counted[v]) {
-      counted[v] = nullptr;
-    } else if (counted[v] == nullptr) {
-      const absl::Status status = absl::FailedPreconditionError(
-          fmt::format("replica {} is said to have pushed step {} of {}, and has not", v,
-                      decision.step, Name()));
-      Poison(status);
-      if (context_.events->on_bad_push) context_.events->on_bad_push(status);
-      return;
-    }
-  }
-  std::erase(counted, nullptr);
-  // The others' are let go first: they are not needed, and memory may be short.
-  for (const auto& gradient : std::exchange(held_, counted)) {
-    if (decision.counted[gradient->header.replica]) continue;
-    Release(*gradient, /*answer=*/true);
-    Count(context_.counters->dropped);
-  }
-  for (const auto& gradient : counted) {
-    const Verdict verdict = gradient == counted.back() ? Verdict::kApply : Verdict::kFold;
-    std::erase(held_, gradient);
-    if (!FoldOne(*gradient, verdict, /*staleness=*/0, decision.step)) return;
-  }
-  for (int64_t& clock : state_.clocks) clock = state_.version;
-  AnswerReaders();
-  ReachCuts();
-}
-
 void Slice::Release(HeldGradient& gradient, bool answer) {
   Count(context_.counters->held_bytes, -static_cast<int64_t>(gradient.payload.size()));
   context_.held->Release(gradient, answer);
@@ -485,10 +426,6 @@ int64_t Slice::Staleness(int64_t step) const {
 void Slice::Refuse(const Peer& peer, const rpc::Header& header, const absl::Status& status) {
   Count(context_.counters->refused);
   context_.outbox->Send(peer, ErrorMessage(header, status));
-}
-
-rpc::Header Slice::HeaderOf(const Reader& reader) const {
-  return PullMessage(id_, reader.replica, reader.clock, reader.version, reader.all_at_clock).header;
 }
 
 absl::Status Slice::BadGradient(const rpc::Header& header, const std::string& why) const {
@@ -528,68 +465,6 @@ void Slice::Poison(absl::Status status) {
   }
   AnswerReaders();
   ReachCuts();
-}
-
-absl::StatusOr<bool> Slice::Ready(const Reader& reader, int64_t& version) const {
-  const bool exact = reader.version >= 0;
-  if (exact) {
-    if (state_.version < reader.version) return false;
-    version = reader.version;
-  } else {
-    const int64_t needed =
-        reader.all_at_clock ? reader.clock : context_.policy->MinClockToRead(reader.clock);
-    if (state_.min_clock() < needed) return false;
-    version = context_.policy->exact() ? reader.clock : state_.version;
-  }
-  if (version > state_.version)
-    return false;  // poisoned: clocks count held gradients that were given up
-  if (version >= oldest_version_) return true;
-  if (!poisoned_.ok()) return poisoned_;
-  return absl::OutOfRangeError(
-      fmt::format("replica {} asks for version {} of {}, which is at version {} and keeps only the "
-                  "one before; its step was done by another",
-                  reader.replica, version, Name(), state_.version));
-}
-
-void Slice::AnswerReaders() {
-  size_t kept = 0;
-  for (size_t i = 0; i < readers_.size(); ++i) {
-    Reader& reader = readers_[i];
-    int64_t version = 0;
-    const absl::StatusOr<bool> ready = Ready(reader, version);
-    if (!ready.ok() && backups() > 0 && absl::IsOutOfRange(ready.status())) {
-      context_.outbox->Send(*reader.peer, AckMessage(HeaderOf(reader), AckCode::kGone));
-    } else if (!ready.ok()) {
-      Refuse(*reader.peer, HeaderOf(reader), ready.status());
-    } else if (*ready) {
-      Answer(reader, version);
-    } else if (!poisoned_.ok()) {
-      Refuse(*reader.peer, HeaderOf(reader), poisoned_);
-    } else {
-      if (kept != i) readers_[kept] = std::move(reader);
-      ++kept;
-    }
-  }
-  readers_.resize(kept);
-  while (readers_.size() > kReadersPerReplica * state_.clocks.size()) {
-    Refuse(*readers_.back().peer, HeaderOf(readers_.back()),
-           absl::ResourceExhaustedError(
-               fmt::format("{} readers wait for {} already", readers_.size() - 1, Name())));
-    readers_.pop_back();
-  }
-}
-
-void Slice::Answer(const Reader& reader, int64_t version) {
-  const TraceSpan span = Traced("answer", reader.clock - 1, reader.replica);
-  const int parity = version == state_.version ? front_ : 1 - front_;
-  rpc::Message answer = ParamsMessage(
-      id_, reader.replica, reader.clock, version,
-      pulled_.encodes() ? pulled_.Encoded(parity, version, Weights(parity), reader.in_place)
-                        : weights_.Answer(parity, reader.in_place));
-  if (reader.in_place) answer.header.flags = rpc::kInPlace;
-  Count(context_.counters->answers);
-  Count(context_.counters->bytes_out, static_cast<int64_t>(answer.payload.size()));
-  context_.outbox->Send(*reader.peer, std::move(answer));
 }
 
 void Slice::ReachCuts() {

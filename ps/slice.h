@@ -10,8 +10,8 @@
 //     still reads version n, and the answer to a push borrows the weights where they lie: nothing
 //     is copied.
 //  2. SSP, ASYNC and backup workers know no such moment: an answer lends the weights until the
-//     reader has dropped it (ps/parities.h). An apply that would overwrite what is
-//     still lent takes another buffer for that parity.
+//     reader has dropped it (ps/parities.h). An apply that would overwrite what is still lent takes
+//     another buffer for that parity.
 //  3. An ACK with kConsumed or kRepeated, and any ERROR, means that the slice holds no reference to
 //     the gradient. One with kHeld leaves a reference until PARAMS of the next clock; when the
 //     stream closes before, the slice takes a copy (Detach).
@@ -128,6 +128,8 @@ class Slice {
   bool HasWeights() const;
   bool Clips() const;
   int backups() const { return context_.policy->backups(); }
+  // Invariant 1 holds for the answers to pushes.
+  bool reads_in_place() const { return context_.policy->exact() && backups() == 0; }
   // How the gradient travels; null: float32.
   const Codec* codec() const;
   std::string Name() const;
