@@ -22,10 +22,11 @@
 #include <string>
 #include <vector>
 
-#include "bench/quiet_program.h"
+#include "bench/program_beside.h"
 #include "master/history.h"
 #include "master/job_directory.h"
 #include "telemetry/file.h"
+#include "telemetry/quiet_program.h"
 #include "tests/harness/temporary_folder.h"
 
 namespace muster {

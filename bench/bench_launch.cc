@@ -26,24 +26,25 @@
 #include <string>
 #include <vector>
 
-#include "bench/quiet_program.h"
+#include "bench/program_beside.h"
 #include "bench/timing.h"
 #include "kernels/device.h"
 #include "master/history.h"
 #include "master/job_directory.h"
 #include "master/job_state.h"
 #include "telemetry/file.h"
+#include "telemetry/quiet_program.h"
 #include "telemetry/time.h"
 #include "tests/harness/temporary_folder.h"
 #include "worker/models/models.h"
 
 namespace {
 
+using muster::RunQuietly;
+using muster::StartQuietly;
 using muster::bench::DieOf;
 using muster::bench::Median;
 using muster::bench::ProgramBeside;
-using muster::bench::RunQuietly;
-using muster::bench::StartQuietly;
 
 struct Options {
   int pairs = 30;

@@ -7,7 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "bench/quiet_program.h"
+#include "bench/program_beside.h"
+#include "telemetry/quiet_program.h"
 #include "tests/harness/temporary_folder.h"
 
 namespace muster::bench {

@@ -1,12 +1,12 @@
-#include <fcntl.h>
+#include <errno.h>
 #include <fmt/format.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
 #include <utility>
 
+#include "telemetry/quiet_program.h"
 #include "worker/modules/speech_commands/maker/engine.h"
 #include "worker/modules/speech_commands/maker/sound.h"
 #include "worker/modules/speech_commands/wav.h"
@@ -18,20 +18,11 @@ constexpr int64_t kLongest = 10 * kMadeRate;  // samples
 // Hz: the voices' own means of pitch, around which the plan varies.
 double MeanPitch(const std::string& voice) { return voice == "slt" ? 180 : 110; }
 
-absl::Status Run(std::vector<std::string> args) {
-  std::vector<char*> argv;
-  for (std::string& arg : args) argv.push_back(arg.data());
-  argv.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  pid_t pid = -1;
-  const int error = posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  int state = 0;
-  if (error != 0 || waitpid(pid, &state, 0) != pid) {
+absl::Status Run(const std::vector<std::string>& args) {
+  const int state = RunQuietly(args);
+  if (state == -1) {
     return absl::NotFoundError(fmt::format("{} cannot be run ({}); install the package {}", args[0],
-                                           std::strerror(error), args[0]));
+                                           std::strerror(errno), args[0]));
   }
   if (!WIFEXITED(state) || WEXITSTATUS(state) != 0) {
     return absl::InternalError(fmt::format("{} failed (wait status {})", args[0], state));

@@ -1,23 +1,14 @@
-#include "bench/quiet_program.h"
+#include "telemetry/quiet_program.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
 #include <utility>
 
-namespace muster::bench {
-
-std::string ProgramBeside(const std::string& name) {
-  return std::filesystem::read_symlink("/proc/self/exe").parent_path() / name;
-}
+namespace muster {
 
 pid_t StartQuietly(std::vector<std::string> args) {
   std::vector<char*> argv;
@@ -27,8 +18,9 @@ pid_t StartQuietly(std::vector<std::string> args) {
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
   pid_t pid = 0;
-  const int error = posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), environ);
+  const int error = posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
+  errno = error;
   return error == 0 ? pid : -1;
 }
 
@@ -38,9 +30,4 @@ int RunQuietly(std::vector<std::string> args) {
   return pid > 0 && waitpid(pid, &status, 0) == pid ? status : -1;
 }
 
-void DieOf(const std::vector<std::string>& args) {
-  fmt::print(stderr, "{}: {} failed\n", program_invocation_short_name, fmt::join(args, " "));
-  std::exit(1);
-}
-
-}  // namespace muster::bench
+}  // namespace muster
