@@ -5,15 +5,13 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
-#include <list>
 #include <map>
-#include <queue>
-#include <tuple>
 #include <utility>
 
 #include "ps/bundle.h"
 #include "ps/encoder.h"
 #include "ps/pulled.h"
+#include "ps/push_queue.h"
 #include "ps/wire.h"
 #include "telemetry/check.h"
 #include "telemetry/mutex.h"
@@ -29,45 +27,11 @@ constexpr int64_t kPushBytes = 64 << 10;
 // The slices of one parameter until so much is there: what follows comes at once.
 constexpr int64_t kSlicesBytes = 256 << 10;
 
-// A push that waits for credit. Earlier steps first, then what the next forward uses first.
-struct Queued {
-  int64_t step;
-  int priority;
-  uint64_t sequence;
-  int32_t slice;
-  rpc::Message message;
-  bool operator<(const Queued& other) const {  // std::priority_queue pops the greatest
-    return std::tie(step, priority, sequence) >
-           std::tie(other.step, other.priority, other.sequence);
-  }
-};
-
-// Pushes of one replica to one server. The credit is the replica's own, so that one replica's held
-// gradients never keep back another's whose turn it is (both may be leases of this process).
-struct Lane {
-  std::priority_queue<Queued> queue;
-  int64_t in_flight = 0;  // bytes sent and not acknowledged
-};
-
-struct PushKey {
-  uint32_t slice;
-  uint32_t replica;
-  int64_t step;
-  bool operator==(const PushKey&) const = default;
-};
-
-struct Unacked {
-  PushKey key;
-  int64_t bytes;
-  Clock::time_point deadline;
-};
-
+// What the client has for each server.
 struct Link {
-  std::map<int32_t, Lane> lanes;  // by replica
-  std::list<Unacked> unacked;     // oldest first, which is about the order of the ACKs
-  int64_t queued_bytes = 0;       // in the lanes' queues
-  bool flush = false;             // what is queued shall go as soon as the credit allows
-  bool pumping = false;           // a thread is sending; it also sends what others queue meanwhile
+  PushQueue pushes;
+  bool flush = false;    // what is queued shall go as soon as the credit allows
+  bool pumping = false;  // a thread is sending; it also sends what others queue meanwhile
   bool closed = false;
 };
 
@@ -101,7 +65,8 @@ class ClientState {
         options_(options),
         addresses_(std::move(addresses)),
         log_(log),
-        links_(addresses_.size()),
+        links_(addresses_.size(), {PushQueue(options.credit_bytes,
+                                             std::chrono::milliseconds(options.ack_timeout_ms))}),
         norms_(table, partition) {
     std::vector<bool> told(addresses_.size(), false);
     for (size_t id = 0; id < partition.slices.size(); ++id) {
@@ -296,11 +261,8 @@ class ClientState {
     {
       MutexLock lock(mu_);
       if (!error_.ok()) return;
-      Link& link = LinkOf(id);
-      link.queued_bytes += static_cast<int64_t>(payload.size());
-      link.lanes[replica].queue.push(
-          {step, priority, sequence_++, id,
-           PushMessage(id, replica, step, want_params, std::move(payload))});
+      links_[static_cast<size_t>(partition_.server[static_cast<size_t>(id)])].pushes.Add(
+          priority, PushMessage(id, replica, step, want_params, std::move(payload)));
       ++unfinished_pushes_[step];
       if (replica == 0) norms_step_ = std::max(norms_step_, step);
       if (want_params) {
@@ -309,10 +271,6 @@ class ClientState {
       }
     }
     Pump(partition_.server[static_cast<size_t>(id)], kSlicesBytes);
-  }
-
-  Link& LinkOf(int32_t slice) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return links_[static_cast<size_t>(partition_.server[static_cast<size_t>(slice)])];
   }
 
   void Expect(int64_t clock, int32_t slice) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
@@ -342,13 +300,15 @@ class ClientState {
            (unfinished_pushes_.empty() || unfinished_pushes_.begin()->first >= clock);
   }
 
+  // Nothing is left to wait for before `clock`.
+  bool Over(int64_t clock) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return !error_.ok() || Complete(clock) || Passed(clock);
+  }
+
   // Until the parameters of `clock` are complete, or passed.
   absl::Status Await(int64_t clock, Clock::time_point limit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    const auto over = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-      return !error_.ok() || Complete(clock) || Passed(clock);
-    };
     Help(clock, limit);
-    while (!over()) {
+    while (!Over(clock)) {
       const Clock::time_point* deadline = FirstDeadline();
       const auto until = deadline == nullptr ? limit : std::min(*deadline, limit);
       if (until == Clock::time_point::max()) {
@@ -356,7 +316,7 @@ class ClientState {
       } else if (!changed_.WaitUntil(mu_, until)) {
         const auto now = Clock::now();
         CheckDeadlines(now);
-        if (now >= limit && !over()) return Late(clock);
+        if (now >= limit && !Over(clock)) return Late(clock);
       }
     }
     return error_;
@@ -380,7 +340,7 @@ class ClientState {
     const auto until = deadline == nullptr ? limit : std::min(*deadline, limit);
     const auto over = [&] {
       MutexLock lock(mu_);
-      return !error_.ok() || Complete(clock) || Passed(clock);
+      return Over(clock);
     };
     helping_ = true;
     mu_.Unlock();
@@ -407,32 +367,28 @@ class ClientState {
   const Clock::time_point* FirstDeadline() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     const Clock::time_point* first = nullptr;
     for (const Link& link : links_) {
-      if (link.unacked.empty()) continue;
-      const Clock::time_point* candidate = &link.unacked.front().deadline;
-      if (first == nullptr || *candidate < *first) first = candidate;
+      const PushQueue::InFlight* const oldest = link.pushes.oldest();
+      if (oldest == nullptr) continue;
+      if (first == nullptr || oldest->deadline < *first) first = &oldest->deadline;
     }
     return first;
   }
 
   void CheckDeadlines(Clock::time_point now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     for (size_t server = 0; server < links_.size(); ++server) {
-      const std::list<Unacked>& unacked = links_[server].unacked;
-      if (unacked.empty() || unacked.front().deadline > now) continue;
-      const PushKey& key = unacked.front().key;
+      const PushQueue::InFlight* const push = links_[server].pushes.oldest();
+      if (push == nullptr || push->deadline > now) continue;
       FailLocked(Named(static_cast<int>(server),
                        absl::DeadlineExceededError(fmt::format(
                            "no answer for {} ms to the push of slice {}, step {}, replica {}",
-                           options_.ack_timeout_ms, key.slice, key.step, key.replica))));
+                           options_.ack_timeout_ms, push->slice, push->step, push->replica))));
     }
   }
 
   void FailLocked(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (!error_.ok()) return;
     error_ = std::move(status);
-    for (Link& link : links_) {
-      link.lanes.clear();
-      link.queued_bytes = 0;
-    }
+    for (Link& link : links_) link.pushes.Clear();
     Changed();
   }
 
@@ -444,7 +400,7 @@ class ClientState {
     {
       MutexLock lock(mu_);
       link = &links_[static_cast<size_t>(server)];
-      if (link->pumping || !(link->flush || link->queued_bytes >= least_bytes)) return;
+      if (link->pumping || !(link->flush || link->pushes.queued_bytes() >= least_bytes)) return;
       link->pumping = true;
     }
     const std::shared_ptr<rpc::Stream>& stream = streams_[static_cast<size_t>(server)];
@@ -453,37 +409,15 @@ class ClientState {
       bool more = true;
       {
         MutexLock lock(mu_);
-        more = TakeNext(*link, next);
+        more = link->pushes.Take(next);
         if (!more) {
           link->pumping = false;
-          link->flush &= link->queued_bytes > 0;
+          link->flush &= link->pushes.queued_bytes() > 0;
         }
       }
       if (!more) return stream->Flush();
       Sent(server, stream->Queue(std::move(next)));
     }
-  }
-
-  // The most urgent push among the replicas that have credit, booked as in flight.
-  bool TakeNext(Link& link, rpc::Message& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    Lane* best = nullptr;
-    for (auto& [replica, lane] : link.lanes) {
-      if (lane.queue.empty()) continue;
-      const int64_t bytes = static_cast<int64_t>(lane.queue.top().message.payload.size());
-      if (lane.in_flight > 0 && lane.in_flight + bytes > options_.credit_bytes) continue;
-      if (best == nullptr || best->queue.top() < lane.queue.top()) best = &lane;
-    }
-    if (best == nullptr) return false;
-    // top() is const only to protect the order, and the element leaves the queue here.
-    out = std::move(const_cast<Queued&>(best->queue.top()).message);
-    best->queue.pop();
-    const int64_t bytes = static_cast<int64_t>(out.payload.size());
-    link.queued_bytes -= bytes;
-    best->in_flight += bytes;
-    const PushKey key = {out.header.slice, out.header.replica, out.header.step};
-    const auto deadline = Clock::now() + std::chrono::milliseconds(options_.ack_timeout_ms);
-    link.unacked.push_back({key, bytes, deadline});
-    return true;
   }
 
   // Sends each message to the server of its slice, and those for one server together.
@@ -515,25 +449,18 @@ class ClientState {
     std::vector<rpc::Message> arrived;
     {
       MutexLock lock(mu_);
-      Link& link = links_[static_cast<size_t>(server)];
-      const PushKey key = {header.slice, header.replica, header.step};
-      const auto found = std::find_if(link.unacked.begin(), link.unacked.end(),
-                                      [&](const Unacked& push) { return push.key == key; });
-      if (found == link.unacked.end()) {
+      if (!links_[static_cast<size_t>(server)].pushes.Acknowledge(header)) {
         log_.Warning("parameter server {}: ACK of a push that was not sent (slice {}, step {})",
                      server, header.slice, header.step);
         return;
       }
-      const auto lane = link.lanes.find(static_cast<int32_t>(header.replica));
-      if (lane != link.lanes.end()) lane->second.in_flight -= found->bytes;
-      link.unacked.erase(found);
       if ((header.flags & kTellArrived) != 0 && Whole(header)) {
         arrived.push_back(ArrivedMessage(static_cast<int32_t>(header.replica), header.step));
       }
       const auto left = unfinished_pushes_.find(header.step);
       if (--left->second == 0) {
         unfinished_pushes_.erase(left);
-        if (Complete(header.step + 1) || Passed(header.step + 1)) Changed();
+        if (Over(header.step + 1)) Changed();
       }
     }
     if (!arrived.empty()) SendAll(std::move(arrived));
@@ -680,7 +607,6 @@ class ClientState {
   int32_t reader_ ABSL_GUARDED_BY(mu_) = 0;  // the replica that asked for parameters last
   std::span<float> arena_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<WeightArenas> arenas_ ABSL_GUARDED_BY(mu_);  // or null: arena_
-  uint64_t sequence_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Status error_ ABSL_GUARDED_BY(mu_);
 };
 
