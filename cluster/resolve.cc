@@ -122,6 +122,9 @@ class Resolver {
     if (spec->push().empty()) spec->set_push("none");
     if (spec->pull().empty()) spec->set_pull("none");
     if (spec->push() == "topk" && spec->fraction() == 0) spec->set_fraction(kTopKFraction);
+    if (spec->pull() == "topk" && spec->pull_fraction() == 0) {
+      spec->set_pull_fraction(kTopKFraction);
+    }
   }
 
   void CheckProvider() {
@@ -199,13 +202,26 @@ class Resolver {
 
   template <class Spec>
   void CheckCodec(const std::string& path, const Spec& spec) {
-    if (const auto pull = ps::MakePullCodec(spec.pull()); !pull.ok()) {
-      Add(path + ".pull", std::string(pull.status().message()), "");
-    }
-    const absl::Status status = MakeCodec(spec.push(), spec.fraction()).status();
-    if (status.ok()) return;
-    const bool known = std::ranges::count(CodecNames(), spec.push()) > 0;
-    Add(path + (known ? ".fraction" : ".push"), std::string(status.message()), "");
+    CheckOneWay(spec.push(), path + ".push", spec.fraction(), path + ".fraction");
+    const auto pull =
+        CheckOneWay(spec.pull(), path + ".pull", spec.pull_fraction(), path + ".pullFraction");
+    const Consistency::Mode mode = draft_->job.training().consistency().mode();
+    if (!ps::SendsDeltas(pull.get()) || mode == Consistency::BSP) return;
+    Add(path + ".pull",
+        fmt::format("parameters are pulled as {} in differences, which only BSP has, and mode is "
+                    "{}",
+                    spec.pull(), Consistency::Mode_Name(mode)),
+        "write mode: BSP, or pull: fp16 or bf16");
+  }
+
+  // The codec; null where there is none, or not such a one.
+  std::shared_ptr<const Codec> CheckOneWay(const std::string& name, const std::string& path,
+                                           double fraction, const std::string& fraction_path) {
+    auto codec = MakeCodec(name, fraction);
+    if (codec.ok()) return *std::move(codec);
+    const bool known = std::ranges::count(CodecNames(), name) > 0;
+    Add(known ? fraction_path : path, std::string(codec.status().message()), "");
+    return nullptr;
   }
 
   // "jobs/run-1" names the job run_1, so that the same directory is the same job; else module and

@@ -11,6 +11,7 @@ std::string OneText(const Spec& spec) {
   std::string text = spec.push().empty() ? "none" : spec.push();
   if (spec.fraction() != 0) text += fmt::format(" {}", spec.fraction());
   if (!spec.pull().empty() && spec.pull() != "none") text += fmt::format(" pull {}", spec.pull());
+  if (spec.pull_fraction() != 0) text += fmt::format(" {}", spec.pull_fraction());
   return text;
 }
 

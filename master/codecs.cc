@@ -22,7 +22,8 @@ absl::StatusOr<Rule> RuleOf(const std::string& pattern, const Spec& spec) {
   Rule rule{pattern, nullptr, nullptr};
   ASSIGN_OR_RETURN(rule.push,
                    MakeCodec(spec.push().empty() ? "none" : spec.push(), spec.fraction()));
-  ASSIGN_OR_RETURN(rule.pull, ps::MakePullCodec(spec.pull().empty() ? "none" : spec.pull()));
+  ASSIGN_OR_RETURN(rule.pull,
+                   MakeCodec(spec.pull().empty() ? "none" : spec.pull(), spec.pull_fraction()));
   return rule;
 }
 

@@ -43,6 +43,12 @@ struct Standing {
   int64_t missed = 0;   // those before that do not
 };
 
+// The parameters of a slice that came last. Deltas are added to them.
+struct Held {
+  int64_t clock = -1;       // -1: none
+  float* values = nullptr;  // null: in the WeightArenas
+};
+
 // Parameters of one clock that were asked for.
 struct Pending {
   std::span<float> arena;                // where they are copied to, unless there are
@@ -67,6 +73,7 @@ class ClientState {
         log_(log),
         links_(addresses_.size(), {PushQueue(options.credit_bytes,
                                              std::chrono::milliseconds(options.ack_timeout_ms))}),
+        held_(partition.slices.size()),
         norms_(table, partition) {
     std::vector<bool> told(addresses_.size(), false);
     for (size_t id = 0; id < partition.slices.size(); ++id) {
@@ -81,6 +88,7 @@ class ClientState {
   void SetArena(std::span<float> arena) {
     CHECK_EQ(static_cast<int64_t>(arena.size()), table_.arena_size());
     MutexLock lock(mu_);
+    if (arenas_ != nullptr) std::ranges::fill(held_, Held());
     arena_ = arena;
     arenas_ = nullptr;
   }
@@ -89,6 +97,7 @@ class ClientState {
     ASSIGN_OR_RETURN(std::shared_ptr<WeightArenas> arenas,
                      WeightArenas::Create(table_, partition_));
     MutexLock lock(mu_);
+    std::ranges::fill(held_, Held());
     arenas_ = arenas;
     return arenas;
   }
@@ -236,7 +245,7 @@ class ClientState {
       case rpc::MessageType::kQuorum:
         return OnQuorum(message);
       default:
-        return OnParams(message);
+        return OnParams(server, message);
     }
   }
 
@@ -261,8 +270,10 @@ class ClientState {
     {
       MutexLock lock(mu_);
       if (!error_.ok()) return;
+      rpc::Message push = PushMessage(id, replica, step, want_params, std::move(payload));
+      if (held_[static_cast<size_t>(id)].clock == step) push.header.flags |= kHoldsParams;
       links_[static_cast<size_t>(partition_.server[static_cast<size_t>(id)])].pushes.Add(
-          priority, PushMessage(id, replica, step, want_params, std::move(payload)));
+          priority, std::move(push));
       ++unfinished_pushes_[step];
       if (replica == 0) norms_step_ = std::max(norms_step_, step);
       if (want_params) {
@@ -537,13 +548,15 @@ class ClientState {
     SendAll(std::move(answers));
   }
 
-  void OnParams(const rpc::Message& message) {
+  void OnParams(int server, const rpc::Message& message) {
     const size_t id = message.header.slice;
     const ParamSlice& slice = partition_.slices[id];
     std::span<float> out;
     std::shared_ptr<WeightArenas> arenas;
+    Held held;
     {
       MutexLock lock(mu_);
+      held = held_[id];
       const auto pending = pending_.find(message.header.step);
       if (pending == pending_.end() || pending->second.missing[id] == 0) {
         log_.Warning("parameters that nobody asked for (slice {}, clock {})", id,
@@ -559,21 +572,44 @@ class ClientState {
     const auto arrived = Clock::now();
     // Outside the lock: answers of one stream never overlap, and a slice comes from one stream
     // only.
-    absl::Status taken;
-    if (arenas == nullptr) {
-      const Codec* const codec = table_.specs()[static_cast<size_t>(slice.param)].pull_codec.get();
-      taken = Unpack(codec, message.payload, out);
-    } else {
-      taken = arenas->Take(static_cast<int32_t>(id), message.header.step, message.payload,
-                           (message.header.flags & rpc::kInPlace) != 0);
-    }
+    const absl::Status taken = Take(message, held, arenas.get(), out);
     MutexLock lock(mu_);
-    if (!taken.ok()) return FailLocked(std::move(taken));
+    if (!taken.ok()) return FailLocked(Named(server, taken));
+    held_[id] = {message.header.step, out.data()};
     const auto pending = pending_.find(message.header.step);
     if (pending->second.first == Clock::time_point::max()) pending->second.first = arrived;
     --pending->second.missing[id];
     --pending->second.total_missing;
     if (Complete(message.header.step)) Changed();
+  }
+
+  // Brings a slice to what the message says: in `arenas`, or else in `out`.
+  absl::Status Take(const rpc::Message& message, const Held& held, WeightArenas* arenas,
+                    std::span<float> out) const {
+    const rpc::Header& header = message.header;
+    const ParamSlice& slice = partition_.slices[header.slice];
+    const ParamSpec& spec = table_.specs()[static_cast<size_t>(slice.param)];
+    const bool delta = (header.flags & kDelta) != 0;
+    if (delta && held.clock == header.step) return absl::OkStatus();  // was asked for twice
+    if (delta &&
+        (held.clock != header.step - 1 || (held.values == nullptr) == (arenas == nullptr))) {
+      return absl::InternalError(
+          fmt::format("what '{}' changed by until clock {} came, and that of clock {} is here",
+                      spec.name, header.step, held.clock));
+    }
+    if (delta && arenas == nullptr && held.values != out.data()) {
+      std::copy_n(held.values, out.size(), out.data());
+    }
+    const absl::Status taken =
+        arenas == nullptr
+            ? Unpack(spec.pull_codec.get(), delta, message.payload, out)
+            : arenas->Take(static_cast<int32_t>(header.slice), header.step, message.payload,
+                           (header.flags & rpc::kInPlace) != 0, delta);
+    if (!absl::IsInvalidArgument(taken)) return taken;
+    return absl::InvalidArgumentError(
+        fmt::format("the values of '{}' at clock {} cannot be decoded: {}; if they grow without "
+                    "bound, lower the learning rate",
+                    spec.name, header.step, std::string(taken.message())));
   }
 
   // Constant after Connect.
@@ -598,6 +634,7 @@ class ClientState {
   std::map<int64_t, int64_t> unfinished_pushes_ ABSL_GUARDED_BY(mu_);  // by step: not acknowledged
   int32_t clock_answers_ ABSL_GUARDED_BY(mu_) = 0;                     // of slices, to Clock
   int64_t least_clock_ ABSL_GUARDED_BY(mu_) = 0;                       // of these
+  std::vector<Held> held_ ABSL_GUARDED_BY(mu_);                        // by slice
   NormTotals norms_ ABSL_GUARDED_BY(mu_);
   int64_t norms_step_ ABSL_GUARDED_BY(mu_) = -1;  // the newest step of replica 0 that was pushed
   std::map<int32_t, Standing> standings_ ABSL_GUARDED_BY(mu_);  // by replica

@@ -89,7 +89,9 @@ class Client {
   // by Push's thread.
   virtual std::vector<SavedSlice> Residuals(int32_t replica) = 0;
   virtual absl::Status RestoreResiduals(int32_t replica, const Checkpoint& saved) = 0;
-  // Where PARAMS go: `arena` has table.arena_size() elements.
+  // Where PARAMS go: `arena` has table.arena_size() elements. What was put there stays unchanged
+  // until those of the next clock are there, in whichever arena: some travel as what they changed
+  // by (ps/pulled.h).
   virtual void SetArena(std::span<float> arena) = 0;
   // Instead of SetArena: what lies in memory that a server shares is read there, and the rest is
   // copied (ps/weight_arenas.h). Fails when the system has no memory left.

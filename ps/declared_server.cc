@@ -13,8 +13,9 @@ namespace {
 constexpr size_t kMaxDeclarationBytes = 64 << 20;
 constexpr int kMaxServers = 4096;
 constexpr int kMaxReplicas = 1 << 16;
-// Copies of a parameter that a server keeps, slots not counted: two versions and a sum.
-constexpr int64_t kCopies = 3;
+// Copies of a parameter that a server keeps, slots not counted: two versions and a sum; and two
+// shadows where pulls are deltas.
+int64_t Copies(const ParamSpec& spec) { return SendsDeltas(spec.pull_codec.get()) ? 5 : 3; }
 
 absl::Status CheckNumber(const char* what, int value, int least, int most) {
   if (value >= least && value <= most) return absl::OkStatus();
@@ -92,8 +93,9 @@ absl::StatusOr<std::unique_ptr<JobServer>> DeclaredServer::MakeServer(
   RETURN_IF_ERROR(
       CheckNumber("the number of replicas", declaration.num_replicas(), 1, kMaxReplicas));
   ASSIGN_OR_RETURN(ParamTable table, FromMessage(declaration.params()));
-  const int64_t bytes = table.total_size() / declaration.num_servers() * kCopies *
-                        static_cast<int64_t>(sizeof(float));
+  int64_t elements = 0;
+  for (const ParamSpec& spec : table.specs()) elements += spec.size() * Copies(spec);
+  const int64_t bytes = elements / declaration.num_servers() * static_cast<int64_t>(sizeof(float));
   if (bytes > options_.memory_bytes) {
     return absl::ResourceExhaustedError(
         fmt::format("this server's part of the parameters needs {} bytes; it may use {}", bytes,

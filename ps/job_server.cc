@@ -41,6 +41,13 @@ absl::StatusOr<std::unique_ptr<JobServer>> JobServer::Make(ParamTable table,
   job->table = std::move(table);
   job->partition = MakePartition(job->table, num_servers);
   ASSIGN_OR_RETURN(job->policy, PolicyOf(training));
+  for (const ParamSpec& spec : job->table.specs()) {
+    if (!SendsDeltas(spec.pull_codec.get()) || job->policy->exact()) continue;
+    return absl::InvalidArgumentError(
+        fmt::format("parameter '{}' is pulled as {} in differences, which only BSP has; pull it as "
+                    "fp16, bf16 or whole",
+                    spec.name, spec.pull_codec->name()));
+  }
   if (job->policy->backups() >= options.num_replicas) {
     return absl::InvalidArgumentError(
         fmt::format("consistency.backupWorkers is {} of {} replicas: no gradient would count",

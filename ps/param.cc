@@ -38,7 +38,6 @@ absl::Status CheckSpec(const ParamSpec& spec) {
           fmt::format("parameter '{}' is a statistic, which travels as it is and not as {}",
                       spec.name, spec.pull_codec->name()));
     }
-    RETURN_IF_ERROR(MakePullCodec(spec.pull_codec->name()).status());
   }
   int64_t size = 1;
   for (const int64_t dim : spec.shape) {
@@ -166,14 +165,9 @@ size_t PushBytes(const ParamTable& table, const ParamSlice& slice) {
   return Bytes(table.specs()[static_cast<size_t>(slice.param)].codec.get(), slice.size);
 }
 
-size_t PullBytes(const ParamTable& table, const ParamSlice& slice) {
-  return Bytes(table.specs()[static_cast<size_t>(slice.param)].pull_codec.get(), slice.size);
-}
-
-absl::StatusOr<std::shared_ptr<const Codec>> MakePullCodec(const std::string& name) {
-  if (name == "none" || name == "fp16" || name == "bf16") return MakeCodec(name);
-  return absl::InvalidArgumentError(
-      fmt::format("parameters cannot be pulled as '{}'; write one of none, fp16, bf16", name));
+size_t PullBytes(const ParamTable& table, const ParamSlice& slice, bool delta) {
+  const Codec* const codec = table.specs()[static_cast<size_t>(slice.param)].pull_codec.get();
+  return Bytes(delta || !SendsDeltas(codec) ? codec : nullptr, slice.size);
 }
 
 Partition MakePartition(const ParamTable& table, int num_servers) {

@@ -42,8 +42,8 @@ struct ParamSpec {
   float lr_scale = 1;                  // multiplies the learning rate
   float momentum = 0.99f;              // kStatistic only
   std::shared_ptr<const Codec> codec;  // kWeight only: how its gradient travels; null: float32
-  // kWeight only, one of MakePullCodec: how its values travel to the workers; null: float32. The
-  // shard's own stay float32.
+  // kWeight only: how its values travel to the workers (ps/pulled.h); null: float32. The shard's
+  // own stay float32. One with a residual asks for BSP.
   std::shared_ptr<const Codec> pull_codec;
 
   int64_t size() const {
@@ -113,13 +113,14 @@ struct Partition {
 // cut smaller until it has not, or the floor is reached. PRECONDITION: num_servers >= 1.
 Partition MakePartition(const ParamTable& table, int num_servers);
 
-// Bytes of a slice's gradient as it is pushed, and of its values as they are pulled.
-size_t PushBytes(const ParamTable& table, const ParamSlice& slice);
-size_t PullBytes(const ParamTable& table, const ParamSlice& slice);
+// Whether values that are pulled with `codec`, which may be null, travel as what they changed by
+// (ps/pulled.h).
+inline bool SendsDeltas(const Codec* codec) { return codec != nullptr && codec->has_residual(); }
 
-// A codec that keeps nothing back, since what a worker reads has to be whole: "fp16", "bf16", or
-// "none", which gives null. Any other name fails with these.
-absl::StatusOr<std::shared_ptr<const Codec>> MakePullCodec(const std::string& name);
+// Bytes of a slice's gradient as it is pushed, and of its values as they are pulled: whole, or as a
+// delta where the codec sends such.
+size_t PushBytes(const ParamTable& table, const ParamSlice& slice);
+size_t PullBytes(const ParamTable& table, const ParamSlice& slice, bool delta = false);
 
 // A bin in [0, bins) for each weight, heaviest first to the least loaded bin; the lower index where
 // equal. PRECONDITION: bins >= 1.

@@ -16,7 +16,10 @@ void ToMessage(const std::vector<ParamSpec>& specs,
     message->set_decay(spec.decay);
     message->set_lr_scale(spec.lr_scale);
     message->set_momentum(spec.momentum);
-    if (spec.pull_codec != nullptr) message->set_pull_codec(spec.pull_codec->name());
+    if (spec.pull_codec != nullptr) {
+      message->set_pull_codec(spec.pull_codec->name());
+      message->set_pull_fraction(spec.pull_codec->fraction());
+    }
     if (spec.codec == nullptr) continue;
     message->set_codec(spec.codec->name());
     message->set_fraction(spec.codec->fraction());
@@ -47,7 +50,7 @@ absl::StatusOr<ParamTable> FromMessage(
       ASSIGN_OR_RETURN(spec.codec, MakeCodec(message.codec(), message.fraction()));
     }
     if (!message.pull_codec().empty()) {
-      ASSIGN_OR_RETURN(spec.pull_codec, MakePullCodec(message.pull_codec()));
+      ASSIGN_OR_RETURN(spec.pull_codec, MakeCodec(message.pull_codec(), message.pull_fraction()));
     }
     specs.push_back(std::move(spec));
   }

@@ -14,6 +14,13 @@
 namespace muster::ps {
 namespace {
 
+// What a slice saves beside its weights, in its order.
+std::vector<std::string> SavedNames(const Optimizer& optimizer) {
+  std::vector<std::string> names = optimizer.slot_names();
+  names.emplace_back(kShadowSlot);
+  return names;
+}
+
 class ServerImpl final : public Server {
  public:
   ServerImpl(const ParamTable& table, const Partition& partition, const ConsistencyPolicy& policy,
@@ -26,7 +33,7 @@ class ServerImpl final : public Server {
         options_(std::move(options)),
         events_(std::move(events)),
         log_(log),
-        cuts_(table, partition, optimizer.slot_names(), options_.index, events_) {
+        cuts_(table, partition, SavedNames(optimizer), options_.index, events_) {
     SliceContext context;
     context.table = &table;
     context.partition = &partition;

@@ -32,6 +32,7 @@ Slice::Slice(const SliceContext& context, int32_t id)
       pulled_(context.table->specs()[static_cast<size_t>(slice_.param)].pull_codec, slice_.size,
               context.options->allocate) {
   CHECK_GE(context.options->num_replicas, 1);
+  CHECK(context.policy->exact() || !pulled_.deltas());
   state_.clocks.assign(static_cast<size_t>(context.options->num_replicas), 0);
   if (backups() > 0) pushed_.assign(state_.clocks.size(), -1);
   sum_ = MakeBuffer();
@@ -50,6 +51,7 @@ void Slice::Initialize() {
                   part.begin,
                   Weights(front_).subspan(static_cast<size_t>(at), static_cast<size_t>(part.size)));
   });
+  if (pulled_.deltas()) std::ranges::copy(Weights(front_), pulled_.shadow(front_).begin());
 }
 
 absl::Status Slice::Restore(const Checkpoint& checkpoint) {
@@ -57,6 +59,9 @@ absl::Status Slice::Restore(const Checkpoint& checkpoint) {
   const std::vector<std::string> names = context_.optimizer->slot_names();
   for (size_t i = 0; i < slots_.size(); ++i) {
     RETURN_IF_ERROR(checkpoint.Read(slice_, names[i], View(slots_[i])));
+  }
+  if (pulled_.deltas()) {
+    RETURN_IF_ERROR(checkpoint.Read(slice_, kShadowSlot, pulled_.shadow(front_)));
   }
   state_.version = checkpoint.Version(slice_);
   if (context_.policy->exact() && state_.version != checkpoint.clock()) {
@@ -136,8 +141,7 @@ void Slice::OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) {
     }
   }
   if (wants) {
-    const bool in_place = reads_in_place() && verdict != Verdict::kDrop;
-    readers_.push_back({peer, v, header.step + 1, -1, false, in_place});
+    AddReader(peer, header, reads_in_place() && verdict != Verdict::kDrop);
   }
   AnswerReaders();
   ReachCuts();
@@ -287,6 +291,7 @@ void Slice::Advance() {
   ++state_.version;
   state_.next_replica = 0;
   oldest_version_ = std::max(oldest_version_, state_.version - 1);
+  if (pulled_.deltas()) pulled_.Advance(front_, state_.version, Weights(front_));
   Count(context_.counters->applies);
 }
 
@@ -377,8 +382,7 @@ void Slice::Hold(const std::shared_ptr<Peer>& peer, rpc::Message message) {
   Count(context_.counters->bytes_in, bytes);
   Count(context_.counters->held_bytes, bytes);
   if ((header.flags & rpc::kWantParams) != 0) {
-    readers_.push_back(
-        {peer, static_cast<int32_t>(header.replica), header.step + 1, -1, false, reads_in_place()});
+    AddReader(peer, header, reads_in_place());
   }
   AnswerReaders();
 }
@@ -497,6 +501,7 @@ void Slice::Save(const std::shared_ptr<Cut>& cut) {
   };
   saved.weights = copy(Weights(front_));
   for (const Buffer& slot : slots_) saved.slots.push_back(copy(View(slot)));
+  if (pulled_.deltas()) saved.slots.push_back(copy(pulled_.shadow(front_)));
   context_.cuts->Add(cut, std::move(saved));
 }
 

@@ -74,7 +74,7 @@ struct SliceContext {
 
 class Slice {
  public:
-  // PRECONDITION: context.options->num_replicas >= 1.
+  // PRECONDITION: context.options->num_replicas >= 1; the policy is exact where pulls are deltas.
   Slice(const SliceContext& context, int32_t id);
 
   // First values, at clock 0.
@@ -105,6 +105,7 @@ class Slice {
     int64_t version = -1;       // exact, or -1
     bool all_at_clock = false;  // waits for the least clock, whatever the policy
     bool in_place = false;      // invariant 1 holds for it
+    bool holds = false;         // the version before that of its clock: takes a delta (ps/pulled.h)
   };
 
   // Elements [begin, end) of the slice that are updated alike: one parameter's, or several
@@ -203,6 +204,8 @@ class Slice {
   void RefuseNonFinite(const Peer& peer, const rpc::Header& header, Verdict verdict);
   void Poison(absl::Status status);
 
+  // Whoever pushed `header` wants the parameters of the next clock.
+  void AddReader(const std::shared_ptr<Peer>& peer, const rpc::Header& header, bool in_place);
   // Answers whoever can be answered; refuses the newest when too many are left.
   void AnswerReaders();
   // Whether the reader can be answered now; `version` is then what it gets. OutOfRange when

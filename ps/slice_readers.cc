@@ -31,8 +31,14 @@ void Slice::OnPull(const std::shared_ptr<Peer>& peer, const rpc::Header& header)
   const bool all_at_clock = (header.flags & rpc::kAllAtClock) != 0;
   readers_.push_back({peer, static_cast<int32_t>(header.replica), header.step, header.version,
                       all_at_clock,
-                      /*in_place=*/false});
+                      /*in_place=*/false,
+                      /*holds=*/false});
   AnswerReaders();
+}
+
+void Slice::AddReader(const std::shared_ptr<Peer>& peer, const rpc::Header& header, bool in_place) {
+  readers_.push_back({peer, static_cast<int32_t>(header.replica), header.step + 1, -1, false,
+                      in_place, (header.flags & kHoldsParams) != 0});
 }
 
 rpc::Header Slice::HeaderOf(const Reader& reader) const {
@@ -91,11 +97,20 @@ void Slice::AnswerReaders() {
 void Slice::Answer(const Reader& reader, int64_t version) {
   const TraceSpan span = Traced("answer", reader.clock - 1, reader.replica);
   const int parity = version == state_.version ? front_ : 1 - front_;
-  rpc::Message answer = ParamsMessage(
-      id_, reader.replica, reader.clock, version,
-      pulled_.encodes() ? pulled_.Encoded(parity, version, Weights(parity), reader.in_place)
-                        : weights_.Answer(parity, reader.in_place));
-  if (reader.in_place) answer.header.flags = rpc::kInPlace;
+  const bool delta = reader.holds && version == reader.clock && pulled_.deltas() &&
+                     pulled_.has_delta(parity, version);
+  rpc::Payload values;
+  if (!pulled_.encodes()) {
+    values = weights_.Answer(parity, reader.in_place);
+  } else if (delta) {
+    values = pulled_.Delta(parity, reader.in_place);
+  } else {
+    values = pulled_.Whole(parity, version, Weights(parity), reader.in_place);
+  }
+  rpc::Message answer =
+      ParamsMessage(id_, reader.replica, reader.clock, version, std::move(values));
+  if (reader.in_place) answer.header.flags |= rpc::kInPlace;
+  if (delta) answer.header.flags |= kDelta;
   Count(context_.counters->answers);
   Count(context_.counters->bytes_out, static_cast<int64_t>(answer.payload.size()));
   context_.outbox->Send(*reader.peer, std::move(answer));

@@ -65,12 +65,12 @@ std::span<const float> WeightArenas::At(int64_t clock) const {
 }
 
 absl::Status WeightArenas::Take(int32_t id, int64_t clock, const rpc::Payload& payload,
-                                bool in_place) {
+                                bool in_place, bool delta) {
   const ParamSlice& slice = partition_.slices[static_cast<size_t>(id)];
   const size_t begin = static_cast<size_t>(slice.offset(table_)) * sizeof(float);
   const size_t size = static_cast<size_t>(slice.size) * sizeof(float);
   const Codec* const codec = table_.specs()[static_cast<size_t>(slice.param)].pull_codec.get();
-  CHECK_EQ(payload.size(), PullBytes(table_, slice));
+  CHECK_EQ(payload.size(), PullBytes(table_, slice, delta));
   std::byte* const arena = parities_[clock % 2];
   Place& place = places_[clock % 2][static_cast<size_t>(id)];
   const Pages pages = PagesWithin(begin, size);
@@ -88,7 +88,8 @@ absl::Status WeightArenas::Take(int32_t id, int64_t clock, const rpc::Payload& p
     }
   }
   if (!place.source.empty()) RETURN_IF_ERROR(MapBack(place, arena, pages));
-  return Unpack(codec, payload,
+  // What has a codec is never mapped from elsewhere: those of the clock before are here, too.
+  return Unpack(codec, delta, payload,
                 {reinterpret_cast<float*>(arena + begin), static_cast<size_t>(slice.size)});
 }
 

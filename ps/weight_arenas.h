@@ -34,9 +34,11 @@ class WeightArenas {
   // clock are taken, and those in place until the reader has pushed two steps more.
   std::span<const float> At(int64_t clock) const;
 
-  // Brings slice `id` to the parameters of `clock`. Fails when the system has no memory left to
-  // map, or when they cannot be decoded. PRECONDITION: `payload` has PullBytes.
-  absl::Status Take(int32_t id, int64_t clock, const rpc::Payload& payload, bool in_place);
+  // Brings slice `id` to the parameters of `clock`; a `delta` (ps/pulled.h), from those of the
+  // clock before. Fails when the system has no memory left to map, or when they cannot be decoded.
+  // PRECONDITION: `payload` has PullBytes.
+  absl::Status Take(int32_t id, int64_t clock, const rpc::Payload& payload, bool in_place,
+                    bool delta = false);
 
   // Bytes of the parity that are read where their servers wrote them.
   int64_t bytes_in_place(int64_t clock) const;

@@ -61,6 +61,16 @@ absl::Status CheckRound(const rpc::Message& message, const ParamTable& table,
 
 size_t QuorumBytes(int replicas) { return (static_cast<size_t>(replicas) + 7) / 8; }
 
+absl::Status CheckParams(const rpc::Message& message, const ParamTable& table,
+                         const ParamSlice& slice) {
+  const bool delta = (message.header.flags & kDelta) != 0;
+  if (delta && !SendsDeltas(table.specs()[static_cast<size_t>(slice.param)].pull_codec.get())) {
+    return absl::InvalidArgumentError(
+        fmt::format("slice {} does not travel as deltas, and this is one", message.header.slice));
+  }
+  return CheckPayload(message, PullBytes(table, slice, delta));
+}
+
 // An ARRIVED or QUORUM.
 absl::Status CheckQuorum(const rpc::Message& message, const WireLimits& limits) {
   const rpc::Header& h = message.header;
@@ -228,7 +238,7 @@ absl::Status CheckAnswer(const rpc::Message& message, const ParamTable& table,
     case rpc::MessageType::kAck:
       return CheckPayload(message, 0);
     case rpc::MessageType::kParams:
-      return CheckPayload(message, PullBytes(table, partition.slices[message.header.slice]));
+      return CheckParams(message, table, partition.slices[message.header.slice]);
     case rpc::MessageType::kNorms:
       return CheckRound(message, table, partition.slices[message.header.slice], NormValues);
     case rpc::MessageType::kQuorum:

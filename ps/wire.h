@@ -5,7 +5,8 @@
 // float32, where a parameter has a codec for them as its encoding; a payload may come in any
 // number of byte ranges, which may split a float. Nothing here copies a payload.
 //
-//   PUSH    worker → server  slice, replica, step; flags kWantParams; payload: the gradient
+//   PUSH    worker → server  slice, replica, step; flags kWantParams, and kHoldsParams: the worker
+//                            holds the slice's parameters of clock `step`; payload: the gradient
 //   ACK     server → worker  echoes the push; code: an AckCode. With kTellArrived: the server wants
 //                            an ARRIVED once all slices of the step are acknowledged
 //   PULL    worker → server  slice, replica, step = the clock that reads; flags kAllAtClock;
@@ -13,7 +14,8 @@
 //                            With kAskClock: only the replica's clock, in the `step` of an ACK.
 //                            An ACK of code kGone: that version is no longer there
 //   PARAMS  server → worker  slice, replica, step = that clock, version = applies behind them;
-//                            payload: the parameters
+//                            payload: the parameters; with kDelta what is to be added to those of
+//                            the clock before (ps/pulled.h), which the push said were there
 //   NORMS   server → worker  slice, replica = 0, step; code: a NormRound; payload: sums of squares
 //                            (ps/norms.h) of a step whose gradients are all in, as float64
 //   TOTALS  worker → server  echoes the NORMS; payload: what those of all slices add up to
@@ -50,6 +52,11 @@ enum class AckCode : uint16_t {
 inline constexpr uint8_t kAskClock = 2;
 // Flag of the ACK of a push (not beside kAskClock).
 inline constexpr uint8_t kTellArrived = 4;
+
+// Flag of a PUSH.
+inline constexpr uint8_t kHoldsParams = 8;
+// Flag of a PARAMS, beside kInPlace (rpc/message.h).
+inline constexpr uint8_t kDelta = 2;
 
 rpc::Message PushMessage(int32_t slice, int32_t replica, int64_t step, bool want_params,
                          rpc::Payload gradient);

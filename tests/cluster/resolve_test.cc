@@ -80,11 +80,16 @@ TEST(Resolve, CodecsAreCheckedWhereTheyAreWritten) {
                         "none, fp16, bf16, int8, 1bit, topk"));
   EXPECT_EQ(with("{pull: bf16}").problems, "");
   EXPECT_EQ(with("{push: int8}").resolved->job.training().codec().pull(), "none");
-  EXPECT_THAT(with("{pull: int8}").problems,
-              HasSubstr("job.yaml:2:26: training.codec.pull: parameters cannot be pulled as "
-                        "'int8'; write one of none, fp16, bf16"));
+  EXPECT_EQ(with("{pull: topk}").resolved->job.training().codec().pull_fraction(), 0.01);
+  EXPECT_THAT(with("{pull: topk, pullFraction: 2}").problems,
+              HasSubstr("training.codec.pullFraction: fraction is 2"));
+  EXPECT_THAT(with("{pull: int8}, consistency: {mode: ASYNC}").problems,
+              HasSubstr("job.yaml:2:26: training.codec.pull: parameters are pulled as int8 in "
+                        "differences, which only BSP has, and mode is ASYNC; write mode: BSP, or "
+                        "pull: fp16 or bf16"));
+  EXPECT_EQ(with("{pull: bf16}, consistency: {mode: ASYNC}").problems, "");
   EXPECT_THAT(with("{parameters: [{pattern: a, pull: int9}]}").problems,
-              HasSubstr("training.codec.parameters[0].pull: parameters cannot"));
+              HasSubstr("training.codec.parameters[0].pull: unknown codec 'int9'"));
   EXPECT_THAT(with("{push: topk, fraction: 2}").problems,
               HasSubstr("training.codec.fraction: fraction is 2"));
   EXPECT_THAT(with("{push: int8, fraction: 0.1}").problems,

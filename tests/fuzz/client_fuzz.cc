@@ -1,4 +1,5 @@
 // A server that answers anything: the client neither crashes nor writes where it must not.
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,7 +23,7 @@ class Deaf final : public rpc::StreamHandler {
   void OnClosed(absl::Status) override {}
 };
 
-rpc::Message Answer(Input& input, const Partition& partition) {
+rpc::Message Answer(Input& input, const ParamTable& table, const Partition& partition) {
   rpc::Message message;
   rpc::Header& h = message.header;
   h.magic = input.Below(16) == 15 ? input.Number<uint32_t>() : rpc::Header::kMagic;
@@ -38,7 +39,9 @@ rpc::Message Answer(Input& input, const Partition& partition) {
   h.version = input.Below(4) == 3 ? input.Number<int64_t>() : h.step;
   size_t size = 0;
   if (h.type == rpc::MessageType::kParams && h.slice < partition.slices.size()) {
-    size = static_cast<size_t>(partition.slices[h.slice].size) * sizeof(float);
+    const ParamSlice& slice = partition.slices[h.slice];
+    const auto& codec = table.specs()[static_cast<size_t>(slice.param)].pull_codec;
+    size = PullBytes(table, slice, (h.flags & kDelta) != 0 && SendsDeltas(codec.get()));
   }
   if (h.type == rpc::MessageType::kNorms) {
     h.code &= 3;
@@ -50,8 +53,10 @@ rpc::Message Answer(Input& input, const Partition& partition) {
 }
 
 void Run(Input& input) {
-  const ParamTable table = *ParamTable::Make(
-      {{.name = "a", .shape = {1100}}, {.name = "b", .shape = {7}}, {.name = "c", .shape = {3}}});
+  const ParamTable table =
+      *ParamTable::Make({{.name = "a", .shape = {1100}},
+                         {.name = "b", .shape = {7}},
+                         {.name = "c", .shape = {3}, .pull_codec = *MakeCodec("int8")}});
   const Partition partition = MakePartition(table, 1);
   const std::unique_ptr<Log> log = Log::Discard();
   const std::unique_ptr<rpc::Transport> transport = rpc::MakeInprocTransport();
@@ -72,6 +77,16 @@ void Run(Input& input) {
   auto client =
       *Client::Connect(*transport, {listener->address()}, hello, table, partition, options, *log);
   client->SetArena(arena);
+  if (input.Below(2) == 0) {  // deltas are believed
+    client->Pull(0, 0, -1);
+    for (int32_t id = 0; id < static_cast<int32_t>(partition.slices.size()); ++id) {
+      const size_t size = PullBytes(table, partition.slices[static_cast<size_t>(id)]);
+      stream->Send(ParamsMessage(id, 0, 0, 0, rpc::Payload::Own(std::string(size, '\0'))))
+          .IgnoreError();
+    }
+    client->Wait(0).IgnoreError();
+    std::ranges::fill(arena, kUntouched);
+  }
   const bool pulls = input.Below(2) == 0;
   if (pulls) client->Pull(0, 1, -1);
   for (ParamId param = 0; param < 3; ++param) {
@@ -80,7 +95,7 @@ void Run(Input& input) {
   }
   client->Flush();
   while (!input.empty()) {
-    if (!stream->Send(Answer(input, partition)).ok()) break;
+    if (!stream->Send(Answer(input, table, partition)).ok()) break;
   }
   // A breach of the protocol is an error, what is still to come is late, or all of it has come.
   client->Wait(1).IgnoreError();

@@ -90,11 +90,26 @@ TEST(CodecsTest, PullsHaveTheirOwnByTheSameRules) {
   ASSERT_TRUE(table.ok()) << table.status();
   EXPECT_STREQ(table->specs()[0].pull_codec->name(), "bf16");
   EXPECT_EQ(table->specs()[1].pull_codec, nullptr);
-  messages[1].set_pull_codec("int8");
+  messages[1].set_pull_codec("int9");
   EXPECT_TRUE(absl::IsInvalidArgument(ps::FromMessage(messages).status()));
-  spec.set_pull("1bit");
-  EXPECT_THAT(std::string(SetCodecs(spec, &params).message()),
-              HasSubstr("write one of none, fp16, bf16"));
+  spec.set_pull("int9");
+  EXPECT_THAT(std::string(SetCodecs(spec, &params).message()), HasSubstr("write one of none"));
+}
+
+TEST(CodecsTest, PullsHaveTheirOwnFraction) {
+  CodecSpec spec = Spec("topk");
+  spec.set_fraction(0.5);
+  spec.set_pull("topk");
+  spec.set_pull_fraction(0.25);
+  std::vector<ps::ParamSpec> params = {{.name = "a", .shape = {100}}};
+  ASSERT_TRUE(SetCodecs(spec, &params).ok());
+  EXPECT_EQ(FormatCodec(spec), "topk 0.5 pull topk 0.25");
+  google::protobuf::RepeatedPtrField<ps::ParamSpecMessage> messages;
+  ps::ToMessage(params, &messages);
+  const auto table = ps::FromMessage(messages);
+  ASSERT_TRUE(table.ok()) << table.status();
+  EXPECT_EQ(table->specs()[0].codec->fraction(), 0.5);
+  EXPECT_EQ(table->specs()[0].pull_codec->fraction(), 0.25);
 }
 
 TEST(CodecsTest, ServersHearOfTheCodecWithTheParameters) {

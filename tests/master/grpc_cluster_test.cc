@@ -123,7 +123,7 @@ TEST(GrpcCluster, ACodecIsAppliedOnEveryTransport) {
 
 TEST(GrpcCluster, PulledParametersAreEncodedOnEveryTransport) {
   const auto log = Log::Discard();
-  for (const char* pull : {"fp16", "bf16"}) {
+  for (const char* pull : {"fp16", "bf16", "int8", "topk"}) {
     const ClusterResult reference = RunToy(1, 1, nullptr, "none", 0, pull);
     ASSERT_TRUE(reference.status.ok()) << reference.status;
     EXPECT_NE(reference.weights, RunToy(1, 1, nullptr).weights);

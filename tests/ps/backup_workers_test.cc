@@ -192,9 +192,15 @@ class Puppet {
 
 TEST(BackupWorkersTest, TheWeightsAreThoseOfPlainBspOverWhomAStepCounts) {
   const Init normal = {Init::Kind::kTruncatedNormal, 0.5f};
-  for (const char* codec : {"none", "fp16"}) {
+  for (const auto& [push, pull] :
+       {std::pair("none", "none"), {"fp16", "none"}, {"none", "bf16"}, {"none", "int8"}}) {
+    SCOPED_TRACE(testing::Message() << "push " << push << ", pull " << pull);
     const ParamTable table = *ParamTable::Make({
-        {.name = "big", .shape = {300, 111}, .init = normal, .codec = *MakeCodec(codec)},
+        {.name = "big",
+         .shape = {300, 111},
+         .init = normal,
+         .codec = *MakeCodec(push),
+         .pull_codec = *MakeCodec(pull)},
         {.name = "small", .shape = {77}, .init = normal},
         {.name = "mean", .shape = {13}, .kind = ParamSpec::Kind::kStatistic},
         {.name = "odd", .shape = {5, 1001}, .init = normal, .decay = false, .lr_scale = 2},
@@ -228,7 +234,7 @@ TEST(BackupWorkersTest, TheWeightsAreThoseOfPlainBspOverWhomAStepCounts) {
           << "it is late for one step only";
       for (auto& puppet : two) puppet->Wait(step + 1);
       for (const auto& puppet : three) {
-        ASSERT_EQ(puppet->weights(), two[0]->weights()) << "step " << step << ", codec " << codec;
+        ASSERT_EQ(puppet->weights(), two[0]->weights()) << "step " << step;
       }
     }
     for (int32_t v = 0; v < 3; ++v) {

@@ -206,6 +206,46 @@ TEST_F(ClientTest, ParametersLieInTheArenaWhenWaitReturns) {
   EXPECT_EQ(arena_[kSize], 5.0f);
 }
 
+TEST_F(ClientTest, SaysWhatItHoldsAndAddsDeltasToThat) {
+  const auto codec = *MakeCodec("topk", 1);
+  const ParamTable table = *ParamTable::Make({{.name = "w", .shape = {2}, .pull_codec = codec}});
+  const Partition partition = MakePartition(table, 1);
+  client_ = *Client::Connect(*transport_, {listener_->address()}, WorkerHello(0), table, partition,
+                             {}, *log_);
+  std::vector<float> arenas[2] = {std::vector<float>(16), std::vector<float>(16)};
+  const auto send_delta = [&](int64_t clock, const std::vector<float>& delta) {
+    std::string encoded(codec->EncodedSize(2), '\0');
+    std::vector<float> left(2);
+    codec->Encode(delta, left, std::as_writable_bytes(std::span(encoded)));
+    rpc::Message params = ParamsMessage(0, 0, clock, clock, rpc::Payload::Own(encoded));
+    params.header.flags = kDelta;
+    ASSERT_TRUE(recorder_.stream().Send(std::move(params)).ok());
+  };
+  const std::vector<float> gradient = {1, 1}, first = {1, 2};
+  const auto push = [&](int64_t step) {
+    client_->SetArena(arenas[(step + 1) % 2]);
+    client_->Push(0, step, 0, gradient, 0, true);
+    client_->Flush();
+    const rpc::Header header = recorder_.Next();
+    Ack(header);
+    return header;
+  };
+  const rpc::Header at_0 = push(0);
+  EXPECT_EQ(at_0.flags & kHoldsParams, 0) << "nothing was pulled";
+  SendParams(at_0, first);
+  ASSERT_TRUE(client_->Wait(1).ok());
+  EXPECT_NE(push(1).flags & kHoldsParams, 0);
+  send_delta(2, {0.5, -4});
+  ASSERT_TRUE(client_->Wait(2).ok());
+  EXPECT_EQ(arenas[0][0], 1.5f) << "in another arena than those it is added to";
+  EXPECT_EQ(arenas[0][1], -2.0f);
+  client_->Pull(0, 9, -1);
+  send_delta(9, {1, 1});
+  EXPECT_EQ(client_->Wait(9).message(),
+            "parameter server 0 at " + listener_->address() +
+                ": what 'w' changed by until clock 9 came, and that of clock 2 is here");
+}
+
 TEST_F(ClientTest, WaitReturnsOnlyWhenEarlierGradientsAreReadable) {
   Connect({.ack_timeout_ms = 1});
   Push(0, 0, 0);

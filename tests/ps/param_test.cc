@@ -154,7 +154,7 @@ TEST(PartitionTest, AParameterWithACodecTravelsAlone) {
       *ParamTable::Make({{.name = "a", .shape = {5}},
                          {.name = "b", .shape = {5}, .codec = *MakeCodec("fp16")},
                          {.name = "c", .shape = {5}},
-                         {.name = "d", .shape = {5}, .pull_codec = *MakePullCodec("bf16")},
+                         {.name = "d", .shape = {5}, .pull_codec = *MakeCodec("bf16")},
                          {.name = "e", .shape = {5}},
                          {.name = "f", .shape = {5}}});
   const Partition partition = MakePartition(table, 1);
@@ -186,24 +186,23 @@ TEST(PartitionTest, ParametersWithACodecAreCutAtWholeQuantaAndOthersAtWholeNormB
   }
 }
 
-TEST(ParamTableTest, WhatIsPulledMustBeWhole) {
-  EXPECT_EQ(*MakePullCodec("none"), nullptr);
-  EXPECT_EQ(MakePullCodec("int8").status().message(),
-            "parameters cannot be pulled as 'int8'; write one of none, fp16, bf16");
-  EXPECT_FALSE(
-      ParamTable::Make({{.name = "a", .shape = {3}, .pull_codec = *MakeCodec("topk")}}).ok());
+TEST(ParamTableTest, WhatIsPulledHasTheSizeOfItsEncodingOrIsWholeBesideDeltas) {
   const ParamTable table =
-      *ParamTable::Make({{.name = "a", .shape = {100}, .pull_codec = *MakePullCodec("bf16")}});
+      *ParamTable::Make({{.name = "a", .shape = {100}, .pull_codec = *MakeCodec("bf16")}});
   const Partition partition = MakePartition(table, 1);
   EXPECT_EQ(PushBytes(table, partition.slices[0]), 400u);
   EXPECT_EQ(PullBytes(table, partition.slices[0]), 200u);
+  const ParamTable deltas =
+      *ParamTable::Make({{.name = "a", .shape = {100}, .pull_codec = *MakeCodec("topk", 0.1)}});
+  EXPECT_EQ(PullBytes(deltas, partition.slices[0]), 400u);
+  EXPECT_EQ(PullBytes(deltas, partition.slices[0], /*delta=*/true), 60u);
 }
 
 TEST(ParamTableTest, AStatisticHasNoCodec) {
   EXPECT_FALSE(ParamTable::Make({{.name = "mean",
                                   .shape = {3},
                                   .kind = ParamSpec::Kind::kStatistic,
-                                  .pull_codec = *MakePullCodec("fp16")}})
+                                  .pull_codec = *MakeCodec("fp16")}})
                    .ok());
   EXPECT_FALSE(ParamTable::Make({{.name = "mean",
                                   .shape = {3},

@@ -98,15 +98,22 @@ TEST_F(WireTest, AnswersAreCheckedToo) {
 
 TEST_F(WireTest, PulledParametersHaveTheSizeOfTheirEncoding) {
   const ParamTable table =
-      *ParamTable::Make({{.name = "w", .shape = {100}, .pull_codec = *MakePullCodec("fp16")}});
+      *ParamTable::Make({{.name = "w", .shape = {100}, .pull_codec = *MakeCodec("fp16")}});
   const Partition partition = MakePartition(table, 1);
-  const auto error = [&](size_t bytes) {
-    const auto payload = rpc::Payload::Own(std::string(bytes, 'x'));
-    return std::string(
-        CheckAnswer(ParamsMessage(0, 0, 1, 1, payload), table, partition, 0).message());
+  const ParamTable deltas =
+      *ParamTable::Make({{.name = "w", .shape = {100}, .pull_codec = *MakeCodec("topk", 0.1)}});
+  const auto error = [&](const ParamTable& of, size_t bytes, uint8_t flags) {
+    rpc::Message params = ParamsMessage(0, 0, 1, 1, rpc::Payload::Own(std::string(bytes, 'x')));
+    params.header.flags = flags;
+    return std::string(CheckAnswer(params, of, partition, 0).message());
   };
-  EXPECT_EQ(error(200), "");
-  EXPECT_EQ(error(400), "slice 0 has a payload of 400 bytes, not 200");
+  EXPECT_EQ(error(table, 200, 0), "");
+  EXPECT_EQ(error(table, 400, 0), "slice 0 has a payload of 400 bytes, not 200");
+  EXPECT_EQ(error(table, 200, kDelta), "slice 0 does not travel as deltas, and this is one");
+  EXPECT_EQ(error(deltas, 400, 0), "");
+  EXPECT_EQ(error(deltas, 60, kDelta), "");
+  EXPECT_EQ(error(deltas, 60, 0), "slice 0 has a payload of 60 bytes, not 400");
+  EXPECT_EQ(error(deltas, 400, kDelta), "slice 0 has a payload of 400 bytes, not 60");
 }
 
 TEST_F(WireTest, NormsAndTotalsHaveTheSizeOfTheirRound) {
