@@ -220,8 +220,8 @@ JobOptions CodecJob() {
   return {.replicas = 3, .shards = 2, .optimizer = "momentum", .learning_rate = 0.01f};
 }
 
-// Six steps of three replicas give the same weights, `result` if any, with `job(servers, seed)` for
-// each number of servers, by one worker and by three.
+// Four steps of three replicas give the same weights, `result` if any, with `job(servers, seed)`
+// for each number of servers, by one worker and by three.
 void ExpectTheSameBits(const ParamTable& table, const std::vector<int>& numbers_of_servers,
                        const std::function<JobOptions(int servers, uint32_t seed)>& job,
                        std::vector<float>* result = nullptr) {
@@ -232,7 +232,7 @@ void ExpectTheSameBits(const ParamTable& table, const std::vector<int>& numbers_
          std::vector<std::vector<std::vector<int32_t>>>{{{0, 1, 2}}, {{2}, {1}, {0}}}) {
       Servers cluster(table, job(servers, seed));
       cluster.Initialize();
-      const auto weights = Train(cluster, table, who, 0, 6, seed += 10, true);
+      const auto weights = Train(cluster, table, who, 0, 4, seed += 10, true);
       if (expected.empty()) expected = weights;
       ASSERT_EQ(weights, expected) << servers << " servers, " << who.size() << " workers";
     }
@@ -247,7 +247,7 @@ TEST(BspClusterTest, ACodecGivesTheSameBitsWhateverServersAndWorkers) {
     const auto codec = *MakeCodec(name);
     const Init normal = {Init::Kind::kTruncatedNormal, 0.5f};
     const ParamTable table = *ParamTable::Make({
-        {.name = "big", .shape = {700, 601}, .init = normal, .codec = codec},
+        {.name = "big", .shape = {500, 601}, .init = normal, .codec = codec},
         {.name = "mean", .shape = {13}, .kind = ParamSpec::Kind::kStatistic},
         {.name = "plain", .shape = {77}, .init = normal},
         {.name = "odd", .shape = {5, 1001}, .init = normal, .codec = codec},
@@ -271,7 +271,7 @@ TEST(BspClusterTest, ACodecGivesTheSameBitsWhateverServersAndWorkers) {
 ParamTable PulledTable(const std::shared_ptr<const Codec>& codec) {
   const Init normal = {Init::Kind::kTruncatedNormal, 0.5f};
   return *ParamTable::Make({
-      {.name = "big", .shape = {700, 601}, .init = normal, .pull_codec = codec},
+      {.name = "big", .shape = {500, 601}, .init = normal, .pull_codec = codec},
       {.name = "mean", .shape = {13}, .kind = ParamSpec::Kind::kStatistic},
       {.name = "plain", .shape = {77}, .init = normal},
       {.name = "both",
@@ -284,7 +284,7 @@ ParamTable PulledTable(const std::shared_ptr<const Codec>& codec) {
 
 TEST(BspClusterTest, PulledParametersAreTheSameBitsForEverybody) {
   std::set<std::vector<float>> results;
-  for (const std::string& name : CodecNames()) {
+  for (const char* name : {"bf16", "int8", "1bit", "topk"}) {
     const auto codec = *MakeCodec(name);
     std::vector<float> expected;
     const auto job = [](int servers, uint32_t seed) {
@@ -296,7 +296,7 @@ TEST(BspClusterTest, PulledParametersAreTheSameBitsForEverybody) {
     ASSERT_NO_FATAL_FAILURE(ExpectTheSameBits(PulledTable(codec), {1, 2, 3}, job, &expected))
         << name;
     EXPECT_TRUE(results.insert(expected).second) << name << " changed nothing";
-    if (codec == nullptr || codec->has_residual()) continue;
+    if (codec->has_residual()) continue;
     std::vector<std::byte> encoded(codec->EncodedSize(16384));
     const std::span<const float> first(expected.data(), 16384);
     std::vector<float> again(first.size());
@@ -390,13 +390,10 @@ TEST(BspClusterTest, ACutIsTheStateAtItsClockAndResumesAnywhereToTheSameBits) {
 // What the workers hold is not what the servers do; push codecs' residuals are not the servers'.
 TEST(BspClusterTest, ACutHoldsWhatWorkersHoldWhereTheyPullDeltas) {
   const Init normal = {Init::Kind::kTruncatedNormal, 0.5f};
-  for (const char* name : {"int8", "topk"}) {
-    const ParamTable table = *ParamTable::Make(
-        {{.name = "a", .shape = {300, 611}, .init = normal, .pull_codec = *MakeCodec(name)},
-         {.name = "b", .shape = {77}, .init = normal}});
-    SCOPED_TRACE(name);
-    ExpectCutsToResume(CodecJob(), table);
-  }
+  const ParamTable table = *ParamTable::Make(
+      {{.name = "a", .shape = {300, 611}, .init = normal, .pull_codec = *MakeCodec("int8")},
+       {.name = "b", .shape = {77}, .init = normal}});
+  ExpectCutsToResume(CodecJob(), table);
 }
 
 TEST(BspClusterTest, ACutBetweenTwoPhasesResumesAnywhereToTheSameBits) {
