@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "ps/pulled.h"
 #include "ps/quorum.h"
 #include "ps/shard.h"
 #include "ps/wire.h"
@@ -34,7 +35,7 @@ class ServerImpl final : public Server {
         events_(std::move(events)),
         log_(log),
         cuts_(table, partition, SavedNames(optimizer), options_.index, events_) {
-    SliceContext context;
+    BlockContext context;
     context.table = &table;
     context.partition = &partition;
     context.policy = &policy;
@@ -113,7 +114,7 @@ class ServerImpl final : public Server {
     std::vector<Shard*> posted_;  // what came since the last OnBatchEnd is theirs
   };
 
-  void MakeShards(SliceContext context) {
+  void MakeShards(BlockContext context) {
     std::vector<int32_t> own;
     std::vector<int64_t> sizes;
     for (size_t i = 0; i < partition_.slices.size(); ++i) {

@@ -9,7 +9,7 @@
 namespace muster::ps {
 namespace {
 
-HeldGradients MakeHeld(const SliceContext& context, Outbox& outbox) {
+HeldGradients MakeHeld(const BlockContext& context, Outbox& outbox) {
   const ServerOptions& options = *context.options;
   if (context.policy->backups() > 0) {
     // A slice holds one gradient of each replica, all of them before a step is decided: an ACK that
@@ -21,7 +21,7 @@ HeldGradients MakeHeld(const SliceContext& context, Outbox& outbox) {
   return HeldGradients(budget, budget + options.client_credit_bytes * options.num_replicas, outbox);
 }
 
-SliceContext WithOwn(SliceContext context, HeldGradients* held, Outbox* outbox,
+BlockContext WithOwn(BlockContext context, HeldGradients* held, Outbox* outbox,
                      std::function<void()> yield) {
   context.held = held;
   context.outbox = outbox;
@@ -31,15 +31,15 @@ SliceContext WithOwn(SliceContext context, HeldGradients* held, Outbox* outbox,
 
 }  // namespace
 
-Shard::Shard(SliceContext context, const std::vector<int32_t>& slices)
+Shard::Shard(BlockContext context, const std::vector<int32_t>& slices)
     : held_(MakeHeld(context, outbox_)),
       context_(WithOwn(std::move(context), &held_, &outbox_, [this] { RunSmall(); })),
       by_id_(context_.partition->slices.size(), nullptr),
       small_(context_.partition->slices.size(), false) {
   for (const int32_t id : slices) {
     const auto at = static_cast<size_t>(id);
-    slices_.push_back(std::make_unique<Slice>(context_, id));
-    by_id_[at] = slices_.back().get();
+    blocks_.push_back(MakeBlock(context_, id));
+    by_id_[at] = blocks_.back().get();
     small_[at] = context_.partition->slices[at].size <= kQuantum;
   }
 }
@@ -54,11 +54,11 @@ Shard::~Shard() {
 }
 
 void Shard::Initialize() {
-  for (const auto& slice : slices_) slice->Initialize();
+  for (const auto& block : blocks_) block->Initialize();
 }
 
 absl::Status Shard::Restore(const Checkpoint& checkpoint) {
-  for (const auto& slice : slices_) RETURN_IF_ERROR(slice->Restore(checkpoint));
+  for (const auto& block : blocks_) RETURN_IF_ERROR(block->Restore(checkpoint));
   return absl::OkStatus();
 }
 
@@ -98,19 +98,19 @@ void Shard::Run(bool here) {
 
 void Shard::PostCut(std::shared_ptr<Cut> cut) {
   PostTask([this, cut = std::move(cut)] {
-    for (const auto& slice : slices_) slice->OnCut(cut);
+    for (const auto& block : blocks_) block->OnCut(cut);
   });
 }
 
 void Shard::PostDecision(const Decision& decision) {
   PostTask([this, decision] {
-    for (const auto& slice : slices_) slice->OnDecision(decision);
+    for (const auto& block : blocks_) block->OnDecision(decision);
   });
 }
 
 void Shard::PostDetach(std::shared_ptr<Peer> peer) {
   PostTask([this, peer = std::move(peer)] {
-    for (const auto& slice : slices_) slice->Detach(*peer);
+    for (const auto& block : blocks_) block->Detach(*peer);
   });
 }
 
@@ -159,14 +159,14 @@ void Shard::RunSmall() {
 }
 
 void Shard::Execute(Request request) {
-  Slice& slice = *by_id_[request.message.header.slice];
+  Block& block = *by_id_[request.message.header.slice];
   switch (request.message.header.type) {
     case rpc::MessageType::kPush:
-      return slice.OnPush(request.peer, std::move(request.message));
+      return block.OnPush(request.peer, std::move(request.message));
     case rpc::MessageType::kTotals:
-      return slice.OnTotals(request.peer, request.message);
+      return block.OnTotals(request.peer, request.message);
     default:
-      return slice.OnPull(request.peer, request.message.header);
+      return block.OnPull(request.peer, request.message);
   }
 }
 

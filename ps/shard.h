@@ -1,4 +1,4 @@
-// Shard: some of a server's slices, and who owns them. Everything that happens to a slice comes
+// Shard: some of a server's blocks, and who owns them. Everything that happens to a block comes
 // through the shard's mailbox and is done by its owner, so weights need no lock. The owner is the
 // shard's thread; while that has nothing to do, a thread that brings small slices becomes the owner
 // until they are done, which saves the way to the other thread and back.
@@ -17,7 +17,7 @@
 #include <thread>
 #include <vector>
 
-#include "ps/slice.h"
+#include "ps/block.h"
 #include "telemetry/mutex.h"
 
 namespace muster::ps {
@@ -25,7 +25,7 @@ namespace muster::ps {
 class Shard {
  public:
   // `context` lacks held and yield, which are the shard's own.
-  Shard(SliceContext context, const std::vector<int32_t>& slices);
+  Shard(BlockContext context, const std::vector<int32_t>& slices);
   ~Shard();
 
   // Before Start, one of the two, not thread-safe.
@@ -46,7 +46,7 @@ class Shard {
   // The peer's stream is closed: nothing of it comes any more.
   void PostDetach(std::shared_ptr<Peer> peer);
 
-  size_t num_slices() const { return slices_.size(); }
+  size_t num_blocks() const { return blocks_.size(); }
 
  private:
   struct Request {
@@ -63,9 +63,9 @@ class Shard {
 
   Outbox outbox_;
   HeldGradients held_;
-  const SliceContext context_;
-  std::vector<std::unique_ptr<Slice>> slices_;
-  std::vector<Slice*> by_id_;  // by slice id; null: another shard's
+  const BlockContext context_;
+  std::vector<std::unique_ptr<Block>> blocks_;
+  std::vector<Block*> by_id_;  // by slice id; null: another shard's
   std::vector<bool> small_;    // by slice id
 
   Mutex mu_;

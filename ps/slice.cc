@@ -19,7 +19,7 @@ rpc::Payload Copied(const rpc::Payload& payload) { return rpc::Payload::Own(payl
 
 }  // namespace
 
-Slice::Slice(const SliceContext& context, int32_t id)
+Slice::Slice(const BlockContext& context, int32_t id)
     : context_(context),
       id_(id),
       slice_(context.partition->slices[static_cast<size_t>(id)]),

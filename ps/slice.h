@@ -1,5 +1,5 @@
-// Slice: one slice's weights, slots, clocks, and the gradients and readers that wait there. Asks
-// the policy, sums, applies, answers.
+// Slice: a block that is a dense range of the arena: its weights, slots, clocks, and the gradients
+// and readers that wait there. Asks the policy, sums, applies, answers.
 //
 // Owned by one thread (its shard's). Weights exist in two parities: the front is the current
 // version, the back the one before, which the next apply overwrites. What may be read where, and
@@ -42,57 +42,27 @@
 #include <optional>
 #include <vector>
 
-#include "ps/counters.h"
-#include "ps/cut.h"
-#include "ps/held.h"
+#include "ps/block.h"
 #include "ps/norms.h"
 #include "ps/parities.h"
-#include "ps/peer.h"
 #include "ps/pulled.h"
-#include "ps/quorum.h"
-#include "ps/server.h"
 
 namespace muster::ps {
 
-// What all slices of a shard share; borrowed, outlives them.
-struct SliceContext {
-  const ParamTable* table = nullptr;
-  const Partition* partition = nullptr;
-  const ConsistencyPolicy* policy = nullptr;
-  const Optimizer* optimizer = nullptr;
-  const Schedule* schedule = nullptr;
-  const ServerOptions* options = nullptr;
-  const ServerEvents* events = nullptr;
-  ServerCounters* counters = nullptr;
-  HeldGradients* held = nullptr;
-  Outbox* outbox = nullptr;
-  CutWriter* cuts = nullptr;
-  // Called between the quanta of a big slice; may run other slices, never this one.
-  std::function<void()> yield = nullptr;
-  TraceThread trace = {};  // the shard's
-};
-
-class Slice {
+class Slice final : public Block {
  public:
   // PRECONDITION: context.options->num_replicas >= 1; the policy is exact where pulls are deltas.
-  Slice(const SliceContext& context, int32_t id);
+  Slice(const BlockContext& context, int32_t id);
 
-  // First values, at clock 0.
-  void Initialize();
-  // Weights, slots, version and clocks of the checkpoint.
-  absl::Status Restore(const Checkpoint& checkpoint);
-
-  // Requests passed CheckRequest.
-  void OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message);
-  // Ignored when the slice does not wait for it, or not from this peer.
-  void OnTotals(const std::shared_ptr<Peer>& peer, const rpc::Message& message);
-  void OnPull(const std::shared_ptr<Peer>& peer, const rpc::Header& header);
-  // Whom the step counts whose version the slice has. Gives up when one of them never pushed.
-  void OnDecision(const Decision& decision);
-  // Saves this slice when its least clock is the cut's; fails the cut when it is beyond.
-  void OnCut(const std::shared_ptr<Cut>& cut);
-  // The peer is gone: own what is borrowed from it, forget its requests.
-  void Detach(const Peer& peer);
+  void Initialize() override;
+  absl::Status Restore(const Checkpoint& checkpoint) override;
+  void OnPush(const std::shared_ptr<Peer>& peer, rpc::Message message) override;
+  void OnTotals(const std::shared_ptr<Peer>& peer, const rpc::Message& message) override;
+  void OnPull(const std::shared_ptr<Peer>& peer, const rpc::Message& message) override;
+  // Gives up when one that is counted never pushed.
+  void OnDecision(const Decision& decision) override;
+  void OnCut(const std::shared_ptr<Cut>& cut) override;
+  void Detach(const Peer& peer) override;
 
  private:
   using Buffer = std::shared_ptr<float[]>;  // aligned to 64 bytes
@@ -215,7 +185,7 @@ class Slice {
   void ReachCuts();
   void Save(const std::shared_ptr<Cut>& cut);
 
-  const SliceContext& context_;
+  const BlockContext& context_;
   const int32_t id_;
   const ParamSlice slice_;
   std::vector<Run> runs_;

@@ -16,7 +16,8 @@ constexpr size_t kReadersPerReplica = 16;
 
 }  // namespace
 
-void Slice::OnPull(const std::shared_ptr<Peer>& peer, const rpc::Header& header) {
+void Slice::OnPull(const std::shared_ptr<Peer>& peer, const rpc::Message& message) {
+  const rpc::Header& header = message.header;
   if ((header.flags & kAskClock) != 0) {
     rpc::Header answer = header;
     answer.step = state_.clocks[header.replica];

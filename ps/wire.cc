@@ -30,6 +30,10 @@ absl::Status CheckCommon(const rpc::Message& message, const Partition& partition
         fmt::format("slice {} lives on parameter server {}, this is {}", h.slice,
                     partition.server[h.slice], server));
   }
+  if (h.rows != 0) {
+    return absl::InvalidArgumentError(
+        fmt::format("slice {} is dense, and {} of its rows are named", h.slice, h.rows));
+  }
   if (h.step < 0 || h.step > kMaxStep) {
     return absl::InvalidArgumentError(fmt::format("step {} is out of range", h.step));
   }

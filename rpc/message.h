@@ -65,7 +65,8 @@ struct Header {
       0;  // kParams: applies behind these parameters; kPull: exact version wanted, or -1
   uint64_t epoch = 0;  // fencing epoch of the sender's lease
   uint64_t payload_bytes = 0;
-  uint64_t reserved[2] = {0, 0};
+  uint64_t rows = 0;  // of a table, whose ids begin the payload; 0: the slice's whole range
+  uint64_t loan = 0;  // between transports (rpc/ring.h)
 
   static constexpr uint32_t kMagic = 0x3154534d;  // "MST1"
 };

@@ -47,7 +47,7 @@ class Ring {
     kInline = 1,  // the bytes are the payload
     kPlaces = 2,  // they say where in shared memory the payload lies
     kWire = 3,    // no bytes: the next message of the stream below belongs here
-    kLent = 4,    // as kPlaces, and header.reserved[0] names the loan, which is to be returned
+    kLent = 4,    // as kPlaces, and header.loan names the loan, which is to be returned
     kReturn = 5,  // no bytes and no message: the peer no longer reads that loan
   };
   struct Record {

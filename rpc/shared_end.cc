@@ -90,7 +90,7 @@ void SharedEnd::Return(uint64_t loan) {
   message.header.type = MessageType::kControl;
   message.header.flags = kRingNote;
   message.header.code = kReturned;
-  message.header.reserved[0] = loan;
+  message.header.loan = loan;
   queue_.push_back(std::move(message));
   Pump(*below).IgnoreError();  // without waking the peer: there is no hurry
 }
@@ -180,7 +180,7 @@ absl::StatusOr<bool> SharedEnd::WriteRecord(const Message& message, bool* takes_
     const Payload::Slice places = {std::as_bytes(*ranges), nullptr};
     record.kind = lends ? Ring::Kind::kLent : Ring::Kind::kPlaces;
     record.bytes = static_cast<uint32_t>(ranges->size_bytes());
-    record.header.reserved[0] = lends ? next_loan_ : 0;
+    record.header.loan = lends ? next_loan_ : 0;
     ASSIGN_OR_RETURN(const bool written, ring_owner_->Write(record, {&places, 1}));
     if (written && lends) lent_.emplace(next_loan_++, message.payload);
     return written;
@@ -256,7 +256,7 @@ void SharedEnd::OnNote(const Message& note) {
     return;
   }
   if (note.header.code == kReturned) {
-    if (absl::Status status = Returned(note.header.reserved[0]); !status.ok()) {
+    if (absl::Status status = Returned(note.header.loan); !status.ok()) {
       Break(std::move(status));
     }
     return;
@@ -351,7 +351,7 @@ absl::StatusOr<bool> SharedEnd::Next(Ring& ring, Message* message) {
     while (any && record.kind == Ring::Kind::kReturn) {
       ring.Take(record, nullptr);
       ring.WakeWriter();
-      RETURN_IF_ERROR(Returned(record.header.reserved[0]));
+      RETURN_IF_ERROR(Returned(record.header.loan));
       ASSIGN_OR_RETURN(any, ring.Peek(&record));
     }
     if (!any) return false;
@@ -379,7 +379,7 @@ absl::StatusOr<bool> SharedEnd::Next(Ring& ring, Message* message) {
     ring.Take(record, reinterpret_cast<std::byte*>(ranges_.data()));
     ASSIGN_OR_RETURN(message->payload, resolver_.Resolve(ring_peer_, ranges_));
     if (record.kind == Ring::Kind::kLent) {
-      message->payload = Borrowed(message->payload, record.header.reserved[0]);
+      message->payload = Borrowed(message->payload, record.header.loan);
     }
   } else {
     const std::shared_ptr<std::byte[]> bytes =

@@ -6,9 +6,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <future>
+#include <thread>
 
 #include "master/job_directory.h"
 #include "ps/optimizer.h"
@@ -311,7 +313,10 @@ ClusterResult RunAndInterrupt(ClusterOptions options, int64_t at, int64_t end) {
   };
   options.make_module = [end, after = stopping.get_future().share()] {
     return MakeToyModule({.before_get = [end, after](int64_t draw) {
-      if (draw >= end * 3 * 8) after.wait();
+      if (draw < end * 3 * 8) return;
+      after.wait();
+      // Slowly on, so that the job does not end before the trainers are told to stop.
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }});
   };
   Cluster cluster(std::move(options));

@@ -147,7 +147,7 @@ TEST_F(BackupSliceTest, AStepOfWhichAllCameIsNotSavedBeforeItIsDecided) {
 TEST_F(BackupSliceTest, AClockIsWhatIsDecidedNotWhatIsHeld) {
   Push(0, 0, {2, 2});
   Heard(0);
-  slice_->OnPull(peers_[0], AskClockMessage(0, 0).header);
+  slice_->OnPull(peers_[0], AskClockMessage(0, 0));
   const auto answer = streams_[0]->Take();
   ASSERT_EQ(answer.size(), 1u);
   EXPECT_EQ(answer[0].header.step, 0) << "whoever goes on has to push step 0 again";

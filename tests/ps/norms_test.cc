@@ -226,7 +226,7 @@ TEST_F(ClippedSlice, WhoeverPushesReplica0AgainGetsTheSumsAgain) {
   slice_->Detach(*old);
   streams_[0] = std::make_shared<FakeStream>();
   peers_[0] = std::make_shared<Peer>(streams_[0]);
-  slice_->OnPull(peers_[0], AskClockMessage(0, 0).header);
+  slice_->OnPull(peers_[0], AskClockMessage(0, 0));
   EXPECT_THAT(Heard(0), ElementsAre("consumed 0")) << "its step 0 is not counted whole";
   Push(0, 0, {50, 50});
   EXPECT_THAT(Heard(0), ElementsAre("repeated 0", "norms 0 of 0: 100"));
@@ -237,7 +237,7 @@ TEST_F(ClippedSlice, WhoeverPushesReplica0AgainGetsTheSumsAgain) {
   Push(0, 0, {50, 50});
   EXPECT_THAT(Heard(0), ElementsAre("repeated 0", "norms 0 of 0: 100", "params 1 v1: -2 -3"))
       << "other slices may still wait";
-  slice_->OnPull(peers_[0], AskClockMessage(0, 0).header);
+  slice_->OnPull(peers_[0], AskClockMessage(0, 0));
   EXPECT_THAT(Heard(0), ElementsAre("consumed 1"));
 }
 
@@ -247,13 +247,13 @@ TEST_F(ClippedSlice, WhoeverComesForReplica0BeforeTheStepIsWholePushesItAgain) {
   slice_->Detach(*peers_[0]);
   streams_[0] = std::make_shared<FakeStream>();
   peers_[0] = std::make_shared<Peer>(streams_[0]);
-  slice_->OnPull(peers_[0], AskClockMessage(0, 0).header);
+  slice_->OnPull(peers_[0], AskClockMessage(0, 0));
   EXPECT_THAT(Heard(0), ElementsAre("consumed 0")) << "else nobody would gather step 0";
   Push(1, 0, {0, 16});
   EXPECT_THAT(Heard(0), IsEmpty());
   Push(0, 0, {12, 0});
   EXPECT_THAT(Heard(0), ElementsAre("repeated 0", "norms 0 of 0: 400"));
-  slice_->OnPull(peers_[1], AskClockMessage(0, 1).header);
+  slice_->OnPull(peers_[1], AskClockMessage(0, 1));
   EXPECT_THAT(Heard(1), ElementsAre("consumed 0", "consumed 1")) << "replica 1 need not";
   Totals(0, 0, NormRound::kGradient, {400});
   EXPECT_THAT(Heard(0), ElementsAre("params 1 v1: -2 -3"));

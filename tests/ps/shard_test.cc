@@ -97,7 +97,7 @@ class ShardTest : public testing::Test {
   const ServerEvents events_;
   ServerCounters counters_;
   CutWriter cuts_{table_, partition_, {}, 0, events_};
-  SliceContext context_;
+  BlockContext context_;
   const std::shared_ptr<SharedStream> stream_ = std::make_shared<SharedStream>();
   const std::shared_ptr<Peer> peer_ = std::make_shared<Peer>(stream_);
   std::unique_ptr<Shard> shard_;

@@ -54,8 +54,7 @@ class SliceTest : public testing::Test {
     slice_->OnPush(peers_[static_cast<size_t>(v)], PushMessage(0, v, step, want, Own(gradient)));
   }
   void Pull(int v, int64_t clock, int64_t version = -1, bool all_at_clock = false) {
-    slice_->OnPull(peers_[static_cast<size_t>(v)],
-                   PullMessage(0, v, clock, version, all_at_clock).header);
+    slice_->OnPull(peers_[static_cast<size_t>(v)], PullMessage(0, v, clock, version, all_at_clock));
   }
   void Totals(int v, int64_t step, NormRound round, const std::vector<double>& totals) {
     slice_->OnTotals(peers_[static_cast<size_t>(v)], TotalsMessage(0, step, round, totals));
@@ -97,7 +96,7 @@ class SliceTest : public testing::Test {
   ServerOptions options_;
   ServerEvents events_;
   ServerCounters counters_;
-  SliceContext context_;
+  BlockContext context_;
   std::vector<absl::Status> bad_;
   std::vector<CutDone> cuts_done_;
   Outbox outbox_;

@@ -166,7 +166,7 @@ class RandomSchedule {
   Outbox outbox_;
   HeldGradients held_{1 << 20, 1 << 20, outbox_};
   std::unique_ptr<CutWriter> cuts_;
-  SliceContext context_;
+  BlockContext context_;
   std::vector<std::unique_ptr<Slice>> slices_;
   std::vector<std::shared_ptr<FakeStream>> streams_;
   std::vector<std::shared_ptr<Peer>> peers_;

@@ -85,6 +85,15 @@ TEST_F(WireTest, EveryWrongFieldOfARequestIsNamed) {
   EXPECT_EQ(RequestError(m), "slice 0 has a payload of 4 bytes, not 0");
 }
 
+TEST_F(WireTest, RowsAreOfTablesAndSlicesAreDense) {
+  rpc::Message m = PushMessage(0, 2, 7, true, Floats(16384));
+  m.header.rows = 3;
+  EXPECT_EQ(RequestError(m), "slice 0 is dense, and 3 of its rows are named");
+  m = ParamsMessage(0, 1, 6, 6, Floats(16384));
+  m.header.rows = 1;
+  EXPECT_EQ(AnswerError(m), "slice 0 is dense, and 1 of its rows are named");
+}
+
 TEST_F(WireTest, AnswersAreCheckedToo) {
   const rpc::Message push = PushMessage(0, 1, 5, false, Floats(16384));
   EXPECT_EQ(AnswerError(AckMessage(push.header, AckCode::kHeld)), "");

@@ -1,20 +1,19 @@
-#include "master/roles.h"
+// The role of a trainer: the chief's and the workers'.
+#include <fmt/format.h>
 
 #include <algorithm>
-#include <deque>
-#include <optional>
 #include <thread>
+#include <utility>
 
 #include "kernels/device.h"
-#include "master/agent.h"
 #include "master/codecs.h"
+#include "master/role_end.h"
 #include "master/trace_parts.h"
 #include "ps/checkpoint.h"
 #include "ps/client.h"
 #include "ps/job_server.h"
 #include "ps/param_message.h"
 #include "ps/residuals.h"
-#include "ps/server_metrics.h"
 #include "worker/loader.h"
 #include "worker/trainer.h"
 #include "worker/trainer_metrics.h"
@@ -22,199 +21,9 @@
 namespace muster::master {
 namespace {
 
-// Commands from the master, in order, until the link is lost.
-class Inbox {
- public:
-  void Put(const MasterMessage& command) {
-    MutexLock lock(mu_);
-    commands_.push_back(command);
-    arrived_.NotifyAll();
-  }
-  void Lose(const absl::Status& status) {
-    MutexLock lock(mu_);
-    lost_ = absl::UnavailableError(
-        fmt::format("the master is gone: {}",
-                    status.ok() ? "it closed the link" : std::string(status.message())));
-    arrived_.NotifyAll();
-  }
-  // The next command; a lost link when there is none left.
-  absl::StatusOr<MasterMessage> Take() {
-    MutexLock lock(mu_);
-    while (commands_.empty() && lost_.ok()) arrived_.Wait(mu_);
-    if (commands_.empty()) return lost_;
-    MasterMessage command = std::move(commands_.front());
-    commands_.pop_front();
-    return command;
-  }
-
- private:
-  Mutex mu_;
-  CondVar arrived_;
-  std::deque<MasterMessage> commands_ ABSL_GUARDED_BY(mu_);
-  absl::Status lost_ ABSL_GUARDED_BY(mu_);
-};
-
-// A log whose warnings the user sees too.
-class TellingLog : public Log {
- public:
-  TellingLog(Log& log, Agent& agent) : log_(log), agent_(agent) {}
-  void Write(Level level, std::string_view text) override {
-    log_.Write(level, text);
-    if (level != Level::kWarning) return;
-    RoleMessage message;
-    message.mutable_warning()->set_text(std::string(text));
-    agent_.Send(message);
-  }
-
- private:
-  Log& log_;
-  Agent& agent_;
-};
-
-void SendFailure(Agent& agent, const absl::Status& status) {
-  RoleMessage message;
-  message.mutable_failed()->set_code(static_cast<int>(status.code()));
-  message.mutable_failed()->set_text(std::string(status.message()));
-  agent.Send(message);
-}
-
-// After a failure was told: stays until the master ends the role, so that its line reaches the user
-// before this process is seen to exit.
-void AwaitStop(Inbox& inbox) {
-  for (;;) {
-    const absl::StatusOr<MasterMessage> command = inbox.Take();
-    if (!command.ok() || command->has_stop()) return;
-  }
-}
-
-absl::Status StopStatus(const Stop& stop) {
-  return stop.reason().empty() ? absl::OkStatus() : absl::CancelledError(stop.reason());
-}
-
 std::string DescribeCpu(int threads) {
   return fmt::format("/cpu:0: {} thread{} (no GPU: built without CUDA)", threads,
                      threads == 1 ? "" : "s");
-}
-
-Register Registration(const RoleOptions& options, const std::string& params_address,
-                      const std::string& device) {
-  Register registration;
-  registration.set_pid(options.pid);
-  registration.set_host(options.host);
-  registration.set_params_address(params_address);
-  registration.set_device(device);
-  if (options.metrics != nullptr) registration.set_metrics_address(options.metrics->address());
-  return registration;
-}
-
-// Shows what `append` knows on the role's page, if there is one, as long as the handle lives.
-std::shared_ptr<void> ShowMetrics(const RoleOptions& options, MetricSource append) {
-  return options.metrics == nullptr ? nullptr : options.metrics->Show(std::move(append));
-}
-
-// Leaves the role's part of the job's trace, if there is to be one. Not to have it never fails a
-// job.
-void LeaveTrace(const Trace* trace, const RoleOptions& options, const std::string& folder,
-                Agent& agent) {
-  if (trace == nullptr) return;
-  TellingLog log(*options.log, agent);
-  if (trace->dropped() > 0) {
-    log.Warning("the trace lacks {} events, for which there was no room", trace->dropped());
-  }
-  const absl::Status written = WriteTracePart(*trace, options.self, folder);
-  if (!written.ok()) log.Warning("{}", std::string(written.message()));
-}
-
-// Serves streams once a server is there; refuses before. Owns the server: it must outlive the
-// listener's streams.
-class ServerSlot {
- public:
-  // `trace`: the server's, or null.
-  void Set(std::unique_ptr<ps::JobServer> parts, std::unique_ptr<Trace> trace) {
-    MutexLock lock(mu_);
-    trace_ = std::move(trace);
-    parts_ = std::move(parts);
-  }
-  rpc::Acceptor acceptor() {
-    return [this](const rpc::Hello& peer, std::shared_ptr<rpc::Stream> stream)
-               -> absl::StatusOr<std::unique_ptr<rpc::StreamHandler>> {
-      rpc::Acceptor accept;
-      {
-        MutexLock lock(mu_);
-        if (parts_ == nullptr) return absl::UnavailableError("the server is not set up yet");
-        accept = parts_->server->acceptor();
-      }
-      return accept(peer, std::move(stream));
-    };
-  }
-
- private:
-  Mutex mu_;
-  std::unique_ptr<Trace> trace_ ABSL_GUARDED_BY(mu_);  // outlives the server
-  std::unique_ptr<ps::JobServer> parts_ ABSL_GUARDED_BY(mu_);
-};
-
-// Answers the master's commands until it ends the role. Cuts are accepted before the reply goes
-// out.
-absl::Status ServeCommands(ps::Server& server, const ServerSetup& setup, Inbox& inbox,
-                           Agent& agent) {
-  for (;;) {
-    ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
-    if (command.has_stop()) return StopStatus(command.stop());
-    if (command.has_cut()) {
-      const int64_t clock = command.cut().clock();
-      server.CutAt(clock, fmt::format("{}/step-{}", setup.checkpoint_dir(), clock));
-      RoleMessage reply;
-      reply.mutable_cut_accepted()->set_clock(clock);
-      agent.Send(reply);
-    }
-  }
-}
-
-absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, ServerSlot& slot,
-                         Inbox& inbox, Agent& agent) {
-  ps::ServerEvents events;
-  events.on_cut = [&agent](int64_t clock, const std::string& file, const absl::Status& status) {
-    RoleMessage message;
-    message.mutable_cut_done()->set_clock(clock);
-    message.mutable_cut_done()->set_file(file);
-    if (!status.ok()) message.mutable_cut_done()->set_error(std::string(status.message()));
-    agent.Send(message);
-  };
-  events.on_bad_push = [&agent](const absl::Status& status) { SendFailure(agent, status); };
-
-  ps::ServerOptions server_options;
-  server_options.index = options.self.index;
-  server_options.num_replicas = setup.num_replicas();
-  server_options.allocate = [transport = options.transport](size_t size) {
-    return transport->Allocate(size);
-  };
-  std::unique_ptr<Trace> own_trace =
-      MakeTrace(setup.job().training(), options.self, options.pid, options.host);
-  Trace* const trace = server_options.trace = own_trace.get();
-  ASSIGN_OR_RETURN(ps::ParamTable table, ps::FromMessage(setup.params()));
-  ASSIGN_OR_RETURN(
-      auto parts, ps::JobServer::Make(std::move(table), setup.job().training(), setup.num_servers(),
-                                      std::move(server_options), std::move(events), *options.log));
-  ps::Server& server = *parts->server;
-  if (setup.restore_files().empty()) {
-    RETURN_IF_ERROR(server.Initialize());
-  } else {
-    RETURN_IF_ERROR(server.Restore({setup.restore_files().begin(), setup.restore_files().end()},
-                                   setup.start_clock()));
-  }
-  for (int64_t clock : setup.cuts()) {
-    server.CutAt(clock, fmt::format("{}/step-{}", setup.checkpoint_dir(), clock));
-  }
-  slot.Set(std::move(parts), std::move(own_trace));
-  const auto shown = ShowMetrics(
-      options, [&server](std::vector<Metric>& out) { ps::ServerMetrics(server.stats(), out); });
-  RoleMessage ready;
-  ready.mutable_ready();
-  agent.Send(ready);
-  const absl::Status ended = ServeCommands(server, setup, inbox, agent);
-  LeaveTrace(trace, options, setup.trace_dir(), agent);
-  return ended;
 }
 
 // Everything a trainer needs that is ready before the servers are.
@@ -432,46 +241,15 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
 
 }  // namespace
 
-absl::Status RunServerRole(const RoleOptions& options) {
-  options.log->Info("device /cpu:0 (parameter servers work on the CPU)");
-  // Destroyed from the last to the first: the listener with its streams, then the server, then the
-  // agent that the server's events use.
-  Inbox inbox;
-  std::unique_ptr<Agent> agent;
-  ServerSlot slot;
-  rpc::Hello self = options.self;
-  self.service = "params";
-  ASSIGN_OR_RETURN(const auto listener,
-                   options.transport->Listen(options.listen_address, self, slot.acceptor()));
-  self.service = "control";
-  Agent::Events events{[&inbox](const MasterMessage& command) { inbox.Put(command); },
-                       [&inbox](const absl::Status& status) { inbox.Lose(status); }};
-  ASSIGN_OR_RETURN(
-      agent, Agent::Join(*options.transport, options.master_address, self,
-                         Registration(options, listener->address(), "/cpu:0"), std::move(events)));
-  ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
-  if (command.has_stop()) return StopStatus(command.stop());
-  if (!command.has_server_setup()) return absl::InternalError("expected a server's set-up");
-  const absl::Status status = ServeParams(options, command.server_setup(), slot, inbox, *agent);
-  if (!status.ok() && !absl::IsCancelled(status)) {
-    options.log->Error("{}", std::string(status.message()));
-    SendFailure(*agent, status);
-    AwaitStop(inbox);
-  }
-  return status;
-}
-
 absl::Status RunTrainerRole(const RoleOptions& options) {
   const std::string device = DescribeCpu(options.threads);
   options.log->Info("device {}", device);
   Inbox inbox;
   rpc::Hello self = options.self;
   self.service = "control";
-  Agent::Events events{[&inbox](const MasterMessage& command) { inbox.Put(command); },
-                       [&inbox](const absl::Status& status) { inbox.Lose(status); }};
   ASSIGN_OR_RETURN(const auto agent,
                    Agent::Join(*options.transport, options.master_address, self,
-                               Registration(options, "", device), std::move(events)));
+                               Registration(options, "", device), inbox.events()));
   ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
   if (command.has_stop()) return StopStatus(command.stop());
   if (!command.has_trainer_setup()) return absl::InternalError("expected a trainer's set-up");
@@ -488,11 +266,7 @@ absl::Status RunTrainerRole(const RoleOptions& options) {
   } else {
     status = parts.status();
   }
-  if (!status.ok() && !absl::IsCancelled(status)) {
-    options.log->Error("{}", std::string(status.message()));
-    SendFailure(*agent, status);
-    AwaitStop(inbox);
-  }
+  EndRole(options, status, inbox, *agent);
   return status;
 }
 
