@@ -12,6 +12,7 @@
 #include "ps/encoder.h"
 #include "ps/pulled.h"
 #include "ps/push_queue.h"
+#include "ps/standings.h"
 #include "ps/wire.h"
 #include "telemetry/check.h"
 #include "telemetry/mutex.h"
@@ -33,14 +34,6 @@ struct Link {
   bool flush = false;    // what is queued shall go as soon as the credit allows
   bool pumping = false;  // a thread is sending; it also sends what others queue meanwhile
   bool closed = false;
-};
-
-// A replica of this client, where steps do without late ones.
-struct Standing {
-  int64_t step = -1;    // that it pushes
-  size_t acked = 0;     // slices of it
-  int64_t unheard = 0;  // the first step of which it is not known whether it counts the replica
-  int64_t missed = 0;   // those before that do not
 };
 
 // The parameters of a slice that came last. Deltas are added to them.
@@ -74,7 +67,8 @@ class ClientState {
         links_(addresses_.size(), {PushQueue(options.credit_bytes,
                                              std::chrono::milliseconds(options.ack_timeout_ms))}),
         held_(partition.slices.size()),
-        norms_(table, partition) {
+        norms_(table, partition),
+        standings_(partition.slices.size()) {
     std::vector<bool> told(addresses_.size(), false);
     for (size_t id = 0; id < partition.slices.size(); ++id) {
       const auto server = static_cast<size_t>(partition.server[id]);
@@ -191,7 +185,7 @@ class ClientState {
           Finish(clock, begin);
           return absl::OkStatus();
         }
-        clock = decided_ + 1;
+        clock = standings_.decided() + 1;
         replica = reader_;
       }
       Pull(replica, clock, /*version=*/clock, /*all_at_clock=*/false);
@@ -201,8 +195,7 @@ class ClientState {
   int64_t reached() const { return reached_; }
   int64_t missed(int32_t replica) {
     MutexLock lock(mu_);
-    const auto own = standings_.find(replica);
-    return own == standings_.end() ? 0 : own->second.missed;
+    return standings_.missed(replica);
   }
   double last_pull_ms() const { return last_pull_ms_; }
 
@@ -299,7 +292,7 @@ class ClientState {
   // All parameters of `clock` are here, and no earlier push borrows its gradient any more; where
   // late replicas are dropped, it is known whether ours was.
   bool Complete(int64_t clock) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    if (arrived_ > decided_) return false;
+    if (standings_.waiting()) return false;
     const auto pending = pending_.find(clock);
     if (pending != pending_.end() && pending->second.total_missing > 0) return false;
     return unfinished_pushes_.empty() || unfinished_pushes_.begin()->first >= clock;
@@ -307,7 +300,7 @@ class ClientState {
 
   // The step that follows on `clock` is decided already; nothing pushed before is unacknowledged.
   bool Passed(int64_t clock) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return decided_ >= clock &&
+    return standings_.decided() >= clock &&
            (unfinished_pushes_.empty() || unfinished_pushes_.begin()->first >= clock);
   }
 
@@ -465,7 +458,8 @@ class ClientState {
                      server, header.slice, header.step);
         return;
       }
-      if ((header.flags & kTellArrived) != 0 && Whole(header)) {
+      if ((header.flags & kTellArrived) != 0 &&
+          standings_.OnAck(static_cast<int32_t>(header.replica), header.step)) {
         arrived.push_back(ArrivedMessage(static_cast<int32_t>(header.replica), header.step));
       }
       const auto left = unfinished_pushes_.find(header.step);
@@ -478,23 +472,11 @@ class ClientState {
     Pump(server, kPushBytes);
   }
 
-  // Counts an ACK; true when it was the last of the replica's step.
-  bool Whole(const rpc::Header& header) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    const auto [at, first] = standings_.try_emplace(static_cast<int32_t>(header.replica));
-    Standing& own = at->second;
-    if (first) own.unheard = header.step;
-    if (own.step != header.step) own.step = header.step, own.acked = 0;
-    if (++own.acked < partition_.slices.size()) return false;
-    arrived_ = std::max(arrived_, header.step);
-    return true;
-  }
-
   // The others are far ahead: asks where, once.
   void OnGone(const rpc::Header& header) {
     {
       MutexLock lock(mu_);
-      if (header.step <= gone_) return;
-      gone_ = header.step;
+      if (!standings_.OnGone(header.step)) return;
     }
     SendAll({ArrivedMessage(static_cast<int32_t>(header.replica), header.step)});
   }
@@ -506,7 +488,7 @@ class ClientState {
     std::vector<rpc::Message> news;
     {
       MutexLock lock(mu_);
-      if (step <= decided_) return;
+      if (step <= standings_.decided()) return;
     }
     // A decision of a run before this one counts nobody.
     const bool known = std::ranges::any_of(bits, [](char byte) { return byte != 0; });
@@ -517,14 +499,7 @@ class ClientState {
     }
     SendAll(std::move(news));
     MutexLock lock(mu_);
-    for (auto& [replica, own] : standings_) {
-      if (step < own.unheard) continue;
-      const size_t byte = static_cast<size_t>(replica) / 8;
-      const bool counted = byte < bits.size() && (bits[byte] >> replica % 8 & 1) != 0;
-      own.missed += step - own.unheard + (counted ? 0 : 1);
-      own.unheard = step + 1;
-    }
-    decided_ = step;
+    standings_.OnDecision(step, bits);
     Changed();
   }
 
@@ -637,10 +612,7 @@ class ClientState {
   std::vector<Held> held_ ABSL_GUARDED_BY(mu_);                        // by slice
   NormTotals norms_ ABSL_GUARDED_BY(mu_);
   int64_t norms_step_ ABSL_GUARDED_BY(mu_) = -1;  // the newest step of replica 0 that was pushed
-  std::map<int32_t, Standing> standings_ ABSL_GUARDED_BY(mu_);  // by replica
-  int64_t arrived_ ABSL_GUARDED_BY(mu_) = -1;                   // the newest step that is whole
-  int64_t decided_ ABSL_GUARDED_BY(mu_) = -1;                   // the newest that is heard of
-  int64_t gone_ ABSL_GUARDED_BY(mu_) = -1;   // the newest clock whose parameters are gone
+  Standings standings_ ABSL_GUARDED_BY(mu_);
   int32_t reader_ ABSL_GUARDED_BY(mu_) = 0;  // the replica that asked for parameters last
   std::span<float> arena_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<WeightArenas> arenas_ ABSL_GUARDED_BY(mu_);  // or null: arena_
