@@ -20,13 +20,14 @@ double Now();
 // sum[begin + i] += the i-th of n floats at `src`, which may have any alignment.
 void Add(std::vector<float>& sum, int64_t begin, const std::byte* src, int64_t n);
 
-// Slices one after another through a pool that no cache holds.
+// Slices one after another through a pool of `bytes`: more than caches hold.
 class Pool {
  public:
+  explicit Pool(size_t bytes = 64 << 20) : pool_(bytes, std::byte{1}) {}
   std::span<const std::byte> Next(size_t bytes);
 
  private:
-  std::vector<std::byte> pool_ = std::vector<std::byte>(64 << 20, std::byte{1});
+  std::vector<std::byte> pool_;
   size_t at_ = 0;
 };
 

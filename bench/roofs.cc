@@ -15,7 +15,9 @@
 namespace muster::bench {
 namespace {
 
-constexpr int64_t kRoofElements = (256 << 20) / 4;
+// Of each array. Two of them, or four, are beyond any cache.
+constexpr int64_t kRoofElements = (512 << 20) / 4;
+constexpr size_t kPoolBytes = 1 << 30;  // that is sent
 
 struct MomentumArrays {
   std::vector<float> g = std::vector<float>(kRoofElements, 1.0F);
@@ -79,7 +81,7 @@ Roof MomentumRoof() {
 
 Roof TcpRoof(int port) {
   auto pusher = std::make_shared<TcpPusher>("127.0.0.1", port);
-  auto pool = std::make_shared<Pool>();
+  auto pool = std::make_shared<Pool>(kPoolBytes);
   return [=](double seconds) {
     constexpr size_t kSlice = 4 << 20;
     return pusher->Run(kSlice, /*window=*/4, seconds, *pool) * kSlice / 1e9;
@@ -88,7 +90,7 @@ Roof TcpRoof(int port) {
 
 Roof StreamRoof(const std::string& address) {
   auto pusher = std::make_shared<StreamPusher>(address);
-  auto pool = std::make_shared<Pool>();
+  auto pool = std::make_shared<Pool>(kPoolBytes);
   return [=](double seconds) {
     constexpr size_t kSlice = 4 << 20;
     return pusher->Run(kSlice, /*window=*/4, seconds, *pool) * kSlice / 1e9;
