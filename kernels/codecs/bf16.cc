@@ -27,6 +27,9 @@ struct Format {
     const auto bits = hn::BitCast(du, x);
     const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
     const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(du, 0x7fff)), odd));
+    if (HWY_LIKELY(hn::AllFalse(D(), hn::IsNaN(x)))) {
+      return hn::DemoteTo(DH(), hn::BitCast(di, rounded));
+    }
     const auto nan = hn::Or(hn::ShiftRight<16>(bits), hn::Set(du, 0x40));
     const auto magnitude = hn::BitCast(di, hn::And(bits, hn::Set(du, 0x7fffffff)));
     const auto is_nan = hn::Gt(magnitude, hn::Set(di, 0x7f800000));

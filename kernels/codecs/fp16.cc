@@ -6,7 +6,8 @@
 //
 // and the sign in bit 15. What rounds beyond 65504 becomes infinite, what is at most 2^-25 becomes
 // 0. No residual. Sources: IEEE 754-2019, binary16; for gradients Micikevicius et al., "Mixed
-// Precision Training", 2018. In integers rather than by the CPU's instruction, which some lack.
+// Precision Training", 2018. By the CPU's instructions where there are such, but for NaN, of
+// which they keep more; else in integers.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/codecs/fp16.cc"
 #include <hwy/foreach_target.h>
@@ -25,6 +26,27 @@ constexpr int32_t kRebias = 112 << 23;        // between the two formats' expone
 constexpr int32_t kLeastNormal = 0x38800000;  // 2^-14
 constexpr int32_t kHalf = 0x3f000000;         // 0.5
 constexpr int32_t kInfinity = 0x7c00;         // of binary16
+
+#if HWY_TARGET <= HWY_AVX2 && !defined(HWY_DISABLE_F16C)
+
+struct Format {
+  static HWY_INLINE VH Encode(V x) {
+    const hn::Rebind<hwy::float16_t, D> df16;
+    const auto h = hn::BitCast(DH(), hn::DemoteTo(df16, x));
+    if (HWY_LIKELY(hn::AllFalse(D(), hn::IsNaN(x)))) return h;
+    const auto sign = hn::And(h, hn::Set(DH(), uint16_t{0x8000}));
+    const auto nan = hn::Or(sign, hn::Set(DH(), uint16_t{0x7e00}));
+    const auto magnitude = hn::And(h, hn::Set(DH(), uint16_t{0x7fff}));
+    const auto is_nan = hn::Gt(magnitude, hn::Set(DH(), static_cast<uint16_t>(kInfinity)));
+    return hn::IfThenElse(is_nan, nan, h);
+  }
+  static HWY_INLINE V Decode(VH encoded) {
+    const hn::Rebind<hwy::float16_t, D> df16;
+    return hn::PromoteTo(D(), hn::BitCast(df16, encoded));
+  }
+};
+
+#else
 
 struct Format {
   static HWY_INLINE VH Encode(V x) {
@@ -61,6 +83,8 @@ struct Format {
     return hn::BitCast(d, hn::Or(value, sign));
   }
 };
+
+#endif
 
 void EncodeAll(const float* x, int64_t n, std::byte* out) {
   half::HWY_NAMESPACE::Encode<Format>(x, n, out);
