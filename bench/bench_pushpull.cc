@@ -11,7 +11,7 @@
 //                                    there
 //   --soak SECONDS                   of rss_soak (bench/server_process.h), each way; 600 are meant
 //
-// Roofs (one thread, working sets of 256 MiB and more, which no cache holds):
+// Roofs (one thread, through 1 GiB and more, which no cache holds):
 //
 //   sum       GB/s of gradients into `dst += src`
 //   momentum  GB/s of gradients into a Momentum update in one pass over memory
@@ -311,7 +311,10 @@ int Measure(const Options& options) {
   }
   if (wanted("rtt_64b_busy")) MeasureBusy(options, *futex, table);
   if (wanted("idle_cpu")) MeasureIdle(options.smoke ? 0.1 : 3, table);
-  if (wanted("rss_soak")) MeasureSoak(options.smoke ? 0.2 : options.soak, table);
+  for (const bool shared : {true, false}) {
+    if (!wanted("rss_soak") && !wanted(SoakName(shared))) continue;
+    MeasureSoak(shared, options.smoke ? 0.2 : options.soak, table);
+  }
   MeasureSiblings(options, table);
   MeasurePacedRows(options, table);
   return Keep(options, table);

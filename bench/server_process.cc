@@ -38,25 +38,25 @@ double ProcessorSeconds(pid_t pid) {
 
 }  // namespace
 
-void MeasureSoak(double seconds, Table& table) {
-  for (const bool shared : {true, false}) {
-    const Load load = {.shared = shared, .params = 16, .elements = (4 << 20) / 4, .replicas = 4};
-    ChildProcess server(load.words("--serve"));
-    Worker worker(load, server.said());
-    int64_t early = 0, most = 0;
-    const double begin = Now();
-    while (Now() - begin < seconds) {
-      worker.Step(/*pull=*/false);
-      if (Now() - begin < seconds / 10) continue;
-      const int64_t now = ResidentBytes(server.pid());
-      if (early == 0) early = now;
-      most = std::max(most, now);
-    }
-    worker.Check();
-    Figures growth;
-    growth.Add(100 * static_cast<double>(most - early) / static_cast<double>(early), 1);
-    table.Print(shared ? "rss_soak_shm" : "rss_soak_grpc", "%", "", growth, 1, /*is_time=*/true);
+const char* SoakName(bool shared) { return shared ? "rss_soak_shm" : "rss_soak_grpc"; }
+
+void MeasureSoak(bool shared, double seconds, Table& table) {
+  const Load load = {.shared = shared, .params = 16, .elements = (4 << 20) / 4, .replicas = 4};
+  ChildProcess server(load.words("--serve"));
+  Worker worker(load, server.said());
+  int64_t early = 0, most = 0;
+  const double begin = Now();
+  while (Now() - begin < seconds) {
+    worker.Step(/*pull=*/false);
+    if (Now() - begin < seconds / 10) continue;
+    const int64_t now = ResidentBytes(server.pid());
+    if (early == 0) early = now;
+    most = std::max(most, now);
   }
+  worker.Check();
+  Figures growth;
+  growth.Add(100 * static_cast<double>(most - early) / static_cast<double>(early), 1);
+  table.Print(SoakName(shared), "%", "", growth, 1, /*is_time=*/true);
 }
 
 void MeasureIdle(double seconds, Table& table) {

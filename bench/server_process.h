@@ -7,10 +7,11 @@
 
 namespace muster::bench {
 
-// Four replicas push as fast as their credit lets them for `seconds`, in shared memory and over
-// gRPC: by how many per cent the server's resident memory exceeds, at most, what it was after a
-// tenth of the time.
-void MeasureSoak(double seconds, Table& table);
+// The rows of MeasureSoak: in shared memory, and over gRPC.
+const char* SoakName(bool shared);
+// Four replicas push as fast as their credit lets them for `seconds`: by how many per cent the
+// server's resident memory exceeds, at most, what it was after a tenth of the time.
+void MeasureSoak(bool shared, double seconds, Table& table);
 
 // The processor time of a server and of the worker that is connected to it, in per cent of one
 // core, over `seconds` in which neither has anything to do.
