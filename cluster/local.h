@@ -22,6 +22,7 @@ struct LocalRole {
   std::string program;   // in the folder of programs: "worker"
   int threads = 1;       // OMP_NUM_THREADS
   std::string sized_by;  // the config field that asked for it
+  int first_core = -1;   // servers: of those that belong to their shards; -1: none does
 };
 
 // A job, resolved down to values; local_roles.h makes one from a Job.

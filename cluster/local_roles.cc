@@ -34,8 +34,11 @@ std::vector<LocalRole> LocalRoles(const Job& job, int cores) {
   std::vector<LocalRole> roles;
   roles.push_back(
       {"master", 0, "master", alone ? threads : 1, sized_by("trainingInput.masterType")});
+  const int shards = std::max(1, static_cast<int>(job.training().server_shards()));
+  const int64_t spare = cores - int64_t{threads} * trainers - int64_t{shards} * servers;
   for (int i = 0; i < servers; ++i) {
     roles.push_back({"ps", i, "ps", 1, sized_by("trainingInput.parameterServerCount")});
+    if (spare >= 0) roles.back().first_core = cores - shards * (servers - i);
   }
   if (chief) {
     roles.push_back({"chief", 0, "worker", threads, sized_by("trainingInput.masterType")});

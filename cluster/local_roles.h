@@ -15,6 +15,8 @@
 namespace muster::cluster {
 
 // The master first. Trainers share the `cores`: training.threads each, or max(1, cores / trainers).
+// Where there are cores for all threads of trainers and shards, each shard has the last ones to
+// itself.
 // PRECONDITION: `job` is resolved and checked.
 std::vector<LocalRole> LocalRoles(const Job& job, int cores);
 

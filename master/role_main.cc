@@ -43,6 +43,8 @@ absl::StatusOr<RoleArguments> ParseRoleArguments(int argc, char** argv, const ch
       RETURN_IF_ERROR(ParseNumber(name, value, &arguments.index));
     } else if (name == "--threads") {
       RETURN_IF_ERROR(ParseNumber(name, value, &arguments.threads));
+    } else if (name == "--first-core") {
+      RETURN_IF_ERROR(ParseNumber(name, value, &arguments.first_core));
     } else if (arg == "--shared-memory=false") {
       arguments.shared_memory = false;
     } else {
@@ -114,6 +116,7 @@ int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&
   options.host = HostName();
   options.pid = getpid();
   options.threads = std::max(1, arguments->threads);
+  options.first_core = arguments->first_core;
   options.make_module = MakeModuleOf;
   const absl::Status status = run(options);
   if (!status.ok()) (*log)->Error("ended: {}", std::string(status.message()));

@@ -24,6 +24,7 @@ struct RoleArguments {
   std::string master, role, job_dir, token;
   int index = 0;
   int threads = 1;
+  int first_core = -1;
   bool shared_memory = true;  // false: tensors travel over gRPC on one host too
 };
 // `token` is the value of MUSTER_JOB_TOKEN. Fails naming the argument.

@@ -30,6 +30,7 @@ struct RoleOptions {
   int64_t pid = 0;
   MetricsPage* metrics = nullptr;  // where to show what the role counts; borrowed, may be null
   int threads = 1;                 // trainers: of the CPU device
+  int first_core = -1;             // servers: ps::ServerOptions::first_core
   // Finds the module that the job names; worker::FindModule outside tests.
   std::function<absl::StatusOr<std::unique_ptr<worker::Module>>(const Job& job)> make_module;
 };

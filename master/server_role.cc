@@ -73,6 +73,7 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
   ps::ServerOptions server_options;
   server_options.index = options.self.index;
   server_options.num_replicas = setup.num_replicas();
+  server_options.first_core = options.first_core;
   server_options.allocate = [transport = options.transport](size_t size) {
     return transport->Allocate(size);
   };

@@ -131,7 +131,9 @@ class ServerImpl final : public Server {
     for (const std::vector<int32_t>& slices : of_shard) {
       if (slices.empty()) continue;
       context.trace = TraceThread(options_.trace, fmt::format("shard {}", shards_.size()));
-      shards_.push_back(std::make_unique<Shard>(context, slices));
+      const int shard_index = static_cast<int>(shards_.size());
+      shards_.push_back(std::make_unique<Shard>(
+          context, slices, options_.first_core < 0 ? -1 : options_.first_core + shard_index));
       for (const int32_t id : slices) shard_of_[static_cast<size_t>(id)] = shards_.back().get();
     }
   }

@@ -27,8 +27,11 @@ namespace muster::ps {
 using Schedule = std::function<float(int64_t step)>;
 
 struct ServerOptions {
-  int index = 0;         // among the partition's servers
-  int num_shards = 1;    // owner threads
+  int index = 0;       // among the partition's servers
+  int num_shards = 1;  // owner threads
+  // Shard i's thread stays on the core first_core + i of those that the process may use, where
+  // there is such a one; -1: on any.
+  int first_core = -1;
   int num_replicas = 1;  // V
   uint64_t seed = 0;     // of the initial values
   float weight_decay = 0;

@@ -1,5 +1,7 @@
 #include "ps/shard.h"
 
+#include <sched.h>
+
 #include <limits>
 #include <utility>
 
@@ -29,11 +31,26 @@ BlockContext WithOwn(BlockContext context, HeldGradients* held, Outbox* outbox,
   return context;
 }
 
+// Keeps the calling thread on the index-th core that it may use, if it can.
+void StayOnCore(int index) {
+  cpu_set_t allowed;
+  if (index < 0 || sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (!CPU_ISSET(core, &allowed) || index-- > 0) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    (void)sched_setaffinity(0, sizeof(one), &one);
+    return;
+  }
+}
+
 }  // namespace
 
-Shard::Shard(BlockContext context, const std::vector<int32_t>& slices)
+Shard::Shard(BlockContext context, const std::vector<int32_t>& slices, int core)
     : held_(MakeHeld(context, outbox_)),
       context_(WithOwn(std::move(context), &held_, &outbox_, [this] { RunSmall(); })),
+      core_(core),
       by_id_(context_.partition->slices.size(), nullptr),
       small_(context_.partition->slices.size(), false) {
   for (const int32_t id : slices) {
@@ -123,6 +140,7 @@ void Shard::PostTask(Task task) {
 }
 
 void Shard::RunThread() {
+  StayOnCore(core_);
   while (true) {
     Task task;
     {

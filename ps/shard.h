@@ -24,8 +24,9 @@ namespace muster::ps {
 
 class Shard {
  public:
-  // `context` lacks held and yield, which are the shard's own.
-  Shard(BlockContext context, const std::vector<int32_t>& slices);
+  // `context` lacks held and yield, which are the shard's own. The thread stays on the core-th of
+  // the cores that the process may use; -1, or where there are not as many: on any.
+  Shard(BlockContext context, const std::vector<int32_t>& slices, int core = -1);
   ~Shard();
 
   // Before Start, one of the two, not thread-safe.
@@ -64,6 +65,7 @@ class Shard {
   Outbox outbox_;
   HeldGradients held_;
   const BlockContext context_;
+  const int core_;
   std::vector<std::unique_ptr<Block>> blocks_;
   std::vector<Block*> by_id_;  // by slice id; null: another shard's
   std::vector<bool> small_;    // by slice id

@@ -27,7 +27,7 @@ using std::chrono::system_clock;
 constexpr int kMaxGrpcMessageBytes = static_cast<int>(kMaxPayloadBytes) + (64 << 10);
 constexpr milliseconds kRetryPause(20);
 
-// What both sides set. Flow control (BDP probing), frame sizes and buffers are best left alone.
+// What both sides set. Flow control (BDP probing) and frame sizes are best left alone.
 grpc::ChannelArguments SharedArguments(const GrpcOptions& options, const std::string& address) {
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(kMaxGrpcMessageBytes);
@@ -36,6 +36,11 @@ grpc::ChannelArguments SharedArguments(const GrpcOptions& options, const std::st
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(options.keepalive_timeout_ms));
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // Nothing we send is compressed; a peer's compressed bytes would be a way to make us allocate.
+  // Buffers of one size: what is freed fits what is received next, and the heap stays as it is.
+  constexpr int kReadBytes = 256 << 10;
+  args.SetInt(GRPC_ARG_TCP_READ_CHUNK_SIZE, kReadBytes);
+  args.SetInt(GRPC_ARG_TCP_MIN_READ_CHUNK_SIZE, kReadBytes);
+  args.SetInt(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, kReadBytes);
   args.SetInt(GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0);
   args.SetInt(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
   std::string congestion = options.congestion_control;

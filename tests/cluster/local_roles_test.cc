@@ -69,6 +69,21 @@ TEST(LocalRolesTest, ThreadsOfTheJobFileWin) {
   EXPECT_EQ(LocalRoles(job, 8).back().threads, 3);
 }
 
+TEST(LocalRolesTest, ShardsHaveCoresOfTheirOwnWhereAllThreadsHave) {
+  Job job = Custom(1, 2);
+  job.mutable_training()->set_threads(2);
+  job.mutable_training()->set_server_shards(2);
+  const auto first_cores = [&](int cores) {
+    std::vector<int> out;
+    for (const LocalRole& role : LocalRoles(job, cores)) out.push_back(role.first_core);
+    return out;
+  };
+  // master, two servers, chief, worker: two trainers with two threads, two servers with two shards.
+  EXPECT_THAT(first_cores(8), ElementsAre(-1, 4, 6, -1, -1));
+  EXPECT_THAT(first_cores(12), ElementsAre(-1, 8, 10, -1, -1));
+  EXPECT_THAT(first_cores(7), ElementsAre(-1, -1, -1, -1, -1));
+}
+
 TEST(LocalRolesTest, TheRolesOfATierAreSizedByTheTier) {
   Job job;
   job.mutable_training_input()->set_scale_tier(STANDARD_1);

@@ -110,8 +110,10 @@ TEST(Jobs, TheNumberOfServersDoesNotChangeTheModel) {
   EXPECT_FALSE(one == ModelOf({.workers = 2, .servers = 1, .steps = 29}));
 }
 
-TEST(Jobs, OneProcessAndAChiefWithAServerGiveTheSameModel) {
-  EXPECT_TRUE(ModelOf({.steps = 30}) == ModelOf({.servers = 1, .steps = 30}));
+TEST(Jobs, OneProcessAndAChiefWithAServerGiveTheSameModelOverAnyTransport) {
+  const std::string one_process = ModelOf({.steps = 30});
+  EXPECT_TRUE(one_process == ModelOf({.servers = 1, .steps = 30}));
+  EXPECT_TRUE(one_process == ModelOf({.servers = 1, .steps = 30, .shared_memory = false}));
 }
 
 TEST(Jobs, WithABackupWorkerAStoppedProcessStopsNobodyAndComesBack) {

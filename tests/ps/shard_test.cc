@@ -2,6 +2,7 @@
 #include "ps/shard.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
 #include <functional>
@@ -26,6 +27,10 @@ class SharedStream final : public rpc::Stream {
   }
   void Close(absl::Status) override {}
   const rpc::Hello& peer() const override { return hello_; }
+  size_t sent() {
+    MutexLock lock(mu_);
+    return sent_.size();
+  }
   std::vector<rpc::Header> Await(size_t n) {
     MutexLock lock(mu_);
     while (sent_.size() < n) changed_.Wait(mu_);
@@ -102,6 +107,28 @@ class ShardTest : public testing::Test {
   const std::shared_ptr<Peer> peer_ = std::make_shared<Peer>(stream_);
   std::unique_ptr<Shard> shard_;
 };
+
+// Cores that the calling thread may use.
+int Cores() {
+  cpu_set_t allowed;
+  EXPECT_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+  return CPU_COUNT(&allowed);
+}
+
+TEST_F(ShardTest, AThreadWithACoreOfItsOwnStaysThere) {
+  for (const int core :
+       {-1, 0, CPU_SETSIZE}) {  // none is asked for, one that is there, one too many
+    std::atomic<int> cores = 0;
+    hook_ = [&](size_t) { cores = Cores(); };
+    shard_ = std::make_unique<Shard>(context_, std::vector<int32_t>{0}, core);
+    shard_->Initialize();
+    shard_->Start();
+    const size_t before = stream_->sent();
+    Push(0, 0);
+    stream_->Await(before + 2);
+    EXPECT_EQ(cores, core == 0 ? 1 : Cores()) << core;
+  }
+}
 
 TEST_F(ShardTest, ASmallSliceIsServedBetweenTheQuantaOfABigOne) {
   hook_ = [this](size_t size) {
