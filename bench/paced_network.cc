@@ -13,8 +13,8 @@ namespace muster::bench {
 namespace {
 
 // The queue holds 2 ms, 50 kB, as a port of a small switch: one flow fills the link with it. In
-// longer ones TCP's flows keep the lead that they win at the beginning for seconds, and what travels
-// back waits behind them.
+// longer ones TCP's flows keep the lead that they win at the beginning for seconds, and what
+// travels back waits behind them.
 constexpr const char* kPaced = "tbf rate 200mbit burst 64kb latency 2ms";
 
 absl::Status Shell(const std::string& command) {
