@@ -23,6 +23,8 @@
 // adam_64m, the codecs and loop_tiny_conv are bench_optimizers', bench_codecs' and bench_launch's,
 // which are run for them.
 //
+// They are measured first, by themselves (rows roof_NAME; `--rows roofs`), memcpy besides.
+//
 // Rows, each with its ratio to a roof; rounds of roof and row are interleaved, what counts is the
 // median of the ratios. Every row ends with a look at the parameters: the servers must have counted
 // every gradient exactly once. How the links are paced stands in bench/paced.h; that needs root.
@@ -293,6 +295,7 @@ int Measure(const Options& options) {
       roofs[name] = name == "sum"        ? SumRoof()
                     : name == "one way"  ? OneWayRoof(named("grpc_push_4m"), named("grpc_pull_4m"))
                     : name == "momentum" ? MomentumRoof()
+                    : name == "memcpy"   ? MemcpyRoof()
                     : name == "futex"    ? FutexRoof(futex)
                     : name == "stream"   ? StreamRoof(streams.said())
                                          : TcpRoof(std::stoi(raw.said()));
@@ -303,6 +306,18 @@ int Measure(const Options& options) {
     return options.rows.empty() || std::ranges::count(options.rows, name) > 0;
   };
   Table table;
+  for (const char* name : {"memcpy", "sum", "momentum", "tcp", "stream", "futex"}) {
+    if (!wanted("roofs")) break;
+    Figures figures;
+    for (int round = 0; round <= std::min(options.rounds, 3); ++round) {
+      const double value = roof(name)(options.seconds);
+      if (round > 0) figures.Add(value, 1);  // the first touches all memory
+    }
+    roofs.erase(name);
+    table.Print(fmt::format("roof_{}", name).c_str(),
+                std::string_view(name) == "futex" ? "us" : "GB/s", "", figures, /*asked=*/0,
+                /*is_time=*/false);
+  }
   for (const Row& row : rows) {
     if (!wanted(row.name)) continue;
     ChildProcess server(row.load.words("--serve"));

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <cstring>
 #include <utility>
 
 #include "bench/load.h"
@@ -47,6 +48,15 @@ std::vector<double> TimesOf(double seconds, int pause_us, const std::function<vo
 }
 double TimeOf(double seconds, int pause_us, const std::function<void()>& once) {
   return Median(TimesOf(seconds, pause_us, once));
+}
+
+Roof MemcpyRoof() {
+  auto dst = std::make_shared<std::vector<float>>(kRoofElements, 1.0F);
+  auto src = std::make_shared<std::vector<float>>(kRoofElements, 2.0F);
+  return [=](double seconds) {
+    constexpr size_t kBytes = kRoofElements * sizeof(float);
+    return RateOf(seconds, [&] { std::memcpy(dst->data(), src->data(), kBytes); }) * kBytes / 1e9;
+  };
 }
 
 Roof SumRoof() {

@@ -25,6 +25,8 @@ inline constexpr int kAsleep_us = 1000;  // long after it both ends sleep
 // Measures for about `seconds`.
 using Roof = std::function<double(double seconds)>;
 
+// GB/s that memcpy copies.
+Roof MemcpyRoof();
 // GB/s of gradients: added to a sum; into a Momentum update in one pass over memory.
 Roof SumRoof();
 Roof MomentumRoof();
