@@ -2,9 +2,9 @@
 // the other the one before, which the next version overwrites. Who says when that may happen:
 //
 //   in place   the protocol (invariant 1 of ps/slice.h); the payload only borrows
-//   lent       the reader, by dropping the payload (rpc::Payload::Lend). A version that comes
-//   before
-//              that takes another buffer for the parity; it is used again when it has come back.
+//   lent       the reader, by dropping the payload (rpc::Payload::Lend). A version that
+//              comes before that takes another buffer for the parity; it is used again when
+//              it has come back.
 //
 // For one thread, the shard's; loans end on whatever thread drops the payload. Owns the buffers.
 #pragma once

@@ -48,7 +48,9 @@ class PulledValues {
   // With deltas: `values` are `version`, which follows that of the other parity, at `parity`.
   void Advance(int parity, int64_t version, std::span<const float> values);
   // Whether Delta has what leads to `version`.
-  bool has_delta(int parity, int64_t version) const { return versions_[parity] == version; }
+  bool has_delta(int parity, int64_t version) const {
+    return deltas() && versions_[parity] == version;
+  }
   // To be read in place or lent.
   rpc::Payload Delta(int parity, bool in_place) const;
   // The version at `parity` for readers that hold nothing: the shadow, or the encoding of `values`,

@@ -98,8 +98,7 @@ void Slice::AnswerReaders() {
 void Slice::Answer(const Reader& reader, int64_t version) {
   const TraceSpan span = Traced("answer", reader.clock - 1, reader.replica);
   const int parity = version == state_.version ? front_ : 1 - front_;
-  const bool delta = reader.holds && version == reader.clock && pulled_.deltas() &&
-                     pulled_.has_delta(parity, version);
+  const bool delta = reader.holds && pulled_.has_delta(parity, version);
   rpc::Payload values;
   if (!pulled_.encodes()) {
     values = weights_.Answer(parity, reader.in_place);

@@ -1,8 +1,10 @@
 // fp16: each element as an IEEE 754 binary16, rounded to nearest, ties to even; 2 bytes.
 //
-//   |x| >= 2^-14:  encoded = (bits - (112 << 23) + 0xfff + (bit 13 of bits)) >> 13, at most
-//   infinity |x| <  2^-14:  encoded = |x| / 2^-24 rounded: the low bits of |x| + 0.5, whose ulp is
-//   2^-24 NaN:           encoded = 0x7e00
+//   |x| >= 2^-14:  encoded = (bits - (112 << 23) + 0xfff + (bit 13 of bits)) >> 13,
+//                  at most infinity
+//   |x| <  2^-14:  encoded = |x| / 2^-24 rounded: the low bits of |x| + 0.5,
+//                  whose ulp is 2^-24
+//   NaN:           encoded = 0x7e00
 //
 // and the sign in bit 15. What rounds beyond 65504 becomes infinite, what is at most 2^-25 becomes
 // 0. No residual. Sources: IEEE 754-2019, binary16; for gradients Micikevicius et al., "Mixed
