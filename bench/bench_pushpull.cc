@@ -81,9 +81,9 @@ struct Row {
 };
 
 // Big rows and their roofs go through 2 GiB and more, which is beyond any cache, at one time
-// together through 16; where there is less memory, through a quarter of it.
+// together through 16; on a machine with less memory, through a quarter of it.
 bool HasRoom() {
-  return int64_t{sysconf(_SC_AVPHYS_PAGES)} * sysconf(_SC_PAGESIZE) > int64_t{18} << 30;
+  return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE) > int64_t{20} << 30;
 }
 
 std::vector<Row> Rows(bool smoke) {
