@@ -3,7 +3,7 @@
 //
 // Threads: Push, Pull and Wait are called by one thread (the trainer's); answers arrive on
 // transport threads. All memory handed in is borrowed and must outlive the client. Bytes in flight
-// are bounded per server and replica by `credit_bytes`; credit returns at ACK, never at PARAMS.
+// are bounded per server by `credit_bytes`; credit returns at ACK, never at PARAMS.
 //
 // A push has a name, (replica, step, parameter): a server that has counted it only answers again.
 // So after an error a program may connect anew, ask for its Clock and repeat that step.
@@ -28,7 +28,8 @@
 namespace muster::ps {
 
 struct ClientOptions {
-  // In flight per server and replica; at least one slice always may go. 4 slices saturate loopback.
+  // In flight per server; of each replica at least one slice always may go. 4 slices saturate
+  // loopback.
   int64_t credit_bytes = 16 << 20;
   int64_t connect_timeout_ms = 30'000;
   int64_t ack_timeout_ms = 60'000;  // a push not acknowledged by then fails the client

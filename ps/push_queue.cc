@@ -12,11 +12,15 @@ void PushQueue::Add(int priority, rpc::Message push) {
 
 bool PushQueue::Take(rpc::Message& push) {
   Lane* best = nullptr;
+  const Queued* earlier = nullptr;  // the most urgent one of the replicas before
   for (auto& [replica, lane] : lanes_) {
     if (lane.queue.empty()) continue;
-    const int64_t bytes = static_cast<int64_t>(lane.queue.top().message.payload.size());
-    if (lane.in_flight_bytes > 0 && lane.in_flight_bytes + bytes > credit_bytes_) continue;
-    if (best == nullptr || best->queue.top() < lane.queue.top()) best = &lane;
+    const Queued& next = lane.queue.top();
+    if (earlier != nullptr && earlier->Precedes(next)) continue;
+    earlier = &next;
+    const int64_t bytes = static_cast<int64_t>(next.message.payload.size());
+    if (lane.in_flight > 0 && in_flight_bytes_ + bytes > credit_bytes_) continue;
+    if (best == nullptr || best->queue.top() < next) best = &lane;
   }
   if (best == nullptr) return false;
   // top() is const only to protect the order, and the element leaves the queue here.
@@ -24,7 +28,8 @@ bool PushQueue::Take(rpc::Message& push) {
   best->queue.pop();
   const int64_t bytes = static_cast<int64_t>(push.payload.size());
   queued_bytes_ -= bytes;
-  best->in_flight_bytes += bytes;
+  in_flight_bytes_ += bytes;
+  ++best->in_flight;
   in_flight_.push_back({push.header.slice, push.header.replica, push.header.step, bytes,
                         Clock::now() + ack_timeout_});
   return true;
@@ -35,15 +40,14 @@ bool PushQueue::Acknowledge(const rpc::Header& ack) {
     return push.slice == ack.slice && push.replica == ack.replica && push.step == ack.step;
   });
   if (found == in_flight_.end()) return false;
-  if (const auto lane = lanes_.find(ack.replica); lane != lanes_.end()) {
-    lane->second.in_flight_bytes -= found->bytes;
-  }
+  in_flight_bytes_ -= found->bytes;
+  --lanes_.at(ack.replica).in_flight;
   in_flight_.erase(found);
   return true;
 }
 
 void PushQueue::Clear() {
-  lanes_.clear();
+  for (auto& [replica, lane] : lanes_) lane.queue = {};
   queued_bytes_ = 0;
 }
 

@@ -29,7 +29,7 @@ bool Ack(PushQueue& queue, int32_t replica, int64_t step, int32_t slice) {
   return queue.Acknowledge(PushMessage(slice, replica, step, false, {}).header);
 }
 
-TEST(PushQueueTest, EarlierStepsGoFirstThenPriorityThenWhatWasAddedFirst) {
+TEST(PushQueueTest, EarlierStepsGoFirstThenPriorityThenReplicasThenWhatWasAddedFirst) {
   PushQueue queue(1000, kTimeout);
   Add(queue, 0, 1, 1, /*priority=*/0);
   Add(queue, 0, 0, 2, 5);
@@ -37,19 +37,40 @@ TEST(PushQueueTest, EarlierStepsGoFirstThenPriorityThenWhatWasAddedFirst) {
   Add(queue, 0, 0, 4, 4);
   Add(queue, 0, 0, 5, 4);
   EXPECT_EQ(queue.queued_bytes(), 50);
-  EXPECT_EQ(Taken(queue), "3 4 5 2 1 ");
+  EXPECT_EQ(Taken(queue), "4 5 3 2 1 ");
   EXPECT_EQ(queue.queued_bytes(), 0);
 }
 
-TEST(PushQueueTest, AReplicaWithoutCreditWaitsAndAnotherGoesOn) {
+TEST(PushQueueTest, WithoutCreditAPushWaitsButOneOfEachReplicaMayGo) {
+  PushQueue queue(/*credit_bytes=*/20, kTimeout);
+  for (int32_t slice = 0; slice < 4; ++slice) Add(queue, 1, 0, slice, slice);
+  EXPECT_EQ(Taken(queue), "0 1 ");
+  // Replica 0's gradients may be what those of replica 1 wait for.
+  Add(queue, 0, 0, 7, 9);
+  Add(queue, 0, 0, 8, 9);
+  EXPECT_EQ(Taken(queue), "7 ");
+  EXPECT_TRUE(Ack(queue, 1, 0, 1));
+  EXPECT_EQ(Taken(queue), "") << "20 bytes are in flight";
+  EXPECT_TRUE(Ack(queue, 1, 0, 0));
+  EXPECT_EQ(Taken(queue), "2 ");
+  EXPECT_TRUE(Ack(queue, 0, 0, 7));
+  EXPECT_EQ(Taken(queue), "3 8 ") << "by the credit, and as the only one of replica 0";
+}
+
+// A server adds in the order of the replicas, and holds what comes out of turn: it acknowledges
+// that at once, so a replica that got ahead would run further ahead, and the server would hold all
+// of it.
+TEST(PushQueueTest, AReplicaDoesNotOvertakeAnEarlierOne) {
   PushQueue queue(/*credit_bytes=*/20, kTimeout);
   for (int32_t slice = 0; slice < 4; ++slice) Add(queue, 0, 0, slice, slice);
-  Add(queue, 1, 0, 7, 9);
-  EXPECT_EQ(Taken(queue), "0 1 7 ");
-  EXPECT_TRUE(Ack(queue, 0, 0, 1));
-  EXPECT_EQ(Taken(queue), "2 ");
-  EXPECT_TRUE(Ack(queue, 1, 0, 7)) << "another's credit is not ours";
-  EXPECT_EQ(Taken(queue), "");
+  for (int32_t slice = 0; slice < 4; ++slice) Add(queue, 1, 0, slice, slice);
+  EXPECT_EQ(Taken(queue), "0 0 ");
+  EXPECT_TRUE(Ack(queue, 1, 0, 0));
+  EXPECT_EQ(Taken(queue), "1 1 ");
+  EXPECT_TRUE(Ack(queue, 1, 0, 1));
+  EXPECT_EQ(Taken(queue), "") << "replica 0 has not sent slice 2 yet";
+  EXPECT_TRUE(Ack(queue, 0, 0, 0));
+  EXPECT_EQ(Taken(queue), "2 2 ");
 }
 
 TEST(PushQueueTest, OnePushMayGoHoweverLarge) {
