@@ -34,6 +34,13 @@ if(MUSTER_TESTS)
   find_package(benchmark REQUIRED)
 endif()
 
+# Programs look for libraries in ../lib first, a folder that is there in a bundle only (cmake/bundle.sh). DT_RPATH, not DT_RUNPATH: it
+# holds for what those libraries need, too, and they are others' and name no folder.
+set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
+set(CMAKE_INSTALL_RPATH "$ORIGIN/../lib")
+set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
+add_link_options(-Wl,--disable-new-dtags)
+
 add_library(muster_flags INTERFACE)
 target_include_directories(muster_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 # -ffp-contract=off: a fused multiply-add changes bits, so it is written (std::fma, hwy::MulAdd) or absent.

@@ -23,8 +23,9 @@ class Engine {
   virtual absl::StatusOr<std::vector<float>> Speak(const ClipPlan& plan) = 0;
 };
 
-// espeak-ng, in this process; one at a time. Fails when its data is not installed.
-absl::StatusOr<std::unique_ptr<Engine>> MakeEspeakEngine();
+// espeak-ng, in this process; one at a time. `share`: the folder that holds espeak-ng-data, at most
+// 140 characters; "": the system's. Fails when its data is not there.
+absl::StatusOr<std::unique_ptr<Engine>> MakeEspeakEngine(const std::string& share);
 
 // The program `flite`, run once per clip; `scratch` is a file that it may write. Fails when the
 // program is not installed.

@@ -10,6 +10,7 @@ namespace muster::worker {
 namespace {
 
 constexpr double kNormalRate = 165;  // words per minute
+constexpr size_t kLongestShare = 140;
 
 // espeak hands samples to a callback, which finds its buffer through the user data of the first
 // event.
@@ -57,9 +58,16 @@ class EspeakEngine : public Engine {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Engine>> MakeEspeakEngine() {
+absl::StatusOr<std::unique_ptr<Engine>> MakeEspeakEngine(const std::string& share) {
+  // espeak-ng cuts longer paths off without a word.
+  if (share.size() > kLongestShare) {
+    return absl::InvalidArgumentError(fmt::format(
+        "espeak-ng cannot read its data in {}: more than {} characters; move the folder", share,
+        kLongestShare));
+  }
   const int rate =
-      espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, nullptr, espeakINITIALIZE_DONT_EXIT);
+      espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, share.empty() ? nullptr : share.c_str(),
+                        espeakINITIALIZE_DONT_EXIT);
   if (rate <= 0) {
     return absl::NotFoundError("espeak-ng cannot start; install espeak-ng-data");
   }

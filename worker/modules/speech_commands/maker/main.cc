@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 
 #include "worker/modules/speech_commands/maker/make.h"
 
@@ -48,6 +49,14 @@ class ProgressDisplay {
 int Cores() {
   cpu_set_t set;
   return sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
+}
+
+// The folder with espeak-ng's data in the archive that this program travels in; "" elsewhere.
+std::string OwnShare() {
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::filesystem::path share = program.parent_path().parent_path() / "share";
+  return std::filesystem::exists(share / "espeak-ng-data", error) ? share.string() : "";
 }
 
 }  // namespace
@@ -97,7 +106,7 @@ int main(int argc, char** argv) {
   }
 
   absl::StatusOr<std::unique_ptr<Engine>> engine =
-      engine_name == "espeak" ? muster::worker::MakeEspeakEngine()
+      engine_name == "espeak" ? muster::worker::MakeEspeakEngine(OwnShare())
                               : muster::worker::MakeFliteEngine(settings.out + "/flite.part");
   absl::Status status = engine.status();
   if (status.ok()) {
