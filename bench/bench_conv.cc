@@ -70,7 +70,7 @@ class Training {
   // FLOP/s of one step.
   double Measure() {
     const double seconds = Seconds([this] {
-      model_->Loss(weights_, {inputs_, labels_, batch_}, {1, step_++, 0});
+      model_->Forward(weights_, {inputs_, labels_, batch_}, {1, step_++, 0});
       model_->Backward(weights_, grads_, [](ps::ParamId) {});
       const Shape all{static_cast<int64_t>(weights_.size())};
       Axpy(stream_, -0.001f, {grads_.data(), all}, {weights_.data(), all});

@@ -1,0 +1,287 @@
+// bench_gpu: each kernel of a GPU against its memory, products against the largest product, and
+// training steps, in one process.
+//
+//   copy      bytes moved by copies of 512 MiB within the device: the roof of all kernels that move
+//             memory, which count the bytes that their arguments make them read and write
+//   matmul    a product of large matrices: the roof of the convolutions' FLOP/s
+//   conv_step loss and gradients of `conv`, batch 100, in the device's memory
+//
+// Roof and row take turns. --device cpu runs the same on the CPU, which shows that it works.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "bench/figures.h"
+#include "bench/timing.h"
+#include "kernels/gpu.h"
+#include "kernels/op.h"
+#include "kernels/philox.h"
+#include "telemetry/build_id.h"
+#include "telemetry/check.h"
+#include "worker/models/models.h"
+
+namespace muster {
+namespace {
+
+using bench::Figures;
+using bench::Seconds;
+
+struct Options {
+  std::string device = "gpu", json;
+  int rounds = 9;
+  int64_t mib = 512;
+  bool smoke = false;
+};
+
+class Bench {
+ public:
+  Bench(const Options& options, Device& device)
+      : options_(options),
+        device_(device),
+        stream_(device.MakeStream()),
+        elements_((options.mib << 20) / int64_t{sizeof(float)}) {}
+
+  // Bytes moved per second against the copy's.
+  void Memory(const char* name, double bytes, const std::function<void()>& run) {
+    Row(
+        name, "GB/s", "copy", bytes, 0.85, [this] { return 1e9 * CopyRate(); }, run);
+  }
+  // Against the large product's.
+  void Compute(const char* name, double flops, const std::function<void()>& run) {
+    Row(
+        name, "TFLOP/s", "matmul", flops, 0, [this] { return 1e12 * MatMulRate(); }, run);
+  }
+
+  void Kernels();
+  void Convolutions();
+  void Step(const char* name, const char* model);
+  void Roofs();
+  const bench::Table& table() const { return table_; }
+
+ private:
+  Buffer Make(int64_t elements) { return {device_, static_cast<size_t>(elements) * sizeof(float)}; }
+  Buffer MakeRandom(int64_t elements);
+  double Time(const std::function<void()>& run) {
+    return Seconds([&] {
+      run();
+      const absl::Status status = stream_->Synchronize();
+      if (!status.ok()) CheckFailed(__FILE__, __LINE__, std::string(status.message()));
+    });
+  }
+  void Row(const char* name, const char* unit, const char* roof, double work, double asked,
+           const std::function<double()>& top, const std::function<void()>& run);
+  double CopyRate();    // GB/s, read and written
+  double MatMulRate();  // TFLOP/s
+
+  const Options options_;
+  Device& device_;
+  const std::unique_ptr<Stream> stream_;
+  const int64_t elements_;  // of the large arrays
+  Buffer copy_from_, copy_to_, square_, product_;
+  bench::Table table_;
+};
+
+Buffer Bench::MakeRandom(int64_t elements) {
+  Buffer buffer = Make(elements);
+  std::vector<float> some(static_cast<size_t>(std::min<int64_t>(elements, 1 << 20)));
+  for (size_t i = 0; i < some.size(); ++i) some[i] = 2 * UniformFloat(Philox({1, 2}, i)[0]) - 1;
+  for (int64_t at = 0; at < elements; at += static_cast<int64_t>(some.size())) {
+    const auto n = std::min<int64_t>(elements - at, static_cast<int64_t>(some.size()));
+    CopyToDevice(*stream_, std::span<const float>(some.data(), static_cast<size_t>(n)),
+                 Tensor(buffer.data<float>() + at, {n}));
+  }
+  CHECK(stream_->Synchronize().ok());
+  return buffer;
+}
+
+void Bench::Row(const char* name, const char* unit, const char* roof, double work, double asked,
+                const std::function<double()>& top, const std::function<void()>& run) {
+  run();  // the first one chooses algorithms and makes room
+  Figures figures;
+  const double scale = std::string(unit) == "GB/s" ? 1e9 : 1e12;
+  for (int round = 0; round < options_.rounds; ++round) {
+    const double roof_rate = top();
+    figures.Add(work / Time(run) / scale, roof_rate / scale);
+  }
+  table_.Print(name, unit, roof, figures, asked, /*is_time=*/false);
+}
+
+double Bench::CopyRate() {
+  if (copy_from_.size_bytes() == 0) copy_from_ = MakeRandom(elements_), copy_to_ = Make(elements_);
+  const size_t bytes = copy_from_.size_bytes();
+  return 2e-9 * static_cast<double>(bytes) / Time([&] {
+           device_.ops().Copy(*stream_, copy_to_.data<void>(), copy_from_.data<void>(), bytes,
+                              CopyDirection::kDeviceToDevice);
+         });
+}
+
+double Bench::MatMulRate() {
+  const int64_t n = options_.smoke ? 64 : 8192;
+  if (square_.size_bytes() == 0) square_ = MakeRandom(n * n), product_ = Make(n * n);
+  const auto size = static_cast<double>(n);
+  return 2e-12 * size * size * size / Time([&] {
+           MatMul(*stream_, {square_.data<float>(), {n, n}}, {square_.data<float>(), {n, n}},
+                  {product_.data<float>(), {n, n}});
+         });
+}
+
+void Bench::Roofs() {
+  Figures copy, matmul;
+  for (int round = 0; round < options_.rounds; ++round) {
+    copy.Add(CopyRate(), 1);
+    matmul.Add(MatMulRate(), 1);
+  }
+  table_.Print("roof_copy", "GB/s", "", copy, 0, false);
+  table_.Print("roof_matmul", "TFLOP/s", "", matmul, 0, false);
+}
+
+void Bench::Kernels() {
+  const int64_t n = elements_;
+  const auto bytes = static_cast<double>(n) * sizeof(float);
+  const Buffer x = MakeRandom(n), y = MakeRandom(n);
+  const auto* in = x.data<float>();
+  auto* out = y.data<float>();
+  DeviceOps& ops = device_.ops();
+  Stream& stream = *stream_;
+  Memory("fill", bytes, [&] { ops.Fill(stream, n, 1, out); });
+  Memory("axpy", 3 * bytes, [&] { ops.Axpy(stream, n, 0.5f, in, out); });
+  // Rows of 64 columns, as the gradient of a convolution's bias has them.
+  const Buffer sum = Make(64);
+  Memory("sum_rows_64", bytes, [&] { ops.SumRows(stream, n / 64, 64, in, sum.data<float>()); });
+  const int64_t features = 98 * 40 * 64;  // of conv's first pool
+  const int64_t samples = n / features;
+  const double used = static_cast<double>(samples * features) * sizeof(float);
+  const DropoutArgs dropout{{1, 2}, 3, 0.5f};
+  const Buffer mask = Make(samples * MaskWords(features));
+  Memory("relu_dropout", used * (2 + 1.0 / 32), [&] {
+    ops.ReluDropout(stream, samples, features, dropout, in, out, mask.data<uint32_t>());
+  });
+  Memory("masked_scale", used * (2 + 1.0 / 32),
+         [&] { ops.MaskedScale(stream, samples, features, mask.data<uint32_t>(), 2, in, out); });
+  Memory("dropout", used * 2, [&] { ops.Dropout(stream, samples, features, dropout, in, out); });
+  const PoolArgs pool{Window::Make({98, 40}, {2, 2}, {2, 2}, Padding::kSame), 64, true, dropout};
+  const Buffer winners = Make(samples * features / 16 + 1);
+  // Read: the image; written: a quarter of it, and a byte for each of these.
+  Memory("relu_dropout_pool", used * (1 + 0.25 + 0.25 / 4),
+         [&] { ops.MaxPool(stream, samples, pool, in, out, winners.data<uint8_t>()); });
+  Memory("relu_dropout_pool_gradient", used * (1 + 0.25 + 0.25 / 4),
+         [&] { ops.MaxPoolGradient(stream, samples, pool, winners.data<uint8_t>(), in, out); });
+}
+
+void Bench::Convolutions() {
+  const int64_t batch = options_.smoke ? 1 : 100;
+  struct Case {
+    const char *forward, *data, *weights;
+    Extent in, kernel;
+    int64_t channels;
+  };
+  for (const Case& c : {Case{"conv1", nullptr, "conv1_weights", {98, 40}, {20, 8}, 1},
+                        Case{"conv2", "conv2_data", "conv2_weights", {49, 20}, {10, 4}, 64}}) {
+    const Conv2dArgs args{Window::Make(c.in, c.kernel, {1, 1}, Padding::kSame), c.channels, 64};
+    const int64_t pixels = batch * c.in.h * c.in.w;
+    const double flops = 2.0 * static_cast<double>(pixels * 64 * args.patch());
+    const Buffer x = MakeRandom(pixels * c.channels), w = MakeRandom(args.patch() * 64),
+                 bias = MakeRandom(64), y = MakeRandom(pixels * 64), dx = Make(pixels * c.channels),
+                 dw = Make(args.patch() * 64), db = Make(64);
+    const std::unique_ptr<Conv2dPlan> plan = device_.ops().MakeConv2d(args);
+    Compute(c.forward, flops, [&] {
+      plan->Forward(*stream_, batch, x.data<float>(), w.data<float>(), bias.data<float>(),
+                    y.data<float>());
+    });
+    if (c.data != nullptr) {
+      Compute(c.data, flops, [&] {
+        plan->BackwardData(*stream_, batch, y.data<float>(), w.data<float>(), dx.data<float>());
+      });
+    }
+    Compute(c.weights, flops, [&] {
+      plan->BackwardWeights(*stream_, batch, x.data<float>(), y.data<float>(), dw.data<float>(),
+                            db.data<float>());
+    });
+  }
+}
+
+void Bench::Step(const char* name, const char* model_name) {
+  const int64_t batch = options_.smoke ? 2 : 100;
+  auto made = worker::MakeImageModel(model_name, {}, device_);
+  CHECK(made.ok());
+  worker::Model& model = **made;
+  auto table = ps::ParamTable::Make(model.params());
+  CHECK(table.ok());
+  model.Prepare(*table, batch);
+  const auto size = static_cast<size_t>(table->arena_size());
+  const Buffer weights = MakeRandom(table->arena_size()), grads = Make(table->arena_size());
+  Axpy(*stream_, -0.99f, {weights.data<float>(), {table->arena_size()}},
+       {weights.data<float>(), {table->arena_size()}});
+  std::vector<float> inputs(static_cast<size_t>(batch * model.input_size()));
+  for (size_t i = 0; i < inputs.size(); ++i) inputs[i] = 2 * UniformFloat(Philox({3, 4}, i)[0]) - 1;
+  std::vector<int32_t> labels(static_cast<size_t>(batch));
+  for (size_t i = 0; i < labels.size(); ++i) {
+    labels[i] = static_cast<int32_t>(i) % static_cast<int32_t>(model.num_classes());
+  }
+  int64_t step = 0;
+  Figures figures;
+  const auto run = [&] {
+    model.Forward({weights.data<float>(), size}, {inputs, labels, batch}, {1, step++, 0});
+    model.Backward({weights.data<float>(), size}, {grads.data<float>(), size}, [](ps::ParamId) {});
+    (void)model.Loss();
+  };
+  run();
+  for (int round = 0; round < options_.rounds; ++round) {
+    figures.Add(static_cast<double>(batch) / Time(run), 1);
+  }
+  table_.Print(name, "samples/s", "", figures, 0, false);
+}
+
+int Run(int argc, char** argv) {
+  Options options;
+  CLI::App app("Kernels and steps of a GPU against its memory and its products");
+  app.add_option("--device", options.device, "gpu, or cpu")->check(CLI::IsMember({"gpu", "cpu"}));
+  app.add_option("--rounds", options.rounds, "of roof and row")->check(CLI::PositiveNumber);
+  app.add_option("--mib", options.mib, "of each large array")->check(CLI::PositiveNumber);
+  app.add_option("--json", options.json, "a file for the figures");
+  app.add_flag("--smoke", options.smoke, "on the CPU, small: only see whether it works");
+  CLI11_PARSE(app, argc, argv);
+  if (options.smoke) options = {"cpu", options.json, 1, 8, true};
+
+  nlohmann::json all = nlohmann::json::object();
+  for (const GpuPrecision precision : {GpuPrecision::kTf32, GpuPrecision::kFloat32}) {
+    const bool tf32 = precision == GpuPrecision::kTf32;
+    std::unique_ptr<Device> device;
+    if (options.device == "cpu") {
+      if (tf32) continue;
+      device = MakeCpuDevice(1);
+    } else {
+      const GpuSearch search =
+          DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV"));
+      auto gpu = GpuChain::Find(search).MakeDevice({.index = 0, .precision = precision});
+      if (!gpu.ok()) {
+        fmt::print(stderr, "bench_gpu: {}\n", std::string(gpu.status().message()));
+        return 1;
+      }
+      device = *std::move(gpu);
+    }
+    fmt::print("device {}: {}, {}\n", device->name(), device->description(),
+               tf32 ? "TF32" : "FP32");
+    Bench bench(options, *device);
+    bench.Roofs();
+    if (tf32 || options.device == "cpu") bench.Kernels();
+    bench.Convolutions();
+    for (const std::string& model : worker::ImageModelNames()) {
+      bench.Step(("step_" + model).c_str(), model.c_str());
+    }
+    all["device"] = device->description();
+    all[tf32 ? "tf32" : "fp32"] = bench.table().all();
+  }
+  if (!options.json.empty()) std::ofstream(options.json) << all.dump(1) << "\n";
+  return 0;
+}
+
+}  // namespace
+}  // namespace muster
+
+int main(int argc, char** argv) { return muster::Run(argc, argv); }
