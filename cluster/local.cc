@@ -153,6 +153,7 @@ class LocalRun {
     spec.argv.push_back(fmt::format("--job-dir={}", job_.job_dir));
     spec.argv.push_back(fmt::format("--threads={}", role.threads));
     if (role.first_core >= 0) spec.argv.push_back(fmt::format("--first-core={}", role.first_core));
+    spec.argv.insert(spec.argv.end(), role.arguments.begin(), role.arguments.end());
     if (i > 0 && !job_.shared_memory) spec.argv.push_back("--shared-memory=false");
     spec.environment = Environment(role);
     spec.log_path = dir_.log(role.role, role.index);

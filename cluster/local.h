@@ -23,6 +23,7 @@ struct LocalRole {
   int threads = 1;       // OMP_NUM_THREADS
   std::string sized_by;  // the config field that asked for it
   int first_core = -1;   // servers: of those that belong to their shards; -1: none does
+  std::vector<std::string> arguments = {};  // trainers: "--device=AUTO" …
 };
 
 // A job, resolved down to values; local_roles.h makes one from a Job.

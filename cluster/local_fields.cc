@@ -94,12 +94,14 @@ const char* Name(Treatment treatment) {
   return "";
 }
 
-// A tier that stands for a GPU, on a machine where none is used.
+// A tier that stands for a machine with a GPU.
 void SubstituteGpu(const JobDraft& draft, std::vector<Substitution>* substitutions) {
   if (draft.job.training_input().scale_tier() != BASIC_GPU) return;
   const std::string path = "trainingInput.scaleTier";
-  substitutions->push_back({path, ToString(draft.origins.Find(path)),
-                            "BASIC_GPU runs on this machine's CPUs: this build is without CUDA"});
+  substitutions->push_back(
+      {path, ToString(draft.origins.Find(path)),
+       "BASIC_GPU computes on this machine's GPU where one is usable, else on its "
+       "CPUs; training.device: GPU insists"});
 }
 
 void CheckJobDir(JobDraft* draft) {

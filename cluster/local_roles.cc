@@ -40,12 +40,14 @@ std::vector<LocalRole> LocalRoles(const Job& job, int cores) {
     roles.push_back({"ps", i, "ps", 1, sized_by("trainingInput.parameterServerCount")});
     if (spare >= 0) roles.back().first_core = cores - shards * (servers - i);
   }
-  if (chief) {
-    roles.push_back({"chief", 0, "worker", threads, sized_by("trainingInput.masterType")});
-  }
-  for (int i = 0; i < workers; ++i) {
-    roles.push_back({"worker", i, "worker", threads, sized_by("trainingInput.workerCount")});
-  }
+  const auto add_trainer = [&](const char* role, int index, const char* field) {
+    roles.push_back({role, index, "worker", threads, sized_by(field)});
+    roles.back().arguments = {
+        "--device=" + Training::Device_Name(job.training().device()),
+        "--precision=" + Training::Precision_Name(job.training().precision())};
+  };
+  if (chief) add_trainer("chief", 0, "trainingInput.masterType");
+  for (int i = 0; i < workers; ++i) add_trainer("worker", i, "trainingInput.workerCount");
   return roles;
 }
 

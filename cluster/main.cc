@@ -6,11 +6,13 @@
 #include <filesystem>
 
 #include "cluster/command.h"
+#include "cluster/doctor_command.h"
 #include "cluster/evaluate_command.h"
 #include "cluster/local.h"
 #include "cluster/local_roles.h"
 #include "cluster/plan_report.h"
 #include "cluster/predict_command.h"
+#include "telemetry/build_id.h"
 #include "telemetry/cores.h"
 
 namespace muster::cluster {
@@ -61,14 +63,19 @@ int main(int argc, char** argv) {
   const RunJob run = [](const ResolvedJob& resolved, const Plan&) {
     return RunHere(resolved, environ);
   };
+  const muster::GpuSearch search =
+      muster::DefaultGpuSearch(muster::BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV"));
   const std::vector<Command> commands = {
       {"", "train a job", [&](const CommandContext& context) { return RunTrain(context, run); }},
       {"evaluate", "accuracy of a job directory's model on a split of its data, or of other data",
        RunEvaluateCommand},
+      {"doctor", "whether this machine's GPU can be used, and computes what the CPU does",
+       [&](const CommandContext& context) { return RunDoctorCommand(context, search); }},
       {"predict", "say what clips are, with the model of a job directory", RunPredictCommand},
   };
   CommandContext context;
   context.words.assign(argv + 1, argv + argc);
+  context.resolve.find_gpu = [&] { return muster::GpuChain::Find(search).status(); };
   context.resolve.now = std::chrono::system_clock::now();
   return RunCommand(commands, context);
 }

@@ -136,8 +136,9 @@ class Resolver {
     }
     resolved_.substitutions = CheckLocalFields(draft_);
     if (draft_->job.training().device() == Training::GPU) {
-      Add("training.device", "there is no GPU to use: this build is without CUDA",
-          "write AUTO or CPU");
+      if (const absl::Status gpu = options_.find_gpu(); !gpu.ok()) {
+        Add("training.device", std::string(gpu.message()), "or write AUTO or CPU");
+      }
     }
     int64_t processes = 2;
     for (const Role role : {Role::kWorker, Role::kParameterServer}) {

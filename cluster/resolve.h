@@ -13,6 +13,7 @@
 #include "cluster/local_fields.h"
 #include "configs/catalog.h"
 #include "configs/job_yaml.h"
+#include "telemetry/status.h"
 #include "worker/module.h"
 
 namespace muster::cluster {
@@ -21,6 +22,10 @@ struct ResolveOptions {
   Catalog catalog = Catalog::BuiltIn();
   std::function<absl::StatusOr<const worker::ModuleType*>(const std::string&)> find_module =
       worker::FindModule;
+  // Whether this machine has a GPU that the job could use; what is wrong, if not.
+  std::function<absl::Status()> find_gpu = [] {
+    return absl::FailedPreconditionError("no usable GPU: nobody looked for one");
+  };
   std::chrono::system_clock::time_point now;  // names the job where nothing else does
 };
 

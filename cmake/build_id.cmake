@@ -1,4 +1,4 @@
-# Writes OUTPUT, the source of BuildId() (rpc/build_id.h): a hash over every source of the house's folders and over CONFIG (compiler and
+# Writes OUTPUT, the source of BuildId() (telemetry/build_id.h): a hash over every source of the house's folders and over CONFIG (compiler and
 # flags). Runs at every build that makes a program; touches OUTPUT only when the id is another one.
 #
 # Not the git commit: a commit that changes no source is the same build, and so are two checkouts of the same sources, with or without
@@ -19,11 +19,11 @@ endforeach()
 string(SHA256 id "${state}")
 string(SUBSTRING ${id} 0 12 id)
 set(text "// Written by cmake/build_id.cmake.
-#include \"rpc/build_id.h\"
+#include \"telemetry/build_id.h\"
 
-namespace muster::rpc {
+namespace muster {
 const char* BuildId() { return \"${id}\"; }
-}  // namespace muster::rpc
+}  // namespace muster
 ")
 set(old "")
 if(EXISTS ${OUTPUT})

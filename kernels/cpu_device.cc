@@ -57,6 +57,7 @@ class CpuDevice final : public Device {
   std::string description() const override {
     return fmt::format("{} thread{}, {}", threads_, threads_ == 1 ? "" : "s", InstructionSet());
   }
+  std::string model() const override { return "cpu"; }
   int threads() const override { return threads_; }
   bool host_memory() const override { return true; }
   DeviceOps& ops() override { return ops_; }

@@ -22,6 +22,7 @@ class Device {
   virtual ~Device() = default;
   virtual std::string name() const = 0;         // "/cpu:0"
   virtual std::string description() const = 0;  // "2 threads, avx512_core"
+  virtual std::string model() const = 0;        // "cpu", "NVIDIA H200": alike devices, alike bits
   virtual int threads() const = 0;              // of the host that an op may use
   virtual bool host_memory() const = 0;         // the host may read and write the device's memory
   virtual DeviceOps& ops() = 0;
@@ -30,6 +31,11 @@ class Device {
   // `bytes` of memory aligned to 64, filled with zeros. Fails with ResourceExhausted.
   virtual absl::StatusOr<void*> Allocate(size_t bytes) = 0;
   virtual void Free(void* memory, size_t bytes) = 0;
+  // Keeps memory of the host where it is until Unpin, so that copies from and to it run beside
+  // everything else. Fails where the system does not allow it; copies then are slower. Nothing on
+  // cpu.
+  virtual absl::Status Pin(void* /*memory*/, size_t /*bytes*/) { return absl::OkStatus(); }
+  virtual void Unpin(void* /*memory*/) {}
 };
 
 // The host's processor. An op uses at most `threads` threads, and the calling one alone when that

@@ -22,7 +22,7 @@ enum class CopyDirection { kHostToDevice, kDeviceToHost, kDeviceToDevice };
 
 // C = alpha * op(A) * op(B) + beta * C, with op(A) [m, k], op(B) [k, n], C [m, n]; op is the
 // transpose where trans_ says so. ld_ is the distance between rows as stored. beta = 0 does not
-// read C.
+// read C. With a bias [n], which each row of C begins with, beta is 0 and ldc is n.
 struct GemmArgs {
   bool trans_a = false, trans_b = false;
   int64_t m = 0, n = 0, k = 0;
@@ -34,6 +34,7 @@ struct GemmArgs {
   float beta = 0;
   float* c = nullptr;
   int64_t ldc = 0;
+  const float* bias = nullptr;
 };
 
 // Dropout: element e of sample s is dropped, or kept and multiplied by 1 / keep probability, as a

@@ -63,7 +63,7 @@ void Axpy(Stream& stream, float a, ConstTensor x, Tensor y) {
 
 void MatMul(Stream& stream, ConstTensor a, ConstTensor b, Tensor c, MatMulOptions options) {
   CHECK(a.shape().rank() == 2 && b.shape().rank() == 2 && c.shape().rank() == 2);
-  GemmArgs args{options.trans_a, options.trans_b, c.dim(0), c.dim(1)};
+  GemmArgs args{.trans_a = options.trans_a, .trans_b = options.trans_b, .m = c.dim(0), .n = c.dim(1)};
   args.k = options.trans_a ? a.dim(0) : a.dim(1);
   CHECK_EQ(args.m, options.trans_a ? a.dim(1) : a.dim(0));
   CHECK_EQ(args.k, options.trans_b ? b.dim(1) : b.dim(0));
@@ -76,6 +76,11 @@ void MatMul(Stream& stream, ConstTensor a, ConstTensor b, Tensor c, MatMulOption
   args.ldb = b.dim(1);
   args.c = c.data<float>();
   args.ldc = c.dim(1);
+  if (!options.bias.empty()) {
+    CHECK(options.beta == 0);
+    CHECK_EQ(options.bias.size(), args.n);
+    args.bias = options.bias.data<float>();
+  }
   Ops(stream).Gemm(stream, args);
 }
 

@@ -22,10 +22,12 @@ absl::Status CopyToHost(Stream& stream, ConstTensor from, std::span<float> to);
 void Fill(Stream& stream, float value, Tensor x);
 void Axpy(Stream& stream, float a, ConstTensor x, Tensor y);  // y += a x
 
-// c = alpha * op(a) op(b) + beta * c; all of rank 2.
+// c = alpha * op(a) op(b) + beta * c; all of rank 2. With a bias [columns of c], and beta = 0, it
+// is added to each row.
 struct MatMulOptions {
   bool trans_a = false, trans_b = false;
   float alpha = 1, beta = 0;
+  ConstTensor bias = {};
 };
 void MatMul(Stream& stream, ConstTensor a, ConstTensor b, Tensor c, MatMulOptions options = {});
 

@@ -45,10 +45,12 @@ void CpuOps::Axpy(Stream&, int64_t n, float a, const float* x, float* y) {
   });
 }
 
-void CpuOps::Gemm(Stream&, const GemmArgs& g) {
+void CpuOps::Gemm(Stream& stream, const GemmArgs& g) {
   const ThreadScope scope(threads_);
+  if (g.bias != nullptr) BroadcastRow(stream, g.m, g.n, g.bias, g.c);
   const dnnl_status_t status = dnnl_sgemm(g.trans_a ? 'T' : 'N', g.trans_b ? 'T' : 'N', g.m, g.n,
-                                          g.k, g.alpha, g.a, g.lda, g.b, g.ldb, g.beta, g.c, g.ldc);
+                                          g.k, g.alpha, g.a, g.lda, g.b, g.ldb,
+                                          g.bias != nullptr ? 1 : g.beta, g.c, g.ldc);
   CHECK(status == dnnl_success);
 }
 

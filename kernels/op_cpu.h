@@ -17,7 +17,7 @@ class CpuOps final : public DeviceOps {
   void Copy(Stream&, void* to, const void* from, size_t bytes, CopyDirection) override;
   void Fill(Stream&, int64_t n, float value, float* x) override;
   void Axpy(Stream&, int64_t n, float a, const float* x, float* y) override;
-  void Gemm(Stream&, const GemmArgs& g) override;
+  void Gemm(Stream& stream, const GemmArgs& g) override;
   void BroadcastRow(Stream&, int64_t rows, int64_t cols, const float* row, float* y) override;
   void SumRows(Stream&, int64_t rows, int64_t cols, const float* x, float* sum) override;
   void ReluDropout(Stream&, int64_t n, int64_t features, const DropoutArgs& dropout, const float* x,

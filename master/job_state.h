@@ -35,7 +35,7 @@ struct ReplicaState {
   int64_t last_seen_ms = 0;
   std::string host;
   std::vector<std::string> metrics;  // "127.0.0.1:43567": where its processes show them
-  std::string device;                // "/cpu:0: 2 threads (no GPU: built without CUDA)"
+  std::string device;                // "/gpu:0: NVIDIA H200, 139 GiB, …"; "/cpu:0: 2 threads"
   std::vector<int32_t> leases;       // logical replicas that it trains
   int64_t step = 0;                  // trainers: steps finished
   std::string detail;                // how it ended, when that was not in order

@@ -22,9 +22,9 @@
 #include "master/coordinator.h"
 #include "master/role_main.h"
 #include "rpc/allocator.h"
-#include "rpc/build_id.h"
 #include "rpc/inproc_transport.h"
 #include "rpc/process_transport.h"
+#include "telemetry/build_id.h"
 #include "telemetry/time.h"
 
 namespace muster::master {
@@ -93,7 +93,7 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   }
   rpc::Hello self;
   self.protocol_version = rpc::kProtocolVersion;
-  self.build_id = rpc::BuildId();
+  self.build_id = BuildId();
   self.job_token = arguments.token;
   self.service = "control";
   self.role = "master";
@@ -136,7 +136,11 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   role.listen_address = options.listen_address;
   role.host = options.host;
   role.pid = options.pid;
-  role.threads = std::max(1, arguments.threads);
+  role.make_device = [&job, &arguments] {
+    return MakeTrainerDevice(
+        job.training().device(), job.training().precision(), std::max(1, arguments.threads),
+        DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV")));
+  };
   role.make_module = MakeModuleOf;
   std::vector<std::thread> hosted;
   const auto host = [&](const char* name, absl::Status (*run)(const RoleOptions&)) {

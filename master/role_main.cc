@@ -9,8 +9,8 @@
 
 #include "master/job_directory.h"
 #include "rpc/allocator.h"
-#include "rpc/build_id.h"
 #include "rpc/process_transport.h"
+#include "telemetry/build_id.h"
 
 namespace muster::master {
 namespace {
@@ -21,6 +21,14 @@ absl::Status ParseNumber(std::string_view name, std::string_view text, int* out)
     return absl::InvalidArgumentError(fmt::format("{}={}: not a number", name, text));
   }
   return absl::OkStatus();
+}
+
+// One of the names of a field of the job.
+template <class Enum>
+absl::Status ParseName(std::string_view name, std::string_view text,
+                       bool (*parse)(google::protobuf::ConstStringParam, Enum*), Enum* out) {
+  if (parse(std::string(text), out)) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format("{}={}: no such value", name, text));
 }
 
 }  // namespace
@@ -45,6 +53,10 @@ absl::StatusOr<RoleArguments> ParseRoleArguments(int argc, char** argv, const ch
       RETURN_IF_ERROR(ParseNumber(name, value, &arguments.threads));
     } else if (name == "--first-core") {
       RETURN_IF_ERROR(ParseNumber(name, value, &arguments.first_core));
+    } else if (name == "--device") {
+      RETURN_IF_ERROR(ParseName(name, value, Training::Device_Parse, &arguments.device));
+    } else if (name == "--precision") {
+      RETURN_IF_ERROR(ParseName(name, value, Training::Precision_Parse, &arguments.precision));
     } else if (arg == "--shared-memory=false") {
       arguments.shared_memory = false;
     } else {
@@ -107,7 +119,7 @@ int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&
   options.transport = transport->get();
   options.log = log->get();
   options.self.protocol_version = rpc::kProtocolVersion;
-  options.self.build_id = rpc::BuildId();
+  options.self.build_id = BuildId();
   options.self.job_token = arguments->token;
   options.self.role = arguments->role;
   options.self.index = arguments->index;
@@ -115,8 +127,12 @@ int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&
   options.listen_address = "127.0.0.1:0";
   options.host = HostName();
   options.pid = getpid();
-  options.threads = std::max(1, arguments->threads);
   options.first_core = arguments->first_core;
+  options.make_device = [&arguments] {
+    return MakeTrainerDevice(
+        arguments->device, arguments->precision, std::max(1, arguments->threads),
+        DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV")));
+  };
   options.make_module = MakeModuleOf;
   const absl::Status status = run(options);
   if (!status.ok()) (*log)->Error("ended: {}", std::string(status.message()));

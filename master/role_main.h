@@ -25,6 +25,8 @@ struct RoleArguments {
   int index = 0;
   int threads = 1;
   int first_core = -1;
+  Training::Device device = Training::AUTO;
+  Training::Precision precision = Training::TF32;
   bool shared_memory = true;  // false: tensors travel over gRPC on one host too
 };
 // `token` is the value of MUSTER_JOB_TOKEN. Fails naming the argument.

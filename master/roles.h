@@ -12,6 +12,7 @@
 #include <string>
 
 #include "configs/job.pb.h"
+#include "master/trainer_device.h"
 #include "rpc/transport.h"
 #include "telemetry/log.h"
 #include "telemetry/metrics.h"
@@ -29,8 +30,9 @@ struct RoleOptions {
   std::string host;
   int64_t pid = 0;
   MetricsPage* metrics = nullptr;  // where to show what the role counts; borrowed, may be null
-  int threads = 1;                 // trainers: of the CPU device
-  int first_core = -1;             // servers: ps::ServerOptions::first_core
+  int first_core = -1;  // servers: ps::ServerOptions::first_core
+  // Trainers: what to compute on; MakeTrainerDevice outside tests.
+  std::function<absl::StatusOr<TrainerDevice>()> make_device;
   // Finds the module that the job names; worker::FindModule outside tests.
   std::function<absl::StatusOr<std::unique_ptr<worker::Module>>(const Job& job)> make_module;
 };

@@ -21,15 +21,9 @@
 namespace muster::master {
 namespace {
 
-std::string DescribeCpu(int threads) {
-  return fmt::format("/cpu:0: {} thread{} (no GPU: built without CUDA)", threads,
-                     threads == 1 ? "" : "s");
-}
-
 // Everything a trainer needs that is ready before the servers are.
 struct TrainerParts {
   std::unique_ptr<worker::Module> module;
-  std::unique_ptr<Device> device;
   std::unique_ptr<worker::Model> model;
   ps::ParamTable table;
   std::shared_ptr<const worker::Dataset> training, validation, testing;
@@ -38,7 +32,7 @@ struct TrainerParts {
 
 absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions& options,
                                                                const TrainerSetup& setup,
-                                                               Log& log) {
+                                                               Device& device, Log& log) {
   const Training& training = setup.job().training();
   auto parts = std::make_unique<TrainerParts>();
   ASSIGN_OR_RETURN(parts->module, options.make_module(setup.job()));
@@ -57,8 +51,7 @@ absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions
       loader);
   parts->loader->SetReplicas({setup.leases().begin(), setup.leases().end()}, setup.start_clock());
 
-  parts->device = MakeCpuDevice(options.threads);
-  parts->model = parts->module->MakeModel(*parts->device);
+  parts->model = parts->module->MakeModel(device);
   std::vector<ps::ParamSpec> params = parts->model->params();
   RETURN_IF_ERROR(SetCodecs(training.codec(), &params));
   ASSIGN_OR_RETURN(parts->table, ps::ParamTable::Make(std::move(params)));
@@ -242,14 +235,17 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
 }  // namespace
 
 absl::Status RunTrainerRole(const RoleOptions& options) {
-  const std::string device = DescribeCpu(options.threads);
-  options.log->Info("device {}", device);
+  absl::StatusOr<TrainerDevice> device = options.make_device();
+  // The master hears of it as of any failure of a role that has joined.
+  const std::string description = device.ok() ? device->description : "none";
+  options.log->Info("device {}", description);
+  if (device.ok() && !device->warning.empty()) options.log->Warning("{}", device->warning);
   Inbox inbox;
   rpc::Hello self = options.self;
   self.service = "control";
   ASSIGN_OR_RETURN(const auto agent,
                    Agent::Join(*options.transport, options.master_address, self,
-                               Registration(options, "", device), inbox.events()));
+                               Registration(options, "", description), inbox.events()));
   ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
   if (command.has_stop()) return StopStatus(command.stop());
   if (!command.has_trainer_setup()) return absl::InternalError("expected a trainer's set-up");
@@ -257,8 +253,14 @@ absl::Status RunTrainerRole(const RoleOptions& options) {
   // Every trainer comes to know the same bad clips: one of them tells the user.
   const bool tells = std::count(setup.leases().begin(), setup.leases().end(), 0) > 0;
   TellingLog telling(*options.log, *agent);
-  absl::Status status;
-  if (auto parts = MakeTrainerParts(options, setup, tells ? telling : *options.log); parts.ok()) {
+  absl::Status status = device.status();
+  if (!status.ok()) {
+    EndRole(options, status, inbox, *agent);
+    return status;
+  }
+  if (auto parts =
+          MakeTrainerParts(options, setup, *device->device, tells ? telling : *options.log);
+      parts.ok()) {
     RoleMessage ready;
     ready.mutable_ready();
     agent->Send(ready);

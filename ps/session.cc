@@ -2,7 +2,7 @@
 
 #include "ps/client.h"
 #include "ps/declare.h"
-#include "rpc/build_id.h"
+#include "telemetry/build_id.h"
 #include "rpc/process_transport.h"
 
 namespace muster::ps {
@@ -11,7 +11,7 @@ absl::StatusOr<Session> Session::Open(const ParamTable& table, const SessionOpti
   if (options.servers.empty()) return absl::InvalidArgumentError("no parameter server is named");
   rpc::Hello self;
   self.protocol_version = rpc::kProtocolVersion;
-  self.build_id = rpc::BuildId();
+  self.build_id = BuildId();
   self.job_token = options.token;
   self.role = "worker";
   self.index = options.index;

@@ -12,7 +12,7 @@
 #include "configs/rules.h"
 #include "ps/declared_server.h"
 #include "rpc/allocator.h"
-#include "rpc/build_id.h"
+#include "telemetry/build_id.h"
 #include "rpc/process_transport.h"
 
 namespace muster::ps {
@@ -69,7 +69,7 @@ absl::Status Serve(const Arguments& arguments, Training training, const sigset_t
   DeclaredServer server(std::move(options), log);
   rpc::Hello self;
   self.protocol_version = rpc::kProtocolVersion;
-  self.build_id = rpc::BuildId();
+  self.build_id = BuildId();
   self.job_token = arguments.token;
   self.service = "params";
   self.role = "ps";

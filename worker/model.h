@@ -1,5 +1,9 @@
 // Model: parameters, a loss and its gradient. Owned and called by one thread (the trainer's).
 //
+// A model that computes on a device enqueues on its stream and returns: the arenas it is given are
+// the device's, and what it says of them (OnGrad) holds at that point of the stream. Only Loss and
+// Predict wait.
+//
 // Memory: weights and gradients lie in arenas that the trainer owns, in ParamTable order;
 // activations belong to the model and are allocated once for the largest batch. A new model is one
 // file in worker/models/, one line in worker/models/models.cc, and its test.
@@ -12,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/stream.h"
 #include "ps/param.h"
 #include "telemetry/status.h"
 #include "worker/layer_description.h"
@@ -44,15 +49,19 @@ class Model {
   // `table` is ParamTable::Make(params()), `max_batch` the largest batch; allocates. Called once,
   // first.
   virtual void Prepare(const ps::ParamTable& table, int64_t max_batch) = 0;
-  // Forward in training mode: mean loss over the batch. `weights` is the arena
-  // (table.arena_size()); keeps what Backward needs.
-  virtual float Loss(std::span<const float> weights, const Batch& batch, const ItemKey& key) = 0;
-  // Gradient of the last Loss, into `grads` (arena, overwritten). Same `weights` as that Loss.
+  // Forward in training mode. `weights` is the arena (table.arena_size()); keeps what Backward and
+  // Loss need.
+  virtual void Forward(std::span<const float> weights, const Batch& batch, const ItemKey& key) = 0;
+  // The mean loss of the last Forward, over its batch.
+  virtual float Loss() = 0;
+  // Gradient of that loss, into `grads` (arena, overwritten). Same `weights` as that Forward.
   virtual void Backward(std::span<const float> weights, std::span<float> grads,
                         const OnGrad& on_grad) = 0;
   // Forward in inference mode: logits [batch, num_classes].
   virtual void Predict(std::span<const float> weights, const Batch& batch,
                        std::span<float> logits) = 0;
+  // On which it computes; null: on the calling thread, at once, in the host's memory.
+  virtual Stream* stream() { return nullptr; }
   virtual int64_t num_classes() const = 0;
   virtual int64_t input_size() const = 0;  // elements per sample
   // The layers in their order, each reading what the one before wrote, for the export. Empty: not

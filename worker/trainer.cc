@@ -58,11 +58,11 @@ Trainer::Trainer(Model& model, const ps::ParamTable& table, ps::Client& client, 
       begun_(options_.start),
       target_(options_.target) {
   CHECK(!options_.leases.empty());
-  for (size_t i = 0; i < options_.leases.size(); ++i) grads_.push_back(client_.AllocateGradients());
 }
 
 absl::Status Trainer::Run() {
-  ASSIGN_OR_RETURN(weights_, client_.AllocateWeights());
+  ASSIGN_OR_RETURN(exchange_,
+                   MakeExchange(model_.stream(), table_, client_, options_.leases.size()));
   client_.Pull(options_.leases.front(), options_.start, -1);
   RETURN_IF_ERROR(client_.Wait(options_.start));
 
@@ -114,7 +114,7 @@ absl::StatusOr<bool> Trainer::BeginStep(int64_t step) {
 
 absl::Status Trainer::Step(int64_t step) {
   StepTimes times;
-  const std::span<const float> weights = weights_->At(step);
+  ASSIGN_OR_RETURN(const std::span<const float> weights, exchange_->Weights(step));
   for (size_t lease = 0; lease < options_.leases.size(); ++lease) {
     const int32_t replica = options_.leases[lease];
     Batch batch;
@@ -126,10 +126,10 @@ absl::Status Trainer::Step(int64_t step) {
     Stopwatch watch(&times.compute);
     {
       const TraceSpan span(trace_, "forward", step, replica);
-      losses_[lease] = model_.Loss(weights, batch, {options_.seed, step, replica});
+      model_.Forward(weights, batch, {options_.seed, step, replica});
     }
     const bool last = lease + 1 == options_.leases.size();
-    const std::span<float> grads(grads_[lease].get(), table_.arena_size());
+    const std::span<float> grads = exchange_->HostGradients(lease);
     const auto push_one = [&](ps::ParamId param) {
       const TraceSpan span(trace_, "push", step, replica, /*slice=*/-1,
                            table_.specs()[param].name.c_str());
@@ -140,14 +140,19 @@ absl::Status Trainer::Step(int64_t step) {
     // The norm of a gradient is known when all of it is there.
     const bool clips = std::isfinite(options_.clip_norm);
     std::vector<ps::ParamId> waiting;
+    const auto on_host = [&](ps::ParamId param) {
+      if (clips) return waiting.push_back(param);
+      Stopwatch push(&times.push);
+      push_one(param);
+    };
     {
       const TraceSpan backward(trace_, "backward", step, replica);
-      model_.Backward(weights, grads, [&](ps::ParamId param) {
-        if (clips) return waiting.push_back(param);
-        Stopwatch push(&times.push);
-        push_one(param);
+      model_.Backward(weights, exchange_->Gradients(lease), [&](ps::ParamId param) {
+        if (exchange_->Bring(param)) on_host(param);
       });
+      RETURN_IF_ERROR(exchange_->Finish(on_host));
       if (clips) ps::ClipByNorm(table_, options_.clip_norm, grads);
+      losses_[lease] = model_.Loss();
     }
     Stopwatch push(&times.push);
     for (const ps::ParamId param : waiting) push_one(param);
@@ -223,8 +228,9 @@ absl::Status Trainer::EvaluateShare(int64_t clock, Split split, const Dataset& d
     MutexLock lock(mu_);
     return cancelled_;
   };
-  ASSIGN_OR_RETURN(Confusion confusion, worker::Evaluate(model_, weights_->At(clock), dataset,
-                                                         share, options_.batch_size, stopped));
+  ASSIGN_OR_RETURN(const std::span<const float> weights, exchange_->Weights(clock));
+  ASSIGN_OR_RETURN(Confusion confusion,
+                   worker::Evaluate(model_, weights, dataset, share, options_.batch_size, stopped));
   if (events_.on_evaluated) {
     events_.on_evaluated({replica, clock, split, std::move(confusion), shares});
   }

@@ -2,7 +2,7 @@
 //
 //   for step s:
 //     for each leased replica v:
-//       batch(seed, s, v) → model.Loss → model.Backward(on_grad → client.Push)
+//       batch(seed, s, v) → model.Forward → model.Backward(on_grad → exchange → client.Push)
 //     client.Wait(s + 1): the parameters that step s + 1 reads are there; where steps do without
 //         late replicas, those of a later step, with which the loop goes on
 //
@@ -24,6 +24,7 @@
 #include "telemetry/trace.h"
 #include "worker/dataset.h"
 #include "worker/evaluation.h"
+#include "worker/exchange.h"
 #include "worker/loader.h"
 #include "worker/model.h"
 #include "worker/module.h"
@@ -134,9 +135,7 @@ class Trainer {
   const TraceThread trace_;
 
   // Owned by Run's thread.
-  std::shared_ptr<const ps::WeightArenas> weights_;
-  std::vector<std::shared_ptr<float[]>>
-      grads_;                   // arena per lease: stays until the next clock is in
+  std::unique_ptr<Exchange> exchange_;
   std::vector<double> losses_;  // by lease: of the last step
   int64_t reported_ = 0;        // clock of the last report
   // Since the last report:

@@ -32,9 +32,8 @@ class ScaleModel : public worker::Model {
   }
   const std::vector<ps::ParamSpec>& params() const override { return params_; }
   void Prepare(const ps::ParamTable&, int64_t) override {}
-  float Loss(std::span<const float>, const worker::Batch&, const worker::ItemKey&) override {
-    return 0;
-  }
+  void Forward(std::span<const float>, const worker::Batch&, const worker::ItemKey&) override {}
+  float Loss() override { return 0; }
   void Backward(std::span<const float>, std::span<float>, const worker::OnGrad&) override {}
   void Predict(std::span<const float> weights, const worker::Batch& batch,
                std::span<float> logits) override {

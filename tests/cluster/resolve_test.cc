@@ -57,13 +57,13 @@ TEST(Resolve, EveryDefaultIsWrittenOut) {
   EXPECT_THAT(job.training_input().args(), ElementsAre("--words=yes,no"));
 }
 
-TEST(Resolve, ATierWithAGpuIsSubstitutedWhereNoneIsUsed) {
+TEST(Resolve, ATierWithAGpuUsesOneWhereOneIs) {
   const Outcome outcome = Resolve("trainingInput: {scaleTier: BASIC_GPU, pythonModule: toy}\n");
   ASSERT_EQ(outcome.problems, "");
   ASSERT_EQ(outcome.resolved->substitutions.size(), 1u);
   EXPECT_EQ(outcome.resolved->substitutions[0].path, "trainingInput.scaleTier");
   EXPECT_EQ(outcome.resolved->substitutions[0].where, "job.yaml:1:28");
-  EXPECT_THAT(outcome.resolved->substitutions[0].text, HasSubstr("runs on this machine's CPUs"));
+  EXPECT_THAT(outcome.resolved->substitutions[0].text, HasSubstr("computes on this machine's GPU where one is usable"));
 }
 
 TEST(Resolve, CodecsAreCheckedWhereTheyAreWritten) {

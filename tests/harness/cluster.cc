@@ -81,6 +81,12 @@ ClusterResult Cluster::Run() {
       role.listen_address = options_.listen_address;
       role.host = "here";
       role.pid = 1000 + index;
+      role.make_device = [this]() -> absl::StatusOr<master::TrainerDevice> {
+        std::unique_ptr<Device> device =
+            options_.make_device ? options_.make_device() : MakeCpuDevice(1);
+        const std::string description = device->name();
+        return master::TrainerDevice{std::move(device), description, ""};
+      };
       role.make_module = make_module;
       if (absl::Status status = run(role); !status.ok()) coordinator_->Fail(std::move(status));
     });

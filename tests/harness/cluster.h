@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "configs/job.pb.h"
+#include "kernels/device.h"
 #include "master/coordinator.h"
 #include "master/job_state.h"
 #include "rpc/transport.h"
@@ -28,6 +29,7 @@ struct ClusterOptions {
   rpc::Transport* transport = nullptr;  // null: an in-process one
   std::string listen_address = "inproc:0";
   std::function<std::unique_ptr<worker::Module>()> make_module;
+  std::function<std::unique_ptr<Device>()> make_device;  // of each trainer; null: the CPU, 1 thread
   std::function<void(const master::StatusLine&)> on_status;
 };
 

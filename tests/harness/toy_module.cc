@@ -75,8 +75,8 @@ class ToyModel : public worker::Model {
     hidden_.resize(max_batch * kHidden);
     probabilities_.resize(max_batch * kClasses);
   }
-  float Loss(std::span<const float> w, const worker::Batch& batch,
-             const worker::ItemKey&) override {
+  void Forward(std::span<const float> w, const worker::Batch& batch,
+               const worker::ItemKey&) override {
     batch_ = batch;
     Predict(w, batch, probabilities_);
     double loss = 0;
@@ -88,8 +88,9 @@ class ToyModel : public worker::Model {
       for (int64_t c = 0; c < kClasses; ++c) p[c] /= sum;
       loss -= std::log(std::max(p[batch.labels[row]], 1e-30f));
     }
-    return static_cast<float>(loss / static_cast<double>(batch.size));
+    loss_ = static_cast<float>(loss / static_cast<double>(batch.size));
   }
+  float Loss() override { return loss_; }
   void Backward(std::span<const float> w, std::span<float> g,
                 const worker::OnGrad& on_grad) override {
     std::fill(g.begin(), g.end(), 0.0f);
@@ -137,6 +138,7 @@ class ToyModel : public worker::Model {
  private:
   std::vector<ps::ParamSpec> params_;
   int64_t at_[4] = {};
+  float loss_ = 0;
   worker::Batch batch_;
   std::vector<float> hidden_, probabilities_;  // [batch, hidden], [batch, classes]
 };

@@ -1,10 +1,12 @@
-// Convolutions against the formula, written as loops.
+// Convolutions against the formula, written as loops, on each device.
 #include <gtest/gtest.h>
 
 #include <tuple>
 
 #include "kernels/device.h"
 #include "kernels/device_ops.h"
+#include "kernels/mirror.h"
+#include "tests/harness/devices.h"
 #include "tests/kernels/reference.h"
 
 namespace muster {
@@ -73,10 +75,12 @@ void ExpectNear(const std::vector<float>& got, const std::vector<double>& want, 
   for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], Tolerance(terms)) << i;
 }
 
-class Conv2dTest : public ::testing::TestWithParam<std::tuple<int, Case>> {};
+class Conv2dTest : public ::testing::TestWithParam<std::tuple<std::string, Case>> {};
 
 TEST_P(Conv2dTest, ComputesTheFormulaInAllDirections) {
-  const auto& [threads, k] = GetParam();
+  const auto& [name, k] = GetParam();
+  const auto device = testing::MakeTestDevice(name);
+  if (!device.ok()) GTEST_SKIP() << device.status().message();
   const Conv2dArgs args{Window::Make(k.in, k.kernel, k.stride, k.padding), k.in_channels,
                         k.out_channels};
   const Window& w = args.window;
@@ -96,23 +100,29 @@ TEST_P(Conv2dTest, ComputesTheFormulaInAllDirections) {
     want_dw[at_w] += double{dy[at_y]} * x[at_x];
   });
 
-  const auto device = MakeCpuDevice(threads);
-  const auto stream = device->MakeStream();
-  const auto plan = device->ops().MakeConv2d(args);
+  const auto stream = (*device)->MakeStream();
+  const auto plan = (*device)->ops().MakeConv2d(args);
   // What was there before must not matter.
   std::vector<float> y(y_size, 7), dx(x_size, 7), dw(w_size, 7), db(k.out_channels, 7);
-  plan->Forward(*stream, k.n, x.data(), weights.data(), bias.data(), y.data());
-  plan->BackwardData(*stream, k.n, dy.data(), weights.data(), dx.data());
-  plan->BackwardWeights(*stream, k.n, x.data(), dy.data(), dw.data(), db.data());
+  Mirror on(*stream);
+  const float* const on_x = on.In(x, {x_size}).data();
+  const float* const on_w = on.In(weights, {w_size}).data();
+  const float* const on_bias = on.In(bias, {k.out_channels}).data();
+  const float* const on_dy = on.In(dy, {y_size}).data();
+  plan->Forward(*stream, k.n, on_x, on_w, on_bias, on.Out(y, {y_size}).data());
+  plan->BackwardData(*stream, k.n, on_dy, on_w, on.Out(dx, {x_size}).data());
+  plan->BackwardWeights(*stream, k.n, on_x, on_dy, on.Out(dw, {w_size}).data(),
+                        on.Out(db, {k.out_channels}).data());
+  // A batch of another size uses the same plan; the first samples give the same.
+  std::vector<float> first(y_size / k.n, 7);
+  plan->Forward(*stream, 1, on_x, on_w, on_bias, on.Out(first, {y_size / k.n}).data());
+  const absl::Status status = on.Finish();
+  ASSERT_TRUE(status.ok()) << status.message();
   const int64_t pixels = k.n * w.out.h * w.out.w;
   ExpectNear(y, want_y, args.patch());
   ExpectNear(dx, want_dx, k.kernel.h * k.kernel.w * k.out_channels);
   ExpectNear(dw, want_dw, pixels);
   ExpectNear(db, want_db, pixels);
-
-  // A batch of another size uses the same plan; the first samples give the same.
-  std::vector<float> first(y_size / k.n, 7);
-  plan->Forward(*stream, 1, x.data(), weights.data(), bias.data(), first.data());
   ExpectNear(first, {want_y.begin(), want_y.begin() + y_size / k.n}, args.patch());
 }
 
@@ -121,7 +131,7 @@ constexpr Extent kOne{1, 1};
 INSTANTIATE_TEST_SUITE_P(
     Shapes, Conv2dTest,
     ::testing::Combine(
-        ::testing::Values(1, 2, 3),
+        ::testing::ValuesIn(testing::DeviceNames()),
         ::testing::Values(
             // One channel goes by patches; whole vectors of channels by direct kernels.
             Case{{9, 6}, {4, 3}, kOne, Padding::kSame, 1, 2, 3},
@@ -134,7 +144,8 @@ INSTANTIATE_TEST_SUITE_P(
             Case{{13, 10}, {10, 4}, kOne, Padding::kSame, 64, 64, 2},
             Case{{9, 7}, {3, 3}, {2, 2}, Padding::kSame, 32, 16, 2},
             Case{{9, 7}, {3, 4}, {1, 2}, Padding::kValid, 20, 24, 2},
-            Case{{5, 3}, {1, 1}, kOne, Padding::kValid, 16, 16, 4})));
+            Case{{5, 3}, {1, 1}, kOne, Padding::kValid, 16, 16, 4})),
+    [](const auto& info) { return std::get<0>(info.param) + "_" + std::to_string(info.index); });
 
 TEST(Conv2dDeterminismTest, TheSameThreadsGiveTheSameBits) {
   for (const int64_t channels : {1, 32}) {

@@ -1,4 +1,4 @@
-// Each op against a loop that is plainly right, over random shapes.
+// Each op against a loop that is plainly right, over random shapes, on each device.
 #include "kernels/op.h"
 
 #include <gtest/gtest.h>
@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/mirror.h"
+#include "tests/harness/devices.h"
 #include "tests/kernels/reference.h"
 
 namespace muster {
@@ -15,34 +17,49 @@ using testing::Distinct;
 using testing::Tolerance;
 using testing::Uniform;
 
-class OpTest : public ::testing::TestWithParam<int> {
+class OpTest : public ::testing::TestWithParam<std::string> {
  protected:
   int64_t Draw(int64_t low, int64_t high) {
     return low + UniformInt(DeriveKey(kSeed, 0), draws_++, 0, high - low + 1);
   }
-  void SetUp() override { RecordProperty("seed", kSeed); }
+  void SetUp() override {
+    RecordProperty("seed", kSeed);
+    auto device = testing::MakeTestDevice(GetParam());
+    if (!device.ok()) GTEST_SKIP() << device.status().message();
+    device_ = *std::move(device);
+    stream_ = device_->MakeStream();
+  }
+  void Finish(Mirror& on) {
+    const absl::Status status = on.Finish();
+    ASSERT_TRUE(status.ok()) << status.message();
+  }
 
   static constexpr int kSeed = 20261121;
   uint64_t draws_ = 0;
-  const std::unique_ptr<Device> device_ = MakeCpuDevice(GetParam());
-  const std::unique_ptr<Stream> stream_ = device_->MakeStream();
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<Stream> stream_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Threads, OpTest, ::testing::Values(1, 2, 3));
+INSTANTIATE_TEST_SUITE_P(Devices, OpTest, ::testing::ValuesIn(testing::DeviceNames()),
+                         [](const auto& info) { return info.param; });
 
 TEST_P(OpTest, MatMulWithAllTransposes) {
   for (int round = 0; round < 40; ++round) {
     const int64_t m = Draw(1, 40), n = Draw(1, 40), k = Draw(1, 70);
     const bool trans_a = Draw(0, 1), trans_b = Draw(0, 1);
     const auto beta = static_cast<float>(Draw(0, 1));
+    const bool biased = beta == 0 && Draw(0, 1);
     const auto a = Uniform(m * k, 1), b = Uniform(k * n, 2), before = Uniform(m * n, 3);
+    const auto bias = Uniform(n, 4);
     auto c = before;
-    MatMul(*stream_, {a.data(), trans_a ? Shape{k, m} : Shape{m, k}},
-           {b.data(), trans_b ? Shape{n, k} : Shape{k, n}}, {c.data(), {m, n}},
-           {trans_a, trans_b, 1, beta});
+    Mirror on(*stream_);
+    MatMul(*stream_, on.In(a, trans_a ? Shape{k, m} : Shape{m, k}),
+           on.In(b, trans_b ? Shape{n, k} : Shape{k, n}), on.Out(c, {m, n}),
+           {trans_a, trans_b, 1, beta, biased ? on.In(bias, {n}) : ConstTensor()});
+    Finish(on);
     for (int64_t i = 0; i < m; ++i) {
       for (int64_t j = 0; j < n; ++j) {
-        double want = beta * before[i * n + j];
+        double want = beta * before[i * n + j] + (biased ? bias[j] : 0);
         for (int64_t p = 0; p < k; ++p) {
           want += double{trans_a ? a[p * m + i] : a[i * k + p]} *
                   (trans_b ? b[j * k + p] : b[p * n + j]);
@@ -58,8 +75,10 @@ TEST_P(OpTest, RowsAreBroadcastAndSummed) {
     const int64_t cols = Draw(1, 100);
     const auto x = Uniform(rows * cols, 1);
     std::vector<float> sum(cols, 7), y(rows * cols, 7);
-    SumRows(*stream_, {x.data(), {rows, cols}}, {sum.data(), {cols}});
-    BroadcastRow(*stream_, {sum.data(), {cols}}, {y.data(), {rows, cols}});
+    Mirror on(*stream_);
+    SumRows(*stream_, on.In(x, {rows, cols}), on.Out(sum, {cols}));
+    BroadcastRow(*stream_, on.Out(sum, {cols}), on.Out(y, {rows, cols}));
+    Finish(on);
     for (int64_t j = 0; j < cols; ++j) {
       double want = 0;
       for (int64_t i = 0; i < rows; ++i) want += x[i * cols + j];
@@ -73,9 +92,12 @@ TEST_P(OpTest, AxpyAndFill) {
   for (const int64_t n : {1, 17, 100003}) {
     const auto x = Uniform(n, 1), before = Uniform(n, 2);
     auto y = before;
-    Axpy(*stream_, 0.5f, {x.data(), {n}}, {y.data(), {n}});
+    Mirror on(*stream_);
+    Axpy(*stream_, 0.5f, on.In(x, {n}), on.Out(y, {n}));
+    Finish(on);
     for (int64_t i = 0; i < n; ++i) ASSERT_NEAR(y[i], 0.5 * x[i] + before[i], Tolerance(1));
-    Fill(*stream_, 3, {y.data(), {n}});
+    Fill(*stream_, 3, on.Out(y, {n}));
+    Finish(on);
     ASSERT_EQ(std::count(y.begin(), y.end(), 3.0f), n);
   }
 }
@@ -86,10 +108,12 @@ TEST_P(OpTest, ReluKeepsAMaskOfWhatIsLeftAndItsGradientFollowsIt) {
     const auto x = Uniform(n * features, round), dy = Uniform(n * features, round + 100);
     std::vector<float> y(x.size(), 7), dx(x.size(), 7);
     std::vector<uint32_t> mask(n * MaskWords(features), 7);
-    ReluDropout(*stream_, {}, {x.data(), {n, features}}, {y.data(), {n, features}},
-                {mask.data(), {n, MaskWords(features)}});
-    MaskedScale(*stream_, {mask.data(), {n, MaskWords(features)}}, 2, {dy.data(), {n, features}},
-                {dx.data(), {n, features}});
+    Mirror on(*stream_);
+    ReluDropout(*stream_, {}, on.In(x, {n, features}), on.Out(y, {n, features}),
+                on.Out(mask, {n, MaskWords(features)}));
+    MaskedScale(*stream_, on.Out(mask, {n, MaskWords(features)}), 2, on.In(dy, {n, features}),
+                on.Out(dx, {n, features}));
+    Finish(on);
     for (size_t i = 0; i < x.size(); ++i) {
       ASSERT_EQ(y[i], std::max(x[i], 0.0f)) << i;
       ASSERT_EQ(dx[i], x[i] > 0 ? 2 * dy[i] : 0.0f) << i;
@@ -101,7 +125,9 @@ TEST_P(OpTest, ReluKeepsAMaskOfWhatIsLeftAndItsGradientFollowsIt) {
 std::vector<float> DropoutOfOnes(Stream& stream, const DropoutArgs& dropout, int64_t n,
                                  int64_t features) {
   std::vector<float> x(n * features, 1);
-  Dropout(stream, dropout, {x.data(), {n, features}}, {x.data(), {n, features}});
+  Mirror on(stream);
+  Dropout(stream, dropout, on.Out(x, {n, features}), on.Out(x, {n, features}));
+  EXPECT_TRUE(on.Finish().ok());
   return x;
 }
 
@@ -126,7 +152,7 @@ TEST_P(OpTest, DropoutIsAFunctionOfSampleAndElementNotOfTheBatch) {
   const auto large = DropoutOfOnes(*stream_, dropout, 7, kFeatures);
   const auto small = DropoutOfOnes(*stream_, dropout, 2, kFeatures);
   EXPECT_TRUE(std::equal(small.begin(), small.end(), large.begin()));
-  const auto other = MakeCpuDevice(GetParam() + 1);
+  const auto other = MakeCpuDevice(4);
   EXPECT_EQ(large, DropoutOfOnes(*other->MakeStream(), dropout, 7, kFeatures));
 }
 
@@ -144,10 +170,13 @@ TEST_P(OpTest, ReluDropoutIsDropoutOfRelu) {
   const auto x = Uniform(kN * kFeatures, 1);
   std::vector<float> y(x.size()), want(x.size());
   std::vector<uint32_t> mask(kN * MaskWords(kFeatures));
-  ReluDropout(*stream_, dropout, {x.data(), {kN, kFeatures}}, {y.data(), {kN, kFeatures}},
-              {mask.data(), {kN, MaskWords(kFeatures)}});
   for (size_t i = 0; i < x.size(); ++i) want[i] = std::max(x[i], 0.0f);
-  Dropout(*stream_, dropout, {want.data(), {kN, kFeatures}}, {want.data(), {kN, kFeatures}});
+  const Shape shape{kN, kFeatures};
+  Mirror on(*stream_);
+  ReluDropout(*stream_, dropout, on.In(x, shape), on.Out(y, shape),
+              on.Out(mask, {kN, MaskWords(kFeatures)}));
+  Dropout(*stream_, dropout, on.Out(want, shape), on.Out(want, shape));
+  Finish(on);
   EXPECT_EQ(y, want);
   for (int64_t s = 0; s < kN; ++s) {
     for (int64_t e = 0; e < kFeatures; ++e) {
@@ -176,15 +205,18 @@ TEST_P(OpTest, MaxPoolAndItsGradient) {
       for (float& v : pooled) v = std::max(v, 0.0f);
       if (pool.dropout.rate > 0) {
         const Shape flat{n, in.h * in.w * channels};
-        Dropout(*stream_, pool.dropout, {pooled.data(), flat}, {pooled.data(), flat});
+        Mirror on(*stream_);
+        Dropout(*stream_, pool.dropout, on.Out(pooled, flat), on.Out(pooled, flat));
+        Finish(on);
       }
     }
     std::vector<float> y(dy.size(), 7), dx(x.size(), 7), want_dx(x.size());
     std::vector<uint8_t> winners(dy.size(), 7);
-    MaxPool(*stream_, pool, {x.data(), in_shape}, {y.data(), out_shape},
-            {winners.data(), out_shape});
-    MaxPoolGradient(*stream_, pool, {winners.data(), out_shape}, {dy.data(), out_shape},
-                    {dx.data(), in_shape});
+    Mirror on(*stream_);
+    MaxPool(*stream_, pool, on.In(x, in_shape), on.Out(y, out_shape), on.Out(winners, out_shape));
+    MaxPoolGradient(*stream_, pool, on.Out(winners, out_shape), on.In(dy, out_shape),
+                    on.Out(dx, in_shape));
+    Finish(on);
     for (int64_t at = 0; at < out_shape.size(); ++at) {
       const int64_t c = at % channels, j = at / channels % w.out.w;
       const int64_t i = at / channels / w.out.w % w.out.h, s = at / channels / w.out.w / w.out.h;
@@ -214,8 +246,10 @@ TEST_P(OpTest, SoftmaxCrossEntropyAndItsGradient) {
     std::vector<int32_t> label(n);
     for (int32_t& l : label) l = static_cast<int32_t>(Draw(0, classes - 1));
     std::vector<float> loss(n), dx(x.size());
-    SoftmaxCrossEntropy(*stream_, {x.data(), {n, classes}}, {label.data(), {n}}, {loss.data(), {n}},
-                        {dx.data(), {n, classes}});
+    Mirror on(*stream_);
+    SoftmaxCrossEntropy(*stream_, on.In(x, {n, classes}), on.In(label, {n}), on.Out(loss, {n}),
+                        on.Out(dx, {n, classes}));
+    Finish(on);
     for (int64_t s = 0; s < n; ++s) {
       double sum = 0;
       for (int64_t c = 0; c < classes; ++c) sum += std::exp(double{x[s * classes + c]});
@@ -232,8 +266,10 @@ TEST_P(OpTest, SoftmaxCrossEntropyStandsLargeLogits) {
   const std::vector<float> x = {1000, -1000, 1000};
   const std::vector<int32_t> label = {1};
   std::vector<float> loss(1), dx(3);
-  SoftmaxCrossEntropy(*stream_, {x.data(), {1, 3}}, {label.data(), {1}}, {loss.data(), {1}},
-                      {dx.data(), {1, 3}});
+  Mirror on(*stream_);
+  SoftmaxCrossEntropy(*stream_, on.In(x, {1, 3}), on.In(label, {1}), on.Out(loss, {1}),
+                      on.Out(dx, {1, 3}));
+  Finish(on);
   EXPECT_FLOAT_EQ(loss[0], 2000 + std::log(2.0f));
   EXPECT_FLOAT_EQ(dx[0], 0.5f);
   EXPECT_FLOAT_EQ(dx[1], -1);
@@ -257,10 +293,12 @@ TEST_P(OpTest, SvdfMatrixAndItsGradients) {
         }
       }
     }
-    const ConstTensor feature(f.data(), {features, filters}), time(t.data(), {frames, filters});
-    SvdfExpand(*stream_, rank, feature, time, {m.data(), {frames * features, units}});
-    SvdfContract(*stream_, rank, feature, time, {dm.data(), {frames * features, units}},
-                 {df.data(), {features, filters}}, {dt.data(), {frames, filters}});
+    Mirror on(*stream_);
+    const ConstTensor feature = on.In(f, {features, filters}), time = on.In(t, {frames, filters});
+    SvdfExpand(*stream_, rank, feature, time, on.Out(m, {frames * features, units}));
+    SvdfContract(*stream_, rank, feature, time, on.In(dm, {frames * features, units}),
+                 on.Out(df, {features, filters}), on.Out(dt, {frames, filters}));
+    Finish(on);
     for (size_t i = 0; i < m.size(); ++i) ASSERT_NEAR(m[i], want_m[i], Tolerance(rank));
     for (size_t i = 0; i < df.size(); ++i) ASSERT_NEAR(df[i], want_df[i], Tolerance(frames));
     for (size_t i = 0; i < dt.size(); ++i) ASSERT_NEAR(dt[i], want_dt[i], Tolerance(features));

@@ -46,7 +46,7 @@ ReportInput Example() {
                      .pids = {4711, 4712},
                      .state = "FINISHED",
                      .host = "here",
-                     .device = "/cpu:0: 1 thread (no GPU: built without CUDA)"},
+                     .device = "/cpu:0: 1 thread (no usable GPU: driver: libcuda.so.1 is not there)"},
                     {.role = "worker", .index = 0, .pids = {4713}, .state = "FINISHED"},
                     {.role = "worker", .index = 1, .pids = {4714}, .state = "FINISHED"},
                     {.role = "ps", .index = 0, .pids = {4715}, .state = "FINISHED"}};

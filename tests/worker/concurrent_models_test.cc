@@ -25,7 +25,7 @@ std::vector<float> Train(const std::string& name, int32_t replica) {
   const auto inputs = muster::testing::Uniform(4 * (*model)->input_size(), 2);
   const std::vector<int32_t> labels = {0, 1, 2, 3};
   for (int64_t step = 0; step < 3; ++step) {
-    (*model)->Loss(weights, {inputs, labels, 4}, {1, step, replica});
+    (*model)->Forward(weights, {inputs, labels, 4}, {1, step, replica});
     (*model)->Backward(weights, grads, [](ps::ParamId) {});
     for (size_t i = 0; i < weights.size(); ++i) weights[i] -= 0.1f * grads[i];
   }

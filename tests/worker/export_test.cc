@@ -44,7 +44,8 @@ class SmallModel : public Model {
   void Prepare(const ps::ParamTable& table, int64_t) override {
     for (int i = 0; i < 4; ++i) at_[i] = table.offset(i);
   }
-  float Loss(std::span<const float>, const Batch&, const ItemKey&) override { return 0; }
+  void Forward(std::span<const float>, const Batch&, const ItemKey&) override {}
+  float Loss() override { return 0; }
   void Backward(std::span<const float>, std::span<float>, const OnGrad&) override {}
   void Predict(std::span<const float> w, const Batch& batch, std::span<float> logits) override {
     for (int64_t row = 0; row < batch.size; ++row) {

@@ -54,7 +54,10 @@ class Trial {
   }
 
   Batch batch() const { return {inputs_, labels_, static_cast<int64_t>(labels_.size())}; }
-  float Loss(const ItemKey& key = {1, 2, 3}) { return model_->Loss(weights_, batch(), key); }
+  float Loss(const ItemKey& key = {1, 2, 3}) {
+    model_->Forward(weights_, batch(), key);
+    return model_->Loss();
+  }
   std::vector<ps::ParamId> Backward() {
     std::vector<ps::ParamId> order;
     model_->Backward(weights_, grads_, [&](ps::ParamId param) { order.push_back(param); });

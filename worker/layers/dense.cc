@@ -13,8 +13,7 @@ std::vector<ps::ParamSpec> Dense::params() const {
 }
 
 void Dense::Forward(const Pass& pass, ConstTensor x, Tensor y) {
-  BroadcastRow(pass.stream, pass.weights[1], y);
-  MatMul(pass.stream, x, pass.weights[0], y, {.beta = 1});
+  MatMul(pass.stream, x, pass.weights[0], y, {.bias = pass.weights[1]});
 }
 
 void Dense::Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,

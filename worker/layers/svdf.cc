@@ -22,8 +22,8 @@ Tensor Svdf::Matrix() const { return {matrix_.data<float>(), {frames_ * features
 
 void Svdf::Forward(const Pass& pass, ConstTensor x, Tensor y) {
   SvdfExpand(pass.stream, rank_, pass.weights[0], pass.weights[1], Matrix());
-  BroadcastRow(pass.stream, pass.weights[2], y);
-  MatMul(pass.stream, x.Reshape({x.dim(0), frames_ * features_}), Matrix(), y, {.beta = 1});
+  MatMul(pass.stream, x.Reshape({x.dim(0), frames_ * features_}), Matrix(), y,
+         {.bias = pass.weights[2]});
 }
 
 void Svdf::Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,

@@ -58,8 +58,8 @@ Tensor Sequential::Activation(size_t i, const Shape& shape) const {
 
 Tensor Sequential::Logits() const { return Activation(layers_.size(), Shape{num_classes()}); }
 
-void Sequential::Forward(std::span<const float> weights, std::span<const float> inputs,
-                         bool training) {
+void Sequential::RunLayers(std::span<const float> weights, std::span<const float> inputs,
+                           bool training) {
   CHECK_LE(batch_size_, max_batch_);
   CopyToDevice(*stream_, inputs, Activation(0, Shape{input_size()}));
   std::vector<ConstTensor> of_layer;
@@ -74,17 +74,20 @@ void Sequential::Forward(std::span<const float> weights, std::span<const float> 
   }
 }
 
-float Sequential::Loss(std::span<const float> weights, const Batch& batch, const ItemKey& key) {
+void Sequential::Forward(std::span<const float> weights, const Batch& batch, const ItemKey& key) {
   CHECK_GE(batch.size, 1);
   batch_size_ = batch.size;
   item_ = key;
-  Forward(weights, batch.inputs, /*training=*/true);
+  RunLayers(weights, batch.inputs, /*training=*/true);
   const Tensor labels(labels_.data<int32_t>(), {batch_size_});
   const Tensor losses(losses_.data<float>(), {batch_size_});
   CopyToDevice(*stream_, batch.labels, labels);
   SoftmaxCrossEntropy(*stream_, Logits(), labels, losses, Logits());
+}
+
+float Sequential::Loss() {
   std::vector<float> by_sample(batch_size_);
-  CheckDevice(CopyToHost(*stream_, losses, by_sample));
+  CheckDevice(CopyToHost(*stream_, {losses_.data<float>(), {batch_size_}}, by_sample));
   double sum = 0;
   for (const float loss : by_sample) sum += loss;
   return static_cast<float>(sum / static_cast<double>(batch_size_));
@@ -117,8 +120,8 @@ void Sequential::Predict(std::span<const float> weights, const Batch& batch,
   item_ = {};
   for (int64_t begin = 0; begin < batch.size; begin += max_batch_) {
     batch_size_ = std::min(max_batch_, batch.size - begin);
-    Forward(weights, batch.inputs.subspan(begin * input_size(), batch_size_ * input_size()),
-            /*training=*/false);
+    RunLayers(weights, batch.inputs.subspan(begin * input_size(), batch_size_ * input_size()),
+              /*training=*/false);
     CheckDevice(CopyToHost(*stream_, Logits(),
                            logits.subspan(begin * num_classes(), batch_size_ * num_classes())));
   }

@@ -23,12 +23,14 @@ class Sequential : public Model {
 
   const std::vector<ps::ParamSpec>& params() const override { return params_; }
   void Prepare(const ps::ParamTable& table, int64_t max_batch) override;
-  float Loss(std::span<const float> weights, const Batch& batch, const ItemKey& key) override;
+  void Forward(std::span<const float> weights, const Batch& batch, const ItemKey& key) override;
+  float Loss() override;
   void Backward(std::span<const float> weights, std::span<float> grads,
                 const OnGrad& on_grad) override;
-  // Any batch size: a larger one goes in pieces. Forgets the last Loss.
+  // Any batch size: a larger one goes in pieces. Forgets the last Forward.
   void Predict(std::span<const float> weights, const Batch& batch,
                std::span<float> logits) override;
+  Stream* stream() override { return stream_.get(); }
   int64_t num_classes() const override { return layers_.back()->output_shape().size(); }
   int64_t input_size() const override { return layers_.front()->input_shape().size(); }
   std::vector<LayerDescription> layers() const override;
@@ -39,7 +41,7 @@ class Sequential : public Model {
   // ...].
   Tensor Activation(size_t i, const Shape& shape) const;
   Tensor Logits() const;
-  void Forward(std::span<const float> weights, std::span<const float> inputs, bool training);
+  void RunLayers(std::span<const float> weights, std::span<const float> inputs, bool training);
 
   Device& device_;
   const std::unique_ptr<Stream> stream_;

@@ -5,9 +5,9 @@
 // programs only, so that a changed source costs tests nothing.
 #pragma once
 
-namespace muster::rpc {
+namespace muster {
 
 // Twelve hexadecimal digits.
 const char* BuildId();
 
-}  // namespace muster::rpc
+}  // namespace muster

@@ -1,0 +1,122 @@
+#include "kernels/cuda/cuda_device.h"
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+#include <cudnn.h>
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+#include <utility>
+
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/cuda_status.h"
+#include "kernels/cuda/cuda_stream.h"
+
+namespace muster::gpu {
+namespace {
+
+// 2.28.9 → "2.28"; NCCL is optional, and so looked up.
+std::string NcclVersion() {
+  void* const library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) return "no NCCL";
+  const auto get = reinterpret_cast<int (*)(int*)>(dlsym(library, "ncclGetVersion"));
+  int version = 0;
+  if (get == nullptr || get(&version) != 0) return "no NCCL";
+  return fmt::format("NCCL {}.{}", version / 10000, version % 10000 / 100);
+}
+
+std::string DriverVersion() {
+  std::ifstream in("/proc/driver/nvidia/version");
+  for (std::string word; in >> word;) {
+    if (std::count(word.begin(), word.end(), '.') > 0 &&
+        word.find_first_not_of("0123456789.") == std::string::npos) {
+      return word;
+    }
+  }
+  int version = 0;
+  cudaDriverGetVersion(&version);
+  return fmt::format("for CUDA {}.{}", version / 1000, version % 1000 / 10);
+}
+
+std::string Describe(const cudaDeviceProp& device) {
+  int toolkit = 0;
+  cudaRuntimeGetVersion(&toolkit);
+  const size_t dnn = cudnnGetVersion();
+  return fmt::format("{}, {} GiB, compute {}.{}, driver {}, CUDA {}.{}, cuDNN {}.{}, {}",
+                     device.name, device.totalGlobalMem >> 30, device.major, device.minor,
+                     DriverVersion(), toolkit / 1000, toolkit % 1000 / 10, dnn / 10000,
+                     dnn % 10000 / 100, NcclVersion());
+}
+
+class CudaDevice final : public Device {
+ public:
+  CudaDevice(int index, const cudaDeviceProp& device)
+      : index_(index), description_(Describe(device)), model_(device.name) {}
+
+  absl::Status Start(const GpuOptions& options) {
+    ASSIGN_OR_RETURN(ops_, MakeCudaOps(*this, options));
+    return absl::OkStatus();
+  }
+
+  std::string name() const override { return fmt::format("/gpu:{}", index_); }
+  std::string description() const override { return description_; }
+  std::string model() const override { return model_; }
+  int threads() const override { return 1; }
+  bool host_memory() const override { return false; }
+  DeviceOps& ops() override { return *ops_; }
+  std::unique_ptr<Stream> MakeStream() override {
+    return std::make_unique<CudaStream>(*this, index_);
+  }
+  std::unique_ptr<Event> MakeEvent() override { return std::make_unique<CudaEvent>(index_); }
+
+  absl::StatusOr<void*> Allocate(size_t bytes) override {
+    cudaSetDevice(index_);
+    void* memory = nullptr;
+    const size_t rounded = std::max<size_t>(bytes, 256);
+    RETURN_IF_ERROR(ToStatus(
+        cudaMalloc(&memory, rounded),
+        fmt::format("allocate {} bytes on {}; a smaller batch needs less", rounded, name())));
+    if (const cudaError_t error = cudaMemset(memory, 0, rounded); error != cudaSuccess) {
+      cudaFree(memory);
+      return ToStatus(error, "clear memory on " + name());
+    }
+    // Streams of ours do not wait for the default one, on which this ran.
+    RETURN_IF_ERROR(ToStatus(cudaDeviceSynchronize(), "clear memory on " + name()));
+    return memory;
+  }
+  void Free(void* memory, size_t) override {
+    cudaSetDevice(index_);
+    cudaFree(memory);
+  }
+
+  absl::Status Pin(void* memory, size_t bytes) override {
+    cudaSetDevice(index_);
+    return ToStatus(cudaHostRegister(memory, bytes, cudaHostRegisterPortable),
+                    fmt::format("pin {} bytes of the host for {}", bytes, name()));
+  }
+  void Unpin(void* memory) override { cudaHostUnregister(memory); }
+
+ private:
+  const int index_;
+  const std::string description_;
+  const std::string model_;
+  std::unique_ptr<DeviceOps> ops_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Device>> MakeCudaDevice(const GpuOptions& options) {
+  cudaDeviceProp properties = {};
+  RETURN_IF_ERROR(ToStatus(cudaGetDeviceProperties(&properties, options.index),
+                           fmt::format("look at /gpu:{}", options.index)));
+  RETURN_IF_ERROR(
+      ToStatus(cudaSetDevice(options.index), fmt::format("use /gpu:{}", options.index)));
+  auto device = std::make_unique<CudaDevice>(options.index, properties);
+  RETURN_IF_ERROR(device->Start(options));
+  return device;
+}
+
+}  // namespace muster::gpu

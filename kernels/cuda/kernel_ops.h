@@ -1,0 +1,184 @@
+// KernelOps: the ops of a GPU that are kernels of our own, over whatever launches them.
+//
+// A Launcher has
+//   template <class Kernel> void Launch(Stream&, int64_t n, const Kernel&);  // kernel(0 .. n - 1)
+//   float* Scratch(Stream&, int64_t n);  // n elements, until the stream's next op asks for some
+// so that the tests run this table on the host. What libraries compute is a subclass's. See
+// device_ops.h for what each op does. Thread-safe when the launcher is.
+#pragma once
+
+#include <utility>
+
+#include "kernels/cuda/conv_kernels.h"
+#include "kernels/cuda/dropout_kernels.h"
+#include "kernels/cuda/element_kernels.h"
+#include "kernels/cuda/pool_kernels.h"
+#include "kernels/cuda/softmax_kernels.h"
+#include "kernels/cuda/svdf_kernels.h"
+#include "kernels/device_ops.h"
+#include "telemetry/check.h"
+
+namespace muster::gpu {
+
+template <class Launcher>
+class KernelOps : public DeviceOps {
+ public:
+  explicit KernelOps(Launcher launcher) : launcher_(std::move(launcher)) {}
+
+  void Fill(Stream& stream, int64_t n, float value, float* x) override {
+    Run(stream, CeilDiv(n, 4), FillKernel{n, value, x});
+  }
+
+  void Axpy(Stream& stream, int64_t n, float a, const float* x, float* y) override {
+    CHECK(ByFours(4, x, y));
+    Run(stream, CeilDiv(n, 4), AxpyKernel{n, a, x, y});
+  }
+
+  void BroadcastRow(Stream& stream, int64_t rows, int64_t cols, const float* row,
+                    float* y) override {
+    Run(stream, rows * cols, BroadcastRowKernel{cols, row, y});
+  }
+
+  // y[i] += row for each i.
+  void AddRow(Stream& stream, int64_t rows, int64_t cols, const float* row, float* y) {
+    if (ByFours(cols, row, y)) {
+      Run(stream, rows * cols / 4, AddRowKernel<4>{cols, row, y});
+    } else {
+      Run(stream, rows * cols, AddRowKernel<1>{cols, row, y});
+    }
+  }
+
+  void SumRows(Stream& stream, int64_t rows, int64_t cols, const float* x, float* sum) override {
+    // Each pass writes behind what the one before wrote.
+    int64_t needed = 0;
+    for (int64_t left = rows; left > kSumChunk;) needed += (left = CeilDiv(left, kSumChunk)) * cols;
+    float* to = needed > 0 ? launcher_.Scratch(stream, needed + 4 * kMaxPasses) : nullptr;
+    while (rows > kSumChunk) {
+      const int64_t chunks = CeilDiv(rows, kSumChunk);
+      SumChunks(stream, rows, cols, x, to);
+      x = to;
+      rows = chunks;
+      to += CeilDiv(chunks * cols, 4) * 4;
+    }
+    SumChunks(stream, rows, cols, x, sum);
+  }
+
+  void ReluDropout(Stream& stream, int64_t n, int64_t features, const DropoutArgs& dropout,
+                   const float* x, float* y, uint32_t* mask) override {
+    Run(stream, Eight::Count(n, features),
+        ReluDropoutKernel{features, ByFours(features, x, y), Keep::Of(dropout), x, y,
+                          reinterpret_cast<uint8_t*>(mask)});
+  }
+
+  void MaskedScale(Stream& stream, int64_t n, int64_t features, const uint32_t* mask, float scale,
+                   const float* dy, float* dx) override {
+    Run(stream, Eight::Count(n, features),
+        MaskedScaleKernel{features, ByFours(features, dy, dx), scale,
+                          reinterpret_cast<const uint8_t*>(mask), dy, dx});
+  }
+
+  void Dropout(Stream& stream, int64_t n, int64_t features, const DropoutArgs& dropout,
+               const float* x, float* y) override {
+    Run(stream, Eight::Count(n, features),
+        DropoutKernel{features, ByFours(features, x, y), Keep::Of(dropout), x, y});
+  }
+
+  void MaxPool(Stream& stream, int64_t n, const PoolArgs& pool, const float* x, float* y,
+               uint8_t* winners) override {
+    const int64_t outputs = n * pool.window.out.h * pool.window.out.w * pool.channels;
+    const bool aligned = winners == nullptr || reinterpret_cast<uintptr_t>(winners) % 4 == 0;
+    const auto run = [&]<int kWidth>() {
+      Run(stream, outputs / kWidth,
+          MaxPoolKernel<kWidth>{Window32::Of(pool.window), static_cast<int>(pool.channels),
+                                pool.relu, Keep::Of(pool.dropout), x, y, winners});
+    };
+    ByFours(pool.channels, x, y) && aligned ? run.template operator()<4>()
+                                            : run.template operator()<1>();
+  }
+
+  void MaxPoolGradient(Stream& stream, int64_t n, const PoolArgs& pool, const uint8_t* winners,
+                       const float* dy, float* dx) override {
+    const int64_t inputs = n * pool.window.in.h * pool.window.in.w * pool.channels;
+    const auto run = [&]<int kWidth>() {
+      Run(stream, inputs / kWidth,
+          MaxPoolGradientKernel<kWidth>{Window32::Of(pool.window), static_cast<int>(pool.channels),
+                                        pool.dropout.scale(), winners, dy, dx});
+    };
+    ByFours(pool.channels, dy, dx) && reinterpret_cast<uintptr_t>(winners) % 4 == 0
+        ? run.template operator()<4>()
+        : run.template operator()<1>();
+  }
+
+  void SoftmaxCrossEntropy(Stream& stream, int64_t n, int64_t classes, const float* x,
+                           const int32_t* label, float* loss, float* dx) override {
+    Run(stream, n, SoftmaxCrossEntropyKernel{n, classes, x, label, loss, dx});
+  }
+
+  void SvdfExpand(Stream& stream, int64_t frames, int64_t features, int64_t units, int64_t rank,
+                  const float* feature, const float* time, float* matrix) override {
+    Run(stream, frames * features * units,
+        SvdfExpandKernel{SvdfOf(frames, features, units, rank), feature, time, matrix});
+  }
+
+  void SvdfContract(Stream& stream, int64_t frames, int64_t features, int64_t units, int64_t rank,
+                    const float* feature, const float* time, const float* dmatrix, float* dfeature,
+                    float* dtime) override {
+    const SvdfArgs args = SvdfOf(frames, features, units, rank);
+    Run(stream, features * units * rank, SvdfFeatureGradientKernel{args, time, dmatrix, dfeature});
+    Run(stream, frames * units * rank, SvdfTimeGradientKernel{args, feature, dmatrix, dtime});
+  }
+
+  // outer [n, outer_h, outer_w, channels] = the images x [n, h, w, channels] with zeros around
+  // them, and back.
+  void Pad(Stream& stream, int64_t n, const Frame& frame, const float* x, float* outer) {
+    const int64_t size = n * frame.outer_h * frame.outer_w * frame.channels;
+    if (ByFours(frame.channels, x, outer)) {
+      Run(stream, size / 4, PadKernel<4>{frame, x, outer});
+    } else {
+      Run(stream, size, PadKernel<1>{frame, x, outer});
+    }
+  }
+  void Crop(Stream& stream, int64_t n, const Frame& frame, const float* outer, float* x) {
+    const int64_t size = n * frame.h * frame.w * frame.channels;
+    if (ByFours(frame.channels, x, outer)) {
+      Run(stream, size / 4, CropKernel<4>{frame, outer, x});
+    } else {
+      Run(stream, size, CropKernel<1>{frame, outer, x});
+    }
+  }
+
+  // y [cols, rows] = the transpose of x [rows, cols].
+  void Transpose(Stream& stream, int64_t rows, int64_t cols, const float* x, float* y) {
+    Run(stream, rows * cols, TransposeKernel{static_cast<int>(rows), static_cast<int>(cols), x, y});
+  }
+
+ protected:
+  Launcher& launcher() { return launcher_; }
+
+ private:
+  static constexpr int kMaxPasses = 8;  // of SumRows: 64^8 rows
+
+  template <class Kernel>
+  void Run(Stream& stream, int64_t n, const Kernel& kernel) {
+    CHECK_LT(n, int64_t{1} << 31);
+    if (n > 0) launcher_.Launch(stream, n, kernel);
+  }
+
+  void SumChunks(Stream& stream, int64_t rows, int64_t cols, const float* x, float* to) {
+    const int64_t sums = CeilDiv(rows, kSumChunk) * cols;
+    if (ByFours(cols, x, to)) {
+      Run(stream, sums / 4, SumChunksKernel<4>{rows, cols, x, to});
+    } else {
+      Run(stream, sums, SumChunksKernel<1>{rows, cols, x, to});
+    }
+  }
+
+  static SvdfArgs SvdfOf(int64_t frames, int64_t features, int64_t units, int64_t rank) {
+    return {static_cast<int>(frames), static_cast<int>(features), static_cast<int>(units),
+            static_cast<int>(rank)};
+  }
+
+  Launcher launcher_;
+};
+
+}  // namespace muster::gpu

@@ -1,0 +1,57 @@
+#include "kernels/cuda/launch.h"
+
+#include "kernels/cuda/conv_kernels.h"
+#include "kernels/cuda/dropout_kernels.h"
+#include "kernels/cuda/element_kernels.h"
+#include "kernels/cuda/pool_kernels.h"
+#include "kernels/cuda/softmax_kernels.h"
+#include "kernels/cuda/svdf_kernels.h"
+
+namespace muster::gpu {
+namespace {
+
+constexpr int kThreads = 256;  // of a block
+
+template <class Kernel>
+__global__ void __launch_bounds__(kThreads) RunKernel(uint32_t n, const Kernel kernel) {
+  const uint32_t i = blockIdx.x * kThreads + threadIdx.x;
+  if (i < n) kernel(i);
+}
+
+}  // namespace
+
+template <class Kernel>
+cudaError_t Launch(cudaStream_t stream, int64_t n, const Kernel& kernel) {
+  const auto blocks = static_cast<unsigned>((n + kThreads - 1) / kThreads);
+  RunKernel<<<blocks, kThreads, 0, stream>>>(static_cast<uint32_t>(n), kernel);
+  return cudaGetLastError();
+}
+
+#define MUSTER_LAUNCH(...) \
+  template cudaError_t Launch(cudaStream_t, int64_t, const __VA_ARGS__&)
+
+MUSTER_LAUNCH(FillKernel);
+MUSTER_LAUNCH(AxpyKernel);
+MUSTER_LAUNCH(BroadcastRowKernel);
+MUSTER_LAUNCH(AddRowKernel<1>);
+MUSTER_LAUNCH(AddRowKernel<4>);
+MUSTER_LAUNCH(SumChunksKernel<1>);
+MUSTER_LAUNCH(SumChunksKernel<4>);
+MUSTER_LAUNCH(ReluDropoutKernel);
+MUSTER_LAUNCH(MaskedScaleKernel);
+MUSTER_LAUNCH(DropoutKernel);
+MUSTER_LAUNCH(MaxPoolKernel<1>);
+MUSTER_LAUNCH(MaxPoolKernel<4>);
+MUSTER_LAUNCH(MaxPoolGradientKernel<1>);
+MUSTER_LAUNCH(MaxPoolGradientKernel<4>);
+MUSTER_LAUNCH(SoftmaxCrossEntropyKernel);
+MUSTER_LAUNCH(SvdfExpandKernel);
+MUSTER_LAUNCH(SvdfFeatureGradientKernel);
+MUSTER_LAUNCH(SvdfTimeGradientKernel);
+MUSTER_LAUNCH(PadKernel<1>);
+MUSTER_LAUNCH(PadKernel<4>);
+MUSTER_LAUNCH(CropKernel<1>);
+MUSTER_LAUNCH(CropKernel<4>);
+MUSTER_LAUNCH(TransposeKernel);
+
+}  // namespace muster::gpu

@@ -1,0 +1,92 @@
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/kernel_ops.h"
+#include "kernels/cuda/cuda_status.h"
+#include "kernels/cuda/cuda_stream.h"
+#include "kernels/cuda/launch.h"
+
+namespace muster::gpu {
+namespace {
+
+class CudaLauncher {
+ public:
+  template <class Kernel>
+  void Launch(Stream& stream, int64_t n, const Kernel& kernel) {
+    auto& cuda = static_cast<CudaStream&>(stream);
+    cuda.Keep(ToStatus(gpu::Launch(cuda.Use(), n, kernel), "start a kernel"));
+  }
+  float* Scratch(Stream& stream, int64_t n) {
+    return static_cast<float*>(
+        static_cast<CudaStream&>(stream).Scratch(static_cast<size_t>(n) * sizeof(float)));
+  }
+};
+
+cudaMemcpyKind KindOf(CopyDirection direction) {
+  switch (direction) {
+    case CopyDirection::kHostToDevice:
+      return cudaMemcpyHostToDevice;
+    case CopyDirection::kDeviceToHost:
+      return cudaMemcpyDeviceToHost;
+    case CopyDirection::kDeviceToDevice:
+      return cudaMemcpyDeviceToDevice;
+  }
+  return cudaMemcpyDefault;
+}
+
+class CudaOps final : public KernelOps<CudaLauncher>, public ConvKernels {
+ public:
+  CudaOps(Device& device, const GpuOptions& options)
+      : KernelOps(CudaLauncher()),
+        device_(device),
+        precision_(options.precision),
+        gemms_(options.precision) {}
+
+  absl::Status status() const { return gemms_.status(); }
+
+  void Copy(Stream& stream, void* to, const void* from, size_t bytes,
+            CopyDirection direction) override {
+    if (bytes == 0) return;
+    auto& cuda = static_cast<CudaStream&>(stream);
+    cuda.Keep(ToStatus(cudaMemcpyAsync(to, from, bytes, KindOf(direction), cuda.Use()),
+                       "copy between host and GPU"));
+  }
+
+  void Gemm(Stream& stream, const GemmArgs& args) override { gemms_.Run(stream, args); }
+
+  std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) override {
+    return MakeCudnnConv2d(args, device_, *this, precision_);
+  }
+
+  void PadImages(Stream& stream, int64_t n, const Frame& frame, const float* x,
+                 float* outer) override {
+    Pad(stream, n, frame, x, outer);
+  }
+  void CropImages(Stream& stream, int64_t n, const Frame& frame, const float* outer,
+                  float* x) override {
+    Crop(stream, n, frame, outer, x);
+  }
+  void TransposeFilter(Stream& stream, int64_t rows, int64_t cols, const float* x,
+                       float* y) override {
+    Transpose(stream, rows, cols, x, y);
+  }
+  void AddBias(Stream& stream, int64_t rows, int64_t cols, const float* bias, float* y) override {
+    AddRow(stream, rows, cols, bias, y);
+  }
+  void SumBias(Stream& stream, int64_t rows, int64_t cols, const float* dy, float* db) override {
+    SumRows(stream, rows, cols, dy, db);
+  }
+
+ private:
+  Device& device_;
+  const GpuPrecision precision_;
+  GemmPlans gemms_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DeviceOps>> MakeCudaOps(Device& device, const GpuOptions& options) {
+  auto ops = std::make_unique<CudaOps>(device, options);
+  RETURN_IF_ERROR(ops->status());
+  return ops;
+}
+
+}  // namespace muster::gpu

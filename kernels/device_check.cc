@@ -1,0 +1,227 @@
+#include "kernels/device_check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <utility>
+
+#include "kernels/mirror.h"
+#include "kernels/op.h"
+#include "kernels/philox.h"
+
+namespace muster {
+namespace {
+
+// What an op left: all its outputs, one after the other, as numbers.
+using Outputs = std::vector<double>;
+
+// One op: makes its arrays, runs it through the mirror on the stream, and says what came out. The
+// status is the device's.
+using Trial = std::function<absl::Status(Stream&, Outputs&)>;
+
+std::vector<float> Uniform(int64_t n, uint64_t seed) {
+  const PhiloxKey key = DeriveKey(seed, HashName("device check"));
+  std::vector<float> values(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) {
+    values[static_cast<size_t>(i)] = 2 * UniformFloat(Philox(key, static_cast<uint64_t>(i))[0]) - 1;
+  }
+  return values;
+}
+
+template <typename T>
+void Append(const std::vector<T>& array, Outputs& outputs) {
+  outputs.insert(outputs.end(), array.begin(), array.end());
+}
+
+OpCheck Compare(const char* name, Device& cpu, Device& device, double allowed, const Trial& trial) {
+  OpCheck check{name, 0, allowed, absl::OkStatus()};
+  Outputs want, got;
+  check.status = trial(*cpu.MakeStream(), want);
+  if (check.status.ok()) check.status = trial(*device.MakeStream(), got);
+  if (!check.status.ok()) return check;
+  double greatest = 0, difference = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    greatest = std::max(greatest, std::abs(want[i]));
+    // A value that is not a number is as far away as can be.
+    difference =
+        std::isfinite(got[i]) ? std::max(difference, std::abs(got[i] - want[i])) : INFINITY;
+  }
+  check.difference = greatest > 0 ? difference / greatest : difference;
+  return check;
+}
+
+const DropoutArgs kDropout{DeriveKey(1, 2), 3, 0.5f};
+
+absl::Status TryMatMul(Stream& stream, Outputs& outputs, bool trans_a, bool trans_b, bool bias) {
+  constexpr int64_t kM = 100, kN = 12, kK = 333;
+  const auto a = Uniform(kM * kK, 1), b = Uniform(kK * kN, 2), row = Uniform(kN, 3);
+  std::vector<float> c(kM * kN);
+  Mirror on(stream);
+  MatMulOptions options{trans_a, trans_b};
+  if (bias) options.bias = on.In(row, {kN});
+  MatMul(stream, on.In(a, trans_a ? Shape{kK, kM} : Shape{kM, kK}),
+         on.In(b, trans_b ? Shape{kN, kK} : Shape{kK, kN}), on.Out(c, {kM, kN}), options);
+  RETURN_IF_ERROR(on.Finish());
+  Append(c, outputs);
+  return absl::OkStatus();
+}
+
+absl::Status TryElements(Stream& stream, Outputs& outputs) {
+  constexpr int64_t kN = 1003;
+  const auto x = Uniform(kN, 1);
+  std::vector<float> y = Uniform(kN, 2), filled(kN);
+  Mirror on(stream);
+  Axpy(stream, 0.5f, on.In(x, {kN}), on.Out(y, {kN}));
+  Fill(stream, 3, on.Out(filled, {kN}));
+  RETURN_IF_ERROR(on.Finish());
+  Append(y, outputs);
+  Append(filled, outputs);
+  return absl::OkStatus();
+}
+
+absl::Status TryRows(Stream& stream, Outputs& outputs) {
+  constexpr int64_t kRows = 5000, kCols = 24;
+  const auto x = Uniform(kRows * kCols, 1);
+  std::vector<float> sum(kCols), y(kRows * kCols);
+  Mirror on(stream);
+  SumRows(stream, on.In(x, {kRows, kCols}), on.Out(sum, {kCols}));
+  BroadcastRow(stream, on.Out(sum, {kCols}), on.Out(y, {kRows, kCols}));
+  RETURN_IF_ERROR(on.Finish());
+  Append(sum, outputs);
+  Append(y, outputs);
+  return absl::OkStatus();
+}
+
+absl::Status TryDropout(Stream& stream, Outputs& outputs) {
+  constexpr int64_t kN = 7, kFeatures = 333;
+  const Shape shape{kN, kFeatures}, mask_shape{kN, MaskWords(kFeatures)};
+  const auto x = Uniform(kN * kFeatures, 1), dy = Uniform(kN * kFeatures, 2);
+  std::vector<float> y(x.size()), dropped(x.size()), dx(x.size());
+  std::vector<uint32_t> mask(static_cast<size_t>(mask_shape.size()));
+  Mirror on(stream);
+  ReluDropout(stream, kDropout, on.In(x, shape), on.Out(y, shape), on.Out(mask, mask_shape));
+  MaskedScale(stream, on.Out(mask, mask_shape), 2, on.In(dy, shape), on.Out(dx, shape));
+  Dropout(stream, kDropout, on.In(x, shape), on.Out(dropped, shape));
+  RETURN_IF_ERROR(on.Finish());
+  Append(y, outputs);
+  Append(dropped, outputs);
+  Append(dx, outputs);
+  for (const uint32_t word : mask) outputs.push_back(word);
+  return absl::OkStatus();
+}
+
+absl::Status TryPool(Stream& stream, Outputs& outputs) {
+  constexpr int64_t kN = 3, kChannels = 64;
+  const PoolArgs pool{Window::Make({21, 10}, {2, 2}, {2, 2}, Padding::kSame), kChannels, true,
+                      kDropout};
+  const Window& w = pool.window;
+  const Shape in{kN, w.in.h, w.in.w, kChannels}, out{kN, w.out.h, w.out.w, kChannels};
+  const auto x = Uniform(in.size(), 1), dy = Uniform(out.size(), 2);
+  std::vector<float> y(dy.size()), dx(x.size());
+  std::vector<uint8_t> winners(dy.size());
+  Mirror on(stream);
+  MaxPool(stream, pool, on.In(x, in), on.Out(y, out), on.Out(winners, out));
+  MaxPoolGradient(stream, pool, on.Out(winners, out), on.In(dy, out), on.Out(dx, in));
+  RETURN_IF_ERROR(on.Finish());
+  Append(y, outputs);
+  Append(winners, outputs);
+  Append(dx, outputs);
+  return absl::OkStatus();
+}
+
+absl::Status TrySoftmax(Stream& stream, Outputs& outputs) {
+  constexpr int64_t kN = 100, kClasses = 12;
+  const auto x = Uniform(kN * kClasses, 1);
+  std::vector<int32_t> labels(kN);
+  for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int32_t>(i % kClasses);
+  std::vector<float> loss(kN), dx(x.size());
+  Mirror on(stream);
+  SoftmaxCrossEntropy(stream, on.In(x, {kN, kClasses}), on.In(labels, {kN}), on.Out(loss, {kN}),
+                      on.Out(dx, {kN, kClasses}));
+  RETURN_IF_ERROR(on.Finish());
+  Append(loss, outputs);
+  Append(dx, outputs);
+  return absl::OkStatus();
+}
+
+absl::Status TrySvdf(Stream& stream, Outputs& outputs) {
+  constexpr int64_t kFrames = 9, kFeatures = 7, kUnits = 20, kRank = 2;
+  const Shape feature{kFeatures, kUnits * kRank}, time{kFrames, kUnits * kRank},
+      matrix{kFrames * kFeatures, kUnits};
+  const auto f = Uniform(feature.size(), 1), t = Uniform(time.size(), 2),
+             dm = Uniform(matrix.size(), 3);
+  std::vector<float> m(dm.size()), df(f.size()), dt(t.size());
+  Mirror on(stream);
+  SvdfExpand(stream, kRank, on.In(f, feature), on.In(t, time), on.Out(m, matrix));
+  SvdfContract(stream, kRank, on.In(f, feature), on.In(t, time), on.In(dm, matrix),
+               on.Out(df, feature), on.Out(dt, time));
+  RETURN_IF_ERROR(on.Finish());
+  for (const auto* array : {&m, &df, &dt}) Append(*array, outputs);
+  return absl::OkStatus();
+}
+
+// The three directions: 0 forward, 1 gradient of the input, 2 gradients of the weights.
+absl::Status TryConv2d(Stream& stream, Outputs& outputs, int64_t channels, int direction) {
+  constexpr int64_t kN = 4, kOut = 64;
+  const Conv2dArgs args{Window::Make({20, 14}, {10, 4}, {1, 1}, Padding::kSame), channels, kOut};
+  const Window& w = args.window;
+  const Shape in{kN, w.in.h, w.in.w, channels}, out{kN, w.out.h, w.out.w, kOut},
+      filter{args.patch(), kOut};
+  const auto x = Uniform(in.size(), 1), weights = Uniform(filter.size(), 2),
+             bias = Uniform(kOut, 3), dy = Uniform(out.size(), 4);
+  std::vector<float> y(dy.size()), dx(x.size()), dw(weights.size()), db(kOut);
+  const std::unique_ptr<Conv2dPlan> plan = stream.device().ops().MakeConv2d(args);
+  Mirror on(stream);
+  if (direction == 0) {
+    plan->Forward(stream, kN, on.In(x, in).data(), on.In(weights, filter).data(),
+                  on.In(bias, {kOut}).data(), on.Out(y, out).data());
+  } else if (direction == 1) {
+    plan->BackwardData(stream, kN, on.In(dy, out).data(), on.In(weights, filter).data(),
+                       on.Out(dx, in).data());
+  } else {
+    plan->BackwardWeights(stream, kN, on.In(x, in).data(), on.In(dy, out).data(),
+                          on.Out(dw, filter).data(), on.Out(db, {kOut}).data());
+  }
+  RETURN_IF_ERROR(on.Finish());
+  if (direction == 0) Append(y, outputs);
+  if (direction == 1) Append(dx, outputs);
+  if (direction == 2) Append(dw, outputs), Append(db, outputs);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::vector<OpCheck> CheckDevice(Device& device, double tolerance) {
+  constexpr double kSum = 1e-5;  // float32, in whatever order
+  const std::unique_ptr<Device> cpu = MakeCpuDevice(1);
+  std::vector<OpCheck> checks;
+  const auto check = [&](const char* name, double allowed, const Trial& trial) {
+    checks.push_back(Compare(name, *cpu, device, allowed, trial));
+  };
+  check("matmul", tolerance,
+        [](Stream& s, Outputs& o) { return TryMatMul(s, o, false, false, false); });
+  check("matmul with bias", tolerance,
+        [](Stream& s, Outputs& o) { return TryMatMul(s, o, false, false, true); });
+  check("matmul, left transposed", tolerance,
+        [](Stream& s, Outputs& o) { return TryMatMul(s, o, true, false, false); });
+  check("matmul, right transposed", tolerance,
+        [](Stream& s, Outputs& o) { return TryMatMul(s, o, false, true, false); });
+  for (const int64_t channels : {1, 64}) {
+    const bool one = channels == 1;
+    check(one ? "conv2d of 1 channel" : "conv2d of 64 channels", tolerance,
+          [&](Stream& s, Outputs& o) { return TryConv2d(s, o, channels, 0); });
+    check("  gradient of its input", tolerance,
+          [&](Stream& s, Outputs& o) { return TryConv2d(s, o, channels, 1); });
+    check("  gradients of its weights", tolerance,
+          [&](Stream& s, Outputs& o) { return TryConv2d(s, o, channels, 2); });
+  }
+  check("fill, axpy", kSum, TryElements);
+  check("sum of rows, broadcast", kSum, TryRows);
+  check("relu, dropout, mask", 0, TryDropout);
+  check("max pool, gradient", 0, TryPool);
+  check("softmax cross entropy", kSum, TrySoftmax);
+  check("svdf, gradients", kSum, TrySvdf);
+  return checks;
+}
+
+}  // namespace muster

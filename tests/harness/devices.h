@@ -1,0 +1,23 @@
+// The devices that tests of ops run on: the CPU with 1 to 3 threads, a GPU's kernels on the host
+// (host_gpu.h), and this machine's GPU.
+//
+// Free functions, thread-safe.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+#include "telemetry/status.h"
+
+namespace muster::testing {
+
+// "cpu_1", "cpu_2", "cpu_3", "host_gpu", "gpu".
+std::vector<std::string> DeviceNames();
+
+// "gpu" computes in float32, is looked for beside the programs in $MUSTER_BIN, and fails with the
+// broken link where there is none: a test then skips with that.
+absl::StatusOr<std::unique_ptr<Device>> MakeTestDevice(const std::string& name);
+
+}  // namespace muster::testing
