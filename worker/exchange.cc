@@ -77,12 +77,10 @@ class DeviceExchange final : public Exchange {
     (void)copies_->Synchronize();
   }
 
-  absl::StatusOr<std::span<const float>> Weights(int64_t clock) override {
-    if (clock != clock_) {
-      CopyToDevice(compute_, std::span<const float>(host_weights_.get(), size_),
-                   Tensor(weights_.data<float>(), {table_.arena_size()}));
-      clock_ = clock;
-    }
+  // Copied each time: outside of BSP a clock's parameters change, and evaluations are few.
+  absl::StatusOr<std::span<const float>> Weights(int64_t) override {
+    CopyToDevice(compute_, std::span<const float>(host_weights_.get(), size_),
+                 Tensor(weights_.data<float>(), {table_.arena_size()}));
     return std::span<const float>(weights_.data<float>(), size_);
   }
 
@@ -162,7 +160,6 @@ class DeviceExchange final : public Exchange {
   const Buffer weights_, gradients_;
   std::vector<std::shared_ptr<float[]>> host_gradients_;  // stay until the next clock is in
   std::vector<std::unique_ptr<Pinned>> pinned_;           // goes before the memory does
-  int64_t clock_ = -1;                                    // of weights_
   size_t lease_ = 0;
   Bucket bucket_;               // that is being filled
   std::deque<Bucket> copying_;  // in the order of their copies

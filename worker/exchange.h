@@ -1,9 +1,9 @@
 // Exchange: between the arenas that a model computes in and those that the client pushes from and
 // puts parameters into.
 //
-// On cpu they are the same. A GPU's lie in its own memory: parameters are copied there once per
-// clock, gradients come back bucket by bucket while the backward pass goes on: neighbouring
-// parameters whose gradients are complete, up to kBucketBytes.
+// On cpu they are the same. A GPU's lie in its own memory: parameters are copied there when a step,
+// or an evaluation, asks for them; gradients come back bucket by bucket while the backward pass
+// goes on: neighbouring parameters whose gradients are complete, up to kBucketBytes.
 //
 //   Weights(clock) → model.Forward, model.Backward(Gradients, on_grad → Bring) → Finish
 //
@@ -29,8 +29,8 @@ class Exchange {
  public:
   virtual ~Exchange() = default;
 
-  // The parameters of `clock`, which the client has, where the model reads them; until the next
-  // call with another clock.
+  // The parameters of `clock`, which the client has, where the model reads them; until the client's
+  // change.
   virtual absl::StatusOr<std::span<const float>> Weights(int64_t clock) = 0;
   // Where the model writes the gradient of the process's lease number `lease`.
   virtual std::span<float> Gradients(size_t lease) = 0;

@@ -6,6 +6,7 @@ namespace muster::gpu {
 
 absl::Status ToStatus(cudaError_t error, const std::string& what) {
   if (error == cudaSuccess) return absl::OkStatus();
+  (void)cudaGetLastError();
   const std::string text = fmt::format("could not {}: {} ({})", what, cudaGetErrorString(error),
                                        cudaGetErrorName(error));
   if (error == cudaErrorMemoryAllocation) return absl::ResourceExhaustedError(text);

@@ -18,7 +18,11 @@ CudaEvent::~CudaEvent() {
   if (event_ != nullptr) cudaEventDestroy(event_);
 }
 
-bool CudaEvent::Done() const { return cudaEventQuery(event_) == cudaSuccess; }
+bool CudaEvent::Done() const {
+  if (cudaEventQuery(event_) == cudaSuccess) return true;
+  (void)cudaGetLastError();  // "not ready" is no error
+  return false;
+}
 
 absl::Status CudaEvent::Synchronize() {
   return ToStatus(cudaEventSynchronize(event_), fmt::format("wait for /gpu:{}", device_));
