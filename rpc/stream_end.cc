@@ -65,9 +65,10 @@ void StreamSet::WaitEmpty() {
 }
 
 std::shared_ptr<std::byte[]> AllocateAligned(size_t size) {
-  constexpr size_t kAlignment = 64;
-  const size_t rounded = (std::max<size_t>(size, 1) + kAlignment - 1) / kAlignment * kAlignment;
-  void* memory = std::aligned_alloc(kAlignment, rounded);
+  constexpr size_t kLine = 64, kPage = 4096;
+  const size_t alignment = size < kPage ? kLine : kPage;
+  const size_t rounded = (std::max<size_t>(size, 1) + alignment - 1) / alignment * alignment;
+  void* memory = std::aligned_alloc(alignment, rounded);
   CHECK(memory != nullptr);
   return {static_cast<std::byte*>(memory), std::free};
 }

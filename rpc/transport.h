@@ -52,7 +52,8 @@ struct Hello {
   std::string shared_memory = {};
 };
 
-// `size` bytes of this process's own memory, aligned to 64, of no particular value.
+// `size` bytes of this process's own memory, aligned to 64, of no particular value; from a page on
+// in pages that nothing else shares, which a GPU's driver can pin.
 std::shared_ptr<std::byte[]> AllocateAligned(size_t size);
 
 // The same memory, seen as float32.

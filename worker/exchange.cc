@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/op.h"
+#include "rpc/transport.h"
 
 namespace muster::worker {
 namespace {
@@ -60,9 +61,10 @@ class DeviceExchange final : public Exchange {
         copies_(device_.MakeStream()),
         computed_(device_.MakeEvent()),
         size_(static_cast<size_t>(table.arena_size())),
-        host_weights_(client.AllocateGradients()),
+        host_weights_(rpc::FloatsIn(rpc::AllocateAligned(size_ * sizeof(float)))),
         weights_(device_, size_ * sizeof(float)),
         gradients_(device_, size_ * sizeof(float)) {
+    std::fill_n(host_weights_.get(), size_, 0.0f);  // the padding stays so
     client.SetArena({host_weights_.get(), size_});
     Pin(host_weights_.get());
     for (size_t i = 0; i < leases; ++i) {

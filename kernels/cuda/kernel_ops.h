@@ -12,6 +12,7 @@
 #include "kernels/cuda/conv_kernels.h"
 #include "kernels/cuda/dropout_kernels.h"
 #include "kernels/cuda/element_kernels.h"
+#include "kernels/cuda/patch_kernels.h"
 #include "kernels/cuda/pool_kernels.h"
 #include "kernels/cuda/softmax_kernels.h"
 #include "kernels/cuda/svdf_kernels.h"
@@ -145,6 +146,18 @@ class KernelOps : public DeviceOps {
     } else {
       Run(stream, size, CropKernel<1>{frame, outer, x});
     }
+  }
+
+  // The patches of n images (patch_kernels.h), and the gradient of the images from that of theirs.
+  void Patches(Stream& stream, int64_t n, const Conv2dArgs& args, const float* x, float* patches) {
+    Run(stream, n * args.window.out.h * args.window.out.w * args.patch(),
+        PatchKernel{Window32::Of(args.window), static_cast<int>(args.in_channels), x, patches});
+  }
+  void PatchGradient(Stream& stream, int64_t n, const Conv2dArgs& args, const float* dpatches,
+                     float* dx) {
+    Run(stream, n * args.window.in.h * args.window.in.w * args.in_channels,
+        PatchGradientKernel{Window32::Of(args.window), static_cast<int>(args.in_channels), dpatches,
+                            dx});
   }
 
   // y [cols, rows] = the transpose of x [rows, cols].

@@ -3,6 +3,7 @@
 #include "kernels/cuda/conv_kernels.h"
 #include "kernels/cuda/dropout_kernels.h"
 #include "kernels/cuda/element_kernels.h"
+#include "kernels/cuda/patch_kernels.h"
 #include "kernels/cuda/pool_kernels.h"
 #include "kernels/cuda/softmax_kernels.h"
 #include "kernels/cuda/svdf_kernels.h"
@@ -53,5 +54,7 @@ MUSTER_LAUNCH(PadKernel<4>);
 MUSTER_LAUNCH(CropKernel<1>);
 MUSTER_LAUNCH(CropKernel<4>);
 MUSTER_LAUNCH(TransposeKernel);
+MUSTER_LAUNCH(PatchKernel);
+MUSTER_LAUNCH(PatchGradientKernel);
 
 }  // namespace muster::gpu

@@ -1,8 +1,9 @@
 #include "kernels/cuda/cuda_ops.h"
-#include "kernels/cuda/kernel_ops.h"
 #include "kernels/cuda/cuda_status.h"
 #include "kernels/cuda/cuda_stream.h"
+#include "kernels/cuda/kernel_ops.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/patch_conv2d.h"
 
 namespace muster::gpu {
 namespace {
@@ -53,6 +54,9 @@ class CudaOps final : public KernelOps<CudaLauncher>, public ConvKernels {
   void Gemm(Stream& stream, const GemmArgs& args) override { gemms_.Run(stream, args); }
 
   std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) override {
+    if (args.in_channels < kLeastCudnnChannels) {
+      return std::make_unique<PatchConv2d<CudaOps>>(args, device_, *this);
+    }
     return MakeCudnnConv2d(args, device_, *this, precision_);
   }
 

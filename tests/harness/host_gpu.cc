@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/cuda/kernel_ops.h"
+#include "kernels/cuda/patch_conv2d.h"
 
 namespace muster::testing {
 namespace {
@@ -107,6 +108,11 @@ class HostGpuOps final : public gpu::KernelOps<HostLauncher> {
   }
   void Gemm(Stream& stream, const GemmArgs& args) override { cpu_->ops().Gemm(stream, args); }
   std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) override {
+    // Small chunks: the tests' batches are several.
+    if (args.in_channels < gpu::kLeastCudnnChannels) {
+      return std::make_unique<gpu::PatchConv2d<HostGpuOps>>(args, *cpu_, *this,
+                                                            /*most_elements=*/100'000);
+    }
     return std::make_unique<FramedConv2d<HostGpuOps>>(args, *cpu_, *this);
   }
 
