@@ -176,9 +176,9 @@ void Bench::Kernels() {
 void Bench::Convolutions() {
   const int64_t batch = options_.smoke ? 1 : 100;
   struct Case {
-    const char *forward, *data, *weights;
+    const char *forward = nullptr, *data = nullptr, *weights = nullptr;
     Extent in, kernel;
-    int64_t channels;
+    int64_t channels = 0;
   };
   for (const Case& c : {Case{"conv1", nullptr, "conv1_weights", {98, 40}, {20, 8}, 1},
                         Case{"conv2", "conv2_data", "conv2_weights", {49, 20}, {10, 4}, 64}}) {

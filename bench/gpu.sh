@@ -45,7 +45,10 @@ MAKER=$(find "$WORK" "$BUNDLES" -maxdepth 1 -type d -name 'muster-speech-maker-*
 export MUSTER_BIN=$MUSTER/bin
 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | tee "$OUT/nvidia-smi.txt"
-if ! part doctor 120 "$MUSTER/bin/launch" doctor; then cat "$OUT/doctor.log"; fi
+if ! part doctor 120 "$MUSTER/bin/launch" doctor; then
+  cat "$OUT/doctor.log"
+  if grep -q '^No usable GPU' "$OUT/doctor.log"; then exit 1; fi
+fi
 
 for test in op_test conv2d_test device_check_test gpu_cluster_test; do
   [ -x "$MUSTER/bin/$test" ] || { note "$test" "not in the bundle" 0; continue; }

@@ -41,10 +41,10 @@ set(CMAKE_INSTALL_RPATH "$ORIGIN/../lib")
 set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
 add_link_options(-Wl,--disable-new-dtags)
 
-# The plug-in for GPUs: where a CUDA toolkit and cuDNN are, and gcc compiles for use.
+# The plug-in for GPUs: where a CUDA toolkit and cuDNN are.
 set(MUSTER_CUDA OFF)
 option(MUSTER_GPU "Build the GPU plug-in where a CUDA toolkit is" ON)
-if(MUSTER_GPU AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT MUSTER_SANITIZE)
+if(MUSTER_GPU AND NOT MUSTER_SANITIZE)
   include(CheckLanguage)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
@@ -73,7 +73,7 @@ target_include_directories(muster_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJEC
 target_compile_options(muster_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wno-missing-field-initializers;-ffp-contract=off;-fno-math-errno>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
-  target_compile_options(muster_flags INTERFACE -Wthread-safety -Werror=thread-safety)
+  target_compile_options(muster_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wthread-safety;-Werror=thread-safety>)
 endif()
 if(MUSTER_WERROR)
   target_compile_options(muster_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)

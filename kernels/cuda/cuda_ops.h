@@ -36,7 +36,7 @@ class GemmPlans {
   GemmPlans& operator=(const GemmPlans&) = delete;
 
   absl::Status status() const { return status_; }
-  void Run(Stream& stream, const GemmArgs& args);
+  void Run(Stream& stream, const GemmArgs& g);
 
  private:
   struct Plan;

@@ -12,17 +12,17 @@ namespace muster::gpu {
 
 // What DropoutArgs says, as a kernel wants it.
 struct Keep {
-  PhiloxKey key;
-  uint64_t step = 0;
-  uint32_t keep = 256;  // of 256
-  int lowest = 0;       // plane that decides anything
-  float scale = 1;
+  uint32_t k0, k1;  // Philox's key
+  uint64_t step;
+  uint32_t keep;  // of 256
+  int lowest;     // plane that decides anything
+  float scale;
 
   static Keep Of(const DropoutArgs& args) {
     const auto keep = static_cast<uint32_t>(args.keep_of_256());
     int lowest = 0;
     while ((keep >> lowest & 1) == 0) ++lowest;
-    return {args.key, static_cast<uint64_t>(args.step), keep, lowest, args.scale()};
+    return {args.key.k0, args.key.k1, static_cast<uint64_t>(args.step), keep, lowest, args.scale()};
   }
   MUSTER_KERNEL bool all() const { return keep == 256; }
 
@@ -42,15 +42,15 @@ struct Keep {
  private:
   // Philox4x32-10 in place (kernels/philox.h, which std::array keeps off the device).
   MUSTER_KERNEL void Philox(uint32_t (&c)[4]) const {
-    uint32_t k0 = key.k0, k1 = key.k1;
+    uint32_t key0 = k0, key1 = k1;
     for (int round = 0; round < 10; ++round) {
       const uint64_t p0 = uint64_t{0xD2511F53} * c[0], p1 = uint64_t{0xCD9E8D57} * c[2];
-      c[0] = static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k0;
-      c[2] = static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k1;
+      c[0] = static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ key0;
+      c[2] = static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ key1;
       c[1] = static_cast<uint32_t>(p1);
       c[3] = static_cast<uint32_t>(p0);
-      k0 += 0x9E3779B9;
-      k1 += 0xBB67AE85;
+      key0 += 0x9E3779B9;
+      key1 += 0xBB67AE85;
     }
   }
 };
@@ -80,7 +80,7 @@ class KeepCache {
  private:
   const Keep& keep_;
   int64_t sample_ = -1, block_ = -1;
-  uint32_t bits_[4];
+  uint32_t bits_[4] = {};
 };
 
 // What the three kernels below have in common: an index is eight neighbours of one sample, and one

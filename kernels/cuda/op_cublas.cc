@@ -32,7 +32,7 @@ absl::Status Checked(cublasStatus_t error) { return ToStatus(error, "prepare a m
 struct GemmPlans::Plan {
   cublasLtMatmulDesc_t operation = nullptr;
   cublasLtMatrixLayout_t a = nullptr, b = nullptr, c = nullptr;  // the library's
-  cublasLtMatmulAlgo_t algorithm;
+  cublasLtMatmulAlgo_t algorithm = {};
 
   Plan() = default;
   Plan(const Plan&) = delete;

@@ -15,7 +15,7 @@ class CudaLauncher {
     auto& cuda = static_cast<CudaStream&>(stream);
     cuda.Keep(ToStatus(gpu::Launch(cuda.Use(), n, kernel), "start a kernel"));
   }
-  float* Scratch(Stream& stream, int64_t n) {
+  static float* Scratch(Stream& stream, int64_t n) {
     return static_cast<float*>(
         static_cast<CudaStream&>(stream).Scratch(static_cast<size_t>(n) * sizeof(float)));
   }

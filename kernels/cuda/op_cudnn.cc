@@ -122,15 +122,15 @@ class CudnnConv2d final : public Conv2dPlan {
         y_, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, batch, out, static_cast<int>(args_.window.out.h),
         static_cast<int>(args_.window.out.w))));
     int count = 0;
-    std::array<cudnnConvolutionFwdAlgoPerf_t, 10> forward;
+    std::array<cudnnConvolutionFwdAlgoPerf_t, 10> forward = {};
     RETURN_IF_ERROR(Checked(cudnnGetConvolutionForwardAlgorithm_v7(
         handle, x_, filter_, convolution_, y_, forward.size(), &count, forward.data())));
     ASSIGN_OR_RETURN(forward_, FirstDeterministic(forward, count));
-    std::array<cudnnConvolutionBwdDataAlgoPerf_t, 10> data;
+    std::array<cudnnConvolutionBwdDataAlgoPerf_t, 10> data = {};
     RETURN_IF_ERROR(Checked(cudnnGetConvolutionBackwardDataAlgorithm_v7(
         handle, filter_, y_, convolution_, x_, data.size(), &count, data.data())));
     ASSIGN_OR_RETURN(data_, FirstDeterministic(data, count));
-    std::array<cudnnConvolutionBwdFilterAlgoPerf_t, 10> weights;
+    std::array<cudnnConvolutionBwdFilterAlgoPerf_t, 10> weights = {};
     RETURN_IF_ERROR(Checked(cudnnGetConvolutionBackwardFilterAlgorithm_v7(
         handle, x_, y_, convolution_, filter_, weights.size(), &count, weights.data())));
     ASSIGN_OR_RETURN(weights_, FirstDeterministic(weights, count));
