@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <fstream>
 #include <string_view>
 
 #include "kernels/gpu_plugin.h"
@@ -24,19 +23,6 @@ std::string ToolkitName(int version) {
 
 // 90 → "9.0"
 std::string ComputeName(int compute) { return fmt::format("{}.{}", compute / 10, compute % 10); }
-
-// The version of the kernel module, or "".
-std::string ModuleVersion(const std::string& file) {
-  std::ifstream in(file);
-  std::string word;
-  while (in >> word) {
-    if (word.size() >= 3 && std::count(word.begin(), word.end(), '.') >= 1 &&
-        word.find_first_not_of("0123456789.") == std::string::npos) {
-      return word;
-    }
-  }
-  return "";
-}
 
 std::vector<std::string> Expand(const std::string& pattern) {
   std::vector<std::string> paths;
@@ -192,7 +178,7 @@ bool GpuChain::FindDriver(const GpuSearch& search, int index) {
     return Break("driver", search.driver + " is no NVIDIA driver that Muster knows",
                  "install NVIDIA's driver");
   }
-  const std::string module = ModuleVersion(search.driver_version_file);
+  const std::string module = DriverVersion(search.driver_version_file);
   const std::string about = fmt::format("{}{}for CUDA up to {}", module, module.empty() ? "" : ", ",
                                         ToolkitName(driver_toolkit_));
   const int error = driver.init(0);

@@ -5,7 +5,10 @@
 // is compared before anything else is touched. Immutable: thread-safe.
 #pragma once
 
+#include <algorithm>
+#include <fstream>
 #include <memory>
+#include <string>
 
 #include "kernels/device.h"
 #include "kernels/gpu_options.h"
@@ -22,6 +25,19 @@ struct GpuPlugin {
   // Fails with what is wrong with the GPU, or with the libraries that it is used through.
   absl::StatusOr<std::unique_ptr<Device>> (*make_device)(const GpuOptions& options);
 };
+
+// "580.95.05": the first number with dots in the file by which the driver's kernel module tells its
+// version (/proc/driver/nvidia/version); "" where there is none.
+inline std::string DriverVersion(const std::string& file) {
+  std::ifstream in(file);
+  for (std::string word; in >> word;) {
+    if (word.size() >= 3 && std::count(word.begin(), word.end(), '.') >= 1 &&
+        word.find_first_not_of("0123456789.") == std::string::npos) {
+      return word;
+    }
+  }
+  return "";
+}
 
 // `extern "C" const muster::GpuPlugin* muster_gpu_plugin()`
 inline constexpr char kGpuPluginSymbol[] = "muster_gpu_plugin";

@@ -7,13 +7,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <string>
 #include <utility>
 
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/cuda_status.h"
 #include "kernels/cuda/cuda_stream.h"
+#include "kernels/gpu_plugin.h"
 
 namespace muster::gpu {
 namespace {
@@ -28,14 +28,10 @@ std::string NcclVersion() {
   return fmt::format("NCCL {}.{}", version / 10000, version % 10000 / 100);
 }
 
-std::string DriverVersion() {
-  std::ifstream in("/proc/driver/nvidia/version");
-  for (std::string word; in >> word;) {
-    if (std::count(word.begin(), word.end(), '.') > 0 &&
-        word.find_first_not_of("0123456789.") == std::string::npos) {
-      return word;
-    }
-  }
+// Of the kernel module, or, in a container that does not show it, what it is for.
+std::string Driver() {
+  const std::string module = DriverVersion("/proc/driver/nvidia/version");
+  if (!module.empty()) return module;
   int version = 0;
   cudaDriverGetVersion(&version);
   return fmt::format("for CUDA {}.{}", version / 1000, version % 1000 / 10);
@@ -46,9 +42,9 @@ std::string Describe(const cudaDeviceProp& device) {
   cudaRuntimeGetVersion(&toolkit);
   const size_t dnn = cudnnGetVersion();
   return fmt::format("{}, {} GiB, compute {}.{}, driver {}, CUDA {}.{}, cuDNN {}.{}, {}",
-                     device.name, device.totalGlobalMem >> 30, device.major, device.minor,
-                     DriverVersion(), toolkit / 1000, toolkit % 1000 / 10, dnn / 10000,
-                     dnn % 10000 / 100, NcclVersion());
+                     device.name, device.totalGlobalMem >> 30, device.major, device.minor, Driver(),
+                     toolkit / 1000, toolkit % 1000 / 10, dnn / 10000, dnn % 10000 / 100,
+                     NcclVersion());
 }
 
 class CudaDevice final : public Device {

@@ -5,19 +5,19 @@
 
 #include <cmath>
 
+#include "kernels/cuda/four.h"
 #include "kernels/cuda/kernel.h"
 
 namespace muster::gpu {
 
-// Four elements an index; the last one those that are left. PRECONDITION: x aligned to 16 bytes.
+// Four elements an index (four.h).
 struct FillKernel {
   int64_t n;
   float value;
   float* x;
 
   MUSTER_KERNEL void operator()(int64_t i) const {
-    if (4 * i + 4 <= n) return Store4({{value, value, value, value}}, x + 4 * i);
-    for (int64_t e = 4 * i; e < n; ++e) x[e] = value;
+    StoreFour({{value, value, value, value}}, CountOfFour(4 * i, n), x + 4 * i);
   }
 };
 
@@ -29,13 +29,11 @@ struct AxpyKernel {
   float* y;
 
   MUSTER_KERNEL void operator()(int64_t i) const {
-    if (4 * i + 4 <= n) {
-      const Pack4 from = Load4(x + 4 * i);
-      Pack4 to = Load4(y + 4 * i);
-      for (int k = 0; k < 4; ++k) to[k] = fmaf(a, from[k], to[k]);
-      return Store4(to, y + 4 * i);
-    }
-    for (int64_t e = 4 * i; e < n; ++e) y[e] = fmaf(a, x[e], y[e]);
+    const int count = CountOfFour(4 * i, n);
+    const Pack4 from = LoadFour(x + 4 * i, count);
+    Pack4 to = LoadFour(y + 4 * i, count);
+    for (int k = 0; k < 4; ++k) to[k] = fmaf(a, from[k], to[k]);
+    StoreFour(to, count, y + 4 * i);
   }
 };
 

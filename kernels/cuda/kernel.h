@@ -8,7 +8,7 @@
 //   };
 //
 // So the same body runs on a GPU, where a thread takes an index (launch.h), and on the host in the
-// tests, where a loop does (tests/kernels/host_gpu.h). A kernel is deterministic by its form: there
+// tests, where a loop does (tests/harness/host_gpu.h). A kernel is deterministic by its form: there
 // are no atomics, and a sum has one order.
 //
 // Fewer than 2^31 indices a launch: a GPU divides 32 bits several times faster than 64.

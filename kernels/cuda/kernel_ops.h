@@ -42,11 +42,9 @@ class KernelOps : public DeviceOps {
 
   // y[i] += row for each i.
   void AddRow(Stream& stream, int64_t rows, int64_t cols, const float* row, float* y) {
-    if (ByFours(cols, row, y)) {
-      Run(stream, rows * cols / 4, AddRowKernel<4>{cols, row, y});
-    } else {
-      Run(stream, rows * cols, AddRowKernel<1>{cols, row, y});
-    }
+    RunByWidth(stream, rows * cols, ByFours(cols, row, y), [&]<int kWidth>() {
+      return AddRowKernel<kWidth>{cols, row, y};
+    });
   }
 
   void SumRows(Stream& stream, int64_t rows, int64_t cols, const float* x, float* sum) override {
@@ -88,26 +86,29 @@ class KernelOps : public DeviceOps {
                uint8_t* winners) override {
     const int64_t outputs = n * pool.window.out.h * pool.window.out.w * pool.channels;
     const bool aligned = winners == nullptr || reinterpret_cast<uintptr_t>(winners) % 4 == 0;
-    const auto run = [&]<int kWidth>() {
-      Run(stream, outputs / kWidth,
-          MaxPoolKernel<kWidth>{Window32::Of(pool.window), static_cast<int>(pool.channels),
-                                pool.relu, Keep::Of(pool.dropout), x, y, winners});
-    };
-    ByFours(pool.channels, x, y) && aligned ? run.template operator()<4>()
-                                            : run.template operator()<1>();
+    RunByWidth(stream, outputs, ByFours(pool.channels, x, y) && aligned, [&]<int kWidth>() {
+      return MaxPoolKernel<kWidth>{Window32::Of(pool.window),
+                                   static_cast<int>(pool.channels),
+                                   pool.relu,
+                                   Keep::Of(pool.dropout),
+                                   x,
+                                   y,
+                                   winners};
+    });
   }
 
   void MaxPoolGradient(Stream& stream, int64_t n, const PoolArgs& pool, const uint8_t* winners,
                        const float* dy, float* dx) override {
     const int64_t inputs = n * pool.window.in.h * pool.window.in.w * pool.channels;
-    const auto run = [&]<int kWidth>() {
-      Run(stream, inputs / kWidth,
-          MaxPoolGradientKernel<kWidth>{Window32::Of(pool.window), static_cast<int>(pool.channels),
-                                        pool.dropout.scale(), winners, dy, dx});
-    };
-    ByFours(pool.channels, dy, dx) && reinterpret_cast<uintptr_t>(winners) % 4 == 0
-        ? run.template operator()<4>()
-        : run.template operator()<1>();
+    const bool aligned = reinterpret_cast<uintptr_t>(winners) % 4 == 0;
+    RunByWidth(stream, inputs, ByFours(pool.channels, dy, dx) && aligned, [&]<int kWidth>() {
+      return MaxPoolGradientKernel<kWidth>{Window32::Of(pool.window),
+                                           static_cast<int>(pool.channels),
+                                           pool.dropout.scale(),
+                                           winners,
+                                           dy,
+                                           dx};
+    });
   }
 
   void SoftmaxCrossEntropy(Stream& stream, int64_t n, int64_t classes, const float* x,
@@ -133,19 +134,15 @@ class KernelOps : public DeviceOps {
   // them, and back.
   void Pad(Stream& stream, int64_t n, const Frame& frame, const float* x, float* outer) {
     const int64_t size = n * frame.outer_h * frame.outer_w * frame.channels;
-    if (ByFours(frame.channels, x, outer)) {
-      Run(stream, size / 4, PadKernel<4>{frame, x, outer});
-    } else {
-      Run(stream, size, PadKernel<1>{frame, x, outer});
-    }
+    RunByWidth(stream, size, ByFours(frame.channels, x, outer), [&]<int kWidth>() {
+      return PadKernel<kWidth>{frame, x, outer};
+    });
   }
   void Crop(Stream& stream, int64_t n, const Frame& frame, const float* outer, float* x) {
     const int64_t size = n * frame.h * frame.w * frame.channels;
-    if (ByFours(frame.channels, x, outer)) {
-      Run(stream, size / 4, CropKernel<4>{frame, outer, x});
-    } else {
-      Run(stream, size, CropKernel<1>{frame, outer, x});
-    }
+    RunByWidth(stream, size, ByFours(frame.channels, x, outer), [&]<int kWidth>() {
+      return CropKernel<kWidth>{frame, outer, x};
+    });
   }
 
   // The patches of n images (patch_kernels.h), and the gradient of the images from that of theirs.
@@ -165,9 +162,6 @@ class KernelOps : public DeviceOps {
     Run(stream, rows * cols, TransposeKernel{static_cast<int>(rows), static_cast<int>(cols), x, y});
   }
 
- protected:
-  Launcher& launcher() { return launcher_; }
-
  private:
   static constexpr int kMaxPasses = 8;  // of SumRows: 64^8 rows
 
@@ -177,13 +171,21 @@ class KernelOps : public DeviceOps {
     if (n > 0) launcher_.Launch(stream, n, kernel);
   }
 
+  // The kernel that `make` gives for four elements an index where `fours` says so, else for one.
+  template <class Make>
+  void RunByWidth(Stream& stream, int64_t elements, bool fours, const Make& make) {
+    if (fours) {
+      Run(stream, elements / 4, make.template operator()<4>());
+    } else {
+      Run(stream, elements, make.template operator()<1>());
+    }
+  }
+
   void SumChunks(Stream& stream, int64_t rows, int64_t cols, const float* x, float* to) {
     const int64_t sums = CeilDiv(rows, kSumChunk) * cols;
-    if (ByFours(cols, x, to)) {
-      Run(stream, sums / 4, SumChunksKernel<4>{rows, cols, x, to});
-    } else {
-      Run(stream, sums, SumChunksKernel<1>{rows, cols, x, to});
-    }
+    RunByWidth(stream, sums, ByFours(cols, x, to), [&]<int kWidth>() {
+      return SumChunksKernel<kWidth>{rows, cols, x, to};
+    });
   }
 
   static SvdfArgs SvdfOf(int64_t frames, int64_t features, int64_t units, int64_t rank) {
