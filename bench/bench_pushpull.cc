@@ -61,6 +61,7 @@
 #include "bench/timing.h"
 #include "ps/optimizer.h"
 #include "rpc/allocator.h"
+#include "rpc/grpc_environment.h"
 #include "telemetry/check.h"
 #include "telemetry/file.h"
 
@@ -429,7 +430,7 @@ int Main(int argc, char** argv) {
     options.rounds = 1;
   }
   // As the launcher sets it for the roles: for the children, and for gRPC in here.
-  setenv("GRPC_POLL_STRATEGY", "poll", 1);
+  for (const auto& [name, value] : rpc::kGrpcEnvironment) setenv(name, value, 1);
   if (std::ranges::none_of(own, [](const CLI::Option* option) { return option->count() > 0; })) {
     return Measure(options);
   }

@@ -20,6 +20,7 @@
 #include "cluster/process.h"
 #include "cluster/status_pipe.h"
 #include "master/job_directory.h"
+#include "rpc/grpc_environment.h"
 #include "telemetry/file.h"
 #include "telemetry/time.h"
 
@@ -179,7 +180,7 @@ class LocalRun {
   std::vector<std::string> Environment(const LocalRole& role) const {
     TfCluster tf = job_.tf;
     tf.master_address = follower_.master_address();
-    const std::pair<std::string, std::string> additions[] = {
+    std::vector<std::pair<std::string, std::string>> additions = {
         {"MUSTER_JOB_TOKEN", token_},
         {kLifelineVariable, fmt::format("{}", kLifelineFd)},
         {"TF_CONFIG", TfConfig(tf, role.role, role.index)},
@@ -187,14 +188,12 @@ class LocalRun {
         // Idle threads that spin take the cores from the other roles.
         {"OMP_WAIT_POLICY", "passive"},
         {"GOMP_SPINCOUNT", "0"},
-        // gRPC's default, one epoll set for all its threads, has a message taken off the socket by
-        // any of them, which then wakes the one that it is for.
-        {"GRPC_POLL_STRATEGY", "poll"},
     };
+    additions.insert(additions.end(), rpc::kGrpcEnvironment.begin(), rpc::kGrpcEnvironment.end());
     std::vector<std::string> environment;
     for (const std::string& entry : options_.environment) {
       const bool replaced = std::any_of(
-          std::begin(additions), std::end(additions),
+          additions.begin(), additions.end(),
           [&entry](const auto& addition) { return entry.starts_with(addition.first + "="); });
       if (!replaced) environment.push_back(entry);
     }
