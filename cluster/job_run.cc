@@ -1,0 +1,289 @@
+#include "cluster/job_run.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <ctime>
+#include <filesystem>
+#include <utility>
+
+#include "cluster/display.h"
+#include "cluster/local_record.h"
+#include "cluster/signals.h"
+#include "master/job_directory.h"
+#include "rpc/grpc_environment.h"
+#include "telemetry/time.h"
+
+namespace muster::cluster {
+namespace {
+
+using master::JobDirectory;
+using master::RunState;
+
+constexpr int kTailLines = 10;
+constexpr int64_t kFrameMs = 200;
+
+int64_t MonotonicMillis() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
+}
+
+std::string MakeToken() {
+  unsigned char bytes[16];
+  std::string token;
+  if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes)) return token;
+  for (const unsigned char byte : bytes) token += fmt::format("{:02x}", byte);
+  return token;
+}
+
+FollowerOptions MakeFollowerOptions(const LocalJob& job) {
+  FollowerOptions options;
+  options.job_id = job.job_id;
+  for (const LocalRole& role : job.roles) {
+    options.roles.push_back({role.role, role.index, role.sized_by});
+  }
+  options.start_timeout_ms = job.start_timeout_ms;
+  options.max_running_ms = job.max_running_ms;
+  return options;
+}
+
+class JobRun : RoleProcesses::Listener {
+ public:
+  JobRun(const LocalJob& job, const LocalOptions& options, const std::vector<RolePlace>& places,
+         RoleProcesses& processes)
+      : job_(job),
+        options_(options),
+        places_(places),
+        processes_(processes),
+        dir_(job.job_dir),
+        token_(MakeToken()),
+        screen_(options.out_fd, options.term.empty() ? nullptr : options.term.c_str()),
+        follower_(MakeFollowerOptions(job), MonotonicMillis()),
+        log_starts_(job.roles.size()) {}
+
+  int Run() {
+    Start(0);
+    while (!begun_ || !follower_.done()) {
+      if (!others_started_ && !follower_.master_address().empty()) StartOthers();
+      Wait();
+      follower_.OnTick(MonotonicMillis());
+      Act();
+      Show();
+    }
+    return Finish();
+  }
+
+ private:
+  RolePlace Place(size_t role) const {
+    return places_.empty() ? RolePlace{job_.job_dir, ""} : places_[role];
+  }
+
+  void Start(size_t i) {
+    const LocalRole& role = job_.roles[i];
+    const RolePlace place = Place(i);
+    RoleCommand command;
+    command.name = fmt::format("{}-{}", role.role, role.index);
+    command.program = role.program;
+    command.is_master = i == 0;
+    std::vector<std::string>& arguments = command.arguments;
+    if (i > 0) {
+      arguments.push_back(fmt::format("--master={}", follower_.master_address()));
+      arguments.push_back(fmt::format("--role={}", role.role));
+      arguments.push_back(fmt::format("--index={}", role.index));
+    }
+    arguments.push_back(fmt::format("--job-dir={}", place.job_dir));
+    arguments.push_back(fmt::format("--threads={}", role.threads));
+    if (!place.listen_address.empty()) {
+      arguments.push_back(fmt::format("--listen={}", place.listen_address));
+    }
+    if (role.first_core >= 0) arguments.push_back(fmt::format("--first-core={}", role.first_core));
+    arguments.insert(arguments.end(), role.arguments.begin(), role.arguments.end());
+    if (i > 0 && !job_.shared_memory) arguments.emplace_back("--shared-memory=false");
+    command.environment = Environment(role);
+    command.log_path = JobDirectory(place.job_dir).log(role.role, role.index);
+    std::error_code error;
+    const auto size = std::filesystem::file_size(LogPath(i), error);
+    log_starts_[i] = error ? 0 : static_cast<off_t>(size);
+    processes_.Start(i, command);
+  }
+
+  void StartOthers() {
+    others_started_ = true;
+    for (size_t i = 1; i < job_.roles.size(); ++i) Start(i);
+  }
+
+  std::vector<std::pair<std::string, std::string>> Environment(const LocalRole& role) const {
+    TfCluster tf = job_.tf;
+    tf.master_address = follower_.master_address();
+    std::vector<std::pair<std::string, std::string>> environment = {
+        {"MUSTER_JOB_TOKEN", token_},
+        {"TF_CONFIG", TfConfig(tf, role.role, role.index)},
+        {"OMP_NUM_THREADS", fmt::format("{}", role.threads)},
+        // Idle threads that spin take the cores from the other roles.
+        {"OMP_WAIT_POLICY", "passive"},
+        {"GOMP_SPINCOUNT", "0"},
+    };
+    environment.insert(environment.end(), rpc::kGrpcEnvironment.begin(),
+                       rpc::kGrpcEnvironment.end());
+    return environment;
+  }
+
+  // Of role `i`, on this machine.
+  std::string LogPath(size_t i) const { return dir_.log(job_.roles[i].role, job_.roles[i].index); }
+
+  // Sleeps until something happens, then tells the follower what.
+  void Wait() {
+    std::vector<pollfd> fds = {{signals_.fd(), POLLIN, 0}};
+    processes_.Watch(&fds);
+    const int64_t now = MonotonicMillis();
+    int64_t wake = std::min(follower_.NextDeadline(), now + 1000);
+    if (screen_.live()) wake = std::min(wake, now + kFrameMs);
+    poll(fds.data(), fds.size(), static_cast<int>(std::max<int64_t>(0, wake - now)));
+    while (signals_.Take()) follower_.OnInterrupt(MonotonicMillis());
+    processes_.Collect(*this);
+  }
+
+  void OnStarted(size_t role) override {
+    begun_ = true;
+    follower_.OnStarted(role, MonotonicMillis());
+  }
+
+  void OnStatusLine(const absl::StatusOr<master::StatusLine>& line) override {
+    if (!line.ok()) return follower_.OnBadLine(line.status());
+    follower_.OnLine(*line, MonotonicMillis());
+    // Plain lines tell every state, also those that several lines at once pass through, and what
+    // was said in between.
+    if (!screen_.live()) {
+      PrintMessages();
+      Show();
+    }
+  }
+
+  void OnActivity(size_t role, const ProcessActivity& activity) override {
+    if (!follower_.registered(role)) follower_.OnActivity(role, activity, MonotonicMillis());
+  }
+
+  void OnExit(size_t role, pid_t pid, const ExitStatus& status) override {
+    follower_.OnExit(role, status, MonotonicMillis());
+    ends_.push_back({job_.roles[role].role, job_.roles[role].index, pid, status});
+  }
+
+  void OnError(const std::string& text) override {
+    begun_ = true;
+    follower_.OnError(text, MonotonicMillis());
+  }
+
+  void Act() {
+    const std::vector<Follower::Action> actions = follower_.TakeActions();
+    PrintMessages();
+    if (!actions.empty()) TellFailure();
+    for (const Follower::Action action : actions) {
+      if (action == Follower::Action::kInterruptMaster) {
+        processes_.Signal(0, SIGINT);
+        continue;
+      }
+      for (size_t i = 0; i < job_.roles.size(); ++i) {
+        if (action == Follower::Action::kTerminateAll) processes_.Signal(i, SIGTERM);
+        if (action == Follower::Action::kKillAll) processes_.Kill(i);
+      }
+    }
+  }
+
+  void PrintMessages() {
+    for (const std::string& message : follower_.TakeMessages()) screen_.Print(message);
+  }
+
+  // One plain line, and the end of the log that explains it.
+  void TellFailure() {
+    if (told_failure_ || !follower_.failure().has_value()) return;
+    told_failure_ = true;
+    const Follower::Failure& failure = *follower_.failure();
+    std::string text = fmt::format("error: {}\n", failure.text);
+    if (failure.role.has_value()) {
+      const std::string path = LogPath(*failure.role);
+      const auto lines = LastLines(path, log_starts_[*failure.role], kTailLines);
+      text += lines.empty() ? fmt::format("{} is empty\n", path)
+                            : fmt::format("the last lines of {}:\n", path);
+      for (const std::string& line : lines) text += fmt::format("  {}\n", line);
+    } else {
+      text += fmt::format("the logs of all roles lie in {}\n", dir_.logs());
+    }
+    screen_.Clear();
+    WriteError(text);
+  }
+
+  void Show() {
+    const int64_t now = MonotonicMillis();
+    const DisplayState state = follower_.Display(now);
+    if (screen_.live()) {
+      screen_.Show(RenderLive(state, screen_.width() - 1));
+      return;
+    }
+    if (state.state != shown_.state || state.stage != shown_.stage) {
+      screen_.Print(fmt::format("{}{}{}", master::RunStateName(state.state),
+                                state.stage.empty() ? "" : ": ", state.stage));
+    }
+    const bool evaluated = state.validation_accuracy != shown_.validation_accuracy;
+    const bool due = now >= shown_ms_ + options_.plain_interval_ms && state.step > shown_.step;
+    const bool last = state.step == state.total_steps && state.step > shown_.step;
+    if (evaluated || due || last) {
+      screen_.Print(RenderPlain(state));
+      shown_ms_ = now;
+      shown_ = state;
+    }
+    shown_.state = state.state;
+    shown_.stage = state.stage;
+  }
+
+  int Finish() {
+    PrintMessages();
+    Show();
+    screen_.Clear();
+    Warn(processes_.Gather());
+    TellFailure();
+    Warn(WriteLastRecord(job_, dir_, follower_, ends_, UnixMillis()));
+    if (follower_.outcome() != RunState::kFailed) {
+      screen_.Print(Summary(dir_, follower_, MonotonicMillis()));
+    }
+    return follower_.exit_code();
+  }
+
+  void Warn(const absl::Status& status) {
+    if (!status.ok()) WriteError(fmt::format("warning: {}\n", std::string(status.message())));
+  }
+
+  void WriteError(const std::string& text) {
+    if (write(options_.err_fd, text.data(), text.size()) < 0) return;
+  }
+
+  const LocalJob& job_;
+  const LocalOptions& options_;
+  const std::vector<RolePlace>& places_;
+  RoleProcesses& processes_;
+  const JobDirectory dir_;
+  const std::string token_;
+  Signals signals_;
+  Screen screen_;
+  Follower follower_;
+  std::vector<off_t> log_starts_;  // by role: what it says begins there
+  std::vector<RoleEnd> ends_;
+  bool begun_ = false;  // the master was started, or could not be
+  bool others_started_ = false;
+  bool told_failure_ = false;
+  DisplayState shown_;
+  int64_t shown_ms_ = 0;
+};
+
+}  // namespace
+
+int RunJobRoles(const LocalJob& job, const LocalOptions& options,
+                const std::vector<RolePlace>& places, RoleProcesses& processes) {
+  return JobRun(job, options, places, processes).Run();
+}
+
+}  // namespace muster::cluster

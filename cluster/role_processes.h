@@ -1,0 +1,67 @@
+// RoleProcesses: what the roles of a run are started as, and what is seen of them: children of the
+// launcher (cluster/local_processes.h), or of `launch node` on other hosts
+// (cluster/node_processes.h).
+//
+// Owned by one thread. A role is named by its index in the run's list; the master is 0.
+#pragma once
+
+#include <poll.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cluster/process.h"
+#include "master/status_line.h"
+#include "telemetry/status.h"
+
+namespace muster::cluster {
+
+// How a role is started. Values only, so that it can travel to another host.
+struct RoleCommand {
+  std::string name;     // "worker-2"
+  std::string program;  // in the folder of programs: "worker"
+  std::vector<std::string> arguments;
+  std::vector<std::pair<std::string, std::string>> environment;  // beside that of its host
+  std::string log_path;                                          // stdout and stderr are appended
+  bool is_master = false;  // its status lines are wanted, and it holds the job directory's lock
+};
+
+class RoleProcesses {
+ public:
+  // Called from Collect alone.
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual void OnStarted(size_t role) = 0;
+    virtual void OnStatusLine(const absl::StatusOr<master::StatusLine>& line) = 0;
+    virtual void OnActivity(size_t role, const ProcessActivity& activity) = 0;
+    // After every status line that the master wrote before; the master's own exit comes last of
+    // those that are seen together: others may have taken it along.
+    virtual void OnExit(size_t role, pid_t pid, const ExitStatus& status) = 0;
+    // A role cannot be started, or the host that it runs on is gone.
+    virtual void OnError(const std::string& text) = 0;
+  };
+
+  // Ends whatever still runs.
+  virtual ~RoleProcesses() = default;
+
+  // Its outcome, OnStarted or OnError, is told by Collect.
+  virtual void Start(size_t role, const RoleCommand& command) = 0;
+  // Sends `signal` to the role's process alone; nothing once it has ended.
+  virtual void Signal(size_t role, int signal) = 0;
+  // SIGKILL to it and whatever it has started.
+  virtual void Kill(size_t role) = 0;
+
+  // Adds what becomes readable when there is something to collect.
+  virtual void Watch(std::vector<pollfd>* fds) const = 0;
+  // Tells what has happened since the last call, without blocking.
+  virtual void Collect(Listener& listener) = 0;
+  // Brings what the roles have written into the job's directory to this machine. Once all have
+  // ended.
+  virtual absl::Status Gather() { return absl::OkStatus(); }
+};
+
+}  // namespace muster::cluster
