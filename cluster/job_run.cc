@@ -80,7 +80,7 @@ class JobRun : RoleProcesses::Listener {
 
  private:
   RolePlace Place(size_t role) const {
-    return places_.empty() ? RolePlace{job_.job_dir, ""} : places_[role];
+    return places_.empty() ? RolePlace{.job_dir = job_.job_dir} : places_[role];
   }
 
   void Start(size_t i) {
@@ -99,12 +99,14 @@ class JobRun : RoleProcesses::Listener {
     arguments.push_back(fmt::format("--job-dir={}", place.job_dir));
     arguments.push_back(fmt::format("--threads={}", role.threads));
     if (!place.listen_address.empty()) {
-      arguments.push_back(fmt::format("--listen={}", place.listen_address));
+      arguments.push_back(fmt::format("--host={}", place.listen_address));
     }
     if (role.first_core >= 0) arguments.push_back(fmt::format("--first-core={}", role.first_core));
     arguments.insert(arguments.end(), role.arguments.begin(), role.arguments.end());
     if (i > 0 && !job_.shared_memory) arguments.emplace_back("--shared-memory=false");
     command.environment = Environment(role);
+    if (!place.identity.empty())
+      command.environment.emplace_back("MUSTER_IDENTITY", place.identity);
     command.log_path = JobDirectory(place.job_dir).log(role.role, role.index);
     std::error_code error;
     const auto size = std::filesystem::file_size(LogPath(i), error);

@@ -14,6 +14,7 @@ namespace muster::cluster {
 struct RolePlace {
   std::string job_dir;         // as its host sees it
   std::string listen_address;  // "10.0.0.3": where other roles reach it; "": this machine alone
+  std::string identity;        // rpc::EncodeIdentity; "": none
 };
 
 // Runs `job`, whose directory is locked and has its first record, to its end. `places`: by role;

@@ -4,14 +4,17 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
 
 #include "cluster/command.h"
 #include "cluster/doctor_command.h"
 #include "cluster/evaluate_command.h"
 #include "cluster/local.h"
 #include "cluster/local_roles.h"
+#include "cluster/node_server.h"
 #include "cluster/plan_report.h"
 #include "cluster/predict_command.h"
+#include "cluster/ssh_run.h"
 #include "telemetry/build_id.h"
 #include "telemetry/cores.h"
 
@@ -25,18 +28,10 @@ std::string ProgramFolder() {
   return error ? "." : self.parent_path().string();
 }
 
-// Runs the job on this machine.
-int RunHere(const ResolvedJob& resolved, char** environment) {
+// What the roles use is written into job.yaml, so that a resume uses it too.
+LocalJob MakeJob(const ResolvedJob& resolved, int cores, int threads) {
   Job complete = resolved.job;
-  const int cores = UsableCores();
-  if (complete.training().threads() == 0) {
-    // What the roles use is written into job.yaml, so that a resume uses it too.
-    int threads = 1;
-    for (const LocalRole& role : LocalRoles(complete, cores)) {
-      threads = std::max(threads, role.threads);
-    }
-    complete.mutable_training()->set_threads(threads);
-  }
+  if (complete.training().threads() == 0) complete.mutable_training()->set_threads(threads);
   LocalJob job = MakeLocalJob(complete, cores);
   PlanReport plan = MakePlanReport(complete);
   job.plan = std::move(plan.rows);
@@ -45,14 +40,51 @@ int RunHere(const ResolvedJob& resolved, char** environment) {
   for (const Substitution& substitution : resolved.substitutions) {
     job.substitutions.emplace_back(substitution.path, substitution.text);
   }
+  return job;
+}
+
+std::vector<std::string> Environment() {
+  std::vector<std::string> environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
+  return environment;
+}
+
+std::string Variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+int RunTheJob(const ResolvedJob& resolved) {
   LocalOptions options;
   options.program_dir = ProgramFolder();
-  for (char** entry = environment; *entry != nullptr; ++entry) {
-    options.environment.emplace_back(*entry);
+  options.environment = Environment();
+  options.term = Variable("TERM");
+  const Cluster& cluster = resolved.job.cluster();
+  if (cluster.provider() == Cluster::SSH) {
+    return RunOnSshHosts(
+        cluster.ssh(), [&resolved](int threads) { return MakeJob(resolved, /*cores=*/0, threads); },
+        options, BuildId());
   }
-  const char* term = std::getenv("TERM");
-  options.term = term == nullptr ? "" : term;
-  return RunLocal(job, options);
+  const int cores = UsableCores();
+  int threads = 1;
+  for (const LocalRole& role : LocalRoles(resolved.job, cores)) {
+    threads = std::max(threads, role.threads);
+  }
+  return RunLocal(MakeJob(resolved, cores, threads), options);
+}
+
+// On a host that the launcher reached by ssh.
+int RunNodeCommand() {
+  NodeOptions options;
+  options.program_dir = ProgramFolder();
+  options.environment = Environment();
+  options.home = Variable("HOME");
+  options.build_id = BuildId();
+  // "client port server port"
+  std::istringstream connection(Variable("SSH_CONNECTION"));
+  std::string skipped;
+  connection >> skipped >> skipped >> options.address;
+  return ServeNode(options);
 }
 
 }  // namespace
@@ -60,9 +92,7 @@ int RunHere(const ResolvedJob& resolved, char** environment) {
 
 int main(int argc, char** argv) {
   using namespace muster::cluster;
-  const RunJob run = [](const ResolvedJob& resolved, const Plan&) {
-    return RunHere(resolved, environ);
-  };
+  const RunJob run = [](const ResolvedJob& resolved, const Plan&) { return RunTheJob(resolved); };
   const muster::GpuSearch search =
       muster::DefaultGpuSearch(muster::BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV"));
   const std::vector<Command> commands = {
@@ -71,6 +101,8 @@ int main(int argc, char** argv) {
        RunEvaluateCommand},
       {"doctor", "whether this machine's GPU can be used, and computes what the CPU does",
        [&](const CommandContext& context) { return RunDoctorCommand(context, search); }},
+      {"node", "what the launcher runs on other hosts, which roles are started by",
+       [](const CommandContext&) { return RunNodeCommand(); }},
       {"predict", "say what clips are, with the model of a job directory", RunPredictCommand},
   };
   CommandContext context;

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "cluster/local_fields.h"
+#include "cluster/provider_fields.h"
 #include "cluster/plan.h"
 #include "configs/job_yaml.h"
 
@@ -36,7 +36,7 @@ PlanReport MakePlanReport(const Job& job) {
   };
   JobDraft draft;
   if (ReadJobYaml(WriteJobYaml(job), "job.yaml", &draft)) {
-    for (const Substitution& substitution : CheckLocalFields(&draft)) {
+    for (const Substitution& substitution : CheckProviderFields(&draft)) {
       report.substitutions.emplace_back(substitution.path, substitution.text);
     }
   }

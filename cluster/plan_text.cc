@@ -122,6 +122,12 @@ std::string ProcessesText(const Plan& plan) {
                      : std::string("; the coordinator keeps the weights"));
 }
 
+std::string HostsText(const Ssh& ssh) {
+  std::vector<std::string> names;
+  for (const SshHost& host : ssh.hosts()) names.push_back(host.host());
+  return fmt::format("{} ({}; the first has the master)", names.size(), fmt::join(names, ", "));
+}
+
 // The fields below each text.
 std::string SubstitutionLines(const std::vector<Substitution>& substitutions) {
   std::vector<std::pair<std::string, std::string>> groups;  // text, lines of fields
@@ -162,8 +168,10 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
   line("arguments", fmt::format("{}", fmt::join(resolved.changed_args, " ")));
   line("scale tier", ScaleTier_Name(input.scale_tier()));
   text += "\n" + RoleTable(plan) + "\n";
-  line("prices", fmt::format("Cloud ML Engine, Americas, {}; on this machine nothing is paid",
-                             plan.price_date));
+  const bool on_hosts = job.cluster().provider() == Cluster::SSH;
+  line("prices", fmt::format("Cloud ML Engine, Americas, {}; on {} nothing is paid",
+                             plan.price_date, on_hosts ? "hosts of your own" : "this machine"));
+  if (on_hosts) line("hosts", HostsText(job.cluster().ssh()));
   line("replicas", ReplicasText(plan));
   line("processes", ProcessesText(plan));
   line("device", training.device() == Training::AUTO
@@ -184,7 +192,8 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
   line("stops after",
        FormatDuration(limit.seconds() * 1000 + limit.nanos() / 1'000'000) + " at the latest");
   if (!resolved.substitutions.empty()) {
-    text += "\ndone otherwise on this machine:\n" + SubstitutionLines(resolved.substitutions);
+    text += fmt::format("\ndone otherwise on {}:\n{}", on_hosts ? "these hosts" : "this machine",
+                        SubstitutionLines(resolved.substitutions));
   }
   return text;
 }

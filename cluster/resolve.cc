@@ -129,13 +129,13 @@ class Resolver {
 
   void CheckProvider() {
     const Cluster::Provider provider = draft_->job.cluster().provider();
-    if (provider != Cluster::LOCAL) {
+    if (!IsProviderThere(provider)) {
       return Add("cluster.provider",
                  fmt::format("{} is not there yet", Cluster::Provider_Name(provider)),
-                 "write LOCAL");
+                 "write LOCAL or SSH");
     }
-    resolved_.substitutions = CheckLocalFields(draft_);
-    if (draft_->job.training().device() == Training::GPU) {
+    resolved_.substitutions = CheckProviderFields(draft_);
+    if (provider == Cluster::LOCAL && draft_->job.training().device() == Training::GPU) {
       if (const absl::Status gpu = options_.find_gpu(); !gpu.ok()) {
         Add("training.device", std::string(gpu.message()), "or write AUTO or CPU");
       }
@@ -145,8 +145,7 @@ class Resolver {
       processes += std::clamp<int64_t>(SizeOf(input(), role).count, 0, kMaxProcesses + 1);
     }
     if (processes > kMaxProcesses) {
-      Add("trainingInput.workerCount",
-          "with the parameter servers, more than a thousand processes on one machine",
+      Add("trainingInput.workerCount", "with the parameter servers, more than a thousand processes",
           "write fewer workers and parameter servers");
     }
   }

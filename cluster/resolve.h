@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "cluster/local_fields.h"
+#include "cluster/provider_fields.h"
 #include "configs/catalog.h"
 #include "configs/job_yaml.h"
 #include "telemetry/status.h"

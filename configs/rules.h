@@ -3,7 +3,7 @@
 // trainingInput's rules are those of the service whose files these are (all 27 fields); `training`
 // and `cluster` are Muster's. A rule adds every violation to `draft->problems` at the place of the
 // value, or of what should have held it. Whether a provider can do what a field asks is not decided
-// here (cluster/local_fields.h).
+// here (cluster/provider_fields.h).
 #pragma once
 
 #include "configs/catalog.h"

@@ -6,6 +6,7 @@
 
 #include "configs/rule_reporter.h"
 #include "configs/rules.h"
+#include "configs/scalar.h"
 #include "configs/tiers.h"
 
 namespace muster {
@@ -184,10 +185,46 @@ class TrainingRules {
   int64_t total_steps_ = 0;  // 0: not known
 };
 
+void CheckSsh(JobDraft* draft) {
+  const Cluster& cluster = draft->job.cluster();
+  const Ssh& ssh = cluster.ssh();
+  RuleReporter report("cluster.ssh", draft);
+  if (cluster.provider() != Cluster::SSH) {
+    if (cluster.has_ssh()) {
+      report.Add("", "only provider SSH uses it", "write provider: SSH, or delete it");
+    }
+    return;
+  }
+  if (ssh.hosts().empty()) {
+    report.Add("hosts", "required by provider SSH: where the roles run",
+               "write hosts: [{host: NAME}, …]");
+  }
+  for (int i = 0; i < ssh.hosts_size(); ++i) {
+    const SshHost& host = ssh.hosts(i);
+    const std::string path = fmt::format("hosts[{}]", i);
+    if (host.host().empty() || host.host().starts_with("-")) {
+      report.Add(path + ".host", "required: a name or an address, as ssh takes it",
+                 "write host: NAME");
+    }
+    if (host.port() < 0 || host.port() > 65535) {
+      report.Add(path + ".port", fmt::format("{} is no port", host.port()),
+                 "write 1 to 65535, or delete it");
+    }
+  }
+  for (const auto& [name, value] :
+       {std::pair("directory", ssh.directory()), std::pair("programs", ssh.programs())}) {
+    if (!value.empty() && !value.starts_with("/") && !value.starts_with("~/")) {
+      report.Add(name, fmt::format("{} is no absolute path", Quoted(value)),
+                 "write one that begins with / or ~/");
+    }
+  }
+}
+
 }  // namespace
 
 void CheckTraining(JobDraft* draft) {
   TrainingRules(draft).Run();
+  CheckSsh(draft);
   const int timeout = draft->job.cluster().start_timeout_s();
   if (timeout < 0) {
     RuleReporter("cluster", draft)

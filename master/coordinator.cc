@@ -105,6 +105,7 @@ class CoordinatorImpl : public Coordinator {
   const CoordinatorOptions options_;
   const RunStart run_;
   const std::shared_ptr<EventQueue> queue_ = std::make_shared<EventQueue>();
+  FileService files_{options_.dir.root()};
   std::unique_ptr<rpc::Listener> listener_;
 
   // All below is owned by Run's thread.
@@ -152,7 +153,7 @@ CoordinatorImpl::CoordinatorImpl(CoordinatorOptions options, RunStart run)
 
 absl::Status CoordinatorImpl::Listen() {
   ASSIGN_OR_RETURN(listener_, ListenForRoles(*options_.transport, options_.listen_address,
-                                             options_.self, queue_));
+                                             options_.self, queue_, files_));
   options_.on_status(ListeningLine{listener_->address()});
   for (const std::string& warning : run_.warnings) {
     record_.Message(MessageLine::Level::kWarning, warning);

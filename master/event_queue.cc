@@ -52,12 +52,15 @@ Event EventQueue::Take(std::chrono::milliseconds patience) {
 absl::StatusOr<std::unique_ptr<rpc::Listener>> ListenForRoles(rpc::Transport& transport,
                                                               const std::string& address,
                                                               const rpc::Hello& self,
-                                                              std::shared_ptr<EventQueue> queue) {
+                                                              std::shared_ptr<EventQueue> queue,
+                                                              FileService& files) {
   return transport.Listen(
       address, self,
-      [queue = std::move(queue)](const rpc::Hello& peer, std::shared_ptr<rpc::Stream> stream)
+      [queue = std::move(queue), &files](const rpc::Hello& peer,
+                                         std::shared_ptr<rpc::Stream> stream)
           -> absl::StatusOr<std::unique_ptr<rpc::StreamHandler>> {
         const std::optional<RoleId> role = ParseRole(peer.role, peer.index);
+        if (role.has_value() && peer.service == "files") return files.Accept(std::move(stream));
         if (!role.has_value() || peer.service != "control") {
           return absl::InvalidArgumentError(
               fmt::format("{}-{} ({}) is no role of a job", peer.role, peer.index, peer.service));

@@ -12,6 +12,7 @@
 #include <variant>
 
 #include "master/control.pb.h"
+#include "master/file_service.h"
 #include "master/membership.h"
 #include "rpc/transport.h"
 #include "telemetry/mutex.h"
@@ -57,11 +58,13 @@ class EventQueue {
   std::deque<Event> events_ ABSL_GUARDED_BY(mu_);
 };
 
-// Listens on `address` for roles and puts what they do into `queue`; who is no role of any job, or
-// wants another service than "control", is refused. Fails when the address is taken.
+// Listens on `address` for roles and puts what they do into `queue`; `files` (borrowed) serves
+// those that want the job's files. Who is no role of any job, or wants another service, is refused.
+// Fails when the address is taken.
 absl::StatusOr<std::unique_ptr<rpc::Listener>> ListenForRoles(rpc::Transport& transport,
                                                               const std::string& address,
                                                               const rpc::Hello& self,
-                                                              std::shared_ptr<EventQueue> queue);
+                                                              std::shared_ptr<EventQueue> queue,
+                                                              FileService& files);
 
 }  // namespace muster::master

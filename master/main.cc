@@ -88,8 +88,10 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   if (shape.one_process()) {
     transport = rpc::MakeInprocTransport();
   } else {
-    ASSIGN_OR_RETURN(transport, rpc::MakeProcessTransport(log, !job.cluster().has_shared_memory() ||
-                                                                   job.cluster().shared_memory()));
+    ASSIGN_OR_RETURN(transport,
+                     rpc::MakeProcessTransport(
+                         log, !job.cluster().has_shared_memory() || job.cluster().shared_memory(),
+                         arguments.identity));
   }
   rpc::Hello self;
   self.protocol_version = rpc::kProtocolVersion;
@@ -110,7 +112,7 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   options.num_replicas = options.chief + options.workers;
   options.dir = dir;
   options.transport = transport.get();
-  options.listen_address = shape.one_process() ? "inproc:0" : "127.0.0.1:0";
+  options.listen_address = shape.one_process() ? "inproc:0" : arguments.host + ":0";
   options.self = self;
   options.log = &log;
   options.on_status = WriteStatusLine;
@@ -168,7 +170,8 @@ int Main(int argc, char** argv) {
     fmt::print(stderr, "master: {}\n", std::string(status.message()));
     return 2;
   }
-  const auto arguments = ParseRoleArguments(argc, argv, std::getenv("MUSTER_JOB_TOKEN"));
+  const auto arguments = ParseRoleArguments(argc, argv, std::getenv("MUSTER_JOB_TOKEN"),
+                                            std::getenv("MUSTER_IDENTITY"));
   if (!arguments.ok()) {
     fmt::print(stderr, "master: {}\n", std::string(arguments.status().message()));
     return 2;

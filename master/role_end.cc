@@ -76,13 +76,15 @@ std::shared_ptr<void> ShowMetrics(const RoleOptions& options, MetricSource appen
 }
 
 void LeaveTrace(const Trace* trace, const RoleOptions& options, const std::string& folder,
-                Agent& agent) {
-  if (trace == nullptr) return;
+                const RemoteFiles& files, Agent& agent) {
+  if (trace == nullptr || trace->size() == 0) return;
   TellingLog log(*options.log, agent);
   if (trace->dropped() > 0) {
     log.Warning("the trace lacks {} events, for which there was no room", trace->dropped());
   }
-  const absl::Status written = WriteTracePart(*trace, options.self, folder);
+  const std::string here = files.Here(folder);
+  absl::Status written = WriteTracePart(*trace, options.self, here);
+  if (written.ok()) written = files.Send(TracePartPath(options.self, here));
   if (!written.ok()) log.Warning("{}", std::string(written.message()));
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "master/agent.h"
+#include "master/remote_files.h"
 #include "master/roles.h"
 #include "telemetry/mutex.h"
 #include "telemetry/trace.h"
@@ -55,6 +56,6 @@ std::shared_ptr<void> ShowMetrics(const RoleOptions& options, MetricSource appen
 // Leaves the role's part of the job's trace, if there is to be one. Not to have it never fails a
 // job.
 void LeaveTrace(const Trace* trace, const RoleOptions& options, const std::string& folder,
-                Agent& agent);
+                const RemoteFiles& files, Agent& agent);
 
 }  // namespace muster::master

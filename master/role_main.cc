@@ -33,7 +33,8 @@ absl::Status ParseName(std::string_view name, std::string_view text,
 
 }  // namespace
 
-absl::StatusOr<RoleArguments> ParseRoleArguments(int argc, char** argv, const char* token) {
+absl::StatusOr<RoleArguments> ParseRoleArguments(int argc, char** argv, const char* token,
+                                                 const char* identity) {
   RoleArguments arguments;
   for (int i = 1; i < argc; ++i) {
     const std::string_view arg = argv[i];
@@ -53,6 +54,8 @@ absl::StatusOr<RoleArguments> ParseRoleArguments(int argc, char** argv, const ch
       RETURN_IF_ERROR(ParseNumber(name, value, &arguments.threads));
     } else if (name == "--first-core") {
       RETURN_IF_ERROR(ParseNumber(name, value, &arguments.first_core));
+    } else if (name == "--host") {
+      arguments.host = value;
     } else if (name == "--device") {
       RETURN_IF_ERROR(ParseName(name, value, Training::Device_Parse, &arguments.device));
     } else if (name == "--precision") {
@@ -72,6 +75,7 @@ absl::StatusOr<RoleArguments> ParseRoleArguments(int argc, char** argv, const ch
     return absl::InvalidArgumentError("MUSTER_JOB_TOKEN is not set; `launch` sets it");
   }
   arguments.token = token;
+  ASSIGN_OR_RETURN(arguments.identity, rpc::ParseIdentity(identity == nullptr ? "" : identity));
   return arguments;
 }
 
@@ -93,7 +97,8 @@ std::string HostName() {
 }
 
 int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&)) {
-  const auto arguments = ParseRoleArguments(argc, argv, std::getenv("MUSTER_JOB_TOKEN"));
+  const auto arguments = ParseRoleArguments(argc, argv, std::getenv("MUSTER_JOB_TOKEN"),
+                                            std::getenv("MUSTER_IDENTITY"));
   if (!arguments.ok() || arguments->master.empty() || arguments->role.empty()) {
     fmt::print(stderr, "{}: {}\n", argv[0],
                arguments.ok() ? "--master and --role are missing; `launch` starts this program"
@@ -108,7 +113,7 @@ int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&
     fmt::print(stderr, "{}: {}\n", name, std::string(log.status().message()));
     return 1;
   }
-  auto transport = rpc::MakeProcessTransport(**log, arguments->shared_memory);
+  auto transport = rpc::MakeProcessTransport(**log, arguments->shared_memory, arguments->identity);
   if (!transport.ok()) {
     (*log)->Error("{}", std::string(transport.status().message()));
     return 1;
@@ -124,7 +129,8 @@ int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&
   options.self.role = arguments->role;
   options.self.index = arguments->index;
   options.master_address = arguments->master;
-  options.listen_address = "127.0.0.1:0";
+  options.listen_address = arguments->host + ":0";
+  options.job_dir = arguments->job_dir;
   options.host = HostName();
   options.pid = getpid();
   options.first_core = arguments->first_core;

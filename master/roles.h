@@ -27,10 +27,11 @@ struct RoleOptions {
   rpc::Hello self;                      // role "chief" | "worker" | "ps", index, build, token
   std::string master_address;
   std::string listen_address;  // servers: "127.0.0.1:0" or "inproc:0"
+  std::string job_dir;         // the job's directory on this host; "": the master's
   std::string host;
   int64_t pid = 0;
   MetricsPage* metrics = nullptr;  // where to show what the role counts; borrowed, may be null
-  int first_core = -1;  // servers: ps::ServerOptions::first_core
+  int first_core = -1;             // servers: ps::ServerOptions::first_core
   // Trainers: what to compute on; MakeTrainerDevice outside tests.
   std::function<absl::StatusOr<TrainerDevice>()> make_device;
   // Finds the module that the job names; worker::FindModule outside tests.

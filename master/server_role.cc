@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "master/remote_files.h"
 #include "master/role_end.h"
 #include "master/trace_parts.h"
 #include "ps/job_server.h"
@@ -41,16 +42,21 @@ class ServerSlot {
   std::unique_ptr<ps::JobServer> parts_ ABSL_GUARDED_BY(mu_);
 };
 
+// On this host.
+std::string CutFolder(const ServerSetup& setup, const RemoteFiles& files, int64_t clock) {
+  return files.Here(fmt::format("{}/step-{}", setup.checkpoint_dir(), clock));
+}
+
 // Answers the master's commands until it ends the role. Cuts are accepted before the reply goes
 // out.
-absl::Status ServeCommands(ps::Server& server, const ServerSetup& setup, Inbox& inbox,
-                           Agent& agent) {
+absl::Status ServeCommands(ps::Server& server, const ServerSetup& setup, const RemoteFiles& files,
+                           Inbox& inbox, Agent& agent) {
   for (;;) {
     ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
     if (command.has_stop()) return StopStatus(command.stop());
     if (command.has_cut()) {
       const int64_t clock = command.cut().clock();
-      server.CutAt(clock, fmt::format("{}/step-{}", setup.checkpoint_dir(), clock));
+      server.CutAt(clock, CutFolder(setup, files, clock));
       RoleMessage reply;
       reply.mutable_cut_accepted()->set_clock(clock);
       agent.Send(reply);
@@ -60,11 +66,13 @@ absl::Status ServeCommands(ps::Server& server, const ServerSetup& setup, Inbox& 
 
 absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, ServerSlot& slot,
                          Inbox& inbox, Agent& agent) {
+  const RemoteFiles files(options, setup.place());
   ps::ServerEvents events;
-  events.on_cut = [&agent](int64_t clock, const std::string& file, const absl::Status& status) {
+  events.on_cut = [&](int64_t clock, const std::string& file, absl::Status status) {
+    if (status.ok()) status = files.Send(file);
     RoleMessage message;
     message.mutable_cut_done()->set_clock(clock);
-    message.mutable_cut_done()->set_file(file);
+    message.mutable_cut_done()->set_file(files.There(file));
     if (!status.ok()) message.mutable_cut_done()->set_error(std::string(status.message()));
     agent.Send(message);
   };
@@ -88,11 +96,15 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
   if (setup.restore_files().empty()) {
     RETURN_IF_ERROR(server.Initialize());
   } else {
-    RETURN_IF_ERROR(server.Restore({setup.restore_files().begin(), setup.restore_files().end()},
-                                   setup.start_clock()));
+    std::vector<std::string> parts;
+    for (const std::string& file : setup.restore_files()) {
+      RETURN_IF_ERROR(files.Bring(file));
+      parts.push_back(files.Here(file));
+    }
+    RETURN_IF_ERROR(server.Restore(parts, setup.start_clock()));
   }
   for (int64_t clock : setup.cuts()) {
-    server.CutAt(clock, fmt::format("{}/step-{}", setup.checkpoint_dir(), clock));
+    server.CutAt(clock, CutFolder(setup, files, clock));
   }
   slot.Set(std::move(parts), std::move(own_trace));
   const auto shown = ShowMetrics(
@@ -100,8 +112,8 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
   RoleMessage ready;
   ready.mutable_ready();
   agent.Send(ready);
-  const absl::Status ended = ServeCommands(server, setup, inbox, agent);
-  LeaveTrace(trace, options, setup.trace_dir(), agent);
+  const absl::Status ended = ServeCommands(server, setup, files, inbox, agent);
+  LeaveTrace(trace, options, setup.trace_dir(), files, agent);
   return ended;
 }
 

@@ -2,11 +2,22 @@
 
 #include <string>
 
+#include "master/remote_files.h"
 #include "master/resume.h"
 #include "ps/param_message.h"
 #include "ps/residuals.h"
 
 namespace muster::master {
+namespace {
+
+JobPlace PlaceOf(const JobDirectory& dir) {
+  JobPlace place;
+  place.set_directory(dir.root());
+  place.set_id(FolderId(dir.root()));
+  return place;
+}
+
+}  // namespace
 
 MasterMessage TrainerSetupMessage(const Job& job, const RunStart& run, int replicas,
                                   const std::vector<int32_t>& leases, const JobDirectory& dir) {
@@ -18,6 +29,7 @@ MasterMessage TrainerSetupMessage(const Job& job, const RunStart& run, int repli
   setup->set_start_clock(run.start);
   setup->set_target_clock(run.total);
   setup->set_trace_dir(dir.trace_parts());
+  *setup->mutable_place() = PlaceOf(dir);
   if (!ps::HasResiduals(run.table)) return message;
   setup->set_checkpoint_dir(dir.checkpoints());
   const auto cuts = CutClocks(run.start, run.total, job.training().checkpoints().interval());
@@ -47,6 +59,7 @@ MasterMessage ServerSetupMessage(const Job& job, const RunStart& run, int replic
   const auto cuts = CutClocks(run.start, run.total, job.training().checkpoints().interval());
   setup->mutable_cuts()->Assign(cuts.begin(), cuts.end());
   setup->set_trace_dir(dir.trace_parts());
+  *setup->mutable_place() = PlaceOf(dir);
   return message;
 }
 

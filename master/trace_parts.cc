@@ -46,12 +46,15 @@ std::unique_ptr<Trace> MakeTrace(const Training& training, const rpc::Hello& sel
   return std::make_unique<Trace>(std::move(options));
 }
 
+std::string TracePartPath(const rpc::Hello& self, const std::string& folder) {
+  return fmt::format("{}/{}-{}.json", folder, self.role, self.index);
+}
+
 absl::Status WriteTracePart(const Trace& trace, const rpc::Hello& self, const std::string& folder) {
   if (trace.size() == 0) return absl::OkStatus();
   std::error_code error;
   fs::create_directories(folder, error);  // else the file cannot be written, which says why
-  return WriteFileAtomically(fmt::format("{}/{}-{}.json", folder, self.role, self.index),
-                             trace.Json());
+  return WriteFileAtomically(TracePartPath(self, folder), trace.Json());
 }
 
 void RemoveTraceParts(const std::string& folder) {

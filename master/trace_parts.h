@@ -2,8 +2,7 @@
 // <job-dir>/trace/<role>-<index>.json, which can be looked at alone; the master joins them to
 // <job-dir>/trace.json when all roles have ended. A role that was killed leaves no part.
 //
-// Free functions, thread-safe. The roles' part needs the job directory on a disk that all share, as
-// checkpoints do.
+// Free functions, thread-safe.
 #pragma once
 
 #include <memory>
@@ -20,6 +19,9 @@ namespace muster::master {
 // The trace that `training` asks of the role `self`; null: none.
 std::unique_ptr<Trace> MakeTrace(const Training& training, const rpc::Hello& self, int64_t pid,
                                  const std::string& host);
+
+// Where the part of the role `self` lies.
+std::string TracePartPath(const rpc::Hello& self, const std::string& folder);
 
 // Writes what `trace` holds into `folder`, which is made if need be; nothing when it holds no
 // event.

@@ -7,6 +7,7 @@
 
 #include "kernels/device.h"
 #include "master/codecs.h"
+#include "master/remote_files.h"
 #include "master/role_end.h"
 #include "master/trace_parts.h"
 #include "ps/checkpoint.h"
@@ -157,27 +158,28 @@ class TrainerControl {
 
 // Gives the replicas the residuals that they had, and saves them at the cuts; null where codecs
 // keep nothing back. Borrows all but the set-up.
-absl::StatusOr<std::unique_ptr<ps::ResidualSaver>> KeepResiduals(const TrainerSetup& setup,
-                                                                 const ps::ParamTable& table,
-                                                                 const ps::Partition& partition,
-                                                                 ps::Client& client, Agent& agent) {
+absl::StatusOr<std::unique_ptr<ps::ResidualSaver>> KeepResiduals(
+    const TrainerSetup& setup, const ps::ParamTable& table, const ps::Partition& partition,
+    ps::Client& client, const RemoteFiles& files, Agent& agent) {
   for (int i = 0; i < std::min(setup.leases_size(), setup.residual_files_size()); ++i) {
-    RETURN_IF_ERROR(ps::RestoreResiduals(client, table, setup.leases(i), setup.residual_files(i),
-                                         setup.start_clock()));
+    RETURN_IF_ERROR(files.Bring(setup.residual_files(i)));
+    RETURN_IF_ERROR(ps::RestoreResiduals(client, table, setup.leases(i),
+                                         files.Here(setup.residual_files(i)), setup.start_clock()));
   }
   if (!ps::HasResiduals(table)) return nullptr;
-  const auto tell = [&agent](int64_t clock, int32_t replica, const std::string& file,
-                             const absl::Status& status) {
+  const auto tell = [&agent, &files](int64_t clock, int32_t replica, const std::string& file,
+                                     absl::Status status) {
+    if (status.ok()) status = files.Send(file);
     RoleMessage message;
     message.mutable_cut_done()->set_clock(clock);
     message.mutable_cut_done()->set_replica(replica);
-    message.mutable_cut_done()->set_file(file);
+    message.mutable_cut_done()->set_file(files.There(file));
     if (!status.ok()) message.mutable_cut_done()->set_error(std::string(status.message()));
     agent.Send(message);
   };
   auto saver = std::make_unique<ps::ResidualSaver>(
       client, table, partition, std::vector<int32_t>(setup.leases().begin(), setup.leases().end()),
-      setup.checkpoint_dir(), tell);
+      files.Here(setup.checkpoint_dir()), tell);
   for (const int64_t clock : setup.residual_cuts()) saver->AddCut(clock);
   return saver;
 }
@@ -205,7 +207,9 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
   worker::TrainerOptions trainer_options =
       TrainerOptionsOf(setup, policy->exact() && policy->backups() == 0);
   trainer_options.trace = trace.get();
-  ASSIGN_OR_RETURN(const auto saver, KeepResiduals(setup, parts.table, partition, *client, agent));
+  const RemoteFiles files(options, setup.place());
+  ASSIGN_OR_RETURN(const auto saver,
+                   KeepResiduals(setup, parts.table, partition, *client, files, agent));
   worker::TrainerEvents events = EventsTo(agent);
   events.on_clock = [&agent, saver = saver.get()](int64_t clock) {
     agent.SetClock(clock);
@@ -228,7 +232,7 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
   }
   // The servers stay until all are done, and so does this role: the master says when.
   const absl::Status ended = control.Join();
-  LeaveTrace(trace.get(), options, setup.trace_dir(), agent);
+  LeaveTrace(trace.get(), options, setup.trace_dir(), files, agent);
   return ended;
 }
 

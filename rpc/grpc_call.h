@@ -5,6 +5,7 @@
 // sockets.
 #pragma once
 
+#include <grpc/grpc_security_constants.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/completion_queue.h>
 #include <grpcpp/generic/async_generic_service.h>
@@ -105,6 +106,12 @@ class ServerCall : public GrpcCall {
   bool is_server() const override { return true; }
   const grpc::Status& status() const override { return grpc::Status::OK; }
   std::string peer() const override { return context_.peer(); }
+  // PEM; "" when the peer showed none.
+  std::string certificate() const {
+    const auto found =
+        context_.auth_context()->FindPropertyValues(GRPC_X509_PEM_CERT_PROPERTY_NAME);
+    return found.empty() ? "" : std::string(found.front().data(), found.front().size());
+  }
 
  private:
   grpc::GenericServerContext context_;

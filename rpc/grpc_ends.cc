@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <bit>
+#include <ctime>
 #include <utility>
 
 #include "rpc/framing.h"
+#include "rpc/identity.h"
 
 namespace muster::rpc {
 namespace {
@@ -75,6 +77,13 @@ void ConnectingStream::Settle(absl::Status result) {
   changed_.NotifyAll();
 }
 
+AcceptedStream::AcceptedStream(std::unique_ptr<ServerCall> call, grpc::CompletionQueue& cq,
+                               std::shared_ptr<StreamSet> set,
+                               std::chrono::milliseconds close_grace, AcceptContext& context)
+    : GrpcStream(std::move(call), cq, std::move(set), close_grace),
+      context_(context),
+      server_call_(static_cast<ServerCall&>(this->call())) {}
+
 void AcceptedStream::Start(Deadline deadline, bool known_method) {
   Begin(deadline, absl::DeadlineExceededError("the peer said no Hello"));
   if (!known_method) {
@@ -94,6 +103,11 @@ void AcceptedStream::OnHandshake(std::vector<Message>& messages) {
         hello.ok() ? absl::InvalidArgumentError("messages before our Hello") : hello.status();
     OnMalformed(status);
     return Break(status);
+  }
+  if (!context_.authority.empty()) {
+    const absl::Status status =
+        CheckCertificate(server_call_.certificate(), context_.authority, std::time(nullptr));
+    if (!status.ok()) return RefuseAndCount(status);
   }
   if (const absl::Status status = CheckHello(context_.self, *hello); !status.ok()) {
     return RefuseAndCount(status);

@@ -46,6 +46,7 @@ struct AcceptContext {
   Acceptor acceptor;
   Log& log;
   AtomicCounters counters;
+  std::string authority = {};  // whose certificates peers must show; "": they show none
 };
 
 // Waits for the peer's Hello, checks it, asks the acceptor. Thread-safe.
@@ -53,8 +54,7 @@ class AcceptedStream final : public GrpcStream {
  public:
   AcceptedStream(std::unique_ptr<ServerCall> call, grpc::CompletionQueue& cq,
                  std::shared_ptr<StreamSet> set, std::chrono::milliseconds close_grace,
-                 AcceptContext& context)
-      : GrpcStream(std::move(call), cq, std::move(set), close_grace), context_(context) {}
+                 AcceptContext& context);
 
   void Start(Deadline deadline, bool known_method);
 
@@ -65,6 +65,7 @@ class AcceptedStream final : public GrpcStream {
   void RefuseAndCount(const absl::Status& status);
 
   AcceptContext& context_;
+  ServerCall& server_call_;
 };
 
 }  // namespace muster::rpc

@@ -49,6 +49,21 @@ grpc::ChannelArguments SharedArguments(const GrpcOptions& options, const std::st
   return args;
 }
 
+std::shared_ptr<grpc::ServerCredentials> ServerCredentials(const Identity& identity) {
+  if (identity.empty()) return grpc::InsecureServerCredentials();
+  // A peer's certificate is looked at where its Hello is, so that one that is refused is told why,
+  // and counted.
+  grpc::SslServerCredentialsOptions options(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_BUT_DONT_VERIFY);
+  options.pem_root_certs = identity.authority;
+  options.pem_key_cert_pairs.push_back({identity.key, identity.certificate});
+  return grpc::SslServerCredentials(options);
+}
+
+std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const Identity& identity) {
+  if (identity.empty()) return grpc::InsecureChannelCredentials();
+  return grpc::SslCredentials({identity.authority, identity.key, identity.certificate});
+}
+
 class ServerArguments : public grpc::ServerBuilderOption {
  public:
   ServerArguments(const GrpcOptions& options, std::string address)
@@ -71,7 +86,8 @@ class ServerArguments : public grpc::ServerBuilderOption {
 class GrpcListener : public Listener {
  public:
   GrpcListener(const GrpcOptions& options, Hello self, Acceptor acceptor, Log& log)
-      : options_(options), context_{std::move(self), std::move(acceptor), log, {}} {}
+      : options_(options),
+        context_{std::move(self), std::move(acceptor), log, {}, options.identity.authority} {}
 
   ~GrpcListener() override {
     if (server_ != nullptr) {
@@ -90,7 +106,7 @@ class GrpcListener : public Listener {
     builder.SetOption(std::make_unique<ServerArguments>(options_, address));
     builder.RegisterAsyncGenericService(&service_);
     int port = 0;
-    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+    builder.AddListeningPort(address, ServerCredentials(options_.identity), &port);
     cq_ = builder.AddCompletionQueue();
     server_ = builder.BuildAndStart();
     thread_.emplace(*cq_, "rpc-accept");
@@ -207,7 +223,8 @@ class GrpcTransport : public Transport {
     args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
     args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
     args.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
-    return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
+    if (!options_.identity.empty()) args.SetSslTargetNameOverride(kCertifiedName);
+    return grpc::CreateCustomChannel(address, ChannelCredentials(options_.identity), args);
   }
 
   const GrpcOptions options_;

@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 
+#include "rpc/identity.h"
 #include "rpc/transport.h"
 #include "telemetry/log.h"
 
@@ -33,6 +34,9 @@ struct GrpcOptions {
   // Congestion control as TCP_CONGESTION names it. Empty: "cubic" on loopback, where bbr halves the
   // throughput, else the system's.
   std::string congestion_control;
+  // Of this process. With one, all streams are encrypted, and only peers with a certificate of the
+  // same authority are listened to.
+  Identity identity;
 };
 
 // `log` is borrowed and outlives the transport; refused and malformed peers are reported there.

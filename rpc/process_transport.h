@@ -12,10 +12,12 @@
 namespace muster::rpc {
 
 // `log` is borrowed and outlives the transport. Fails when the system gives no unix socket.
-// With `shared_memory` false all goes over gRPC.
-inline absl::StatusOr<std::unique_ptr<Transport>> MakeProcessTransport(Log& log,
-                                                                       bool shared_memory = true) {
-  ASSIGN_OR_RETURN(auto grpc, MakeGrpcTransport(GrpcOptions(), log));
+// With `shared_memory` false all goes over gRPC. With an `identity` what does is encrypted.
+inline absl::StatusOr<std::unique_ptr<Transport>> MakeProcessTransport(
+    Log& log, bool shared_memory = true, const Identity& identity = Identity()) {
+  GrpcOptions options;
+  options.identity = identity;
+  ASSIGN_OR_RETURN(auto grpc, MakeGrpcTransport(std::move(options), log));
   if (!shared_memory) return grpc;
   return MakeSharedTransport(std::move(grpc), log);
 }

@@ -63,7 +63,7 @@ TEST(Resolve, ATierWithAGpuUsesOneWhereOneIs) {
   ASSERT_EQ(outcome.resolved->substitutions.size(), 1u);
   EXPECT_EQ(outcome.resolved->substitutions[0].path, "trainingInput.scaleTier");
   EXPECT_EQ(outcome.resolved->substitutions[0].where, "job.yaml:1:28");
-  EXPECT_THAT(outcome.resolved->substitutions[0].text, HasSubstr("computes on this machine's GPU where one is usable"));
+  EXPECT_THAT(outcome.resolved->substitutions[0].text, HasSubstr("computes on the machine's GPU where one is usable"));
 }
 
 TEST(Resolve, CodecsAreCheckedWhereTheyAreWritten) {
@@ -214,9 +214,9 @@ TEST(Resolve, NamesComeFromTheJobDirOrFromModuleAndTime) {
   EXPECT_EQ(names({"--job-id=mine"}), "mine in jobs/mine");
 }
 
-TEST(Resolve, OnlyTheLocalProviderIsThere) {
+TEST(Resolve, ProvidersThatAreNotThereAreNamed) {
   EXPECT_EQ(Resolve(kBasic, {"--provider=SLURM"}).problems,
-            "--provider: SLURM is not there yet; write LOCAL\n");
+            "--provider: SLURM is not there yet; write LOCAL or SSH\n");
 }
 
 TEST(Resolve, TooManyProcessesForOneMachine) {

@@ -247,16 +247,17 @@ std::vector<std::string> LaunchWords(const std::string& folder, const TinyJob& j
     }
   }
   const std::string file = folder + "/job.yaml";
-  WriteText(file, fmt::format(
-                      R"(trainingInput: {{{}, pythonModule: speech_commands.train,
+  WriteText(file,
+            fmt::format(
+                R"(trainingInput: {{{}, pythonModule: speech_commands.train,
   args: [--data_dir={}, --model_architecture={}]}}
 training: {{threads: 1, seed: 7, batchSize: {}, schedule: [{{steps: {}, learningRate: 0.01}}],
   checkpoints: {{interval: {}}}, evaluation: {{interval: {}}}{}{}}}
-cluster: {{sharedMemory: {}}}
+cluster: {{sharedMemory: {}{}{}}}
 )",
-                      cluster, job.data.empty() ? SpeechData() : job.data, job.model, job.batch,
-                      job.steps, job.save_every, job.evaluate_every,
-                      job.training.empty() ? "" : ", ", job.training, job.shared_memory));
+                cluster, job.data.empty() ? SpeechData() : job.data, job.model, job.batch,
+                job.steps, job.save_every, job.evaluate_every, job.training.empty() ? "" : ", ",
+                job.training, job.shared_memory, job.cluster.empty() ? "" : ", ", job.cluster));
   return {"launch", "--config", file, "--job-dir", folder + "/job"};
 }
 

@@ -84,6 +84,7 @@ struct TinyJob {
   std::string model = "tiny_conv";
   std::string training;  // more fields of `training`, in flow style: "device: GPU"
   bool shared_memory = true;
+  std::string cluster;  // more fields of `cluster`
 };
 // Writes the job file into `folder` and gives the words that launch it there: job directory
 // `folder`/job.

@@ -28,9 +28,10 @@ class ListenForRolesTest : public ::testing::Test {
   }
 
   const std::shared_ptr<EventQueue> queue_ = std::make_shared<EventQueue>();
+  FileService files_{"/nowhere"};
   const std::unique_ptr<rpc::Transport> transport_ = rpc::MakeInprocTransport();
   const std::unique_ptr<rpc::Listener> listener_ =
-      *ListenForRoles(*transport_, "inproc:0", HelloOf("master"), queue_);
+      *ListenForRoles(*transport_, "inproc:0", HelloOf("master"), queue_, files_);
 };
 
 TEST_F(ListenForRolesTest, ARoleJoinsSpeaksAndLeaves) {

@@ -41,15 +41,16 @@ ReportInput Example() {
                     {"seed", "59185"}};
   input.substitutions = {{"trainingInput.region", "not used by LOCAL"},
                          {"trainingInput.workerType", "2 trainers share this machine's 2 cores"}};
-  state.replicas = {{.role = "master",
-                     .index = 0,
-                     .pids = {4711, 4712},
-                     .state = "FINISHED",
-                     .host = "here",
-                     .device = "/cpu:0: 1 thread (no usable GPU: driver: libcuda.so.1 is not there)"},
-                    {.role = "worker", .index = 0, .pids = {4713}, .state = "FINISHED"},
-                    {.role = "worker", .index = 1, .pids = {4714}, .state = "FINISHED"},
-                    {.role = "ps", .index = 0, .pids = {4715}, .state = "FINISHED"}};
+  state.replicas = {
+      {.role = "master",
+       .index = 0,
+       .pids = {4711, 4712},
+       .state = "FINISHED",
+       .host = "here",
+       .device = "/cpu:0: 1 thread (no usable GPU: driver: libcuda.so.1 is not there)"},
+      {.role = "worker", .index = 0, .pids = {4713}, .state = "FINISHED"},
+      {.role = "worker", .index = 1, .pids = {4714}, .state = "FINISHED"},
+      {.role = "ps", .index = 0, .pids = {4715}, .state = "FINISHED"}};
   RunHistory& history = input.history;
   history.labels = {"_silence_", "_unknown_", "yes", "no",  "up",   "down",
                     "left",      "right",     "on",  "off", "stop", "go"};

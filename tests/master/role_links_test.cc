@@ -30,9 +30,10 @@ class RoleLinksTest : public ::testing::Test {
   static std::string Next(FakeRole& role) { return role.Hear().stop().reason(); }
 
   const std::shared_ptr<EventQueue> queue_ = std::make_shared<EventQueue>();
+  FileService files_{"/nowhere"};
   const std::unique_ptr<rpc::Transport> transport_ = rpc::MakeInprocTransport();
   const std::unique_ptr<rpc::Listener> listener_ =
-      *ListenForRoles(*transport_, "inproc:0", HelloOf("master"), queue_);
+      *ListenForRoles(*transport_, "inproc:0", HelloOf("master"), queue_, files_);
   FakeRole chief_{*transport_, listener_->address(), HelloOf("chief")};
   FakeRole worker_{*transport_, listener_->address(), HelloOf("worker")};
   FakeRole server_{*transport_, listener_->address(), HelloOf("ps")};

@@ -1,5 +1,5 @@
-// The table of what becomes of each field on one machine: complete, as documented, and as done.
-#include "cluster/local_fields.h"
+// The table of what becomes of each field with each provider: complete, as documented, and as done.
+#include "cluster/provider_fields.h"
 
 #include <gmock/gmock.h>
 
@@ -14,15 +14,15 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-TEST(LocalFields, DecideEveryFieldOfTrainingInput) {
+TEST(ProviderFields, DecideEveryFieldOfTrainingInput) {
   const std::vector<std::string> paths = LeafPaths(*TrainingInput::descriptor(), "trainingInput");
   EXPECT_GT(paths.size(), 50u);
-  for (const std::string& path : paths) EXPECT_NE(FindLocalField(path), nullptr) << path;
+  for (const std::string& path : paths) EXPECT_NE(FindProviderField(path), nullptr) << path;
 }
 
-TEST(LocalFields, NameFieldsThatExist) {
+TEST(ProviderFields, NameFieldsThatExist) {
   const std::vector<std::string> all = LeafPaths(*Job::descriptor(), "");
-  for (const LocalField& field : LocalFields()) {
+  for (const ProviderField& field : ProviderFields()) {
     std::string path = field.path;
     if (const size_t star = path.find('*'); star != std::string::npos)
       path.replace(star, 1, "master");
@@ -30,18 +30,18 @@ TEST(LocalFields, NameFieldsThatExist) {
       return leaf == path || leaf.starts_with(path + ".");
     });
     EXPECT_TRUE(exists) << field.path;
-    EXPECT_NE(field.text[0], '\0') << field.path;
+    EXPECT_NE(field.local.text[0], '\0') << field.path;
   }
 }
 
 // The page holds the table between two comments; everything else in it is written by hand.
-TEST(LocalFields, ThePageShowsTheTable) {
-  const std::string path = "docs/job-file.md", begin = "<!-- local fields -->\n",
+TEST(ProviderFields, ThePageShowsTheTable) {
+  const std::string path = "docs/job-file.md", begin = "<!-- provider fields -->\n",
                     end = "<!-- end -->";
   std::string page = ReadFileForTest(path);
   const size_t from = page.find(begin), to = page.find(end);
   ASSERT_TRUE(from != std::string::npos && to != std::string::npos && from < to);
-  page.replace(from + begin.size(), to - from - begin.size(), LocalFieldsMarkdown());
+  page.replace(from + begin.size(), to - from - begin.size(), ProviderFieldsMarkdown());
   ExpectGolden(path, page);
 }
 
@@ -49,12 +49,12 @@ std::vector<Substitution> Check(const std::string& yaml, std::string* problems) 
   JobDraft draft;
   ReadJobYaml(yaml, "job.yaml", &draft);
   EXPECT_EQ(draft.problems.Text(), "");
-  std::vector<Substitution> substitutions = CheckLocalFields(&draft);
+  std::vector<Substitution> substitutions = CheckProviderFields(&draft);
   *problems = draft.problems.Text();
   return substitutions;
 }
 
-TEST(LocalFields, WhatIsRefusedIsAProblemAtItsPlace) {
+TEST(ProviderFields, WhatIsRefusedIsAProblemAtItsPlace) {
   std::string problems;
   Check(
       "trainingInput:\n  masterConfig: {imageUri: i, tpuTfVersion: '2'}\n"
@@ -63,25 +63,26 @@ TEST(LocalFields, WhatIsRefusedIsAProblemAtItsPlace) {
       &problems);
   EXPECT_EQ(
       problems,
-      "job.yaml:2:28: trainingInput.masterConfig.imageUri: cannot be done on one machine; roles "
+      "job.yaml:2:28: trainingInput.masterConfig.imageUri: cannot be done by provider LOCAL; roles "
       "are "
       "programs of this build, not containers: delete it and name a module in pythonModule\n"
-      "job.yaml:2:45: trainingInput.masterConfig.tpuTfVersion: cannot be done on one machine; "
+      "job.yaml:2:45: trainingInput.masterConfig.tpuTfVersion: cannot be done by provider LOCAL; "
       "there "
       "are no TPUs here: delete it\n"
-      "job.yaml:3:33: trainingInput.workerConfig.containerArgs: cannot be done on one machine; "
+      "job.yaml:3:33: trainingInput.workerConfig.containerArgs: cannot be done by provider LOCAL; "
       "roles "
       "are programs of this build, not containers: delete it and name a module in pythonModule\n"
-      "job.yaml:3:56: trainingInput.workerConfig.containerCommand: cannot be done on one machine; "
+      "job.yaml:3:56: trainingInput.workerConfig.containerCommand: cannot be done by provider "
+      "LOCAL; "
       "roles are programs of this build, not containers: delete it and name a module in "
       "pythonModule\n"
-      "job.yaml:4:15: trainingInput.nasJobSpec: cannot be done on one machine; there is no "
+      "job.yaml:4:15: trainingInput.nasJobSpec: cannot be done by provider LOCAL; there is no "
       "architecture search: delete it\n"
       "job.yaml:5:11: trainingInput.jobDir: 'gs://bucket/x' is not a directory of this machine; "
       "write a path such as jobs/first\n");
 }
 
-TEST(LocalFields, WhatIsSubstitutedIsTold) {
+TEST(ProviderFields, WhatIsSubstitutedIsTold) {
   std::string problems;
   const std::vector<Substitution> substitutions =
       Check("trainingInput: {region: r, evaluatorCount: 2, enableWebAccess: false, workerCount: 2}",

@@ -1,0 +1,348 @@
+#include "cluster/node_processes.h"
+
+#include <absl/strings/str_replace.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <utility>
+
+#include "master/job_files.h"
+#include "telemetry/file.h"
+#include "telemetry/time.h"
+
+namespace muster::cluster {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kPingMs = 1000;
+constexpr int64_t kCopyMs = 600'000;
+
+}  // namespace
+
+absl::Status NodeProcesses::Await(const std::function<bool()>& done, int64_t timeout_ms,
+                                  const char* what) {
+  int64_t deadline = UnixMillis() + timeout_ms;
+  while (!done()) {
+    std::vector<pollfd> fds;
+    bool sending = false;
+    for (const auto& host : hosts_) {
+      RETURN_IF_ERROR(host->status());
+      host->Watch(&fds);
+      sending |= host->sending();
+    }
+    if (!errors_.empty()) return absl::FailedPreconditionError(errors_.front());
+    // While programs travel there is no hurry.
+    if (sending) deadline = std::max(deadline, UnixMillis() + timeout_ms / 2);
+    const int64_t left = deadline - UnixMillis();
+    if (left <= 0) return absl::DeadlineExceededError(what);
+    poll(fds.data(), fds.size(), static_cast<int>(std::min<int64_t>(left, 200)));
+    for (size_t i = 0; i < hosts_.size(); ++i) {
+      hosts_[i]->Pump([this, i](const NodeEvent& event) { OnEvent(i, event); });
+    }
+    PingAll();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NodeProcesses::Open() {
+  opened_.resize(hosts_.size());
+  std::vector<bool> asked(hosts_.size());
+  std::vector<std::string> problems(hosts_.size());
+  const auto settled = [&](size_t i) {
+    return !opened_[i].empty() || !hosts_[i]->status().ok() || !problems[i].empty();
+  };
+  const auto done = [&] {
+    bool all = true;
+    for (size_t i = 0; i < hosts_.size(); ++i) {
+      NodeLink& host = *hosts_[i];
+      if (host.hello() && !asked[i]) {
+        asked[i] = true;
+        const int64_t skew = std::abs(host.hello()->clock_ms() - UnixMillis());
+        if (host.hello()->build_id() != options_.build_id) {
+          problems[i] = fmt::format(
+              "host {}: its programs are of build {}, this launch is of {}: run ./dev bundle, or "
+              "bring the folder in cluster.ssh.programs up to date",
+              host.name(), host.hello()->build_id(), options_.build_id);
+        } else if (skew > options_.max_clock_skew_ms) {
+          problems[i] =
+              fmt::format("host {}: its clock is {} s off: set it (timedatectl set-ntp true)",
+                          host.name(), skew / 1000);
+        } else {
+          NodeRequest request;
+          request.mutable_open()->set_directory(options_.job_folder);
+          request.mutable_open()->set_lock(i == 0);
+          host.Send(request);
+        }
+      }
+      all = all && settled(i);
+    }
+    return all;
+  };
+  // Every host gets its say, so that the user sees all problems at once.
+  const int64_t begun = UnixMillis();
+  int64_t deadline = begun + options_.connect_ms;
+  while (!done() && UnixMillis() < deadline) {
+    std::vector<pollfd> fds;
+    for (size_t i = 0; i < hosts_.size(); ++i) {
+      hosts_[i]->Watch(&fds);
+      if (hosts_[i]->sending()) deadline = std::max(deadline, UnixMillis() + options_.connect_ms);
+    }
+    poll(fds.data(), fds.size(), 100);
+    for (size_t i = 0; i < hosts_.size(); ++i) {
+      hosts_[i]->Pump([&, i](const NodeEvent& event) {
+        if (event.has_error()) {
+          problems[i] = fmt::format("host {}: {}", hosts_[i]->name(), event.error().text());
+        } else {
+          OnEvent(i, event);
+        }
+      });
+    }
+    PingAll();
+  }
+  std::string text;
+  for (size_t i = 0; i < hosts_.size(); ++i) {
+    std::string problem = problems[i];
+    if (problem.empty() && !hosts_[i]->status().ok())
+      problem = std::string(hosts_[i]->status().message());
+    if (problem.empty() && opened_[i].empty()) {
+      problem = fmt::format("host {}: nothing was heard of it within {} s", hosts_[i]->name(),
+                            options_.connect_ms / 1000);
+    }
+    if (!problem.empty()) text += (text.empty() ? "" : "\n") + problem;
+  }
+  if (!text.empty()) return absl::FailedPreconditionError(text);
+  return absl::OkStatus();
+}
+
+void NodeProcesses::PingAll() {
+  if (UnixMillis() - pinged_ms_ < kPingMs) return;
+  pinged_ms_ = UnixMillis();
+  NodeRequest request;
+  request.mutable_ping();
+  for (const auto& host : hosts_) {
+    if (host->hello()) host->Send(request);
+  }
+}
+
+absl::StatusOr<FileList> NodeProcesses::ListThere() {
+  list_.reset();
+  NodeRequest request;
+  request.mutable_list();
+  hosts_[0]->Send(request);
+  RETURN_IF_ERROR(Await([this] { return list_ != nullptr; }, options_.connect_ms,
+                        "the master's host does not list the job's files"));
+  return *list_;
+}
+
+absl::Status NodeProcesses::Fetch(const FileList& there, const std::set<std::string>& wanted) {
+  master::JobFileWriter writer(options_.job_dir);
+  size_t missing = 0;
+  for (const FileList::File& file : there.files()) {
+    if (!wanted.contains(file.path())) continue;
+    NodeRequest request;
+    request.mutable_get()->set_path(file.path());
+    hosts_[0]->Send(request);
+    ++missing;
+  }
+  absl::Status written;
+  return Await(
+      [&] {
+        for (const FilePart& part : std::exchange(parts_, {})) {
+          // A file that has gone meanwhile is none.
+          if (part.error().empty()) {
+            written.Update(
+                writer.Write(part.path(), part.bytes(), part.last(), part.modified_ns()));
+          }
+          if (part.last()) --missing;
+        }
+        if (!written.ok()) errors_.emplace_back(written.message());
+        return missing == 0;
+      },
+      kCopyMs, "the master's host does not send the job's files");
+}
+
+absl::Status NodeProcesses::Pull() {
+  ASSIGN_OR_RETURN(const FileList list, ListThere());
+  ASSIGN_OR_RETURN(const auto here, master::ListJobFiles(options_.job_dir));
+  std::set<std::string> wanted;
+  for (const FileList::File& file : list.files()) {
+    const auto it = here.find(file.path());
+    if (it == here.end() || it->second.modified_ns < file.modified_ns()) wanted.insert(file.path());
+  }
+  return Fetch(list, wanted);
+}
+
+absl::Status NodeProcesses::Push() {
+  ASSIGN_OR_RETURN(const FileList list, ListThere());
+  ASSIGN_OR_RETURN(const auto here, master::ListJobFiles(options_.job_dir));
+  std::map<std::string, int64_t> there;
+  for (const FileList::File& file : list.files()) there[file.path()] = file.modified_ns();
+  size_t sent = 0;
+  written_ = 0;
+  for (const auto& [path, file] : here) {
+    const auto it = there.find(path);
+    if (it != there.end() && it->second >= file.modified_ns) continue;
+    ++sent;
+    RETURN_IF_ERROR(SendFile(path, file.modified_ns));
+  }
+  return Await([&] { return written_ == sent; }, kCopyMs,
+               "the master's host does not take the job's files");
+}
+
+absl::Status NodeProcesses::SendFile(const std::string& path, int64_t modified_ns) {
+  for (int64_t offset = 0;; offset += kMaxPartBytes) {
+    ASSIGN_OR_RETURN(std::string bytes,
+                     master::ReadPart(options_.job_dir + "/" + path, offset, kMaxPartBytes));
+    NodeRequest request;
+    FilePart& part = *request.mutable_put();
+    part.set_path(path);
+    part.set_last(bytes.size() < kMaxPartBytes);
+    part.set_bytes(std::move(bytes));
+    part.set_modified_ns(modified_ns);
+    hosts_[0]->Send(request);
+    if (part.last()) return absl::OkStatus();
+  }
+}
+
+absl::Status NodeProcesses::Gather() {
+  if (!hosts_[0]->status().ok()) {
+    return absl::UnavailableError(fmt::format("what the job has written lies in {} on {}: {}",
+                                              opened_[0], hosts_[0]->name(),
+                                              std::string(hosts_[0]->status().message())));
+  }
+  errors_.clear();
+  ASSIGN_OR_RETURN(const FileList list, ListThere());
+  ASSIGN_OR_RETURN(const auto here, master::ListJobFiles(options_.job_dir));
+  std::set<std::string> there, wanted;
+  for (const FileList::File& file : list.files()) {
+    if (!master::IsPathInside(file.path())) continue;
+    there.insert(file.path());
+    const auto it = here.find(file.path());
+    if (it == here.end() || it->second != master::JobFile{file.bytes(), file.modified_ns()}) {
+      wanted.insert(file.path());
+    }
+  }
+  RETURN_IF_ERROR(Fetch(list, wanted));
+  // Checkpoints that the master has dropped.
+  for (const auto& [path, file] : here) {
+    std::error_code error;
+    if (path.starts_with("checkpoints/") && !there.contains(path)) {
+      fs::remove(options_.job_dir + "/" + path, error);
+      fs::remove((options_.job_dir / fs::path(path)).parent_path(), error);  // when it is empty
+    }
+  }
+  return absl::OkStatus();
+}
+
+void NodeProcesses::Start(size_t role, const RoleCommand& command) {
+  NodeRequest request;
+  StartRole& start = *request.mutable_start();
+  start.set_role(static_cast<int64_t>(role));
+  start.set_name(command.name);
+  start.set_program(command.program);
+  *start.mutable_arguments() = {command.arguments.begin(), command.arguments.end()};
+  for (const auto& [name, value] : command.environment)
+    (*start.mutable_environment())[name] = value;
+  start.set_log_path(command.log_path);
+  start.set_is_master(command.is_master);
+  hosts_[options_.host_of_role[role]]->Send(request);
+}
+
+void NodeProcesses::Signal(size_t role, int signal) {
+  NodeRequest request;
+  request.mutable_signal()->set_role(static_cast<int64_t>(role));
+  request.mutable_signal()->set_signal(signal);
+  hosts_[options_.host_of_role[role]]->Send(request);
+}
+
+void NodeProcesses::Kill(size_t role) { Signal(role, SIGKILL); }
+
+void NodeProcesses::Watch(std::vector<pollfd>* fds) const {
+  for (const auto& host : hosts_) host->Watch(fds);
+}
+
+void NodeProcesses::OnEvent(size_t host, const NodeEvent& event) {
+  switch (event.kind_case()) {
+    case NodeEvent::kHello:
+      return;
+    case NodeEvent::kOpened:
+      opened_[host] = event.opened().directory();
+      return;
+    case NodeEvent::kLog:
+      return AppendLog(event.log());
+    case NodeEvent::kFiles:
+      if (host == 0) list_ = std::make_unique<FileList>(event.files());
+      return;
+    case NodeEvent::kPart:
+      if (host == 0) parts_.push_back(event.part());
+      return;
+    case NodeEvent::kWritten:
+      if (host == 0) ++written_;
+      return;
+    case NodeEvent::kError:
+      errors_.push_back(fmt::format("host {}: {}", hosts_[host]->name(), event.error().text()));
+      return;
+    default:
+      events_.emplace_back(host, event);
+  }
+}
+
+void NodeProcesses::AppendLog(const LogPart& part) {
+  const auto role = static_cast<size_t>(part.role());
+  if (role >= options_.log_paths.size()) return;
+  const int fd =
+      open(options_.log_paths[role].c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (fd < 0) return;
+  (void)!WriteAll(fd, part.text()).ok();
+  close(fd);
+}
+
+void NodeProcesses::Collect(Listener& listener) {
+  for (size_t i = 0; i < hosts_.size(); ++i) {
+    hosts_[i]->Pump([this, i](const NodeEvent& event) { OnEvent(i, event); });
+  }
+  PingAll();
+  const size_t roles = options_.host_of_role.size();
+  for (const auto& [host, event] : std::exchange(events_, {})) {
+    const auto mine = [&, host = host](int64_t role) {
+      return role >= 0 && static_cast<size_t>(role) < roles &&
+             options_.host_of_role[static_cast<size_t>(role)] == host;
+    };
+    if (event.has_started() && mine(event.started().role())) {
+      running_.insert(static_cast<size_t>(event.started().role()));
+      listener.OnStarted(static_cast<size_t>(event.started().role()));
+    } else if (event.has_status() && host == options_.host_of_role[0]) {
+      // What it names lies on this machine once it is gathered.
+      listener.OnStatusLine(master::DecodeStatusLine(
+          absl::StrReplaceAll(event.status().line(), {{opened_[0], options_.job_dir}})));
+    } else if (event.has_activity() && mine(event.activity().role())) {
+      listener.OnActivity(static_cast<size_t>(event.activity().role()),
+                          {event.activity().cpu_ticks(), event.activity().asleep()});
+    } else if (event.has_exited() && mine(event.exited().role())) {
+      const auto role = static_cast<size_t>(event.exited().role());
+      if (running_.erase(role) == 0) continue;
+      listener.OnExit(role, static_cast<pid_t>(event.exited().pid()),
+                      {event.exited().code(), event.exited().signal()});
+    }
+  }
+  for (const std::string& error : std::exchange(errors_, {})) listener.OnError(error);
+  for (size_t i = 0; i < hosts_.size(); ++i) {
+    if (hosts_[i]->status().ok() || !lost_.insert(i).second) continue;
+    listener.OnError(std::string(hosts_[i]->status().message()));
+    // The node ends what it runs when it hears nothing any more.
+    for (const size_t role : std::set<size_t>(running_)) {
+      if (options_.host_of_role[role] != i) continue;
+      running_.erase(role);
+      listener.OnExit(role, 0, {.code = 1});
+    }
+  }
+}
+
+}  // namespace muster::cluster

@@ -1,0 +1,78 @@
+// NodeProcesses: the roles of a run as processes of `launch node` on several hosts.
+//
+// Open connects and prepares the hosts; then it is a RoleProcesses. Destroying it ends the nodes
+// and with them what they run. Owned by the launcher's main thread; borrows the links' programs
+// alone.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cluster/node_link.h"
+#include "cluster/role_processes.h"
+
+namespace muster::cluster {
+
+class NodeProcesses : public RoleProcesses {
+ public:
+  struct Options {
+    std::string build_id;    // the nodes must be of
+    std::string job_folder;  // on every host; the first one's is locked
+    std::string job_dir;     // on this machine: kept like the first host's
+    std::vector<size_t> host_of_role;
+    std::vector<std::string> log_paths;  // by role, on this machine
+    int64_t connect_ms = 20'000;         // for all hosts to say who they are, copying not counted
+    int64_t max_clock_skew_ms = 30'000;
+  };
+
+  NodeProcesses(Options options, std::vector<std::unique_ptr<NodeLink>> hosts)
+      : options_(std::move(options)), hosts_(std::move(hosts)) {}
+
+  // Waits until every host is connected, has this build and the job's folder. Fails with one line
+  // for each host that does not.
+  absl::Status Open();
+  const NodeHello& hello(size_t host) const { return *hosts_[host]->hello(); }
+  // Absolute. PRECONDITION: Open succeeded.
+  const std::string& job_folder(size_t host) const { return opened_[host]; }
+  // Brings what is newer there to this machine, which may have lost its launcher in an earlier run.
+  absl::Status Pull();
+  // Brings what is newer here there.
+  absl::Status Push();
+
+  void Start(size_t role, const RoleCommand& command) override;
+  void Signal(size_t role, int signal) override;
+  void Kill(size_t role) override;
+  void Watch(std::vector<pollfd>* fds) const override;
+  void Collect(Listener& listener) override;
+  absl::Status Gather() override;
+
+ private:
+  // Pumps all links until `done`, or a link or the deadline fails.
+  absl::Status Await(const std::function<bool()>& done, int64_t timeout_ms, const char* what);
+  // Asks the first host which files it has.
+  absl::StatusOr<FileList> ListThere();
+  absl::Status SendFile(const std::string& path, int64_t modified_ns);
+  absl::Status Fetch(const FileList& there, const std::set<std::string>& wanted);
+  void OnEvent(size_t host, const NodeEvent& event);
+  void AppendLog(const LogPart& part);
+  void PingAll();
+
+  const Options options_;
+  std::vector<std::unique_ptr<NodeLink>> hosts_;
+  std::vector<std::string> opened_;                   // by host: the job's folder
+  std::vector<std::pair<size_t, NodeEvent>> events_;  // host and event, for Collect
+  std::vector<std::string> errors_;                   // while none is collected
+  std::set<size_t> running_;                          // roles
+  std::set<size_t> lost_;                             // hosts whose end has been told
+  int64_t pinged_ms_ = 0;
+  std::unique_ptr<FileList> list_;
+  std::vector<FilePart> parts_;
+  size_t written_ = 0;  // files that the first host has put in place
+};
+
+}  // namespace muster::cluster

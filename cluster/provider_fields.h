@@ -1,0 +1,59 @@
+// What becomes of each field of a job file with each provider: honoured, substituted (and shown in
+// the plan) or refused. Free functions over one constant table: thread-safe.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "configs/job.pb.h"
+#include "configs/job_yaml.h"
+
+namespace muster::cluster {
+
+enum class Treatment {
+  kHonoured,     // done as the field says
+  kSubstituted,  // something else is done; the plan shows what
+  kRefused,      // the job does not start
+};
+
+struct FieldTreatment {
+  Treatment treatment;
+  const char* text;  // how it is honoured, what is done instead, or why it is refused
+};
+
+struct ProviderField {
+  const char* path;  // "trainingInput.*Config.imageUri": the four roles' configurations
+  FieldTreatment local;
+  std::optional<FieldTreatment> ssh = std::nullopt;  // where it differs
+};
+
+// Every field of trainingInput and what a provider must answer for outside it. A row of a message
+// stands for all its fields.
+std::span<const ProviderField> ProviderFields();
+
+// The row that decides `path`, or null when no row does.
+const ProviderField* FindProviderField(const std::string& path);
+
+// Whether jobs run on this provider yet.
+bool IsProviderThere(Cluster::Provider provider);
+
+// What `provider` does with a field. PRECONDITION: IsProviderThere(provider).
+const FieldTreatment& TreatmentOf(const ProviderField& field, Cluster::Provider provider);
+
+// What is done instead of what a field asks for.
+struct Substitution {
+  std::string path;   // "trainingInput.masterType"
+  std::string where;  // "job.yaml:3:15", "--region"
+  std::string text;
+};
+
+// Substitutions of the fields that the job sets, with its provider; those that are refused become
+// problems. PRECONDITION: IsProviderThere.
+std::vector<Substitution> CheckProviderFields(JobDraft* draft);
+
+// The table in Markdown, as docs/job-file.md shows it.
+std::string ProviderFieldsMarkdown();
+
+}  // namespace muster::cluster

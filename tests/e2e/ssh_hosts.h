@@ -1,0 +1,48 @@
+// Hosts for tests of provider SSH: an sshd each in a network namespace of its own, with an address
+// of its own on one bridge. Their processes and all but one folder are this machine's.
+//
+// Needs root, iproute2, util-linux and openssh-server. Owned by the test's thread; everything is
+// gone with the object.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace muster::e2e {
+
+class SshHosts {
+ public:
+  // In `folder`, which gets keys, configuration, logs and `node`, the folder that each host has
+  // its own of.
+  SshHosts(int count, std::string folder);
+  ~SshHosts();
+  SshHosts(const SshHosts&) = delete;
+  SshHosts& operator=(const SshHosts&) = delete;
+
+  // Why there are none; "" when they answer.
+  const std::string& problem() const { return problem_; }
+  std::string address(int host) const;
+  // `cluster:` of a job file, in flow style: all hosts, the programs of this build in place.
+  std::string Cluster() const;
+  // The same with `fields` of `ssh` instead of where the programs are.
+  std::string Cluster(const std::string& fields) const;
+  std::string node_folder() const { return folder_ + "/node"; }
+  std::string key() const { return folder_ + "/key"; }
+  std::string known_hosts() const { return folder_ + "/known_hosts"; }
+  // Cuts or restores the host's link.
+  void SetLink(int host, bool up) const;
+  // What `command` prints when a shell of the host runs it.
+  std::string On(int host, const std::string& command) const;
+  // Names of processes that a host runs besides sshd.
+  std::vector<std::string> ProcessesOn(int host) const;
+
+ private:
+  std::string Namespace(int host) const;
+
+  const int count_;
+  const std::string folder_, name_;
+  int subnet_ = 0;
+  std::string problem_;
+};
+
+}  // namespace muster::e2e

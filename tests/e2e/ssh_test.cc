@@ -1,0 +1,195 @@
+// Jobs on hosts that ssh reaches: three of them, each with its own network and its own folder for
+// jobs (tests/e2e/ssh_hosts.h).
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <filesystem>
+#include <thread>
+
+#include "tests/e2e/programs.h"
+#include "tests/e2e/ssh_hosts.h"
+
+namespace muster::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using master::RunState;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+class SshTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!hosts_.problem().empty()) GTEST_SKIP() << hosts_.problem();
+  }
+  // Two workers and two servers: with the master five machines on three hosts.
+  TinyJob Job(const std::string& cluster) const {
+    TinyJob job;
+    job.workers = 2;
+    job.servers = 2;
+    job.cluster = cluster;
+    return job;
+  }
+  // Nothing of a job runs on any host any more, 10 s at the latest.
+  void ExpectQuietHosts() const {
+    for (int host = 0; host < 3; ++host) {
+      std::vector<std::string> left;
+      for (int i = 0; i < 100; ++i) {
+        left = hosts_.ProcessesOn(host);
+        if (left.empty()) break;
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      }
+      EXPECT_THAT(left, IsEmpty()) << "host " << host;
+    }
+  }
+  // One line for people, exit code 2, nothing left.
+  void ExpectRefused(const std::string& name, const std::string& cluster,
+                     const ::testing::Matcher<std::string>& text) {
+    SCOPED_TRACE(name);
+    const Ended run = RunToEnd(LaunchWords(NewFolder(name), Job(cluster)));
+    EXPECT_EQ(run.code, 2) << run.out;
+    EXPECT_THAT(run.err, text);
+    ExpectForHumans(run);
+    ExpectQuietHosts();
+  }
+
+  const SshHosts hosts_{3, NewFolder("hosts")};
+};
+
+TEST_F(SshTest, AJobLearnsTheSameAsOnOneMachine) {
+  const std::string here = NewFolder("here"), there = NewFolder("there");
+  const Ended local = RunToEnd(LaunchWords(here, Job("")));
+  ASSERT_EQ(local.code, 0) << local.out << local.err;
+  const Ended run = RunToEnd(LaunchWords(there, Job(hosts_.Cluster())));
+  ASSERT_EQ(run.code, 0) << run.out << run.err;
+  EXPECT_EQ(run.err, "");
+  ExpectForHumans(run);
+  ExpectQuietHosts();
+
+  // Everything is here, though it was written elsewhere.
+  const std::string job = there + "/job";
+  const master::JobState state = StateOf(job);
+  EXPECT_EQ(state.state, RunState::kSucceeded);
+  EXPECT_EQ(state.step, 60);
+  for (const char* file : {"job.yaml", "report.html", "export/model.onnx", "export/labels.txt",
+                           "summaries/history.jsonl", "logs/master-0.log", "logs/chief-0.log",
+                           "logs/worker-1.log", "logs/ps-1.log"}) {
+    EXPECT_TRUE(fs::exists(job + "/" + file)) << file;
+  }
+  EXPECT_THAT(run.out, HasSubstr(job + "/export/model.onnx"));
+  EXPECT_THAT(Contents(job + "/logs/worker-1.log"), HasSubstr(" I device /cpu:0"));
+  const std::string model = "/export/model.onnx";
+  EXPECT_TRUE(Contents(job + model) == Contents(here + "/job" + model));
+  for (const char* part : {"/ps-0.safetensors", "/ps-1.safetensors"}) {
+    const std::string path = "/job/checkpoints/step-60" + std::string(part);
+    EXPECT_TRUE(Contents(there + path) == Contents(here + path)) << path;
+  }
+}
+
+TEST_F(SshTest, TheSameCommandGoesOnFromTheLastCheckpoint) {
+  const std::string folder = NewFolder("resume"), whole = NewFolder("whole");
+  TinyJob job = Job(hosts_.Cluster());
+  job.steps = 200;
+  Running first(LaunchWords(folder, job));
+  ASSERT_TRUE(first.WaitFor("step 40/")) << first.out();
+  first.Signal(SIGINT);
+  EXPECT_EQ(first.Wait().code, 130);
+  ExpectQuietHosts();
+  // The hosts are other ones, which have nothing.
+  for (int host = 0; host < 3; ++host) hosts_.On(host, "rm -rf " + hosts_.node_folder() + "/jobs");
+  const Ended second = RunToEnd(LaunchWords(folder, job));
+  ASSERT_EQ(second.code, 0) << second.out << second.err;
+  EXPECT_THAT(second.out, HasSubstr("resuming from the checkpoint of step"));
+  const Ended all = RunToEnd(LaunchWords(whole, job));
+  ASSERT_EQ(all.code, 0) << all.out << all.err;
+  const std::string model = "/job/export/model.onnx";
+  EXPECT_TRUE(Contents(folder + model) == Contents(whole + model));
+}
+
+TEST_F(SshTest, KillingTheLauncherEndsAllRoles) {
+  TinyJob job = Job(hosts_.Cluster());
+  job.steps = 100'000;
+  Running run(LaunchWords(NewFolder("killed"), job));
+  ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
+  EXPECT_THAT(hosts_.ProcessesOn(0), ::testing::Contains("master"));
+  run.Signal(SIGKILL);
+  run.Wait();
+  ExpectQuietHosts();
+}
+
+TEST_F(SshTest, AHostThatIsGoneEndsTheJobWithItsName) {
+  TinyJob job = Job(hosts_.Cluster());
+  job.steps = 100'000;
+  Running run(LaunchWords(NewFolder("cut"), job));
+  ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
+  // Its sshd and all that it has started, as when a machine crashes and the network says so.
+  hosts_.On(1, "kill -9 $(ip netns pids $(ip netns identify $$))");
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.code, 1) << ended.out;
+  EXPECT_THAT(ended.err, HasSubstr(hosts_.address(1)));
+  ExpectForHumans(ended);
+  ExpectQuietHosts();
+}
+
+TEST_F(SshTest, WhatCannotBeUsedIsRefusedInOneLine) {
+  const std::string programs = fmt::format("programs: {}", std::getenv("MUSTER_BIN"));
+  const auto with = [&](const std::string& hosts, const std::string& fields) {
+    return fmt::format(
+        "provider: SSH, ssh: {{hosts: [{}], configFile: {}/ssh_config, directory: "
+        "{}, {}}}",
+        hosts, fs::path(hosts_.key()).parent_path().string(), hosts_.node_folder(), fields);
+  };
+  const std::string first = fmt::format("{{host: {}}}", hosts_.address(0));
+  const std::string key = "identityFile: " + hosts_.key();
+  ExpectRefused("no_program", with(first, key + ", programs: /nowhere"),
+                HasSubstr("host " + hosts_.address(0) + ": no program launch in /nowhere"));
+  ExpectRefused("no_host", with("{host: nowhere.invalid}", key + ", " + programs),
+                HasSubstr("host nowhere.invalid: there is no host of this name"));
+  ExpectRefused(
+      "no_port",
+      with(fmt::format("{{host: {}, port: 4}}", hosts_.address(0)), key + ", " + programs),
+      AllOf(HasSubstr(hosts_.address(0) + ":4: nothing listens for ssh"),
+            HasSubstr("hosts[].port")));
+  const std::string open = NewFolder("keys") + "/open";
+  fs::copy_file(hosts_.key(), open);
+  fs::permissions(open, fs::perms::others_read, fs::perm_options::add);
+  ExpectRefused("open_key", with(first, "identityFile: " + open + ", " + programs),
+                HasSubstr("run chmod 600 " + open));
+  const std::string stranger = NewFolder("stranger") + "/key";
+  ASSERT_EQ(std::system(("ssh-keygen -q -t ed25519 -N '' -f " + stranger).c_str()), 0);
+  ExpectRefused("stranger", with(first, "identityFile: " + stranger + ", " + programs),
+                HasSubstr("it refuses the login: try ssh " + hosts_.address(0)));
+  // One line for each host, all at once.
+  ExpectRefused("two",
+                with("{host: nowhere.invalid}, {host: elsewhere.invalid}", key + ", " + programs),
+                AllOf(HasSubstr("host nowhere.invalid"), HasSubstr("host elsewhere.invalid")));
+  ExpectRefused("folder", with(first, key + ", " + programs + ", directory: relative"),
+                HasSubstr("directory"));
+  WriteText(hosts_.known_hosts(),
+            fmt::format("{} {}", hosts_.address(0), Contents(stranger + ".pub")));
+  ExpectRefused("changed", with(first, key + ", " + programs),
+                AllOf(HasSubstr("its host key is not the one that known_hosts has"),
+                      HasSubstr("ssh-keygen -R " + hosts_.address(0))));
+}
+
+TEST_F(SshTest, AJobThatRunsIsNotStartedTwice) {
+  TinyJob job = Job(hosts_.Cluster());
+  job.steps = 100'000;
+  const std::string folder = NewFolder("once");
+  Running run(LaunchWords(folder, job));
+  ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
+  // From another directory, so that only the host knows.
+  const std::string other = NewFolder("twice");
+  std::vector<std::string> words = LaunchWords(other, job);
+  words.insert(words.end(), {"--job-id", "job"});
+  const Ended second = RunToEnd(words);
+  EXPECT_EQ(second.code, 2) << second.out;
+  EXPECT_THAT(second.err, AllOf(HasSubstr("host " + hosts_.address(0)), HasSubstr("process")));
+  ExpectForHumans(second);
+}
+
+}  // namespace
+}  // namespace muster::e2e
