@@ -1,4 +1,5 @@
-// The programs of this build as one tar archive, for hosts that do not have them.
+// The programs of this build as one tar archive, compressed by gzip, for hosts that do not have
+// them. All of it lies in one folder of whatever name.
 //
 // Called by the launcher's main thread.
 #pragma once

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "telemetry/file.h"
@@ -20,6 +21,14 @@ namespace {
 constexpr std::string_view kMark = "muster: ";
 // More than this without a mark is no shell's greeting.
 constexpr size_t kMaxGreetingBytes = size_t{1} << 20;
+
+// As gzip notes it in the last four bytes.
+int64_t UnpackedBytes(const std::string& archive) {
+  uint32_t size = 0;
+  if (archive.size() < sizeof(size)) return 0;
+  std::memcpy(&size, archive.data() + archive.size() - sizeof(size), sizeof(size));
+  return size;
+}
 
 }  // namespace
 
@@ -138,7 +147,7 @@ absl::Status NodeLink::TakeLines(std::string_view bytes,
 
 absl::Status NodeLink::SendBundle(int64_t free_kib) {
   ASSIGN_OR_RETURN(std::shared_ptr<const std::string> bundle, bundle_());
-  const auto need_kib = static_cast<int64_t>(bundle->size() >> 10) + 1;
+  const int64_t need_kib = (UnpackedBytes(*bundle) >> 10) + 1;
   if (free_kib < need_kib) {
     return absl::ResourceExhaustedError(
         fmt::format("its disk has {} MiB left, and the programs need {}: make room, or name a "

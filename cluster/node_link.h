@@ -5,7 +5,7 @@
 // shell of the host prints first does no harm:
 //
 //   ◀ muster: missing KIB    the programs are not there; so much room is
-//   ▶ BYTES\n and a tar archive of that size
+//   ▶ BYTES\n and a tar archive of that size, compressed by gzip
 //   ◀ muster: ready          frames follow (cluster/node.proto)
 //
 // Owned by the launcher's main thread; never blocks.
@@ -37,7 +37,7 @@ class NodeLink {
     // What its command's stderr says, in one line, when it ends.
     std::function<std::string(const std::string& text)> explain;
   };
-  // The programs of this build as a tar archive; asked at most once for each host.
+  // The programs of this build (cluster/bundle.h); asked at most once for each host.
   using Bundle = std::function<absl::StatusOr<std::shared_ptr<const std::string>>()>;
 
   static absl::StatusOr<std::unique_ptr<NodeLink>> Start(Options options, Bundle bundle);

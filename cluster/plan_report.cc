@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "cluster/provider_fields.h"
 #include "cluster/plan.h"
+#include "cluster/provider_fields.h"
 #include "configs/job_yaml.h"
 
 namespace muster::cluster {

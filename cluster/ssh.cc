@@ -63,7 +63,8 @@ std::string NodeScript(const Ssh& ssh, const std::string& build_id) {
       "  trap 'rm -rf \"$t\"' EXIT\n"
       "  echo \"muster: missing $(df -Pk \"$t\" | awk 'NR == 2 {{ print $4 }}')\"\n"
       "  read -r n || exit 3\n"
-      "  head -c \"$n\" | tar -xf - -C \"$t\" || {{ echo \"muster: cannot unpack the programs in "
+      "  head -c \"$n\" | tar -xzf - --strip-components=1 -C \"$t\" || {{ echo \"muster: cannot "
+      "unpack the programs in "
       "$t\"; exit 3; }}\n"
       // Another launcher may have been faster.
       "  mv -T \"$t\" \"$d\" 2>/dev/null || rm -rf \"$t\"\n"

@@ -29,6 +29,7 @@ constexpr int kSilenceTimeoutMs = 60'000;
 constexpr uid_t kNobody = 65534;
 
 std::string Program(const std::string& name) {
+  if (name.starts_with("/")) return name;
   const char* folder = std::getenv("MUSTER_BIN");
   return fmt::format("{}/{}", folder == nullptr ? "build/bin" : folder, name);
 }

@@ -99,7 +99,8 @@ std::string SshHosts::address(int host) const {
 }
 
 std::string SshHosts::Cluster() const {
-  return Cluster(fmt::format("programs: {}", std::getenv("MUSTER_BIN")));
+  return Cluster(
+      fmt::format("directory: {}, programs: {}", node_folder(), std::getenv("MUSTER_BIN")));
 }
 
 std::string SshHosts::Cluster(const std::string& fields) const {
@@ -107,9 +108,8 @@ std::string SshHosts::Cluster(const std::string& fields) const {
   for (int i = 0; i < count_; ++i)
     hosts += fmt::format("{}{{host: {}}}", i > 0 ? ", " : "", address(i));
   return fmt::format(
-      "provider: SSH, ssh: {{hosts: [{}], identityFile: {}, configFile: {}/ssh_config, directory: "
-      "{}, {}}}",
-      hosts, key(), folder_, node_folder(), fields);
+      "provider: SSH, ssh: {{hosts: [{}], identityFile: {}, configFile: {}/ssh_config, {}}}", hosts,
+      key(), folder_, fields);
 }
 
 void SshHosts::SetLink(int host, bool up) const {

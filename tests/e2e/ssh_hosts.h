@@ -24,7 +24,7 @@ class SshHosts {
   std::string address(int host) const;
   // `cluster:` of a job file, in flow style: all hosts, the programs of this build in place.
   std::string Cluster() const;
-  // The same with `fields` of `ssh` instead of where the programs are.
+  // The same with `fields` of `ssh` instead of where the programs and jobs are.
   std::string Cluster(const std::string& fields) const;
   std::string node_folder() const { return folder_ + "/node"; }
   std::string key() const { return folder_ + "/key"; }

@@ -175,6 +175,41 @@ TEST_F(SshTest, WhatCannotBeUsedIsRefusedInOneLine) {
                       HasSubstr("ssh-keygen -R " + hosts_.address(0))));
 }
 
+TEST_F(SshTest, ProgramsAreSentToHostsThatLackThem) {
+  // An unpacked bundle, whose libraries are those of this machine.
+  const std::string bundle = NewFolder("bundle"), folder = NewFolder("sent");
+  fs::create_directories(bundle + "/bin");
+  fs::create_directories(bundle + "/lib");
+  for (const char* program : {"launch", "master", "worker", "ps"}) {
+    fs::copy_file(fmt::format("{}/{}", std::getenv("MUSTER_BIN"), program),
+                  fmt::format("{}/bin/{}", bundle, program));
+  }
+  std::vector<std::string> words =
+      LaunchWords(folder, Job(hosts_.Cluster("directory: " + hosts_.node_folder())));
+  words.front() = bundle + "/bin/launch";
+  const Ended first = RunToEnd(words);
+  ASSERT_EQ(first.code, 0) << first.out << first.err;
+  EXPECT_THAT(first.out, HasSubstr("sending the programs"));
+  for (int host = 0; host < 3; ++host) {
+    EXPECT_THAT(hosts_.On(host, "ls " + hosts_.node_folder() + "/builds/*/bin"),
+                HasSubstr("launch\nmaster\nps\nworker"));
+  }
+  // Once there, they stay.
+  words.back() = folder + "/second";
+  const Ended second = RunToEnd(words);
+  ASSERT_EQ(second.code, 0) << second.out << second.err;
+  EXPECT_THAT(second.out, ::testing::Not(HasSubstr("sending the programs")));
+
+  // A disk that they do not fit on.
+  hosts_.On(1,
+            fmt::format("rm -rf {0}/builds; mount -o remount,size=8M {0}", hosts_.node_folder()));
+  const Ended full = RunToEnd(words);
+  EXPECT_EQ(full.code, 2) << full.out;
+  EXPECT_THAT(full.err, AllOf(HasSubstr("host " + hosts_.address(1) + ": its disk has"),
+                              HasSubstr("MiB left, and the programs need")));
+  EXPECT_EQ(hosts_.On(1, "ls " + hosts_.node_folder() + "/builds"), "");
+}
+
 TEST_F(SshTest, AJobThatRunsIsNotStartedTwice) {
   TinyJob job = Job(hosts_.Cluster());
   job.steps = 100'000;
