@@ -217,16 +217,16 @@ void Bench::Step(const char* name, const char* model_name) {
   const Buffer weights = MakeRandom(table->arena_size()), grads = Make(table->arena_size());
   Axpy(*stream_, -0.99f, {weights.data<float>(), {table->arena_size()}},
        {weights.data<float>(), {table->arena_size()}});
-  std::vector<float> inputs(static_cast<size_t>(batch * model.input_size()));
-  for (size_t i = 0; i < inputs.size(); ++i) inputs[i] = 2 * UniformFloat(Philox({3, 4}, i)[0]) - 1;
-  std::vector<int32_t> labels(static_cast<size_t>(batch));
-  for (size_t i = 0; i < labels.size(); ++i) {
-    labels[i] = static_cast<int32_t>(i) % static_cast<int32_t>(model.num_classes());
-  }
+  const Buffer inputs = MakeRandom(batch * model.input_size());
+  const Buffer labels = Make(batch);  // all of class 0
+  const worker::Batch samples{
+      {inputs.data<float>(), static_cast<size_t>(batch * model.input_size())},
+      {labels.data<int32_t>(), static_cast<size_t>(batch)},
+      batch};
   int64_t step = 0;
   Figures figures;
   const auto run = [&] {
-    model.Forward({weights.data<float>(), size}, {inputs, labels, batch}, {1, step++, 0});
+    model.Forward({weights.data<float>(), size}, samples, {1, step++, 0});
     model.Backward({weights.data<float>(), size}, {grads.data<float>(), size}, [](ps::ParamId) {});
     (void)model.Loss();
   };

@@ -105,7 +105,10 @@ absl::StatusOr<worker::Confusion> TrainedModel::Evaluate(
     worker::Split split, Log& log,
     const std::function<absl::Status(int64_t done, int64_t size)>& on_batch) {
   ASSIGN_OR_RETURN(const auto dataset, module_->MakeDataset(split, seed_, log));
-  return worker::Evaluate(*model_, weights_, *dataset, {}, kBatch,
+  ASSIGN_OR_RETURN(auto feed, worker::MakeFeed(dataset, kBatch, model_->stream()));
+  worker::Loader loader(std::move(feed),
+                        worker::EvaluationOrder(dataset->size(), /*shares=*/1, kBatch), {});
+  return worker::Evaluate(*model_, weights_, loader, /*share=*/0,
                           [&](int64_t done) { return on_batch(done, dataset->size()); });
 }
 

@@ -31,18 +31,24 @@ void CheckPool(const PoolArgs& pool, const ConstTensor& x, const ConstTensor& y)
   CHECK(y.shape() == (Shape{x.dim(0), w.out.h, w.out.w, pool.channels}));
 }
 
-}  // namespace
-
-void CopyToDevice(Stream& stream, std::span<const float> from, Tensor to) {
+template <typename T>
+void CopyTo(Stream& stream, std::span<const T> from, const Tensor& to, CopyDirection direction) {
   CHECK_EQ(static_cast<int64_t>(from.size()), to.size());
-  Ops(stream).Copy(stream, to.data<float>(), from.data(), from.size_bytes(),
-                   CopyDirection::kHostToDevice);
+  Ops(stream).Copy(stream, to.data<T>(), from.data(), from.size_bytes(), direction);
 }
 
-void CopyToDevice(Stream& stream, std::span<const int32_t> from, Tensor to) {
-  CHECK_EQ(static_cast<int64_t>(from.size()), to.size());
-  Ops(stream).Copy(stream, to.data<int32_t>(), from.data(), from.size_bytes(),
-                   CopyDirection::kHostToDevice);
+}  // namespace
+
+void Copy(Stream& stream, std::span<const float> from, Tensor to) {
+  CopyTo<float>(stream, from, to, CopyDirection::kDeviceToDevice);
+}
+
+void Copy(Stream& stream, std::span<const int32_t> from, Tensor to) {
+  CopyTo<int32_t>(stream, from, to, CopyDirection::kDeviceToDevice);
+}
+
+void CopyToDevice(Stream& stream, std::span<const float> from, Tensor to) {
+  CopyTo<float>(stream, from, to, CopyDirection::kHostToDevice);
 }
 
 absl::Status CopyToHost(Stream& stream, ConstTensor from, std::span<float> to) {

@@ -14,8 +14,11 @@
 
 namespace muster {
 
+// From the memory of the device.
+void Copy(Stream& stream, std::span<const float> from, Tensor to);
+void Copy(Stream& stream, std::span<const int32_t> from, Tensor to);  // to: int32
+// From the host's, which stays as it is until the copy is there.
 void CopyToDevice(Stream& stream, std::span<const float> from, Tensor to);
-void CopyToDevice(Stream& stream, std::span<const int32_t> from, Tensor to);  // to: int32
 // Returns when the copy is there. Fails when the device does.
 absl::Status CopyToHost(Stream& stream, ConstTensor from, std::span<float> to);
 

@@ -27,9 +27,27 @@ struct TrainerParts {
   std::unique_ptr<worker::Module> module;
   std::unique_ptr<worker::Model> model;
   ps::ParamTable table;
-  std::shared_ptr<const worker::Dataset> training, validation, testing;
-  std::unique_ptr<worker::Loader> loader;
+  bool exact = true;  // as in worker::TrainerOptions
+  std::unique_ptr<worker::Loader> training, validation, testing;
 };
+
+// Batches of a split for the parts' model, which is prepared.
+absl::StatusOr<std::unique_ptr<worker::Loader>> MakeLoader(const TrainerSetup& setup,
+                                                           const TrainerParts& parts,
+                                                           worker::Split split, Log& log) {
+  const Training& training = setup.job().training();
+  ASSIGN_OR_RETURN(const auto dataset, parts.module->MakeDataset(split, training.seed(), log));
+  ASSIGN_OR_RETURN(auto feed,
+                   worker::MakeFeed(dataset, training.batch_size(), parts.model->stream()));
+  worker::Order order =
+      split == worker::Split::kTraining
+          ? worker::TrainingOrder(dataset->size(), training.seed(), setup.num_replicas(),
+                                  training.batch_size())
+          : worker::EvaluationOrder(dataset->size(), parts.exact ? setup.num_replicas() : 1,
+                                    training.batch_size());
+  return std::make_unique<worker::Loader>(std::move(feed), std::move(order),
+                                          worker::Loader::Options());
+}
 
 absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions& options,
                                                                const TrainerSetup& setup,
@@ -37,26 +55,18 @@ absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions
   const Training& training = setup.job().training();
   auto parts = std::make_unique<TrainerParts>();
   ASSIGN_OR_RETURN(parts->module, options.make_module(setup.job()));
-  const uint64_t seed = training.seed();
-  ASSIGN_OR_RETURN(parts->training,
-                   parts->module->MakeDataset(worker::Split::kTraining, seed, log));
-  ASSIGN_OR_RETURN(parts->validation,
-                   parts->module->MakeDataset(worker::Split::kValidation, seed, log));
-  ASSIGN_OR_RETURN(parts->testing, parts->module->MakeDataset(worker::Split::kTesting, seed, log));
-  worker::Loader::Options loader;
-  loader.max_batch = training.batch_size();
-  parts->loader = std::make_unique<worker::Loader>(
-      parts->training,
-      worker::TrainingOrder(parts->training->size(), seed, setup.num_replicas(),
-                            training.batch_size()),
-      loader);
-  parts->loader->SetReplicas({setup.leases().begin(), setup.leases().end()}, setup.start_clock());
-
   parts->model = parts->module->MakeModel(device);
   std::vector<ps::ParamSpec> params = parts->model->params();
   RETURN_IF_ERROR(SetCodecs(training.codec(), &params));
   ASSIGN_OR_RETURN(parts->table, ps::ParamTable::Make(std::move(params)));
   parts->model->Prepare(parts->table, training.batch_size());
+  ASSIGN_OR_RETURN(const auto policy, ps::PolicyOf(training));
+  parts->exact = policy->exact() && policy->backups() == 0;
+  using worker::Split;
+  ASSIGN_OR_RETURN(parts->training, MakeLoader(setup, *parts, Split::kTraining, log));
+  parts->training->SetReplicas({setup.leases().begin(), setup.leases().end()}, setup.start_clock());
+  ASSIGN_OR_RETURN(parts->validation, MakeLoader(setup, *parts, Split::kValidation, log));
+  ASSIGN_OR_RETURN(parts->testing, MakeLoader(setup, *parts, Split::kTesting, log));
   return parts;
 }
 
@@ -201,11 +211,9 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
   ASSIGN_OR_RETURN(const auto client,
                    ps::Client::Connect(*options.transport, servers, self, parts.table, partition,
                                        ps::ClientOptions(), *options.log));
-  ASSIGN_OR_RETURN(const auto policy, ps::PolicyOf(setup.job().training()));
   const std::unique_ptr<Trace> trace =
       MakeTrace(setup.job().training(), options.self, options.pid, options.host);
-  worker::TrainerOptions trainer_options =
-      TrainerOptionsOf(setup, policy->exact() && policy->backups() == 0);
+  worker::TrainerOptions trainer_options = TrainerOptionsOf(setup, parts.exact);
   trainer_options.trace = trace.get();
   const RemoteFiles files(options, setup.place());
   ASSIGN_OR_RETURN(const auto saver,
@@ -215,8 +223,9 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
     agent.SetClock(clock);
     if (saver != nullptr) saver->OnClock(clock);
   };
-  worker::Trainer trainer(*parts.model, parts.table, *client, *parts.loader, parts.validation,
-                          parts.testing, std::move(trainer_options), std::move(events));
+  worker::Trainer trainer(*parts.model, parts.table, *client,
+                          {*parts.training, *parts.validation, *parts.testing},
+                          std::move(trainer_options), std::move(events));
   const auto shown = ShowMetrics(options, [&trainer](std::vector<Metric>& out) {
     worker::TrainerMetrics(trainer.stats(), out);
   });

@@ -1,12 +1,36 @@
-// Dataset: samples by index. Thread-safe: Get is called by several loader threads at once.
+// Dataset: samples by index; DeviceFrontEnd: the part of a data set's work that a device does.
+//
+// Thread-safe: samples are asked for by several loader threads at once.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "telemetry/status.h"
 
+namespace muster {
+class Device;
+class Stream;
+}  // namespace muster
+
 namespace muster::worker {
+
+// Makes inputs in a device's memory: the host writes a record of each sample, what is random about
+// it included; a batch's records travel, and the device makes the inputs from them. The inputs are
+// those of Dataset::Get but for the rounding of float32.
+class DeviceFrontEnd {
+ public:
+  virtual ~DeviceFrontEnd() = default;
+  virtual int64_t record_bytes() const = 0;  // of one sample, a multiple of 16
+  // As Dataset::Get, but writes the sample's record [record_bytes()].
+  virtual absl::Status GetRecord(int64_t index, int64_t draw, std::span<std::byte> record,
+                                 int32_t* label) const = 0;
+  // Enqueues on `stream` what turns n records into `inputs` [n, input_size], both in the device's
+  // memory. Called for one batch at a time.
+  virtual void Compute(Stream& stream, int64_t n, const std::byte* records, float* inputs) = 0;
+};
 
 class Dataset {
  public:
@@ -19,6 +43,13 @@ class Dataset {
   // the sample cannot be read and cannot be replaced.
   virtual absl::Status Get(int64_t index, int64_t draw, std::span<float> input,
                            int32_t* label) const = 0;
+  // What makes inputs on `device`, for batches of up to `max_batch`; null (the default): nothing,
+  // they are made by Get and travel. It borrows device and data set. Fails as Get does, and when
+  // the device does.
+  virtual absl::StatusOr<std::unique_ptr<DeviceFrontEnd>> MakeDeviceFrontEnd(
+      Device& /*device*/, int64_t /*max_batch*/) const {
+    return std::unique_ptr<DeviceFrontEnd>();
+  }
 };
 
 }  // namespace muster::worker

@@ -5,33 +5,28 @@
 
 namespace muster::worker {
 
-absl::StatusOr<Confusion> Evaluate(Model& model, std::span<const float> weights,
-                                   const Dataset& dataset, EvaluationShare share,
-                                   int64_t batch_size,
+absl::StatusOr<Confusion> Evaluate(Model& model, std::span<const float> weights, Loader& loader,
+                                   int32_t share,
                                    const std::function<absl::Status(int64_t done)>& on_batch) {
-  const int64_t input_size = dataset.input_size(), classes = model.num_classes();
-  std::vector<float> inputs(batch_size * input_size), logits(batch_size * classes);
-  std::vector<int32_t> labels(batch_size);
+  const auto classes = static_cast<size_t>(model.num_classes());
+  std::vector<float> logits;
   Confusion confusion(classes * classes);
   int64_t done = 0;
-  for (int64_t index = share.first; index < dataset.size();) {
+  loader.SetReplicas({share}, 0);
+  for (int64_t step = 0;; ++step) {
+    ASSIGN_OR_RETURN(const Batch batch, loader.Next(step, share));
+    if (batch.size == 0) return confusion;
     RETURN_IF_ERROR(on_batch(done));
-    int64_t rows = 0;
-    for (; rows < batch_size && index < dataset.size(); ++rows, index += share.stride) {
-      RETURN_IF_ERROR(dataset.Get(
-          index, 0, std::span(inputs).subspan(rows * input_size, input_size), &labels[rows]));
-    }
-    const Batch batch{std::span<const float>(inputs).first(rows * input_size),
-                      std::span<const int32_t>(labels).first(rows), rows};
-    model.Predict(weights, batch, std::span(logits).first(rows * classes));
-    for (int64_t row = 0; row < rows; ++row) {
+    logits.resize(static_cast<size_t>(batch.size) * classes);
+    model.Predict(weights, batch, logits);
+    for (size_t row = 0; row < static_cast<size_t>(batch.size); ++row) {
       const auto scores = std::span(logits).subspan(row * classes, classes);
-      const int64_t predicted = std::max_element(scores.begin(), scores.end()) - scores.begin();
-      ++confusion[labels[row] * classes + predicted];
+      const auto predicted = std::max_element(scores.begin(), scores.end()) - scores.begin();
+      ++confusion[static_cast<size_t>(loader.labels()[row]) * classes +
+                  static_cast<size_t>(predicted)];
     }
-    done += rows;
+    done += batch.size;
   }
-  return confusion;
 }
 
 }  // namespace muster::worker

@@ -1,5 +1,5 @@
-// What a model answers over a data set, or over one replica's share of it. A free function; the
-// model is the caller's for the time of the call.
+// What a model answers over a data set, or over one replica's share of it. A free function; model
+// and loader are the caller's for the time of the call.
 #pragma once
 
 #include <cstdint>
@@ -7,24 +7,18 @@
 #include <span>
 
 #include "telemetry/status.h"
-#include "worker/dataset.h"
+#include "worker/loader.h"
 #include "worker/model.h"
 #include "worker/module.h"
 
 namespace muster::worker {
 
-// Samples first, first + stride, first + 2 · stride …
-struct EvaluationShare {
-  int64_t first = 0, stride = 1;
-};
-
-// Counts the answers (the class of the largest logit) of `model` with `weights` (arena) over the
-// share, in batches of at most `batch_size`. Before each batch `on_batch` hears how many samples
-// are done; its failure ends the evaluation. Fails also when a sample cannot be read. PRECONDITION:
-// the model is prepared for batches of `batch_size`.
-absl::StatusOr<Confusion> Evaluate(Model& model, std::span<const float> weights,
-                                   const Dataset& dataset, EvaluationShare share,
-                                   int64_t batch_size,
+// Counts the answers (the class of the largest logit) of `model` with `weights` (arena) over
+// `share` of the loader's samples, which come in the order of EvaluationOrder. Before each batch
+// `on_batch` hears how many samples are done; its failure ends the evaluation. Fails also when a
+// sample cannot be read. PRECONDITION: the model is prepared for the loader's batches.
+absl::StatusOr<Confusion> Evaluate(Model& model, std::span<const float> weights, Loader& loader,
+                                   int32_t share,
                                    const std::function<absl::Status(int64_t done)>& on_batch);
 
 }  // namespace muster::worker

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/op.h"
+#include "kernels/pinned.h"
 #include "rpc/transport.h"
 
 namespace muster::worker {
@@ -32,24 +33,6 @@ class HostExchange final : public Exchange {
   const ps::ParamTable& table_;
   const std::shared_ptr<const ps::WeightArenas> weights_;
   std::vector<std::shared_ptr<float[]>> gradients_;  // stay until the next clock is in
-};
-
-// Memory of the host that a device copies from and to, for as long as the object lives.
-class Pinned {
- public:
-  Pinned(Device& device, float* data, size_t bytes) : device_(device) {
-    // Without it copies are slower, and no less right.
-    if (device.Pin(data, bytes).ok()) data_ = data;
-  }
-  ~Pinned() {
-    if (data_ != nullptr) device_.Unpin(data_);
-  }
-  Pinned(const Pinned&) = delete;
-  Pinned& operator=(const Pinned&) = delete;
-
- private:
-  Device& device_;
-  float* data_ = nullptr;
 };
 
 class DeviceExchange final : public Exchange {

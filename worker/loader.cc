@@ -8,15 +8,12 @@
 
 namespace muster::worker {
 
-Loader::Loader(std::shared_ptr<const Dataset> dataset, Order order, Options options)
-    : dataset_(std::move(dataset)),
+Loader::Loader(std::unique_ptr<Feed> feed, Order order, Options options)
+    : feed_(std::move(feed)),
       order_(std::move(order)),
       options_(options),
       slots_(std::max(1, options.depth) + 1) {
-  for (Slot& slot : slots_) {
-    slot.inputs.resize(options_.max_batch * dataset_->input_size());
-    slot.labels.resize(options_.max_batch);
-  }
+  for (Slot& slot : slots_) slot.memory = feed_->MakeSlot();
   for (int i = 0; i < std::max(1, options_.threads); ++i) {
     threads_.emplace_back([this] { Run(); });
   }
@@ -55,18 +52,21 @@ absl::StatusOr<Batch> Loader::Next(int64_t step, int32_t replica) {
   while (!slot.ready) {
     ready_.Wait(mu_);
   }
-  if (taken_ > 0) {
-    SlotOf(taken_ - 1).ready = false;  // the caller has done with it
-  }
+  Release();
+  if (taken_ > 0) SlotOf(taken_ - 1).ready = false;
   ++taken_;
   work_.NotifyAll();
   if (!slot.status.ok()) {
     error_ = slot.status;
     return error_;
   }
-  return Batch{.inputs = {slot.inputs.data(), size_t(slot.size * dataset_->input_size())},
-               .labels = {slot.labels.data(), size_t(slot.size)},
-               .size = slot.size};
+  reading_ = slot.memory.get();
+  return reading_->Receive();
+}
+
+void Loader::Release() {
+  if (reading_ != nullptr) reading_->Release();
+  reading_ = nullptr;
 }
 
 Loader::Item Loader::ItemAt(int64_t number) const {
@@ -81,6 +81,7 @@ void Loader::Restart(int64_t step, int32_t replica) {
   while (busy_ > 0) {
     ready_.Wait(mu_);
   }
+  Release();
   for (Slot& slot : slots_) {
     slot.ready = false;
   }
@@ -117,17 +118,14 @@ void Loader::Run() {
 
 void Loader::Make(Item item, int64_t generation, Slot& slot) {
   const std::vector<Pick> picks = order_(item.step, item.replica);
-  const int64_t width = dataset_->input_size();
-  CHECK_LE(static_cast<int64_t>(picks.size()), options_.max_batch);
-  slot.size = static_cast<int64_t>(picks.size());
-  slot.status = absl::OkStatus();
+  slot.status = slot.memory->Begin();
   for (size_t i = 0; i < picks.size() && slot.status.ok(); ++i) {
     if (generation_.load(std::memory_order_relaxed) != generation) {
       return;
     }
-    slot.status = dataset_->Get(picks[i].index, picks[i].draw,
-                                std::span(slot.inputs).subspan(i * width, width), &slot.labels[i]);
+    slot.status = slot.memory->Set(static_cast<int64_t>(i), picks[i]);
   }
+  if (slot.status.ok()) slot.memory->Send(static_cast<int64_t>(picks.size()));
 }
 
 }  // namespace muster::worker

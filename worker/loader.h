@@ -1,8 +1,8 @@
 // Loader: makes the batches of coming items ahead of time, in a few threads of its own.
 //
-// Owned and called by one thread. What a batch holds depends on its item alone, never on the timing
-// of the threads. Owns depth + 1 batches of memory: `depth` made ahead and the one that the caller
-// reads.
+// Owned and called by one thread, the model's. What a batch holds depends on its item alone, never
+// on the timing of the threads. Owns its feed and depth + 1 batches of memory: `depth` made ahead
+// and the one that the model reads.
 //
 // Items follow one another as a trainer works through them: replica by replica in the order of
 // SetReplicas, then the next step. Who asks for another item than the expected one gets it too, and
@@ -18,7 +18,7 @@
 
 #include "telemetry/mutex.h"
 #include "telemetry/status.h"
-#include "worker/dataset.h"
+#include "worker/feed.h"
 #include "worker/model.h"
 #include "worker/shuffle.h"
 
@@ -27,12 +27,12 @@ namespace muster::worker {
 class Loader {
  public:
   struct Options {
-    int64_t max_batch = 100;  // samples; no item has more
     int threads = 1;
-    int depth = 2;  // batches made ahead; each costs max_batch · input_size floats
+    int depth = 2;  // batches made ahead
   };
 
-  Loader(std::shared_ptr<const Dataset> dataset, Order order, Options options);
+  // PRECONDITION: no item of the order has more samples than the feed's batches.
+  Loader(std::unique_ptr<Feed> feed, Order order, Options options);
   // Stops the threads after the sample that they are at.
   ~Loader();
   Loader(const Loader&) = delete;
@@ -42,9 +42,12 @@ class Loader {
   // batches from the first of them. Batches of before are dropped. PRECONDITION: not empty.
   void SetReplicas(std::vector<int32_t> replicas, int64_t step);
 
-  // The batch of (step, replica), waiting for it if need be; valid until the next call. Fails with
-  // what the data set said; from then on every call fails with it.
+  // The batch of (step, replica), waiting for it if need be; for what the model's stream does until
+  // the next call. Fails with what the data set or the device said; from then on every call fails
+  // with it.
   absl::StatusOr<Batch> Next(int64_t step, int32_t replica);
+  // The labels of that batch, on the host.
+  std::span<const int32_t> labels() const { return reading_->labels(); }
 
  private:
   struct Item {
@@ -52,9 +55,7 @@ class Loader {
     int32_t replica;
   };
   struct Slot {
-    std::vector<float> inputs;    // [max_batch, input_size]
-    std::vector<int32_t> labels;  // [max_batch]
-    int64_t size = 0;
+    std::unique_ptr<Feed::Slot> memory;
     bool ready = false;
     absl::Status status;
   };
@@ -65,8 +66,10 @@ class Loader {
   Item ItemAt(int64_t number) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Slot& SlotOf(int64_t number) { return slots_[number % static_cast<int64_t>(slots_.size())]; }
   void Restart(int64_t step, int32_t replica) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The caller has done with the batch that it has, if any.
+  void Release();
 
-  const std::shared_ptr<const Dataset> dataset_;
+  const std::unique_ptr<Feed> feed_;
   const Order order_;
   const Options options_;
   std::atomic<int64_t> generation_{0};  // changes when what is being made is no longer wanted
@@ -86,6 +89,7 @@ class Loader {
   // A slot belongs to the thread that claimed its item until `ready`, then to the caller, until it
   // takes the item after it.
   std::vector<Slot> slots_;
+  Feed::Slot* reading_ = nullptr;  // what the caller has
   std::vector<std::thread> threads_;
 };
 

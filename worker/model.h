@@ -23,7 +23,7 @@
 
 namespace muster::worker {
 
-// One minibatch on the host. Rows are samples.
+// One minibatch, in the memory of the model's device. Rows are samples.
 struct Batch {
   std::span<const float> inputs;    // [batch, input_size]
   std::span<const int32_t> labels;  // [batch], class indices

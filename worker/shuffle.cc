@@ -1,7 +1,5 @@
 #include "worker/shuffle.h"
 
-#include <algorithm>
-
 #include "kernels/philox.h"
 #include "telemetry/check.h"
 
@@ -25,13 +23,13 @@ Order TrainingOrder(int64_t size, uint64_t seed, int32_t replicas, int64_t batch
   };
 }
 
-Order EvaluationOrder(int64_t begin, int64_t end, int64_t batch) {
-  return [=](int64_t step, int32_t) {
+Order EvaluationOrder(int64_t size, int32_t shares, int64_t batch) {
+  CHECK_GE(shares, 1);
+  return [=](int64_t step, int32_t share) {
     std::vector<Pick> picks;
-    const int64_t first = begin + step * batch;
-    for (int64_t index = first; index < std::min(end, first + batch); ++index) {
+    int64_t index = share + step * batch * shares;
+    for (int64_t i = 0; i < batch && index < size; ++i, index += shares)
       picks.push_back({index, 0});
-    }
     return picks;
   };
 }

@@ -30,8 +30,9 @@ int64_t ShuffledIndex(int64_t n, uint64_t seed, int64_t position);
 // Training with V = `replicas` and `batch` samples per replica and step. PRECONDITION: size ≥ 1.
 Order TrainingOrder(int64_t size, uint64_t seed, int32_t replicas, int64_t batch);
 
-// Evaluation of the samples [begin, end): step k is the k-th batch, the last one may be shorter,
-// none are left after it. The replica does not matter.
-Order EvaluationOrder(int64_t begin, int64_t end, int64_t batch);
+// Evaluation of `size` samples in `shares` shares, a replica each: share v is the samples v,
+// v + shares, v + 2 · shares …; step k is its k-th batch, the last one may be shorter, none are
+// left after it. PRECONDITION: shares ≥ 1.
+Order EvaluationOrder(int64_t size, int32_t shares, int64_t batch);
 
 }  // namespace muster::worker

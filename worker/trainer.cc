@@ -40,15 +40,12 @@ StepTimes& StepTimes::operator+=(const StepTimes& other) {
   return *this;
 }
 
-Trainer::Trainer(Model& model, const ps::ParamTable& table, ps::Client& client, Loader& loader,
-                 std::shared_ptr<const Dataset> validation, std::shared_ptr<const Dataset> testing,
-                 TrainerOptions options, TrainerEvents events)
+Trainer::Trainer(Model& model, const ps::ParamTable& table, ps::Client& client,
+                 TrainerLoaders loaders, TrainerOptions options, TrainerEvents events)
     : model_(model),
       table_(table),
       client_(client),
-      loader_(loader),
-      validation_(std::move(validation)),
-      testing_(std::move(testing)),
+      loaders_(loaders),
       options_(std::move(options)),
       events_(std::move(events)),
       trace_(options_.trace, "trainer"),
@@ -75,7 +72,7 @@ absl::Status Trainer::Run() {
         MutexLock lock(mu_);
         at_end = clock >= target_;
       }
-      if (!at_end) RETURN_IF_ERROR(Evaluate(clock, Split::kValidation, *validation_));
+      if (!at_end) RETURN_IF_ERROR(Evaluate(clock, Split::kValidation));
     }
     ASSIGN_OR_RETURN(const bool begin, BeginStep(clock));
     if (!begin) break;
@@ -99,8 +96,8 @@ absl::Status Trainer::Run() {
     client_.PullAtClock(options_.leases.front(), clock);
     RETURN_IF_ERROR(client_.Wait(clock));
   }
-  RETURN_IF_ERROR(Evaluate(clock, Split::kValidation, *validation_));
-  return Evaluate(clock, Split::kTesting, *testing_);
+  RETURN_IF_ERROR(Evaluate(clock, Split::kValidation));
+  return Evaluate(clock, Split::kTesting);
 }
 
 absl::StatusOr<bool> Trainer::BeginStep(int64_t step) {
@@ -121,7 +118,7 @@ absl::Status Trainer::Step(int64_t step) {
     {
       Stopwatch watch(&times.data);
       const TraceSpan span(trace_, "data", step, replica);
-      ASSIGN_OR_RETURN(batch, loader_.Next(step, replica));
+      ASSIGN_OR_RETURN(batch, loaders_.training.Next(step, replica));
     }
     Stopwatch watch(&times.compute);
     {
@@ -209,30 +206,21 @@ TrainerStats Trainer::stats() const {
   return stats_;
 }
 
-absl::Status Trainer::Evaluate(int64_t clock, Split split, const Dataset& dataset) {
-  for (int32_t replica : options_.leases) {
-    if (options_.exact) {
-      RETURN_IF_ERROR(EvaluateShare(clock, split, dataset, replica,
-                                    {.first = replica, .stride = options_.num_replicas},
-                                    options_.num_replicas));
-    } else if (replica == 0) {
-      RETURN_IF_ERROR(EvaluateShare(clock, split, dataset, replica, {}, /*shares=*/1));
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Trainer::EvaluateShare(int64_t clock, Split split, const Dataset& dataset,
-                                    int32_t replica, EvaluationShare share, int shares) {
+absl::Status Trainer::Evaluate(int64_t clock, Split split) {
+  Loader& loader = split == Split::kTesting ? loaders_.testing : loaders_.validation;
   const auto stopped = [this](int64_t) -> absl::Status {
     MutexLock lock(mu_);
     return cancelled_;
   };
-  ASSIGN_OR_RETURN(const std::span<const float> weights, exchange_->Weights(clock));
-  ASSIGN_OR_RETURN(Confusion confusion,
-                   worker::Evaluate(model_, weights, dataset, share, options_.batch_size, stopped));
-  if (events_.on_evaluated) {
-    events_.on_evaluated({replica, clock, split, std::move(confusion), shares});
+  for (const int32_t replica : options_.leases) {
+    if (!options_.exact && replica != 0) continue;
+    ASSIGN_OR_RETURN(const std::span<const float> weights, exchange_->Weights(clock));
+    ASSIGN_OR_RETURN(Confusion confusion,
+                     worker::Evaluate(model_, weights, loader, replica, stopped));
+    if (events_.on_evaluated) {
+      events_.on_evaluated({replica, clock, split, std::move(confusion),
+                            options_.exact ? options_.num_replicas : 1});
+    }
   }
   return absl::OkStatus();
 }

@@ -22,7 +22,6 @@
 #include "telemetry/mutex.h"
 #include "telemetry/status.h"
 #include "telemetry/trace.h"
-#include "worker/dataset.h"
 #include "worker/evaluation.h"
 #include "worker/exchange.h"
 #include "worker/loader.h"
@@ -91,12 +90,16 @@ struct TrainerEvents {
   std::function<void(int64_t clock)> on_clock;  // after every step
 };
 
+// Of the splits. Evaluations are in as many shares as replicas where options.exact, else in one.
+struct TrainerLoaders {
+  Loader &training, &validation, &testing;
+};
+
 class Trainer {
  public:
-  // Borrows everything; `model` is prepared for `table`, `client` is connected, `loader` starts at
-  // options.start.
-  Trainer(Model& model, const ps::ParamTable& table, ps::Client& client, Loader& loader,
-          std::shared_ptr<const Dataset> validation, std::shared_ptr<const Dataset> testing,
+  // Borrows everything; `model` is prepared for `table`, `client` is connected, `loaders.training`
+  // starts at options.start.
+  Trainer(Model& model, const ps::ParamTable& table, ps::Client& client, TrainerLoaders loaders,
           TrainerOptions options, TrainerEvents events);
 
   // Trains until the target clock, evaluates, and returns OK; or returns the first error (a Cancel
@@ -117,9 +120,7 @@ class Trainer {
   // Waits while held. False when `step` is not to begin because the target is reached.
   absl::StatusOr<bool> BeginStep(int64_t step);
   absl::Status Step(int64_t step);
-  absl::Status Evaluate(int64_t clock, Split split, const Dataset& dataset);
-  absl::Status EvaluateShare(int64_t clock, Split split, const Dataset& dataset, int32_t replica,
-                             EvaluationShare share, int shares);
+  absl::Status Evaluate(int64_t clock, Split split);
   // Traces a Wait of step `step`, which ended with last_pull_ms of arriving parameters.
   void TraceWait(int64_t step, Trace::Clock::time_point begin, Trace::Clock::time_point end);
   void Report(int64_t finished);
@@ -127,9 +128,7 @@ class Trainer {
   Model& model_;
   const ps::ParamTable& table_;
   ps::Client& client_;
-  Loader& loader_;
-  const std::shared_ptr<const Dataset> validation_;
-  const std::shared_ptr<const Dataset> testing_;
+  const TrainerLoaders loaders_;
   const TrainerOptions options_;
   const TrainerEvents events_;
   const TraceThread trace_;

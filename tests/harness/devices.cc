@@ -14,6 +14,7 @@ std::vector<std::string> DeviceNames() { return {"cpu_1", "cpu_2", "cpu_3", "hos
 absl::StatusOr<std::unique_ptr<Device>> MakeTestDevice(const std::string& name) {
   if (name.starts_with("cpu_")) return MakeCpuDevice(name.back() - '0');
   if (name == "host_gpu") return MakeHostGpu();
+  if (name == "late_host_gpu") return MakeHostGpu(HostGpuPace::kLate);
   CHECK(name == "gpu");
   GpuSearch search = DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV"));
   if (const char* programs = std::getenv("MUSTER_BIN"); programs != nullptr) {

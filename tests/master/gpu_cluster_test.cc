@@ -75,7 +75,7 @@ ClusterResult Train(const std::string& model, const std::string& device, int tra
 class GpuClusterTest : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {};
 
 INSTANTIATE_TEST_SUITE_P(Models, GpuClusterTest,
-                         ::testing::Combine(::testing::Values("host_gpu", "gpu"),
+                         ::testing::Combine(::testing::Values("host_gpu", "late_host_gpu", "gpu"),
                                             ::testing::ValuesIn(worker::ImageModelNames())),
                          [](const auto& info) {
                            return std::get<0>(info.param) + "_" + std::get<1>(info.param);

@@ -61,7 +61,7 @@ Tensor Sequential::Logits() const { return Activation(layers_.size(), Shape{num_
 void Sequential::RunLayers(std::span<const float> weights, std::span<const float> inputs,
                            bool training) {
   CHECK_LE(batch_size_, max_batch_);
-  CopyToDevice(*stream_, inputs, Activation(0, Shape{input_size()}));
+  Copy(*stream_, inputs, Activation(0, Shape{input_size()}));
   std::vector<ConstTensor> of_layer;
   for (size_t i = 0; i < layers_.size(); ++i) {
     Layer& layer = *layers_[i];
@@ -81,7 +81,7 @@ void Sequential::Forward(std::span<const float> weights, const Batch& batch, con
   RunLayers(weights, batch.inputs, /*training=*/true);
   const Tensor labels(labels_.data<int32_t>(), {batch_size_});
   const Tensor losses(losses_.data<float>(), {batch_size_});
-  CopyToDevice(*stream_, batch.labels, labels);
+  Copy(*stream_, batch.labels, labels);
   SoftmaxCrossEntropy(*stream_, Logits(), labels, losses, Logits());
 }
 
