@@ -4,6 +4,9 @@
 //   copy      bytes moved by copies of 512 MiB within the device: the roof of all kernels that move
 //             memory, which count the bytes that their arguments make them read and write
 //   matmul    a product of large matrices: the roof of the convolutions' FLOP/s
+//   front_end what makes features of the speech job's batches: the frames of sounds and the
+//             logarithms of mel channels as kernels that move memory; all of it for a batch of 100,
+//             in float32, by the FLOPs of its products
 //   conv_step loss and gradients of `conv`, batch 100, in the device's memory
 //
 // Roof and row take turns. --device cpu runs the same on the CPU, which shows that it works.
@@ -17,6 +20,7 @@
 #include <vector>
 
 #include "bench/figures.h"
+#include "bench/speech_clips.h"
 #include "bench/timing.h"
 #include "kernels/gpu.h"
 #include "kernels/op.h"
@@ -58,6 +62,8 @@ class Bench {
   }
 
   void Kernels();
+  void SoundKernels();
+  void FrontEnd();
   void Convolutions();
   void Step(const char* name, const char* model);
   void Roofs();
@@ -173,6 +179,80 @@ void Bench::Kernels() {
          [&] { ops.MaxPoolGradient(stream, samples, pool, winners.data<uint8_t>(), in, out); });
 }
 
+// One-second sounds at 16 kHz, cut as the speech job does.
+void Bench::SoundKernels() {
+  constexpr int64_t kSamples = 16000, kFrames = 98, kWindow = 480, kBins = 128, kChannels = 40;
+  const int64_t n = elements_ / (kFrames * kWindow);
+  const Buffer clips = MakeRandom(n * kSamples / 2), frames = Make(n * kFrames * kWindow);
+  std::vector<SoundRecord> on_host(static_cast<size_t>(n));
+  for (int64_t s = 0; s < n; ++s) {
+    on_host[static_cast<size_t>(s)] = {s * kSamples, 0, static_cast<int32_t>(s % 3200 - 1600),
+                                       1e-6f};
+  }
+  const size_t bytes = on_host.size() * sizeof(SoundRecord);
+  const Buffer records(device_, bytes);
+  device_.ops().Copy(*stream_, records.data<void>(), on_host.data(), bytes,
+                     CopyDirection::kHostToDevice);
+  const SoundArgs sounds{kSamples,
+                         kFrames,
+                         kWindow,
+                         /*stride=*/160,
+                         clips.data<int16_t>(),
+                         /*noise=*/clips.data<int16_t>(),
+                         records.data<std::byte>(),
+                         sizeof(SoundRecord)};
+  // Read: the clip and the noise, the same for all sounds; written: the frames.
+  Memory("front_end_frames", static_cast<double>(n * (2 * kSamples + 4 * kFrames * kWindow)), [&] {
+    FrameSounds(*stream_, sounds, {frames.data<float>(), {n, kFrames, kWindow}});
+  });
+  const auto front_end = worker::MfccFrontEnd::Make({});
+  CHECK(front_end.ok());
+  const auto put = [&](auto from) {
+    Buffer buffer(device_, from.size_bytes());
+    device_.ops().Copy(*stream_, buffer.data<void>(), from.data(), from.size_bytes(),
+                       CopyDirection::kHostToDevice);
+    return buffer;
+  };
+  const Buffer first = put(front_end->mel_first()), begin = put(front_end->mel_begin()),
+               weights = put(front_end->mel_weights());
+  const MelArgs mel{
+      kBins, kChannels, 1e-3f, first.data<int32_t>(), begin.data<int32_t>(), weights.data<float>()};
+  // The frames do as spectra.
+  const int64_t rows = n * kFrames * kWindow / (2 * kBins);
+  const Buffer log_mel = Make(rows * kChannels);
+  Memory("front_end_log_mel", static_cast<double>(rows * 4 * (2 * kBins + kChannels)), [&] {
+    LogMel(*stream_, mel, {frames.data<float>(), {rows, 2 * kBins}},
+           {log_mel.data<float>(), {rows, kChannels}});
+  });
+}
+
+void Bench::FrontEnd() {
+  const int64_t batch = options_.smoke ? 4 : 100;
+  const bench::SpeechClips clips(100);
+  const auto log = Log::Discard();
+  const auto data = clips.Training(*log);
+  const auto front_end = data->MakeDeviceFrontEnd(device_, batch);
+  CHECK(front_end.ok());
+  const auto bytes = static_cast<size_t>((*front_end)->record_bytes());
+  std::vector<std::byte> on_host(static_cast<size_t>(batch) * bytes);
+  for (int64_t i = 0; i < batch; ++i) {
+    int32_t label = 0;
+    const auto record = std::span(on_host).subspan(static_cast<size_t>(i) * bytes, bytes);
+    CHECK((*front_end)->GetRecord(i, i, record, &label).ok());
+  }
+  const Buffer records(device_, on_host.size());
+  device_.ops().Copy(*stream_, records.data<void>(), on_host.data(), on_host.size(),
+                     CopyDirection::kHostToDevice);
+  const Buffer inputs = Make(batch * data->input_size());
+  const worker::MfccFrontEnd& mfcc = data->front_end();
+  const int64_t bins = mfcc.last_bin() - mfcc.first_bin() + 1;
+  const worker::FrontEndSettings& s = mfcc.settings();
+  const int64_t products = 2 * bins * s.window + s.mel_channels * s.coefficients;
+  Compute("front_end", 2.0 * static_cast<double>(batch * mfcc.frames() * products), [&] {
+    (*front_end)->Compute(*stream_, batch, records.data<std::byte>(), inputs.data<float>());
+  });
+}
+
 void Bench::Convolutions() {
   const int64_t batch = options_.smoke ? 1 : 100;
   struct Case {
@@ -269,7 +349,8 @@ int Run(int argc, char** argv) {
                tf32 ? "TF32" : "FP32");
     Bench bench(options, *device);
     bench.Roofs();
-    if (tf32 || options.device == "cpu") bench.Kernels();
+    if (tf32 || options.device == "cpu") bench.Kernels(), bench.SoundKernels();
+    if (!tf32) bench.FrontEnd();
     bench.Convolutions();
     for (const std::string& model : worker::ImageModelNames()) {
       bench.Step(("step_" + model).c_str(), model.c_str());

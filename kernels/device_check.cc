@@ -160,6 +160,42 @@ absl::Status TrySvdf(Stream& stream, Outputs& outputs) {
   return absl::OkStatus();
 }
 
+absl::Status TrySounds(Stream& stream, Outputs& outputs) {
+  constexpr int64_t kN = 3, kSamples = 1000, kBins = 20, kChannels = 2;
+  std::vector<int16_t> clips(kN * kSamples), noise(kSamples);
+  for (size_t i = 0; i < clips.size(); ++i) clips[i] = static_cast<int16_t>(i * i * 7919);
+  for (size_t i = 0; i < noise.size(); ++i) noise[i] = static_cast<int16_t>(i * i * 104729);
+  std::vector<SoundRecord> records(kN);
+  for (int64_t s = 0; s < kN; ++s) {
+    records[static_cast<size_t>(s)] = {s * kSamples, 0, static_cast<int32_t>(100 * s - 100), 1e-5f};
+  }
+  const Shape framed{kN, 10, 2 * kBins}, channels{kN * 10, kChannels};
+  std::vector<float> frames(static_cast<size_t>(framed.size()));
+  std::vector<float> log_mel(static_cast<size_t>(channels.size()));
+  const std::vector<int32_t> first = {0, 5}, begin = {0, 10, 25};
+  const auto weights = std::vector<float>(25, 0.5f);
+  Mirror on(stream);
+  SoundArgs sounds{.samples = kSamples, .frames = 10, .window = 2 * kBins, .stride = 33};
+  sounds.clips = static_cast<const int16_t*>(on.Bytes(clips));
+  sounds.noise = static_cast<const int16_t*>(on.Bytes(noise));
+  sounds.records = static_cast<const std::byte*>(on.Bytes(records));
+  sounds.record_bytes = sizeof(SoundRecord);
+  FrameSounds(stream, sounds, on.Out(frames, framed));
+  // As a spectrum the frames will do.
+  const MelArgs mel{kBins,
+                    kChannels,
+                    1e-3f,
+                    on.In(first, {2}).data<int32_t>(),
+                    on.In(begin, {3}).data<int32_t>(),
+                    on.In(weights, {25}).data()};
+  LogMel(stream, mel, on.Out(frames, framed).Reshape({kN * 10, 2 * kBins}),
+         on.Out(log_mel, channels));
+  RETURN_IF_ERROR(on.Finish());
+  Append(frames, outputs);
+  Append(log_mel, outputs);
+  return absl::OkStatus();
+}
+
 // The three directions: 0 forward, 1 gradient of the input, 2 gradients of the weights.
 absl::Status TryConv2d(Stream& stream, Outputs& outputs, int64_t channels, int direction) {
   constexpr int64_t kN = 4, kOut = 64;
@@ -221,6 +257,7 @@ std::vector<OpCheck> CheckDevice(Device& device, double tolerance) {
   check("max pool, gradient", 0, TryPool);
   check("softmax cross entropy", kSum, TrySoftmax);
   check("svdf, gradients", kSum, TrySvdf);
+  check("sounds, mel channels", kSum, TrySounds);
   return checks;
 }
 

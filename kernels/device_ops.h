@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "kernels/philox.h"
+#include "kernels/sound.h"
 #include "kernels/stream.h"
 #include "kernels/window.h"
 
@@ -35,6 +36,7 @@ struct GemmArgs {
   float* c = nullptr;
   int64_t ldc = 0;
   const float* bias = nullptr;
+  bool float32 = false;  // on a device that rounds factors (GpuPrecision), too
 };
 
 // Dropout: element e of sample s is dropped, or kept and multiplied by 1 / keep probability, as a
@@ -129,6 +131,14 @@ class DeviceOps {
   virtual void SvdfContract(Stream& stream, int64_t frames, int64_t features, int64_t units,
                             int64_t rank, const float* feature, const float* time,
                             const float* dmatrix, float* dfeature, float* dtime) = 0;
+
+  // frames [n, frames, window] of n sounds.
+  virtual void FrameSounds(Stream& stream, int64_t n, const SoundArgs& sounds, float* frames) = 0;
+  // log_mel[r, c] = ln max(sum over channel c's bins k of weight · |z[r, k]|, floor), with z[r, k]
+  // = spectrum[r, k] + i spectrum[r, bins + k]; spectrum [rows, 2 * bins], log_mel [rows,
+  // channels].
+  virtual void LogMel(Stream& stream, int64_t rows, const MelArgs& mel, const float* spectrum,
+                      float* log_mel) = 0;
 
   virtual std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) = 0;
 };

@@ -28,7 +28,12 @@ class Mirror {
     CHECK_EQ(static_cast<int64_t>(array.size()), shape.size());
     return {static_cast<const T*>(Place(array.data(), array.size() * sizeof(T), nullptr)), shape};
   }
-  // The same, and Finish brings it back. The same array twice is the same memory.
+  // The same, of elements that no tensor has.
+  template <typename T>
+  const void* Bytes(const std::vector<T>& array) {
+    return Place(array.data(), array.size() * sizeof(T), nullptr);
+  }
+  // As In, and Finish brings it back. The same array twice is the same memory.
   template <typename T>
   Tensor Out(std::vector<T>& array, Shape shape) {
     CHECK_EQ(static_cast<int64_t>(array.size()), shape.size());

@@ -69,7 +69,8 @@ void Axpy(Stream& stream, float a, ConstTensor x, Tensor y) {
 
 void MatMul(Stream& stream, ConstTensor a, ConstTensor b, Tensor c, MatMulOptions options) {
   CHECK(a.shape().rank() == 2 && b.shape().rank() == 2 && c.shape().rank() == 2);
-  GemmArgs args{.trans_a = options.trans_a, .trans_b = options.trans_b, .m = c.dim(0), .n = c.dim(1)};
+  GemmArgs args{
+      .trans_a = options.trans_a, .trans_b = options.trans_b, .m = c.dim(0), .n = c.dim(1)};
   args.k = options.trans_a ? a.dim(0) : a.dim(1);
   CHECK_EQ(args.m, options.trans_a ? a.dim(1) : a.dim(0));
   CHECK_EQ(args.k, options.trans_b ? b.dim(1) : b.dim(0));
@@ -82,6 +83,7 @@ void MatMul(Stream& stream, ConstTensor a, ConstTensor b, Tensor c, MatMulOption
   args.ldb = b.dim(1);
   args.c = c.data<float>();
   args.ldc = c.dim(1);
+  args.float32 = options.float32;
   if (!options.bias.empty()) {
     CHECK(options.beta == 0);
     CHECK_EQ(options.bias.size(), args.n);
@@ -165,6 +167,20 @@ void SvdfContract(Stream& stream, int64_t rank, ConstTensor feature, ConstTensor
   Ops(stream).SvdfContract(stream, time.dim(0), feature.dim(0), units, rank, feature.data<float>(),
                            time.data<float>(), dmatrix.data<float>(), dfeature.data<float>(),
                            dtime.data<float>());
+}
+
+void FrameSounds(Stream& stream, const SoundArgs& sounds, Tensor frames) {
+  CHECK(frames.shape() == (Shape{frames.dim(0), sounds.frames, sounds.window}));
+  CHECK_LE((sounds.frames - 1) * sounds.stride + sounds.window, sounds.samples);
+  CHECK_EQ(sounds.record_bytes % 16, 0);
+  Ops(stream).FrameSounds(stream, frames.dim(0), sounds, frames.data<float>());
+}
+
+void LogMel(Stream& stream, const MelArgs& mel, ConstTensor spectrum, Tensor log_mel) {
+  CHECK_GT(mel.floor, 0);
+  CHECK_EQ(spectrum.dim(1), 2 * mel.bins);
+  CHECK(log_mel.shape() == (Shape{spectrum.dim(0), mel.channels}));
+  Ops(stream).LogMel(stream, spectrum.dim(0), mel, spectrum.data<float>(), log_mel.data<float>());
 }
 
 }  // namespace muster

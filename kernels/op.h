@@ -31,6 +31,7 @@ struct MatMulOptions {
   bool trans_a = false, trans_b = false;
   float alpha = 1, beta = 0;
   ConstTensor bias = {};
+  bool float32 = false;  // as in GemmArgs
 };
 void MatMul(Stream& stream, ConstTensor a, ConstTensor b, Tensor c, MatMulOptions options = {});
 
@@ -55,5 +56,10 @@ void SoftmaxCrossEntropy(Stream& stream, ConstTensor x, ConstTensor labels, Tens
 void SvdfExpand(Stream& stream, int64_t rank, ConstTensor feature, ConstTensor time, Tensor matrix);
 void SvdfContract(Stream& stream, int64_t rank, ConstTensor feature, ConstTensor time,
                   ConstTensor dmatrix, Tensor dfeature, Tensor dtime);
+
+// frames [n, sounds.frames, sounds.window].
+void FrameSounds(Stream& stream, const SoundArgs& sounds, Tensor frames);
+// spectrum [rows, 2 * bins], log_mel [rows, channels].
+void LogMel(Stream& stream, const MelArgs& mel, ConstTensor spectrum, Tensor log_mel);
 
 }  // namespace muster

@@ -1,5 +1,6 @@
 // CpuOps: the table of ops of the cpu device. See device_ops.h for what each does; the convolutions
-// are in conv_cpu_*.cc.
+// are in conv_cpu_*.cc, what it does to sounds in
+// sound_cpu.cc.
 //
 // Internal to the cpu device. Thread-safe.
 #pragma once
@@ -37,6 +38,9 @@ class CpuOps final : public DeviceOps {
   void SvdfContract(Stream&, int64_t frames, int64_t features, int64_t units, int64_t rank,
                     const float* feature, const float* time, const float* dmatrix, float* dfeature,
                     float* dtime) override;
+  void FrameSounds(Stream&, int64_t n, const SoundArgs& sounds, float* frames) override;
+  void LogMel(Stream&, int64_t rows, const MelArgs& mel, const float* spectrum,
+              float* log_mel) override;
   std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) override;
 
  private:

@@ -21,6 +21,7 @@ struct GemmShape {
   bool trans_a, trans_b;
   int64_t m, n, k, lda, ldb, ldc;
   bool bias;
+  bool float32;   // factors as they are
   int alignment;  // of a, b and c together, in bytes
   auto operator<=>(const GemmShape&) const = default;
 };

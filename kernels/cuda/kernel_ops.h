@@ -15,6 +15,7 @@
 #include "kernels/cuda/patch_kernels.h"
 #include "kernels/cuda/pool_kernels.h"
 #include "kernels/cuda/softmax_kernels.h"
+#include "kernels/cuda/sound_kernels.h"
 #include "kernels/cuda/svdf_kernels.h"
 #include "kernels/device_ops.h"
 #include "telemetry/check.h"
@@ -128,6 +129,18 @@ class KernelOps : public DeviceOps {
     const SvdfArgs args = SvdfOf(frames, features, units, rank);
     Run(stream, features * units * rank, SvdfFeatureGradientKernel{args, time, dmatrix, dfeature});
     Run(stream, frames * units * rank, SvdfTimeGradientKernel{args, feature, dmatrix, dtime});
+  }
+
+  void FrameSounds(Stream& stream, int64_t n, const SoundArgs& sounds, float* frames) override {
+    RunByWidth(stream, n * sounds.frames * sounds.window, ByFours(sounds.window, frames),
+               [&]<int kWidth>() {
+                 return FrameSoundsKernel<kWidth>{sounds, frames};
+               });
+  }
+
+  void LogMel(Stream& stream, int64_t rows, const MelArgs& mel, const float* spectrum,
+              float* log_mel) override {
+    Run(stream, rows * mel.channels, LogMelKernel{mel, spectrum, log_mel});
   }
 
   // outer [n, outer_h, outer_w, channels] = the images x [n, h, w, channels] with zeros around

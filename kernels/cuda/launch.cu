@@ -6,6 +6,7 @@
 #include "kernels/cuda/patch_kernels.h"
 #include "kernels/cuda/pool_kernels.h"
 #include "kernels/cuda/softmax_kernels.h"
+#include "kernels/cuda/sound_kernels.h"
 #include "kernels/cuda/svdf_kernels.h"
 
 namespace muster::gpu {
@@ -49,6 +50,9 @@ MUSTER_LAUNCH(SoftmaxCrossEntropyKernel);
 MUSTER_LAUNCH(SvdfExpandKernel);
 MUSTER_LAUNCH(SvdfFeatureGradientKernel);
 MUSTER_LAUNCH(SvdfTimeGradientKernel);
+MUSTER_LAUNCH(FrameSoundsKernel<1>);
+MUSTER_LAUNCH(FrameSoundsKernel<4>);
+MUSTER_LAUNCH(LogMelKernel);
 MUSTER_LAUNCH(PadKernel<1>);
 MUSTER_LAUNCH(PadKernel<4>);
 MUSTER_LAUNCH(CropKernel<1>);

@@ -12,10 +12,6 @@ namespace {
 // What NVIDIA recommends for Hopper.
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;
 
-cublasComputeType_t ComputeTypeOf(GpuPrecision precision) {
-  return precision == GpuPrecision::kFloat32 ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_FAST_TF32;
-}
-
 // The power of two, up to 256, that divides all three addresses.
 int AlignmentOf(const void* a, const void* b, const void* c) {
   const auto bits = reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b) |
@@ -49,9 +45,9 @@ struct GemmPlans::Plan {
     return Checked(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof(value)));
   }
 
-  absl::Status Prepare(cublasLtHandle_t handle, const GemmShape& s, GpuPrecision precision) {
-    RETURN_IF_ERROR(
-        Checked(cublasLtMatmulDescCreate(&operation, ComputeTypeOf(precision), CUDA_R_32F)));
+  absl::Status Prepare(cublasLtHandle_t handle, const GemmShape& s) {
+    RETURN_IF_ERROR(Checked(cublasLtMatmulDescCreate(
+        &operation, s.float32 ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_FAST_TF32, CUDA_R_32F)));
     RETURN_IF_ERROR(Set(CUBLASLT_MATMUL_DESC_TRANSA, s.trans_b ? CUBLAS_OP_T : CUBLAS_OP_N));
     RETURN_IF_ERROR(Set(CUBLASLT_MATMUL_DESC_TRANSB, s.trans_a ? CUBLAS_OP_T : CUBLAS_OP_N));
     if (s.bias) RETURN_IF_ERROR(Set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS));
@@ -109,7 +105,7 @@ absl::StatusOr<const GemmPlans::Plan*> GemmPlans::Find(const GemmShape& shape) {
   std::unique_ptr<Plan>& plan = plans_[shape];
   if (plan == nullptr) {
     auto made = std::make_unique<Plan>();
-    RETURN_IF_ERROR(made->Prepare(handle_, shape, precision_));
+    RETURN_IF_ERROR(made->Prepare(handle_, shape));
     plan = std::move(made);
   }
   return plan.get();
@@ -127,6 +123,7 @@ void GemmPlans::Run(Stream& stream, const GemmArgs& g) {
                         g.ldb,
                         g.ldc,
                         g.bias != nullptr,
+                        g.float32 || precision_ == GpuPrecision::kFloat32,
                         AlignmentOf(g.a, g.b, g.c)};
   const cudaStream_t on = cuda.Use();
   const absl::StatusOr<const Plan*> found = Find(shape);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "kernels/mirror.h"
 #include "tests/harness/devices.h"
@@ -332,6 +333,91 @@ TEST(DeviceTest, EventsOfTheCpuAreDoneAtOnce) {
   EXPECT_TRUE(event->Done());
   EXPECT_TRUE(event->Synchronize().ok());
   EXPECT_TRUE(stream->Synchronize().ok());
+}
+
+// Exactly: a sample is one product and one sum, rounded alike everywhere.
+TEST_P(OpTest, SoundsAreMovedMixedAndFramed) {
+  for (int round = 0; round < 30; ++round) {
+    const int64_t n = Draw(1, 5), samples = Draw(20, 200), window = Draw(1, 4) * Draw(1, 5);
+    const int64_t stride = Draw(1, 20), frames = 1 + (samples - window) / stride;
+    const bool follows = Draw(0, 1);
+    std::vector<int16_t> clips(static_cast<size_t>(n * samples)), noise(1000);
+    for (auto* some : {&clips, &noise}) {
+      for (int16_t& sample : *some) sample = static_cast<int16_t>(Draw(-32768, 32767));
+    }
+    const int64_t bytes = sizeof(SoundRecord) + (follows ? (2 * samples + 15) / 16 * 16 : 0);
+    std::vector<uint8_t> records(static_cast<size_t>(n * bytes));
+    std::vector<float> want;
+    for (int64_t s = 0; s < n; ++s) {
+      SoundRecord record;
+      if (Draw(0, 3) > 0) record.clip = follows ? SoundRecord::kFollows : s * samples;
+      record.shift = static_cast<int32_t>(Draw(-samples - 5, samples + 5));
+      record.noise = Draw(0, 1000 - samples);
+      if (Draw(0, 2) > 0) record.scale = static_cast<float>(Draw(0, 100)) / 1e6f;
+      uint8_t* const place = records.data() + s * bytes;
+      std::memcpy(place, &record, sizeof(record));
+      if (follows) std::memcpy(place + sizeof(record), &clips[s * samples], 2 * samples);
+      std::vector<float> x(static_cast<size_t>(samples));
+      for (int64_t i = 0; i < samples; ++i) {
+        const int64_t from = i - record.shift;
+        if (record.clip != SoundRecord::kSilence && from >= 0 && from < samples) {
+          x[i] = static_cast<float>(clips[s * samples + from]) / 32768;
+        }
+        const float louder = record.scale * static_cast<float>(noise[record.noise + i]);
+        x[i] = std::min(std::max(x[i] + louder, -1.0f), 1.0f);
+      }
+      for (int64_t f = 0; f < frames; ++f) {
+        want.insert(want.end(), &x[f * stride], &x[f * stride] + window);
+      }
+    }
+    std::vector<float> got(want.size());
+    Mirror on(*stream_);
+    SoundArgs sounds{samples, frames, window, stride, nullptr, nullptr, nullptr, bytes};
+    sounds.clips = static_cast<const int16_t*>(on.Bytes(clips));
+    sounds.noise = static_cast<const int16_t*>(on.Bytes(noise));
+    sounds.records = static_cast<const std::byte*>(on.Bytes(records));
+    FrameSounds(*stream_, sounds, on.Out(got, {n, frames, window}));
+    Finish(on);
+    ASSERT_EQ(got, want) << "round " << round;
+  }
+}
+
+TEST_P(OpTest, LogarithmsOfMelChannels) {
+  for (int round = 0; round < 20; ++round) {
+    const int64_t rows = Draw(1, 50), bins = Draw(1, 40), channels = Draw(1, 12);
+    const auto spectrum = Uniform(rows * 2 * bins, 1);
+    std::vector<int32_t> first, begin = {0};
+    std::vector<float> weights;
+    for (int64_t c = 0; c < channels; ++c) {
+      first.push_back(static_cast<int32_t>(Draw(0, bins - 1)));
+      const int64_t count = Draw(1, bins - first.back());
+      for (int64_t k = 0; k < count; ++k) weights.push_back(static_cast<float>(Draw(0, 100)) / 100);
+      begin.push_back(static_cast<int32_t>(weights.size()));
+    }
+    constexpr float kFloor = 0.1f;
+    std::vector<float> got(static_cast<size_t>(rows * channels));
+    Mirror on(*stream_);
+    const MelArgs mel{bins,
+                      channels,
+                      kFloor,
+                      on.In(first, {channels}).data<int32_t>(),
+                      on.In(begin, {channels + 1}).data<int32_t>(),
+                      on.In(weights, {static_cast<int64_t>(weights.size())}).data()};
+    LogMel(*stream_, mel, on.In(spectrum, {rows, 2 * bins}), on.Out(got, {rows, channels}));
+    Finish(on);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < channels; ++c) {
+        double sum = 0;
+        for (int32_t k = begin[c]; k < begin[c + 1]; ++k) {
+          const float* re = &spectrum[r * 2 * bins + first[c] + k - begin[c]];
+          sum += double{weights[k]} * std::hypot(double{re[0]}, double{re[bins]});
+        }
+        // A relative error of the sum is an error of its logarithm, which is rounded, too.
+        const double want = std::log(std::max(sum, double{kFloor}));
+        ASSERT_NEAR(got[r * channels + c], want, Tolerance(bins + 4)) << r << " " << c;
+      }
+    }
+  }
 }
 
 }  // namespace

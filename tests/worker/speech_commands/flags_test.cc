@@ -39,6 +39,7 @@ TEST(SpeechFlagsTest, DefaultsAreThoseOfTensorFlow) {
   EXPECT_EQ(s->front_end.window, 480);
   EXPECT_EQ(s->front_end.stride, 160);
   EXPECT_EQ(s->front_end.coefficients, 40);
+  EXPECT_EQ(s->clip_budget, SpeechDataset::kClipBudget);
   EXPECT_EQ(s->architecture, "conv");
 }
 

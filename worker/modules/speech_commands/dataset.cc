@@ -7,8 +7,9 @@
 #include <bit>
 #include <utility>
 
-#include "kernels/philox.h"
+#include "kernels/device.h"
 #include "telemetry/check.h"
+#include "worker/modules/speech_commands/device_front_end.h"
 #include "worker/modules/speech_commands/wav.h"
 
 namespace muster::worker {
@@ -17,35 +18,6 @@ namespace {
 constexpr int64_t kCheckedPerGet = 8;  // headers
 constexpr size_t kNamed = 5;           // bad clips in the final message
 constexpr float kFullScale = 32768.0F;
-
-// What is random about one sample.
-struct Draw {
-  int shift = 0;  // samples; positive: later
-  uint32_t which = 0, where = 0;
-  float volume = 0;  // of the noise
-};
-
-Draw DrawSample(uint64_t seed, Split split, int64_t index, int64_t draw, bool silence,
-                const AugmentSettings& augment) {
-  const bool training = split == Split::kTraining;
-  const PhiloxKey key =
-      DeriveKey(seed, HashName("speech_commands/augment"), static_cast<uint64_t>(split));
-  const uint64_t at = static_cast<uint64_t>(training ? draw : index);
-  const PhiloxBlock a = Philox(key, at, 0);
-  const PhiloxBlock b = Philox(key, at, 1);
-  Draw result = {.which = a[0], .where = a[1]};
-  if (training) {
-    const uint64_t range = uint64_t{2} * augment.time_shift + 1;
-    result.shift = static_cast<int>(b[0] * range >> 32) - augment.time_shift;
-  }
-  if (silence) {
-    result.volume = UniformFloat(a[2]);
-  } else if (training ? UniformFloat(a[3]) < augment.background_frequency
-                      : augment.background_frequency > 0) {
-    result.volume = UniformFloat(a[2]) * static_cast<float>(augment.background_volume);
-  }
-  return result;
-}
 
 // pcm[n] = clip[n − shift] as a fraction of full scale, zero where the clip has no such sample.
 void Place(std::span<const int16_t> clip, int shift, std::span<float> pcm) {
@@ -142,7 +114,7 @@ SpeechDataset::SpeechDataset(std::string data_dir, Split split, uint64_t seed,
                              AugmentSettings augment, std::shared_ptr<const Corpus> corpus,
                              std::shared_ptr<const Noise> noise,
                              std::shared_ptr<const MfccFrontEnd> front_end,
-                             std::shared_ptr<BadClips> bad, Log& log)
+                             std::shared_ptr<BadClips> bad, Log& log, int64_t clip_budget)
     : data_dir_(std::move(data_dir)),
       split_(split),
       seed_(seed),
@@ -152,7 +124,8 @@ SpeechDataset::SpeechDataset(std::string data_dir, Split split, uint64_t seed,
       front_end_(std::move(front_end)),
       clips_(corpus_->clips(split)),
       bad_(std::move(bad)),
-      log_(log) {}
+      log_(log),
+      clip_budget_(clip_budget) {}
 
 SpeechDataset::~SpeechDataset() = default;
 
@@ -174,8 +147,10 @@ absl::Status SpeechDataset::CheckAhead() const {
   return absl::OkStatus();
 }
 
-absl::Status SpeechDataset::ReadGood(int64_t index, std::vector<int16_t>& samples,
+absl::Status SpeechDataset::ReadClip(int64_t index, std::vector<int16_t>& samples,
                                      int32_t* label) const {
+  CHECK(index >= 0 && index < size());
+  RETURN_IF_ERROR(CheckAhead());
   for (int64_t tried = 0; tried < size(); ++tried, index = (index + 1) % size()) {
     const Corpus::Clip& clip = clips_[index];
     *label = clip.label;
@@ -193,17 +168,28 @@ absl::Status SpeechDataset::ReadGood(int64_t index, std::vector<int16_t>& sample
   return absl::DataLossError(fmt::format("{}: not one clip can be read", data_dir_));
 }
 
+SpeechDataset::Mixture SpeechDataset::MixtureOf(int64_t index, int64_t draw, int32_t label) const {
+  const Draw d = DrawSample(seed_, split_, index, draw, label == kSilence, augment_);
+  if (noise_->empty() || d.volume == 0) return {.shift = d.shift};
+  return {d.shift, noise_->Pick(split_, d.which, d.where), d.volume};
+}
+
 absl::Status SpeechDataset::MakePcm(int64_t index, int64_t draw, std::vector<int16_t>& samples,
                                     std::span<float> pcm, int32_t* label) const {
-  CHECK(index >= 0 && index < size());
-  RETURN_IF_ERROR(CheckAhead());
-  RETURN_IF_ERROR(ReadGood(index, samples, label));
-  const Draw d = DrawSample(seed_, split_, index, draw, *label == kSilence, augment_);
-  Place(samples, d.shift, pcm);
-  if (!noise_->empty() && d.volume > 0) {
-    Mix(noise_->Pick(split_, d.which, d.where), d.volume, pcm);
-  }
+  RETURN_IF_ERROR(ReadClip(index, samples, label));
+  const Mixture mixture = MixtureOf(index, draw, *label);
+  Place(samples, mixture.shift, pcm);
+  if (mixture.volume > 0) Mix(mixture.noise, mixture.volume, pcm);
   return absl::OkStatus();
+}
+
+absl::StatusOr<bool> SpeechDataset::GetClip(int64_t index, std::span<int16_t> clip,
+                                            int32_t* label) const {
+  Lease work(*this);
+  RETURN_IF_ERROR(ReadClip(index, work->samples, label));
+  if (work->samples.empty()) return false;
+  std::fill(std::copy(work->samples.begin(), work->samples.end(), clip.begin()), clip.end(), 0);
+  return true;
 }
 
 absl::Status SpeechDataset::GetPcm(int64_t index, int64_t draw, std::span<float> pcm,
@@ -219,6 +205,28 @@ absl::Status SpeechDataset::Get(int64_t index, int64_t draw, std::span<float> in
   RETURN_IF_ERROR(MakePcm(index, draw, work->samples, work->pcm, label));
   front_end_->Compute(work->pcm, work->scratch, input);
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<DeviceFrontEnd>> SpeechDataset::MakeDeviceFrontEnd(
+    Device& device, int64_t max_batch) const {
+  int64_t clips = 0;  // of all splits: all are kept, or none
+  for (const Split split : {Split::kTraining, Split::kValidation, Split::kTesting}) {
+    clips += static_cast<int64_t>(corpus_->clips(split).size());
+  }
+  const int64_t bytes = clips * front_end_->settings().clip_samples * int64_t{sizeof(int16_t)};
+  absl::StatusOr<std::unique_ptr<DeviceFrontEnd>> made =
+      absl::ResourceExhaustedError(fmt::format("--gpu_clips_mib is {}", clip_budget_ >> 20));
+  if (bytes <= clip_budget_) made = MakeSpeechFrontEnd(*this, device, max_batch, /*keeps=*/true);
+  const absl::Status kept = made.status();
+  if (absl::IsResourceExhausted(kept)) {
+    made = MakeSpeechFrontEnd(*this, device, max_batch, /*keeps=*/false);
+  }
+  if (split_ == Split::kTraining && made.ok()) {
+    log_.Info("{}: {} clips, {} MiB, {} {}{}", data_dir_, clips, bytes >> 20,
+              kept.ok() ? "stay in the memory of" : "go batch by batch to", device.name(),
+              kept.ok() ? "" : fmt::format(" ({})", std::string(kept.message())));
+  }
+  return made;
 }
 
 }  // namespace muster::worker

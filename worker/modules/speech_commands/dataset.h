@@ -11,7 +11,11 @@
 // more, and Get fails and names the first of them. Each Get also checks the headers of a few
 // further clips, so that the count of a split is complete, and told, after an eighth of an epoch.
 //
-// Thread-safe. Owns the work space of its callers; clips are not cached (the page cache does that).
+// A device makes features itself (device_front_end.h). It keeps the clips when those of all splits
+// fit into a budget, else they travel with their batches; the log says which.
+//
+// Thread-safe. Owns the work space of its callers; on the host clips are not cached (the page cache
+// does that).
 #pragma once
 
 #include <atomic>
@@ -27,16 +31,11 @@
 #include "telemetry/status.h"
 #include "worker/dataset.h"
 #include "worker/modules/speech_commands/corpus.h"
+#include "worker/modules/speech_commands/draw.h"
 #include "worker/modules/speech_commands/features.h"
 #include "worker/modules/speech_commands/noise.h"
 
 namespace muster::worker {
-
-struct AugmentSettings {
-  int time_shift = 1600;              // samples
-  double background_volume = 0.1;     // of full scale
-  double background_frequency = 0.8;  // share of the training clips with noise
-};
 
 // Clips of a corpus that cannot be read, of all its splits together. Thread-safe.
 class BadClips {
@@ -61,21 +60,38 @@ class BadClips {
 
 class SpeechDataset : public Dataset {
  public:
+  static constexpr int64_t kClipBudget = int64_t{4} << 30;
+
+  // What becomes of a clip.
+  struct Mixture {
+    int shift = 0;                   // samples; positive: later
+    std::span<const int16_t> noise;  // [clip_samples], part of noise().samples(); empty: none
+    float volume = 0;                // of full scale; 0 without noise
+  };
+
   // `log` outlives the data set; `corpus`, `noise`, `front_end` and `bad` are shared between
-  // splits.
+  // splits. `clip_budget`: bytes of a device's memory for the corpus.
   SpeechDataset(std::string data_dir, Split split, uint64_t seed, AugmentSettings augment,
                 std::shared_ptr<const Corpus> corpus, std::shared_ptr<const Noise> noise,
                 std::shared_ptr<const MfccFrontEnd> front_end, std::shared_ptr<BadClips> bad,
-                Log& log);
+                Log& log, int64_t clip_budget = kClipBudget);
   ~SpeechDataset() override;
 
   int64_t size() const override { return static_cast<int64_t>(clips_.size()); }
   int64_t input_size() const override { return front_end_->output_size(); }
   absl::Status Get(int64_t index, int64_t draw, std::span<float> input,
                    int32_t* label) const override;
+  absl::StatusOr<std::unique_ptr<DeviceFrontEnd>> MakeDeviceFrontEnd(
+      Device& device, int64_t max_batch) const override;
 
   // The sample before the front end, `pcm` [clip_samples].
   absl::Status GetPcm(int64_t index, int64_t draw, std::span<float> pcm, int32_t* label) const;
+  // What it is made of: the clip's samples, `clip` [clip_samples], with zeros behind the last one;
+  // false, and none, when it is silence. And what becomes of them.
+  absl::StatusOr<bool> GetClip(int64_t index, std::span<int16_t> clip, int32_t* label) const;
+  Mixture MixtureOf(int64_t index, int64_t draw, int32_t label) const;
+  const Noise& noise() const { return *noise_; }
+  const MfccFrontEnd& front_end() const { return *front_end_; }
 
  private:
   struct Workspace;
@@ -83,7 +99,8 @@ class SpeechDataset : public Dataset {
 
   std::string Path(int64_t index) const { return data_dir_ + "/" + clips_[index].path; }
   absl::Status CheckAhead() const;
-  absl::Status ReadGood(int64_t index, std::vector<int16_t>& samples, int32_t* label) const;
+  // At most clip_samples of the clip, or of the next one that is good; none for silence.
+  absl::Status ReadClip(int64_t index, std::vector<int16_t>& samples, int32_t* label) const;
   absl::Status MakePcm(int64_t index, int64_t draw, std::vector<int16_t>& samples,
                        std::span<float> pcm, int32_t* label) const;
 
@@ -97,6 +114,7 @@ class SpeechDataset : public Dataset {
   const std::vector<Corpus::Clip>& clips_;
   const std::shared_ptr<BadClips> bad_;
   Log& log_;
+  const int64_t clip_budget_;                 // bytes
   mutable std::atomic<int64_t> checking_{0};  // clips whose header somebody looks at, or has
   mutable std::atomic<int64_t> checked_{0};   // clips whose header was looked at
   mutable Mutex mu_;

@@ -127,6 +127,23 @@ void MfccFrontEnd::MakeFourier() {
   }
 }
 
+std::vector<float> MfccFrontEnd::FourierFilters(int bins) const {
+  const std::span<const float> hann = window();
+  std::vector<float> filters(2 * size_t(bins) * hann.size());
+  for (int k = 0; k < bins; ++k) {
+    float* real = &filters[size_t(k) * hann.size()];
+    float* imaginary = &filters[size_t(bins + k) * hann.size()];
+    for (size_t n = 0; n < hann.size(); ++n) {
+      const auto turn =
+          static_cast<double>((first_bin_ + k) * static_cast<int64_t>(n) % fft_length_);
+      const double angle = 2 * kPi * turn / fft_length_;
+      real[n] = static_cast<float>(hann[n] * std::cos(angle));
+      imaginary[n] = static_cast<float>(-hann[n] * std::sin(angle));
+    }
+  }
+  return filters;
+}
+
 void MfccFrontEnd::MakeDct() {
   const int channels = settings_.mel_channels;
   for (int i = 0; i < settings_.coefficients; ++i) {

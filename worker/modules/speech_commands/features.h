@@ -67,6 +67,18 @@ class MfccFrontEnd {
   std::span<const float> mel() const { return mel_; }  // [bins, mel_channels]
   std::span<const float> dct() const { return dct_; }  // [coefficients, mel_channels]
   static constexpr float kFloor = kMfccFloor;          // of a mel channel, before the logarithm
+  // The only bins that a mel channel reads.
+  int first_bin() const { return first_bin_; }
+  int last_bin() const { return last_bin_; }
+  // The windowed transform of `bins` bins from first_bin on, [2 · bins, window]: first all real
+  // parts, then the imaginary ones.
+  //
+  //   filter_k[n] = hann[n] · cos(2πkn / F),  filter_{bins+k}[n] = −hann[n] · sin(2πkn / F)
+  std::vector<float> FourierFilters(int bins) const;
+  // As in MfccPlan.
+  std::span<const int> mel_first() const { return mel_first_; }
+  std::span<const int> mel_begin() const { return mel_begin_; }
+  std::span<const float> mel_weights() const { return mel_weights_; }
 
  private:
   MfccFrontEnd() = default;

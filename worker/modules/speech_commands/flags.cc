@@ -108,6 +108,8 @@ std::vector<Flag> SpeechFlags() {
       {"window_size_ms", Type::kDouble, "30", "length of one frame of the spectrogram", ""},
       {"window_stride_ms", Type::kDouble, "10", "from one frame to the next", ""},
       {"dct_coefficient_count", Type::kInt, "40", "MFCC coefficients per frame", ""},
+      {"gpu_clips_mib", Type::kInt, "4096",
+       "how much of a GPU's memory the clips may take; more of them go there batch by batch", ""},
       {"learning_rate", Type::kString, "0.001,0.0001", "one for each stage of the training",
        "training.schedule.learningRate"},
       {"how_many_training_steps", Type::kString, "15000,3000", "steps of each stage",
@@ -163,6 +165,7 @@ absl::StatusOr<SpeechSettings> SpeechSettingsFrom(const FlagValues& flags) {
                            reader.Text("window_stride_ms")));
   }
   f.coefficients = reader.Integer("dct_coefficient_count", 1, f.mel_channels);
+  s.clip_budget = int64_t{reader.Integer("gpu_clips_mib", 0, 1 << 20)} << 20;
   s.architecture = reader.Text("model_architecture");
   const std::vector<std::string> architectures = ImageModelNames();
   if (!std::ranges::count(architectures, s.architecture)) {

@@ -16,11 +16,12 @@ struct SpeechSettings {
   CorpusSettings corpus;
   AugmentSettings augment;
   FrontEndSettings front_end;
+  int64_t clip_budget = 0;  // bytes of a GPU's memory
   std::string architecture;
 };
 
-// Names, defaults and meanings as in TensorFlow's train.py; those of a `training:` knob are its
-// aliases.
+// Names, defaults and meanings as in TensorFlow's train.py, but for gpu_clips_mib; those of a
+// `training:` knob are its aliases.
 std::vector<Flag> SpeechFlags();
 
 // `flags` holds every flag of SpeechFlags(), of its type. Fails with all values that make no sense,

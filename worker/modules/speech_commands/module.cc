@@ -16,6 +16,7 @@ absl::StatusOr<std::unique_ptr<Module>> SpeechCommands::Make(const FlagValues& f
   std::unique_ptr<SpeechCommands> module(new SpeechCommands);
   module->corpus_ = std::move(settings.corpus);
   module->augment_ = settings.augment;
+  module->clip_budget_ = settings.clip_budget;
   module->architecture_ = std::move(settings.architecture);
   module->front_end_ = std::make_shared<const MfccFrontEnd>(std::move(front_end));
   RETURN_IF_ERROR(module->CheckModel());
@@ -55,7 +56,7 @@ absl::StatusOr<std::shared_ptr<const Dataset>> SpeechCommands::MakeDataset(Split
         corpus_.data_dir, SplitName(split), percentage));
   }
   return std::make_shared<const SpeechDataset>(corpus_.data_dir, split, seed, augment_, data.corpus,
-                                               data.noise, front_end_, data.bad, log);
+                                               data.noise, front_end_, data.bad, log, clip_budget_);
 }
 
 std::vector<std::string> SpeechCommands::labels() const {

@@ -51,6 +51,7 @@ class SpeechCommands : public Module {
 
   CorpusSettings corpus_;
   AugmentSettings augment_;
+  int64_t clip_budget_ = 0;
   std::string architecture_;
   std::shared_ptr<const MfccFrontEnd> front_end_;
   mutable Mutex mu_;

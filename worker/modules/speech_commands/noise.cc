@@ -48,14 +48,15 @@ absl::StatusOr<Noise> Noise::Load(const std::string& folder, int sample_rate, in
           fmt::format("{}: {} samples of noise, a clip needs more than {}", path, samples.size(),
                       clip_samples));
     }
-    noise.recordings_.push_back(std::move(samples));
+    noise.samples_.insert(noise.samples_.end(), samples.begin(), samples.end());
+    noise.begin_.push_back(noise.samples_.size());
   }
   return noise;
 }
 
 std::span<const int16_t> Noise::Pick(Split split, uint32_t which, uint32_t where) const {
-  const std::vector<int16_t>& recording =
-      recordings_[Below(which, static_cast<int64_t>(recordings_.size()))];
+  const auto at = static_cast<size_t>(Below(which, static_cast<int64_t>(begin_.size()) - 1));
+  const auto recording = std::span(samples_).subspan(begin_[at], begin_[at + 1] - begin_[at]);
   const int64_t size = static_cast<int64_t>(recording.size());
   const int64_t border = size - size / 5;
   int64_t begin = split == Split::kTraining ? 0 : border;
@@ -64,8 +65,7 @@ std::span<const int16_t> Noise::Pick(Split split, uint32_t which, uint32_t where
     begin = 0;
     end = size;
   }
-  return std::span(recording).subspan(begin + Below(where, end - begin - clip_samples_ + 1),
-                                      clip_samples_);
+  return recording.subspan(begin + Below(where, end - begin - clip_samples_ + 1), clip_samples_);
 }
 
 }  // namespace muster::worker

@@ -21,16 +21,19 @@ class Noise {
   // folder holds no .wav, when one of them is bad, or is not longer than `clip_samples`.
   static absl::StatusOr<Noise> Load(const std::string& folder, int sample_rate, int clip_samples);
 
-  bool empty() const { return recordings_.empty(); }
+  bool empty() const { return samples_.empty(); }
 
-  // A piece of clip_samples samples, picked by two uniform words. Evaluation draws from the last
-  // fifth of each recording and training from what comes before, so that noise, too, is unheard
-  // there; a recording too short for that is used whole by both.
+  // All recordings, one behind the other.
+  std::span<const int16_t> samples() const { return samples_; }
+  // A piece of clip_samples of these samples, picked by two uniform words. Evaluation draws from
+  // the last fifth of each recording and training from what comes before, so that noise, too, is
+  // unheard there; a recording too short for that is used whole by both.
   std::span<const int16_t> Pick(Split split, uint32_t which, uint32_t where) const;
 
  private:
   int clip_samples_ = 0;
-  std::vector<std::vector<int16_t>> recordings_;
+  std::vector<int16_t> samples_;
+  std::vector<size_t> begin_ = {0};  // of each recording in samples_, and one past the last
 };
 
 }  // namespace muster::worker
