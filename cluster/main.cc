@@ -14,12 +14,16 @@
 #include "cluster/node_server.h"
 #include "cluster/plan_report.h"
 #include "cluster/predict_command.h"
+#include "cluster/slurm_run.h"
 #include "cluster/ssh_run.h"
 #include "telemetry/build_id.h"
 #include "telemetry/cores.h"
 
 namespace muster::cluster {
 namespace {
+
+// For Slurm's nodes, where the job file does not say.
+constexpr int64_t kMaxWaitSeconds = 86'400;
 
 // The folder of this program, where the roles' programs lie too.
 std::string ProgramFolder() {
@@ -54,7 +58,7 @@ std::string Variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-int RunTheJob(const ResolvedJob& resolved) {
+int RunTheJob(const ResolvedJob& resolved, const Plan& plan) {
   LocalOptions options;
   options.program_dir = ProgramFolder();
   options.environment = Environment();
@@ -64,6 +68,14 @@ int RunTheJob(const ResolvedJob& resolved) {
     return RunOnSshHosts(
         cluster.ssh(), [&resolved](int threads) { return MakeJob(resolved, /*cores=*/0, threads); },
         options, BuildId());
+  }
+  if (cluster.provider() == Cluster::SLURM) {
+    const auto& scheduling = resolved.job.training_input().scheduling();
+    return RunOnSlurm(
+        cluster.slurm(), plan,
+        scheduling.has_max_wait_time() ? scheduling.max_wait_time().seconds() : kMaxWaitSeconds,
+        [&resolved](int threads) { return MakeJob(resolved, /*cores=*/0, threads); }, options,
+        BuildId());
   }
   const int cores = UsableCores();
   int threads = 1;
@@ -92,7 +104,9 @@ int RunNodeCommand() {
 
 int main(int argc, char** argv) {
   using namespace muster::cluster;
-  const RunJob run = [](const ResolvedJob& resolved, const Plan&) { return RunTheJob(resolved); };
+  const RunJob run = [](const ResolvedJob& resolved, const Plan& plan) {
+    return RunTheJob(resolved, plan);
+  };
   const muster::GpuSearch search =
       muster::DefaultGpuSearch(muster::BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV"));
   const std::vector<Command> commands = {

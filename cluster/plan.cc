@@ -38,11 +38,13 @@ PlanRole PlanOf(const TrainingInput& input, Role role, const RoleSize& size, con
     KeepOlder(type->price->date, price_date);
   }
   if (type->accelerator_count > 0) {
+    plan.accelerator_count = type->accelerator_count;
     plan.accelerators = fmt::format("{} x {}", type->accelerator_count, type->accelerator);
   }
   const AcceleratorConfig& attached = AttachedTo(input, role);
   if (attached.count() == 0) return plan;
   plan.accelerators = fmt::format("{} x {}", attached.count(), attached.type());
+  plan.accelerator_count = attached.count();
   const Accelerator* accelerator = catalog.FindAccelerator(attached.type());
   CHECK(accelerator != nullptr);
   if (!accelerator->price) {

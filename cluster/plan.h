@@ -24,6 +24,7 @@ struct PlanRole {
   int vcpus = 0;                       // of one machine
   double memory_gb = 0;                // of one machine
   std::string accelerators;            // of one machine: "4 x NVIDIA_TESLA_K80"; "" for none
+  int64_t accelerator_count = 0;       // of one machine
   std::optional<double> usd_per_hour;  // of one machine with its accelerators; empty when not known
 };
 

@@ -168,10 +168,13 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
   line("arguments", fmt::format("{}", fmt::join(resolved.changed_args, " ")));
   line("scale tier", ScaleTier_Name(input.scale_tier()));
   text += "\n" + RoleTable(plan) + "\n";
-  const bool on_hosts = job.cluster().provider() == Cluster::SSH;
-  line("prices", fmt::format("Cloud ML Engine, Americas, {}; on {} nothing is paid",
-                             plan.price_date, on_hosts ? "hosts of your own" : "this machine"));
-  if (on_hosts) line("hosts", HostsText(job.cluster().ssh()));
+  const Cluster::Provider provider = job.cluster().provider();
+  const char* where = provider == Cluster::SSH     ? "hosts of your own"
+                      : provider == Cluster::SLURM ? "nodes of Slurm's"
+                                                   : "this machine";
+  line("prices",
+       fmt::format("Cloud ML Engine, Americas, {}; on {} nothing is paid", plan.price_date, where));
+  if (provider == Cluster::SSH) line("hosts", HostsText(job.cluster().ssh()));
   line("replicas", ReplicasText(plan));
   line("processes", ProcessesText(plan));
   line("device", training.device() == Training::AUTO
@@ -192,7 +195,7 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
   line("stops after",
        FormatDuration(limit.seconds() * 1000 + limit.nanos() / 1'000'000) + " at the latest");
   if (!resolved.substitutions.empty()) {
-    text += fmt::format("\ndone otherwise on {}:\n{}", on_hosts ? "these hosts" : "this machine",
+    text += fmt::format("\ndone otherwise on {}:\n{}", where,
                         SubstitutionLines(resolved.substitutions));
   }
   return text;

@@ -26,7 +26,8 @@ struct FieldTreatment {
 struct ProviderField {
   const char* path;  // "trainingInput.*Config.imageUri": the four roles' configurations
   FieldTreatment local;
-  std::optional<FieldTreatment> ssh = std::nullopt;  // where it differs
+  // Where it differs.
+  std::optional<FieldTreatment> ssh = std::nullopt, slurm = std::nullopt;
 };
 
 // Every field of trainingInput and what a provider must answer for outside it. A row of a message

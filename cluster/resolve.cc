@@ -132,7 +132,7 @@ class Resolver {
     if (!IsProviderThere(provider)) {
       return Add("cluster.provider",
                  fmt::format("{} is not there yet", Cluster::Provider_Name(provider)),
-                 "write LOCAL or SSH");
+                 "write LOCAL, SSH or SLURM");
     }
     resolved_.substitutions = CheckProviderFields(draft_);
     if (provider == Cluster::LOCAL && draft_->job.training().device() == Training::GPU) {

@@ -48,7 +48,7 @@ std::string NodeScript(const Ssh& ssh, const std::string& build_id) {
     return fmt::format(
         "p={}\n"
         "[ -x \"$p/launch\" ] || {{ echo \"muster: no program launch in $p: name the folder that "
-        "has it in cluster.ssh.programs\"; exit 3; }}\n"
+        "has this build's in `programs`\"; exit 3; }}\n"
         "echo 'muster: ready'\n"
         "exec \"$p/launch\" node\n",
         ShellPath(ssh.programs()));

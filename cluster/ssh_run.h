@@ -17,12 +17,8 @@ namespace muster::cluster {
 // again when there are more machines than hosts.
 std::vector<size_t> PlaceRoles(const std::vector<LocalRole>& roles, size_t hosts);
 
-// Threads for each trainer, so that no host has more of them than cores. `cores`: by host.
-int ThreadsOf(const std::vector<LocalRole>& roles, const std::vector<size_t>& host_of_role,
-              const std::vector<int>& cores);
-
-// `make_job`: the job as `threads` per trainer make it. `hosts`: job.cluster.ssh. `build_id`: of
-// this program. Exit codes as RunLocal's; 2 also when a host cannot be used.
+// `ssh`: job.cluster.ssh. `make_job`: as HostsRun has it. `build_id`: of this program. Exit codes
+// as RunLocal's; 2 also when a host cannot be used.
 int RunOnSshHosts(const Ssh& ssh, const std::function<LocalJob(int threads)>& make_job,
                   const LocalOptions& options, const std::string& build_id);
 

@@ -40,6 +40,13 @@ class Output {
 
 }  // namespace
 
+std::string Variable(const std::vector<std::string>& environment, const std::string& name) {
+  for (const std::string& entry : environment) {
+    if (entry.starts_with(name + "=")) return entry.substr(name.size() + 1);
+  }
+  return "";
+}
+
 std::string FindProgram(const std::string& name, const std::string& path_variable) {
   if (name.find('/') != std::string::npos) return name;
   for (const auto folder : absl::StrSplit(path_variable, ':', absl::SkipEmpty())) {

@@ -25,6 +25,9 @@ absl::StatusOr<ToolResult> RunTool(const std::vector<std::string>& words,
                                    const std::vector<std::string>& environment,
                                    const std::string& path_variable, int64_t timeout_ms);
 
+// The value of `name` in a list of "NAME=value"; "" when it is not there.
+std::string Variable(const std::vector<std::string>& environment, const std::string& name);
+
 // The path of the program `name`; "" when there is none.
 std::string FindProgram(const std::string& name, const std::string& path_variable);
 

@@ -215,8 +215,8 @@ TEST(Resolve, NamesComeFromTheJobDirOrFromModuleAndTime) {
 }
 
 TEST(Resolve, ProvidersThatAreNotThereAreNamed) {
-  EXPECT_EQ(Resolve(kBasic, {"--provider=SLURM"}).problems,
-            "--provider: SLURM is not there yet; write LOCAL or SSH\n");
+  EXPECT_EQ(Resolve(kBasic, {"--provider=KUBERNETES"}).problems,
+            "--provider: KUBERNETES is not there yet; write LOCAL, SSH or SLURM\n");
 }
 
 TEST(Resolve, TooManyProcessesForOneMachine) {

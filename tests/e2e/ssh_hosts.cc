@@ -3,34 +3,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <sstream>
 
 #include "tests/e2e/programs.h"
+#include "tests/e2e/shell.h"
 
 namespace muster::e2e {
-namespace {
-
-struct Output {
-  int code = 0;
-  std::string text;
-};
-
-Output Shell(const std::string& script) {
-  Output output;
-  std::FILE* pipe = popen(fmt::format("exec 2>&1; {}", script).c_str(), "r");
-  if (pipe == nullptr) return {1, "no shell"};
-  std::array<char, 4096> buffer;
-  while (const size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe)) {
-    output.text.append(buffer.data(), n);
-  }
-  output.code = pclose(pipe);
-  return output;
-}
-
-}  // namespace
 
 SshHosts::SshHosts(int count, std::string folder)
     : count_(count),
@@ -74,7 +53,7 @@ echo "{address} $(cut -d' ' -f1,2 host_key.pub)" >>known_hosts
         "done\n",
         address(i));
   }
-  const Output made = Shell(script);
+  const ShellOutput made = Shell(script);
   if (made.code != 0) problem_ = fmt::format("cannot make hosts: {}", made.text);
   WriteText(
       folder_ + "/ssh_config",

@@ -92,9 +92,10 @@ TEST_F(SshTest, AJobLearnsTheSameAsOnOneMachine) {
 TEST_F(SshTest, TheSameCommandGoesOnFromTheLastCheckpoint) {
   const std::string folder = NewFolder("resume"), whole = NewFolder("whole");
   TinyJob job = Job(hosts_.Cluster());
-  job.steps = 200;
+  job.steps = 600;
+  job.evaluate_every = job.save_every = 100;
   Running first(LaunchWords(folder, job));
-  ASSERT_TRUE(first.WaitFor("step 40/")) << first.out();
+  ASSERT_TRUE(first.WaitFor("step 100/")) << first.out();
   first.Signal(SIGINT);
   EXPECT_EQ(first.Wait().code, 130);
   ExpectQuietHosts();

@@ -1,0 +1,41 @@
+// Runs a job on hosts that the launcher reaches through commands of its own, however it came by
+// them, and leaves nothing running there.
+//
+// Called as RunLocal is.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cluster/local.h"
+#include "cluster/node_link.h"
+#include "telemetry/status.h"
+
+namespace muster::cluster {
+
+struct RunHost {
+  NodeLink::Options link;     // the way to `launch node`
+  std::string address;        // where the job's other hosts reach it; "": as it says itself
+  std::string address_field;  // of the job file, where that can be written
+};
+
+struct HostsRun {
+  std::vector<RunHost> hosts;        // the first has the master
+  std::vector<size_t> host_of_role;  // index in `hosts`
+  std::string job_folder;            // on the hosts; may begin with "~/"
+  std::string build_id;              // of this program, which theirs must have
+  NodeLink::Bundle bundle;           // asked when a host lacks the programs
+  // The job as `threads` per trainer make it, its roles in the order of host_of_role.
+  std::function<LocalJob(int threads)> make_job;
+};
+
+// Threads for each trainer, so that no host has more of them than cores. `cores`: by host.
+int ThreadsOf(const std::vector<LocalRole>& roles, const std::vector<size_t>& host_of_role,
+              const std::vector<int>& cores);
+
+// Runs it to its end and returns the exit code. Fails, with nothing left running, when a host or
+// the job's directory cannot be used.
+absl::StatusOr<int> RunOnHosts(const HostsRun& run, const LocalOptions& options);
+
+}  // namespace muster::cluster
