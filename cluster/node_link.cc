@@ -109,7 +109,7 @@ void NodeLink::Write() {
 }
 
 void NodeLink::Read(const std::function<void(const NodeEvent&)>& on_event) {
-  std::array<char, size_t{64} << 10> buffer;
+  std::array<char, size_t{64} << 10> buffer{};
   for (int turn = 0; turn < 64 && status_.ok(); ++turn) {
     const ssize_t n = read(out_fd_, buffer.data(), buffer.size());
     if (n < 0 && errno == EINTR) continue;
@@ -172,7 +172,7 @@ absl::Status NodeLink::TakeFrames(std::string_view bytes,
   });
 }
 
-void NodeLink::Fail(absl::Status status) {
+void NodeLink::Fail(const absl::Status& status) {
   status_ = absl::Status(status.code(),
                          fmt::format("host {}: {}", name(), std::string(status.message())));
 }

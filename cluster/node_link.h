@@ -73,7 +73,7 @@ class NodeLink {
   absl::Status SendBundle(int64_t free_kib);
   void Queue(std::shared_ptr<const std::string> bytes);
   // The command ended, or says nonsense.
-  void Fail(absl::Status status);
+  void Fail(const absl::Status& status);
   std::string Complaint() const;
 
   const Options options_;

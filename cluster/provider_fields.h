@@ -19,13 +19,13 @@ enum class Treatment {
 };
 
 struct FieldTreatment {
-  Treatment treatment;
-  const char* text;  // how it is honoured, what is done instead, or why it is refused
+  Treatment treatment = Treatment::kRefused;
+  const char* text = "";  // how it is honoured, what is done instead, or why it is refused
 };
 
 struct ProviderField {
-  const char* path;  // "trainingInput.*Config.imageUri": the four roles' configurations
-  FieldTreatment local;
+  const char* path = "";  // "trainingInput.*Config.imageUri": the four roles' configurations
+  FieldTreatment local = {};
   // Where it differs.
   std::optional<FieldTreatment> ssh = std::nullopt, slurm = std::nullopt;
 };
