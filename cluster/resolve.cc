@@ -10,6 +10,7 @@
 
 #include "cluster/knobs.h"
 #include "configs/rules.h"
+#include "configs/secrets.h"
 #include "configs/tiers.h"
 #include "kernels/codec.h"
 #include "ps/optimizer.h"
@@ -32,6 +33,7 @@ class Resolver {
   Resolver(const ResolveOptions& options, JobDraft* draft) : options_(options), draft_(draft) {}
 
   std::optional<ResolvedJob> Run() {
+    CheckArgs();
     FindModule();
     CheckSchedule();
     FillTraining();
@@ -51,6 +53,17 @@ class Resolver {
   TrainingInput& input() { return *draft_->job.mutable_training_input(); }
   void Add(const std::string& path, std::string what, std::string write) {
     draft_->problems.Add(draft_->origins.Find(path), path, std::move(what), std::move(write));
+  }
+
+  // Those of the file have been looked at with the rest of it.
+  void CheckArgs() {
+    for (int i = 0; i < input().args_size(); ++i) {
+      const std::string path = IndexPath("trainingInput.args", static_cast<size_t>(i));
+      const std::optional<Secret> secret = FindSecret(input().args(i));
+      if (secret && draft_->origins.Find(path).is_flag()) {
+        Add(path, fmt::format("looks like {}", secret->what), kSecretAdvice);
+      }
+    }
   }
 
   void FindModule() {

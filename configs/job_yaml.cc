@@ -13,6 +13,7 @@
 #include "configs/job_fields.h"
 #include "configs/nearest.h"
 #include "configs/scalar.h"
+#include "configs/secrets.h"
 #include "configs/yaml_document.h"
 
 namespace muster {
@@ -302,6 +303,7 @@ void SetNode(const std::string& path, const YAML::Node& node, const Origin& orig
 bool ReadJobYaml(std::string_view text, const std::string& name, JobDraft* draft) {
   const Origin start{name, 1, 1};
   draft->origins.set_root(start);
+  CheckSecrets(text, name, &draft->problems);
   const std::optional<YAML::Node> document = ParseYaml(text, name, &draft->problems);
   if (!document) return false;
   JobReader(name, nullptr, draft).ReadMessage(*document, "", start, &draft->job);

@@ -63,7 +63,8 @@ TEST(Resolve, ATierWithAGpuUsesOneWhereOneIs) {
   ASSERT_EQ(outcome.resolved->substitutions.size(), 1u);
   EXPECT_EQ(outcome.resolved->substitutions[0].path, "trainingInput.scaleTier");
   EXPECT_EQ(outcome.resolved->substitutions[0].where, "job.yaml:1:28");
-  EXPECT_THAT(outcome.resolved->substitutions[0].text, HasSubstr("computes on the machine's GPU where one is usable"));
+  EXPECT_THAT(outcome.resolved->substitutions[0].text,
+              HasSubstr("computes on the machine's GPU where one is usable"));
 }
 
 TEST(Resolve, CodecsAreCheckedWhereTheyAreWritten) {
@@ -212,6 +213,13 @@ TEST(Resolve, NamesComeFromTheJobDirOrFromModuleAndTime) {
   EXPECT_EQ(names({"--job-dir", "/"}), "job_ in /");
   EXPECT_EQ(names({"--job-dir=7"}), "job_7 in 7");
   EXPECT_EQ(names({"--job-id=mine"}), "mine in jobs/mine");
+}
+
+TEST(Resolve, ASecretAmongTheArgumentsIsRefusedWithoutRepeatingIt) {
+  const std::string secret = "AKIA" + std::string(16, 'Q');
+  const std::string problems = Resolve(kBasic, {"--", "--data_dir=" + secret}).problems;
+  EXPECT_THAT(problems, HasSubstr("looks like an access key of AWS; delete it"));
+  EXPECT_THAT(problems, ::testing::Not(HasSubstr(secret)));
 }
 
 TEST(Resolve, ProvidersThatAreNotThereAreNamed) {
