@@ -13,16 +13,17 @@ void CpuOps::FrameSounds(Stream&, int64_t n, const SoundArgs& sounds, float* fra
     for (int64_t s = begin; s < end; ++s) {
       const std::byte* place = sounds.records + s * sounds.record_bytes;
       const SoundRecord& record = *reinterpret_cast<const SoundRecord*>(place);
-      const int16_t* clip = record.clip == SoundRecord::kFollows
-                                ? reinterpret_cast<const int16_t*>(place + sizeof(SoundRecord))
-                                : sounds.clips + record.clip;
+      const bool follows = record.clip == SoundRecord::kFollows;
+      const int16_t* clips =
+          follows ? reinterpret_cast<const int16_t*>(place + sizeof(SoundRecord)) : sounds.clips;
+      const int64_t first = follows ? 0 : record.clip;
       float* to = frames + s * sounds.frames * sounds.window;
       for (int64_t f = 0; f < sounds.frames; ++f) {
         for (int64_t i = f * sounds.stride; i < f * sounds.stride + sounds.window; ++i, ++to) {
           const int64_t from = i - record.shift;
           const bool heard =
               record.clip != SoundRecord::kSilence && from >= 0 && from < sounds.samples;
-          *to = heard ? static_cast<float>(clip[from]) / 32768 : 0;
+          *to = heard ? static_cast<float>(clips[first + from]) / 32768 : 0;
           if (record.scale > 0) {
             *to += record.scale * static_cast<float>(sounds.noise[record.noise + i]);
             *to = std::clamp(*to, -1.0f, 1.0f);

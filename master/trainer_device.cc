@@ -29,6 +29,7 @@ absl::StatusOr<TrainerDevice> MakeTrainerDevice(Training::Device device,
     TrainerDevice made;
     made.device = *std::move(gpu);
     made.description = fmt::format("{}: {}", made.device->name(), made.device->description());
+    made.loader_threads = threads;
     return made;
   }
   if (device == Training::GPU) return gpu.status();

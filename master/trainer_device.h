@@ -19,6 +19,8 @@ struct TrainerDevice {
   // line of the role's log, and what state and report show.
   std::string description;
   std::string warning;  // not empty: AUTO fell back to the CPU, for this reason
+  // That make its batches ahead: on a GPU all those that would else compute.
+  int loader_threads = 1;
 };
 
 // CPU: `threads` of it. GPU: fails with the link of the chain (kernels/gpu.h) that is broken. AUTO:

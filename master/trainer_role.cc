@@ -34,7 +34,8 @@ struct TrainerParts {
 // Batches of a split for the parts' model, which is prepared.
 absl::StatusOr<std::unique_ptr<worker::Loader>> MakeLoader(const TrainerSetup& setup,
                                                            const TrainerParts& parts,
-                                                           worker::Split split, Log& log) {
+                                                           worker::Split split, int threads,
+                                                           Log& log) {
   const Training& training = setup.job().training();
   ASSIGN_OR_RETURN(const auto dataset, parts.module->MakeDataset(split, training.seed(), log));
   ASSIGN_OR_RETURN(auto feed,
@@ -45,17 +46,19 @@ absl::StatusOr<std::unique_ptr<worker::Loader>> MakeLoader(const TrainerSetup& s
                                   training.batch_size())
           : worker::EvaluationOrder(dataset->size(), parts.exact ? setup.num_replicas() : 1,
                                     training.batch_size());
-  return std::make_unique<worker::Loader>(std::move(feed), std::move(order),
-                                          worker::Loader::Options());
+  return std::make_unique<worker::Loader>(
+      std::move(feed), std::move(order),
+      worker::Loader::Options{.threads = threads, .depth = threads + 1});
 }
 
 absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions& options,
                                                                const TrainerSetup& setup,
-                                                               Device& device, Log& log) {
+                                                               const TrainerDevice& device,
+                                                               Log& log) {
   const Training& training = setup.job().training();
   auto parts = std::make_unique<TrainerParts>();
   ASSIGN_OR_RETURN(parts->module, options.make_module(setup.job()));
-  parts->model = parts->module->MakeModel(device);
+  parts->model = parts->module->MakeModel(*device.device);
   std::vector<ps::ParamSpec> params = parts->model->params();
   RETURN_IF_ERROR(SetCodecs(training.codec(), &params));
   ASSIGN_OR_RETURN(parts->table, ps::ParamTable::Make(std::move(params)));
@@ -63,10 +66,11 @@ absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions
   ASSIGN_OR_RETURN(const auto policy, ps::PolicyOf(training));
   parts->exact = policy->exact() && policy->backups() == 0;
   using worker::Split;
-  ASSIGN_OR_RETURN(parts->training, MakeLoader(setup, *parts, Split::kTraining, log));
+  const int threads = device.loader_threads;
+  ASSIGN_OR_RETURN(parts->training, MakeLoader(setup, *parts, Split::kTraining, threads, log));
   parts->training->SetReplicas({setup.leases().begin(), setup.leases().end()}, setup.start_clock());
-  ASSIGN_OR_RETURN(parts->validation, MakeLoader(setup, *parts, Split::kValidation, log));
-  ASSIGN_OR_RETURN(parts->testing, MakeLoader(setup, *parts, Split::kTesting, log));
+  ASSIGN_OR_RETURN(parts->validation, MakeLoader(setup, *parts, Split::kValidation, threads, log));
+  ASSIGN_OR_RETURN(parts->testing, MakeLoader(setup, *parts, Split::kTesting, threads, log));
   return parts;
 }
 
@@ -271,8 +275,7 @@ absl::Status RunTrainerRole(const RoleOptions& options) {
     EndRole(options, status, inbox, *agent);
     return status;
   }
-  if (auto parts =
-          MakeTrainerParts(options, setup, *device->device, tells ? telling : *options.log);
+  if (auto parts = MakeTrainerParts(options, setup, *device, tells ? telling : *options.log);
       parts.ok()) {
     RoleMessage ready;
     ready.mutable_ready();

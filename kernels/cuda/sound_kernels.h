@@ -26,15 +26,16 @@ struct FrameSoundsKernel {
         frame % per_sound * static_cast<uint32_t>(sounds.stride) + at % groups * kWidth);
     const std::byte* place = sounds.records + frame / per_sound * sounds.record_bytes;
     const SoundRecord record = *reinterpret_cast<const SoundRecord*>(place);
-    const int16_t* clip = record.clip == SoundRecord::kFollows
-                              ? reinterpret_cast<const int16_t*>(place + sizeof(SoundRecord))
-                              : sounds.clips + record.clip;
+    const bool follows = record.clip == SoundRecord::kFollows;
+    const int16_t* clips =
+        follows ? reinterpret_cast<const int16_t*>(place + sizeof(SoundRecord)) : sounds.clips;
+    const int64_t begin = follows ? 0 : record.clip;
     const auto samples = static_cast<int32_t>(sounds.samples);
     Pack4 x = {};
     for (int k = 0; k < kWidth; ++k) {
       const int32_t from = first + k - record.shift;
       if (record.clip != SoundRecord::kSilence && from >= 0 && from < samples) {
-        x[k] = static_cast<float>(clip[from]) * (1.0f / 32768);
+        x[k] = static_cast<float>(clips[begin + from]) * (1.0f / 32768);
       }
       if (record.scale > 0) {
         x[k] += record.scale * static_cast<float>(sounds.noise[record.noise + first + k]);

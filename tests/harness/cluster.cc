@@ -85,7 +85,8 @@ ClusterResult Cluster::Run() {
         std::unique_ptr<Device> device =
             options_.make_device ? options_.make_device() : MakeCpuDevice(1);
         const std::string description = device->name();
-        return master::TrainerDevice{std::move(device), description, ""};
+        const int loader_threads = device->host_memory() ? 1 : 2;
+        return master::TrainerDevice{std::move(device), description, "", loader_threads};
       };
       role.make_module = make_module;
       if (absl::Status status = run(role); !status.ok()) coordinator_->Fail(std::move(status));

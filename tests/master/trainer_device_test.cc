@@ -20,6 +20,7 @@ TEST(TrainerDevice, TheCpuIsNotExplained) {
   ASSERT_TRUE(made.ok());
   EXPECT_EQ(made->device->threads(), 3);
   EXPECT_EQ(made->description, "/cpu:0: 3 threads");
+  EXPECT_EQ(made->loader_threads, 1);
   EXPECT_EQ(made->warning, "");
 }
 
