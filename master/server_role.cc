@@ -68,7 +68,8 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
                          Inbox& inbox, Agent& agent) {
   const RemoteFiles files(options, setup.place());
   ps::ServerEvents events;
-  events.on_cut = [&](int64_t clock, const std::string& file, absl::Status status) {
+  // The server, and so a cut, may last longer than this call.
+  events.on_cut = [files, &agent](int64_t clock, const std::string& file, absl::Status status) {
     if (status.ok()) status = files.Send(file);
     RoleMessage message;
     message.mutable_cut_done()->set_clock(clock);
