@@ -108,7 +108,8 @@ std::string ExplainSlurm(const std::string& complaint) {
   }
   if (said("Invalid account")) return last + ": name one of yours in cluster.slurm.account";
   if (said("time limit")) return last + ": write a smaller scheduling.maxRunningTime";
-  if (said("Unable to contact slurm controller")) return last + ": is this a node of the cluster?";
+  if (said("Unable to contact slurm controller") || said("configuration source"))
+    return last + ": is this a node of the cluster?";
   return last.empty() ? "it ended without a word" : last;
 }
 

@@ -71,6 +71,8 @@ TEST(Slurm, ComplaintsBecomeOneLine) {
                          "account/partition combination specified\n"),
             "Batch job submission failed: Invalid account or account/partition combination "
             "specified: name one of yours in cluster.slurm.account");
+  EXPECT_EQ(ExplainSlurm("squeue: fatal: Could not establish a configuration source\n"),
+            "fatal: Could not establish a configuration source: is this a node of the cluster?");
   EXPECT_EQ(ExplainSlurm(""), "it ended without a word");
 }
 
