@@ -8,6 +8,7 @@
 //             logarithms of mel channels as kernels that move memory; all of it for a batch of 100,
 //             in float32, by the FLOPs of its products
 //   conv_step loss and gradients of `conv`, batch 100, in the device's memory
+//   nccl_*    a collective operation of one rank, this GPU: what a call costs beside the copy
 //
 // Roof and row take turns. --device cpu runs the same on the CPU, which shows that it works.
 #include <fmt/format.h>
@@ -22,6 +23,7 @@
 #include "bench/figures.h"
 #include "bench/speech_clips.h"
 #include "bench/timing.h"
+#include "kernels/communicator.h"
 #include "kernels/gpu.h"
 #include "kernels/op.h"
 #include "kernels/philox.h"
@@ -51,9 +53,10 @@ class Bench {
         elements_((options.mib << 20) / int64_t{sizeof(float)}) {}
 
   // Bytes moved per second against the copy's.
-  void Memory(const char* name, double bytes, const std::function<void()>& run) {
+  void Memory(const char* name, double bytes, const std::function<void()>& run,
+              double asked = 0.85) {
     Row(
-        name, "GB/s", "copy", bytes, 0.85, [this] { return 1e9 * CopyRate(); }, run);
+        name, "GB/s", "copy", bytes, asked, [this] { return 1e9 * CopyRate(); }, run);
   }
   // Against the large product's.
   void Compute(const char* name, double flops, const std::function<void()>& run) {
@@ -65,6 +68,8 @@ class Bench {
   void SoundKernels();
   void FrontEnd();
   void Convolutions();
+  // The collective operations of one rank, this device: a copy at best.
+  void Collectives(Communicator& communicator);
   void Step(const char* name, const char* model);
   void Roofs();
   const bench::Table& table() const { return table_; }
@@ -317,6 +322,24 @@ void Bench::Step(const char* name, const char* model_name) {
   table_.Print(name, "samples/s", "", figures, 0, false);
 }
 
+void Bench::Collectives(Communicator& communicator) {
+  const int64_t count = elements_ / 4;
+  const Buffer from = MakeRandom(count), to = Make(count);
+  Stream* const stream = stream_.get();
+  const float* const send = from.data<float>();
+  float* const receive = to.data<float>();
+  const double bytes = 8.0 * static_cast<double>(count);
+  const auto call = [&](auto collective) {
+    return [&, collective] {
+      const absl::Status status =
+          (communicator.*collective)({&stream, 1}, {&send, 1}, {&receive, 1}, count);
+      if (!status.ok()) CheckFailed(__FILE__, __LINE__, std::string(status.message()));
+    };
+  };
+  Memory("nccl_reduce_scatter_1", bytes, call(&Communicator::ReduceScatter), 0);
+  Memory("nccl_all_gather_1", bytes, call(&Communicator::AllGather), 0);
+}
+
 int Run(int argc, char** argv) {
   Options options;
   CLI::App app("Kernels and steps of a GPU against its memory and its products");
@@ -332,18 +355,21 @@ int Run(int argc, char** argv) {
   for (const GpuPrecision precision : {GpuPrecision::kTf32, GpuPrecision::kFloat32}) {
     const bool tf32 = precision == GpuPrecision::kTf32;
     std::unique_ptr<Device> device;
+    std::unique_ptr<Communicator> communicator;  // null: there is no NCCL
     if (options.device == "cpu") {
       if (tf32) continue;
       device = MakeCpuDevice(1);
     } else {
       const GpuSearch search =
           DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV"));
-      auto gpu = GpuChain::Find(search).MakeDevice({.index = 0, .precision = precision});
+      const GpuChain chain = GpuChain::Find(search);
+      auto gpu = chain.MakeDevice({.index = 0, .precision = precision});
       if (!gpu.ok()) {
         fmt::print(stderr, "bench_gpu: {}\n", std::string(gpu.status().message()));
         return 1;
       }
       device = *std::move(gpu);
+      if (auto made = chain.MakeCommunicator(); made.ok()) communicator = *std::move(made);
     }
     fmt::print("device {}: {}, {}\n", device->name(), device->description(),
                tf32 ? "TF32" : "FP32");
@@ -351,6 +377,7 @@ int Run(int argc, char** argv) {
     bench.Roofs();
     if (tf32 || options.device == "cpu") bench.Kernels(), bench.SoundKernels();
     if (!tf32) bench.FrontEnd();
+    if (tf32 && communicator != nullptr) bench.Collectives(*communicator);
     bench.Convolutions();
     for (const std::string& model : worker::ImageModelNames()) {
       bench.Step(("step_" + model).c_str(), model.c_str());

@@ -3,7 +3,11 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "kernels/communicator_check.h"
 #include "kernels/device_check.h"
 
 namespace muster::cluster {
@@ -11,20 +15,11 @@ namespace {
 
 constexpr double kFloat32Tolerance = 1e-5, kTf32Tolerance = 5e-3;
 
-// True when all ops give what the CPU gives.
-bool CheckPrecision(std::FILE* out, const GpuChain& chain, const char* name, GpuPrecision precision,
-                    double tolerance) {
-  const auto device = chain.MakeDevice({.index = 0, .precision = precision});
-  if (!device.ok()) {
-    fmt::print(out, "  {:<28} {}\n", name, std::string(device.status().message()));
-    return false;
-  }
-  if (precision == GpuPrecision::kFloat32) {
-    fmt::print(out, "\ndevice {}: {}\n", (*device)->name(), (*device)->description());
-  }
-  fmt::print(out, "\n{:<30} {:>12} {:>10}\n", fmt::format("op, {}", name), "difference", "allowed");
+// True when all of them hold.
+bool Print(std::FILE* out, const std::string& title, const std::vector<OpCheck>& checks) {
+  fmt::print(out, "\n{:<30} {:>12} {:>10}\n", title, "difference", "allowed");
   bool all = true;
-  for (const OpCheck& check : CheckDevice(**device, tolerance)) {
+  for (const OpCheck& check : checks) {
     all = all && check.ok();
     if (!check.status.ok()) {
       fmt::print(out, "{:<30} {}\n", check.op, std::string(check.status.message()));
@@ -36,6 +31,44 @@ bool CheckPrecision(std::FILE* out, const GpuChain& chain, const char* name, Gpu
   return all;
 }
 
+void PrintFailure(std::FILE* out, const char* what, const absl::Status& status) {
+  fmt::print(out, "\n{:<29} {}\n", what, std::string(status.message()));
+}
+
+// True when all ops give what the CPU gives.
+bool CheckPrecision(std::FILE* out, const GpuChain& chain, const char* name, GpuPrecision precision,
+                    double tolerance) {
+  const auto device = chain.MakeDevice({.index = 0, .precision = precision});
+  if (!device.ok()) {
+    PrintFailure(out, name, device.status());
+    return false;
+  }
+  if (precision == GpuPrecision::kFloat32) {
+    fmt::print(out, "\ndevice {}: {}\n", (*device)->name(), (*device)->description());
+  }
+  return Print(out, fmt::format("op, {}", name), CheckDevice(**device, tolerance));
+}
+
+// True when all GPUs together, or a single one as if it were several, give plain sums. One does
+// without NCCL: then it may be missing.
+bool CheckNccl(std::FILE* out, const GpuChain& chain) {
+  std::vector<std::unique_ptr<Device>> devices;
+  for (const int index : chain.gpus()) {
+    auto device = chain.MakeDevice({.index = index});
+    if (!device.ok()) {
+      PrintFailure(out, "NCCL", device.status());
+      return false;
+    }
+    devices.push_back(*std::move(device));
+  }
+  const auto communicator = chain.MakeCommunicator();
+  if (!communicator.ok()) {
+    PrintFailure(out, "NCCL", communicator.status());
+    return devices.size() == 1;
+  }
+  return Print(out, "NCCL, " + GpuNames(chain.gpus()), CheckCommunicator(devices, **communicator));
+}
+
 }  // namespace
 
 int RunDoctorCommand(const CommandContext& context, const GpuSearch& search) {
@@ -44,11 +77,11 @@ int RunDoctorCommand(const CommandContext& context, const GpuSearch& search) {
     fmt::print(
         help ? context.out : context.err,
         "{}Usage: launch doctor\n\nSays which link between this program and a GPU is broken, "
-        "and runs each operation once on the GPU and on the CPU.\n",
+        "runs each operation once on the GPU and on the CPU, and NCCL between all GPUs.\n",
         help ? "" : "launch doctor takes no arguments\n\n");
     return help ? kSucceeded : kWrongInput;
   }
-  const GpuChain chain = GpuChain::Find(search, /*index=*/0, /*all=*/true);
+  const GpuChain chain = GpuChain::Find(search, {}, /*all=*/true);
   for (const GpuLink& link : chain.links()) {
     fmt::print(context.out, "{:<13} {:<6} {}\n", link.name, link.ok ? "ok" : "BROKEN", link.detail);
     if (!link.ok) fmt::print(context.out, "{:<20} {}\n", "", link.mend);
@@ -62,7 +95,14 @@ int RunDoctorCommand(const CommandContext& context, const GpuSearch& search) {
   const bool float32 =
       CheckPrecision(context.out, chain, "FP32", GpuPrecision::kFloat32, kFloat32Tolerance);
   const bool tf32 = CheckPrecision(context.out, chain, "TF32", GpuPrecision::kTf32, kTf32Tolerance);
-  return float32 && tf32 ? kSucceeded : kJobFailed;
+  const GpuChain all = GpuChain::Find(search, {.wanted = chain.count()});
+  bool nccl = false;
+  if (all.status().ok()) {
+    nccl = CheckNccl(context.out, all);
+  } else {
+    PrintFailure(context.out, "several GPUs in one process", all.status());
+  }
+  return float32 && tf32 && nccl ? kSucceeded : kJobFailed;
 }
 
 }  // namespace muster::cluster

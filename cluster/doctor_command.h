@@ -9,8 +9,8 @@
 
 namespace muster::cluster {
 
-// Prints the chain, then each op's difference from the CPU. 0 when all of it holds; kJobFailed when
-// a link is broken, or an op gives something else.
+// Prints the chain, then each op's difference from the CPU, and NCCL's from plain sums. 0 when all
+// of it holds; kJobFailed when a link is broken, or something gives something else.
 int RunDoctorCommand(const CommandContext& context, const GpuSearch& search);
 
 }  // namespace muster::cluster

@@ -9,6 +9,7 @@
 
 #include "cluster/job_run.h"
 #include "cluster/local_record.h"
+#include "cluster/local_roles.h"
 #include "cluster/node_processes.h"
 #include "master/job_directory.h"
 #include "rpc/identity.h"
@@ -115,7 +116,8 @@ absl::StatusOr<int> RunOnHosts(const HostsRun& run, const LocalOptions& options)
   ASSIGN_OR_RETURN(const std::unique_ptr<NodeProcesses> nodes, Connect(run, draft));
   std::vector<int> cores;
   for (size_t i = 0; i < run.hosts.size(); ++i) cores.push_back(nodes->hello(i).cores());
-  const LocalJob job = run.make_job(ThreadsOf(draft.roles, run.host_of_role, cores));
+  LocalJob job = run.make_job(ThreadsOf(draft.roles, run.host_of_role, cores));
+  ShareGpus(run.host_of_role, &job.roles);
   ASSIGN_OR_RETURN(const std::vector<RolePlace> places, Places(run, job, *nodes, now / 1000));
   RETURN_IF_ERROR(nodes->Pull());
   RETURN_IF_ERROR(WriteFirstRecord(job, dir, now));

@@ -102,6 +102,11 @@ class JobRun : RoleProcesses::Listener {
       arguments.push_back(fmt::format("--host={}", place.listen_address));
     }
     if (role.first_core >= 0) arguments.push_back(fmt::format("--first-core={}", role.first_core));
+    if (role.gpus) {
+      arguments.push_back(fmt::format("--gpus={}", role.gpus->wanted));
+      arguments.push_back(fmt::format("--trainer={}", role.gpus->process));
+      arguments.push_back(fmt::format("--trainers={}", role.gpus->processes));
+    }
     arguments.insert(arguments.end(), role.arguments.begin(), role.arguments.end());
     if (i > 0 && !job_.shared_memory) arguments.emplace_back("--shared-memory=false");
     command.environment = Environment(role);
@@ -129,6 +134,8 @@ class JobRun : RoleProcesses::Listener {
         // Idle threads that spin take the cores from the other roles.
         {"OMP_WAIT_POLICY", "passive"},
         {"GOMP_SPINCOUNT", "0"},
+        // Sums of gradients in the order of the GPUs' ring; a switch that adds promises none.
+        {"NCCL_ALGO", "Ring"},
     };
     environment.insert(environment.end(), rpc::kGrpcEnvironment.begin(),
                        rpc::kGrpcEnvironment.end());

@@ -6,11 +6,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cluster/follower.h"
 #include "cluster/tf_config.h"
+#include "kernels/gpu.h"
 #include "master/report.h"
 #include "telemetry/status.h"
 
@@ -23,6 +25,7 @@ struct LocalRole {
   int threads = 1;       // OMP_NUM_THREADS
   std::string sized_by;  // the config field that asked for it
   int first_core = -1;   // servers: of those that belong to their shards; -1: none does
+  std::optional<GpuClaim> gpus = {};        // of trainers, on the machine that they share
   std::vector<std::string> arguments = {};  // trainers: "--device=AUTO" …
 };
 

@@ -1,8 +1,10 @@
 #include "cluster/local_roles.h"
 
 #include <algorithm>
+#include <map>
 #include <string>
 
+#include "configs/catalog.h"
 #include "configs/job_yaml.h"
 #include "configs/schedule.h"
 #include "configs/tiers.h"
@@ -13,6 +15,7 @@ namespace {
 // The training contract's default: seven days.
 constexpr int64_t kDefaultRunningSeconds = 604'800;
 constexpr int kDefaultStartTimeoutSeconds = 60;
+constexpr int kMostGpus = 1024;  // more than any machine has
 
 }  // namespace
 
@@ -31,24 +34,47 @@ std::vector<LocalRole> LocalRoles(const Job& job, int cores) {
     return std::string(custom ? field : "trainingInput.scaleTier");
   };
 
+  const Catalog catalog = Catalog::BuiltIn();
+  const auto gpus = [&](Role role) {
+    const int64_t count = AcceleratorsOf(input, role, catalog).count();
+    return GpuClaim{.wanted = static_cast<int>(std::clamp<int64_t>(count, 1, kMostGpus))};
+  };
+
   std::vector<LocalRole> roles;
   roles.push_back(
       {"master", 0, "master", alone ? threads : 1, sized_by("trainingInput.masterType")});
+  if (alone) roles.back().gpus = gpus(Role::kMaster);
   const int shards = std::max(1, static_cast<int>(job.training().server_shards()));
   const int64_t spare = cores - int64_t{threads} * trainers - int64_t{shards} * servers;
   for (int i = 0; i < servers; ++i) {
     roles.push_back({"ps", i, "ps", 1, sized_by("trainingInput.parameterServerCount")});
     if (spare >= 0) roles.back().first_core = cores - shards * (servers - i);
   }
-  const auto add_trainer = [&](const char* role, int index, const char* field) {
-    roles.push_back({role, index, "worker", threads, sized_by(field)});
+  const auto add_trainer = [&](const char* name, int index, Role role, const char* field) {
+    roles.push_back({name, index, "worker", threads, sized_by(field)});
+    roles.back().gpus = gpus(role);
     roles.back().arguments = {
         "--device=" + Training::Device_Name(job.training().device()),
         "--precision=" + Training::Precision_Name(job.training().precision())};
   };
-  if (chief) add_trainer("chief", 0, "trainingInput.masterType");
-  for (int i = 0; i < workers; ++i) add_trainer("worker", i, "trainingInput.workerCount");
+  if (chief) add_trainer("chief", 0, Role::kMaster, "trainingInput.masterType");
+  for (int i = 0; i < workers; ++i) {
+    add_trainer("worker", i, Role::kWorker, "trainingInput.workerCount");
+  }
+  ShareGpus(std::vector<size_t>(roles.size(), 0), &roles);
   return roles;
+}
+
+void ShareGpus(const std::vector<size_t>& host_of_role, std::vector<LocalRole>* roles) {
+  std::map<size_t, int> trainers;  // by host
+  for (size_t i = 0; i < roles->size(); ++i) {
+    LocalRole& role = (*roles)[i];
+    if (role.gpus) role.gpus->process = trainers[host_of_role[i]]++;
+  }
+  for (size_t i = 0; i < roles->size(); ++i) {
+    LocalRole& role = (*roles)[i];
+    if (role.gpus) role.gpus->processes = trainers[host_of_role[i]];
+  }
 }
 
 LocalJob MakeLocalJob(const Job& job, int cores) {

@@ -7,6 +7,7 @@
 //                                    workers; servers
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "cluster/local.h"
@@ -15,10 +16,15 @@
 namespace muster::cluster {
 
 // The master first. Trainers share the `cores`: training.threads each, or max(1, cores / trainers).
+// Each wants as many GPUs as its machine type has, or one.
 // Where there are cores for all threads of trainers and shards, each shard has the last ones to
 // itself.
 // PRECONDITION: `job` is resolved and checked.
 std::vector<LocalRole> LocalRoles(const Job& job, int cores);
+
+// Tells each trainer which of the trainers it is that share its host's GPUs. `host_of_role`: by
+// role.
+void ShareGpus(const std::vector<size_t>& host_of_role, std::vector<LocalRole>* roles);
 
 // Everything of a LocalJob that follows from the job file; plan, settings, substitutions and price
 // are left to the caller.

@@ -8,19 +8,6 @@ namespace {
 
 constexpr Role kRoles[] = {Role::kMaster, Role::kWorker, Role::kParameterServer, Role::kEvaluator};
 
-const AcceleratorConfig& AttachedTo(const TrainingInput& input, Role role) {
-  switch (role) {
-    case Role::kMaster:
-      return input.master_config().accelerator_config();
-    case Role::kWorker:
-      return input.worker_config().accelerator_config();
-    case Role::kParameterServer:
-      return input.parameter_server_config().accelerator_config();
-    default:
-      return input.evaluator_config().accelerator_config();
-  }
-}
-
 // Keeps the older of two dates; "2019-11" sorts as text.
 void KeepOlder(const std::string& date, std::string* oldest) {
   if (oldest->empty() || date < *oldest) *oldest = date;
@@ -37,20 +24,17 @@ PlanRole PlanOf(const TrainingInput& input, Role role, const RoleSize& size, con
     plan.usd_per_hour = type->price->usd_per_hour;
     KeepOlder(type->price->date, price_date);
   }
-  if (type->accelerator_count > 0) {
-    plan.accelerator_count = type->accelerator_count;
-    plan.accelerators = fmt::format("{} x {}", type->accelerator_count, type->accelerator);
-  }
-  const AcceleratorConfig& attached = AttachedTo(input, role);
-  if (attached.count() == 0) return plan;
-  plan.accelerators = fmt::format("{} x {}", attached.count(), attached.type());
-  plan.accelerator_count = attached.count();
-  const Accelerator* accelerator = catalog.FindAccelerator(attached.type());
+  const AcceleratorConfig gpus = AcceleratorsOf(input, role, catalog);
+  if (gpus.count() == 0) return plan;
+  plan.accelerator_count = gpus.count();
+  plan.accelerators = fmt::format("{} x {}", gpus.count(), gpus.type());
+  if (type->accelerator_count > 0) return plan;  // in the machine's price
+  const Accelerator* accelerator = catalog.FindAccelerator(gpus.type());
   CHECK(accelerator != nullptr);
   if (!accelerator->price) {
     plan.usd_per_hour.reset();
   } else if (plan.usd_per_hour) {
-    *plan.usd_per_hour += static_cast<double>(attached.count()) * accelerator->price->usd_per_hour;
+    *plan.usd_per_hour += static_cast<double>(gpus.count()) * accelerator->price->usd_per_hour;
     KeepOlder(accelerator->price->date, price_date);
   }
   return plan;

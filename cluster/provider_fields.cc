@@ -16,6 +16,12 @@ constexpr auto kRefused = Treatment::kRefused;
 constexpr const char* kOneMachine = "this machine runs every role; the type only prices the plan";
 constexpr const char* kGivenHosts =
     "the hosts of cluster.ssh.hosts run every role; the type only prices the plan";
+constexpr const char* kTrainerMachine =
+    "this machine runs every role; the type prices the plan, and says how many GPUs a trainer "
+    "wants";
+constexpr const char* kTrainerHosts =
+    "the hosts of cluster.ssh.hosts run every role; the type prices the plan, and says how many "
+    "GPUs a trainer wants";
 constexpr const char* kAsksSlurm =
     "nodes with the type's vCPUs, memory and GPUs are asked of Slurm; the price is the catalogue's";
 constexpr const char* kNoContainer =
@@ -29,12 +35,12 @@ constexpr std::array<ProviderField, 36> kFields = {{
       "decides how many of each role; BASIC and BASIC_GPU run in one process. BASIC_TPU is "
       "refused"}},
     {"trainingInput.masterType",
-     {kSubstituted, kOneMachine},
-     FieldTreatment{kSubstituted, kGivenHosts},
+     {kSubstituted, kTrainerMachine},
+     FieldTreatment{kSubstituted, kTrainerHosts},
      FieldTreatment{kSubstituted, kAsksSlurm}},
     {"trainingInput.workerType",
-     {kSubstituted, kOneMachine},
-     FieldTreatment{kSubstituted, kGivenHosts},
+     {kSubstituted, kTrainerMachine},
+     FieldTreatment{kSubstituted, kTrainerHosts},
      FieldTreatment{kSubstituted, kAsksSlurm}},
     {"trainingInput.parameterServerType",
      {kSubstituted, kOneMachine},
@@ -56,8 +62,11 @@ constexpr std::array<ProviderField, 36> kFields = {{
     {"trainingInput.evaluatorCount",
      {kSubstituted, "no evaluator process: the replicas share the evaluation"}},
     {"trainingInput.*Config.acceleratorConfig",
-     {kSubstituted, "training.device chooses among this machine's devices"},
-     FieldTreatment{kSubstituted, "training.device chooses among the hosts' devices"},
+     {kSubstituted,
+      "says how many of this machine's GPUs a trainer wants, where training.device lets it"},
+     FieldTreatment{
+         kSubstituted,
+         "says how many of its host's GPUs a trainer wants, where training.device lets it"},
      FieldTreatment{
          kHonoured,
          "as many GPUs are asked for on each node (--gres); of which type, the partition decides"}},

@@ -36,6 +36,19 @@ RoleSize CustomSize(const TrainingInput& input, Role role) {
   return {};
 }
 
+const AcceleratorConfig& AttachedTo(const TrainingInput& input, Role role) {
+  switch (role) {
+    case Role::kMaster:
+      return input.master_config().accelerator_config();
+    case Role::kWorker:
+      return input.worker_config().accelerator_config();
+    case Role::kParameterServer:
+      return input.parameter_server_config().accelerator_config();
+    default:
+      return input.evaluator_config().accelerator_config();
+  }
+}
+
 }  // namespace
 
 const char* RoleName(Role role) {
@@ -61,6 +74,17 @@ RoleSize SizeOf(const TrainingInput& input, Role role) {
     return {};
   }
   return CustomSize(input, role);
+}
+
+AcceleratorConfig AcceleratorsOf(const TrainingInput& input, Role role, const Catalog& catalog) {
+  const AcceleratorConfig& attached = AttachedTo(input, role);
+  if (attached.count() > 0) return attached;
+  AcceleratorConfig built_in;
+  const MachineType* type = catalog.FindMachineType(SizeOf(input, role).machine_type);
+  if (type == nullptr) return built_in;
+  built_in.set_count(type->accelerator_count);
+  built_in.set_type(type->accelerator);
+  return built_in;
 }
 
 bool RunsInOneProcess(ScaleTier tier) { return tier == BASIC || tier == BASIC_GPU; }

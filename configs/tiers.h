@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <string>
 
+#include "configs/catalog.h"
 #include "configs/job.pb.h"
 
 namespace muster {
@@ -28,6 +29,10 @@ struct RoleSize {
 
 // Sizes of a role under the job's tier. CUSTOM takes them from the job. REQUIRES: the tier is set.
 RoleSize SizeOf(const TrainingInput& input, Role role);
+
+// The accelerators of one of the role's machines: those attached to it, or else built into its
+// type; count 0 for none. REQUIRES: as SizeOf, and a machine type that the catalogue has, or "".
+AcceleratorConfig AcceleratorsOf(const TrainingInput& input, Role role, const Catalog& catalog);
 
 // True when the whole job is one process: no tensor leaves it.
 bool RunsInOneProcess(ScaleTier tier);

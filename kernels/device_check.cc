@@ -136,7 +136,7 @@ absl::Status TrySoftmax(Stream& stream, Outputs& outputs) {
   for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int32_t>(i % kClasses);
   std::vector<float> loss(kN), dx(x.size());
   Mirror on(stream);
-  SoftmaxCrossEntropy(stream, on.In(x, {kN, kClasses}), on.In(labels, {kN}), on.Out(loss, {kN}),
+  SoftmaxCrossEntropy(stream, on.In(x, {kN, kClasses}), on.In(labels, {kN}), kN, on.Out(loss, {kN}),
                       on.Out(dx, {kN, kClasses}));
   RETURN_IF_ERROR(on.Finish());
   Append(loss, outputs);

@@ -40,12 +40,14 @@ struct GemmArgs {
 };
 
 // Dropout: element e of sample s is dropped, or kept and multiplied by 1 / keep probability, as a
-// function of (key, step, s, e) alone. The keep probability is a multiple of 1/256, so the
+// function of (key, step, first_sample + s, e) alone: a device that computes a share of a batch
+// drops what one that computes all of it does. The keep probability is a multiple of 1/256, so the
 // product's mean is exact. Rate 0 keeps everything.
 struct DropoutArgs {
   PhiloxKey key;
   int64_t step = 0;
   float rate = 0;
+  int64_t first_sample = 0;
 
   int keep_of_256() const;  // 256: keep everything
   float scale() const { return 256.0f / static_cast<float>(keep_of_256()); }
@@ -117,9 +119,10 @@ class DeviceOps {
                                const uint8_t* winners, const float* dy, float* dx) = 0;
 
   // loss[s] = log(sum_c exp(x[s, c])) - x[s, label[s]]; dx[s, c] = (softmax(x)[s, c] - [c =
-  // label[s]]) / n; dx may be x, and may be null.
-  virtual void SoftmaxCrossEntropy(Stream& stream, int64_t n, int64_t classes, const float* x,
-                                   const int32_t* label, float* loss, float* dx) = 0;
+  // label[s]]) / batch; dx may be x, and may be null.
+  virtual void SoftmaxCrossEntropy(Stream& stream, int64_t n, int64_t classes, int64_t batch,
+                                   const float* x, const int32_t* label, float* loss,
+                                   float* dx) = 0;
 
   // The matrix that rank-constrained filters stand for: matrix[t, i, u] = sum_r feature[i, u * rank
   // + r] * time[t, u * rank + r], with feature [features, units * rank], time [frames, units *

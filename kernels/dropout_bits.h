@@ -1,4 +1,5 @@
-// The bits by which dropout keeps elements: a function of (key, step, sample, element) alone.
+// The bits by which dropout keeps elements: a function of (key, step, first_sample + sample,
+// element) alone.
 //
 // Free functions, thread-safe. A bit is kept with probability k / 256 (DropoutArgs::keep_of_256)
 // because an 8-bit number, of which each Philox block gives one bit plane for 128 elements, is

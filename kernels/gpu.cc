@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <numeric>
 #include <string_view>
 
 #include "kernels/gpu_plugin.h"
@@ -59,6 +60,14 @@ Opened OpenIn(const std::vector<std::string>& dirs, const std::string& name) {
     }
   }
   return opened;
+}
+
+// Where OpenIn looks.
+std::string Places(const std::vector<std::string>& dirs) {
+  return fmt::format(
+      "it was looked for where the system's loader looks (LD_LIBRARY_PATH, ldconfig) "
+      "and in {}",
+      fmt::join(dirs, ", "));
 }
 
 // Whether code for "75 80 90+ptx" runs on a GPU of `compute`: that of the same major version and no
@@ -124,12 +133,25 @@ struct GpuChain::Driver {
   }
 };
 
-GpuChain GpuChain::Find(const GpuSearch& search, int index, bool all) {
+std::string GpuNames(const std::vector<int>& gpus) {
+  std::string names = fmt::format("/gpu:{}", gpus.front());
+  if (gpus.size() > 1) names += fmt::format(" to /gpu:{}", gpus.back());
+  return names;
+}
+
+std::vector<int> GpusOf(const GpuClaim& claim, int count) {
+  const int processes = std::max(1, claim.processes), stride = std::max(1, count / processes);
+  std::vector<int> gpus(static_cast<size_t>(std::clamp(claim.wanted, 1, stride)));
+  std::iota(gpus.begin(), gpus.end(), claim.process * stride % count);
+  return gpus;
+}
+
+GpuChain GpuChain::Find(const GpuSearch& search, const GpuClaim& claim, bool all) {
   GpuChain chain;
-  const bool gpu = chain.FindDriver(search, index);
+  const bool gpu = chain.FindDriver(search, claim);
   if (!gpu && !all) return chain;
   const bool plugin = chain.FindPlugin(search);
-  if (gpu && plugin && chain.FitToolkit()) chain.FitArchitecture();
+  if (gpu && plugin && chain.FitToolkit() && chain.FitArchitecture()) chain.FindNccl(search);
   return chain;
 }
 
@@ -155,6 +177,11 @@ absl::StatusOr<std::unique_ptr<Device>> GpuChain::MakeDevice(const GpuOptions& o
   return plugin_->make_device(options);
 }
 
+absl::StatusOr<std::unique_ptr<Communicator>> GpuChain::MakeCommunicator() const {
+  RETURN_IF_ERROR(status());
+  return plugin_->make_communicator(gpus_);
+}
+
 void GpuChain::Add(std::string name, std::string detail) {
   links_.push_back({std::move(name), true, std::move(detail), ""});
 }
@@ -164,7 +191,7 @@ bool GpuChain::Break(std::string name, std::string what, std::string mend) {
   return false;
 }
 
-bool GpuChain::FindDriver(const GpuSearch& search, int index) {
+bool GpuChain::FindDriver(const GpuSearch& search, const GpuClaim& claim) {
   constexpr int kNoDevice = 100, kMajor = 75, kMinor = 76;  // CUDA_ERROR_, CU_DEVICE_ATTRIBUTE_
   void* const library = dlopen(search.driver.c_str(), RTLD_NOW | RTLD_GLOBAL);
   if (library == nullptr) {
@@ -193,20 +220,28 @@ bool GpuChain::FindDriver(const GpuSearch& search, int index) {
     return Break("device", "the driver shows no GPU",
                  "nvidia-smi lists them; CUDA_VISIBLE_DEVICES may hide them");
   }
-  if (index >= count_) {
-    return Break("device", fmt::format("/gpu:{} is not there", index),
-                 fmt::format("this machine has {}", count_));
+  gpus_ = GpusOf(claim, count_);
+  std::string kind;
+  for (const int index : gpus_) {
+    int device = 0, major = 0, minor = 0;
+    char name[128] = {};
+    if (driver.get(&device, index) != 0 || driver.name(name, sizeof(name) - 1, device) != 0 ||
+        driver.attribute(&major, kMajor, device) != 0 ||
+        driver.attribute(&minor, kMinor, device) != 0) {
+      return Break("device", fmt::format("the driver does not describe /gpu:{}", index),
+                   "nvidia-smi says more");
+    }
+    compute_ = 10 * major + minor;
+    const std::string its = fmt::format("{}, compute {}", name, ComputeName(compute_));
+    if (index != gpus_.front() && its != kind) {
+      return Break(
+          "device",
+          fmt::format("/gpu:{} is {}, and /gpu:{} is {}", gpus_.front(), kind, index, its),
+          "the GPUs of a process are of one kind: CUDA_VISIBLE_DEVICES chooses among them");
+    }
+    kind = its;
   }
-  int device = 0, major = 0, minor = 0;
-  char name[128] = {};
-  if (driver.get(&device, index) != 0 || driver.name(name, sizeof(name) - 1, device) != 0 ||
-      driver.attribute(&major, kMajor, device) != 0 ||
-      driver.attribute(&minor, kMinor, device) != 0) {
-    return Break("device", fmt::format("the driver does not describe /gpu:{}", index),
-                 "nvidia-smi says more");
-  }
-  compute_ = 10 * major + minor;
-  Add("device", fmt::format("/gpu:{}: {}, compute {}", index, name, ComputeName(compute_)));
+  Add("device", fmt::format("{}: {}", GpuNames(gpus_), kind));
   return true;
 }
 
@@ -237,10 +272,8 @@ bool GpuChain::FindPlugin(const GpuSearch& search) {
                      "install it again");
       }
       return Break("libraries", missing + " was not found",
-                   fmt::format("the CUDA toolkit, cuDNN's packages, or Python's nvidia-* packages "
-                               "bring it; it was looked for where the system's loader looks "
-                               "(LD_LIBRARY_PATH, ldconfig) and in {}",
-                               fmt::join(search.library_dirs, ", ")));
+                   "the CUDA toolkit, cuDNN's packages, or Python's nvidia-* packages bring it; " +
+                       Places(search.library_dirs));
     }
     found.push_back(missing);
   }
@@ -284,6 +317,37 @@ bool GpuChain::FitArchitecture() {
                              compute_));
   }
   Add("architecture", plugin_->architectures);
+  return true;
+}
+
+bool GpuChain::FindNccl(const GpuSearch& search) {
+  std::string from = "found by the system's loader";
+  void* library = dlopen(search.nccl.c_str(), RTLD_NOW | RTLD_GLOBAL);
+  if (library == nullptr) {
+    const Opened opened = OpenIn(search.library_dirs, search.nccl);
+    if (opened.handle == nullptr) {
+      const std::string what = opened.path.empty()
+                                   ? search.nccl + " was not found"
+                                   : fmt::format("{} does not load: {}", opened.path, opened.error);
+      if (gpus_.size() == 1) {
+        Add("NCCL", what + "; one GPU does without");
+        return true;
+      }
+      return Break("NCCL", what,
+                   "several GPUs in one process need it, and one does without; NVIDIA's package "
+                   "libnccl2 or Python's nvidia-nccl packages bring it; " +
+                       Places(search.library_dirs));
+    }
+    library = opened.handle;
+    from = opened.path;
+  }
+  const auto get = reinterpret_cast<int (*)(int*)>(dlsym(library, "ncclGetVersion"));
+  int version = 0;
+  if (get == nullptr || get(&version) != 0) {
+    return Break("NCCL", search.nccl + " is no NCCL", "install it again");
+  }
+  Add("NCCL",
+      fmt::format("{}.{}.{}, {}", version / 10000, version % 10000 / 100, version % 100, from));
   return true;
 }
 

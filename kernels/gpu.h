@@ -1,7 +1,9 @@
-// GpuChain: everything that has to be there before a GPU computes, link by link, and the GPU at its
-// end.
+// GpuChain: everything that has to be there before a GPU computes, link by link, and the GPUs at
+// its end.
 //
-//   driver → device → plug-in → libraries → build → toolkit → architecture
+//   driver → device → plug-in → libraries → build → toolkit → architecture → NCCL
+//
+// The last one breaks for several GPUs in one process only: one does without.
 //
 // A broken link is named with where it was looked for and what mends it. Immutable after Find:
 // thread-safe; what it loaded stays loaded until the process ends.
@@ -11,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/communicator.h"
 #include "kernels/device.h"
 #include "kernels/gpu_options.h"
 #include "telemetry/status.h"
@@ -25,6 +28,7 @@ struct GpuSearch {
   std::string plugin;                   // path of libmuster_cuda.so
   std::string driver = "libcuda.so.1";  // name or path
   std::string driver_version_file = "/proc/driver/nvidia/version";
+  std::string nccl = "libnccl.so.2";  // name or path
   // For libraries that the loader does not find by itself: folders, or patterns of glob(3).
   std::vector<std::string> library_dirs;
 };
@@ -32,6 +36,17 @@ struct GpuSearch {
 // The plug-in beside the program that runs; CUDA's usual folders and Python's `nvidia` packages, of
 // the system, the user's `home` and the virtual environment `venv`, either of which may be null.
 GpuSearch DefaultGpuSearch(const std::string& build_id, const char* home, const char* venv);
+
+// How many GPUs a process would compute on, and among how many processes this machine's are shared.
+struct GpuClaim {
+  int wanted = 1;
+  int process = 0, processes = 1;  // this one's place among them
+};
+// Their indices, of `count` that there are: neighbours, as many as wanted, or as each of the
+// processes can have to itself, but at least one: then some share one. PRECONDITION: count >= 1.
+std::vector<int> GpusOf(const GpuClaim& claim, int count);
+// "/gpu:0"; "/gpu:0 to /gpu:3". PRECONDITION: neighbours, at least one.
+std::string GpuNames(const std::vector<int>& gpus);
 
 struct GpuLink {
   std::string name;  // "driver"
@@ -42,9 +57,9 @@ struct GpuLink {
 
 class GpuChain {
  public:
-  // Looks for GPU `index`. Without `all` the plug-in, whose libraries take a second to load, is not
-  // looked for where the driver shows no GPU.
-  static GpuChain Find(const GpuSearch& search, int index = 0, bool all = false);
+  // Looks for the GPUs of `claim`. Without `all` the plug-in, whose libraries take a second to
+  // load, is not looked for where the driver shows no GPU.
+  static GpuChain Find(const GpuSearch& search, const GpuClaim& claim = {}, bool all = false);
 
   // In their order; without those that nothing can be said of because of others.
   const std::vector<GpuLink>& links() const { return links_; }
@@ -54,8 +69,12 @@ class GpuChain {
   absl::Status status() const;
   // GPUs that the driver shows.
   int count() const { return count_; }
-  // The GPU. Fails as status does, and with what the device or its libraries say.
+  // Indices of those that were claimed; empty when there is none.
+  const std::vector<int>& gpus() const { return gpus_; }
+  // A GPU. Fails as status does, and with what the device or its libraries say.
   absl::StatusOr<std::unique_ptr<Device>> MakeDevice(const GpuOptions& options) const;
+  // Between gpus(), in their order. Fails likewise.
+  absl::StatusOr<std::unique_ptr<Communicator>> MakeCommunicator() const;
 
  private:
   struct Driver;
@@ -64,13 +83,15 @@ class GpuChain {
   void Add(std::string name, std::string detail);
   bool Break(std::string name, std::string what, std::string mend);  // false
   // Each adds its links; false when one is broken.
-  bool FindDriver(const GpuSearch& search, int index);
+  bool FindDriver(const GpuSearch& search, const GpuClaim& claim);
   bool FindPlugin(const GpuSearch& search);
   bool FitToolkit();
   bool FitArchitecture();
+  bool FindNccl(const GpuSearch& search);
 
   std::vector<GpuLink> links_;
   int count_ = 0;
+  std::vector<int> gpus_;
   int driver_toolkit_ = 0;  // the latest that the driver is for, as GpuPlugin::toolkit
   int compute_ = 0;         // 90: compute 9.0
   const GpuPlugin* plugin_ = nullptr;

@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <fstream>
 #include <memory>
+#include <span>
 #include <string>
 
+#include "kernels/communicator.h"
 #include "kernels/device.h"
 #include "kernels/gpu_options.h"
 #include "telemetry/status.h"
@@ -24,6 +26,8 @@ struct GpuPlugin {
   const char* architectures;
   // Fails with what is wrong with the GPU, or with the libraries that it is used through.
   absl::StatusOr<std::unique_ptr<Device>> (*make_device)(const GpuOptions& options);
+  // Of the GPUs with these indices, for streams of their devices. Fails with what NCCL says.
+  absl::StatusOr<std::unique_ptr<Communicator>> (*make_communicator)(std::span<const int> gpus);
 };
 
 // "580.95.05": the first number with dots in the file by which the driver's kernel module tells its

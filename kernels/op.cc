@@ -136,13 +136,14 @@ void MaxPoolGradient(Stream& stream, const PoolArgs& pool, ConstTensor winners, 
                               dx.data<float>());
 }
 
-void SoftmaxCrossEntropy(Stream& stream, ConstTensor x, ConstTensor labels, Tensor loss,
-                         Tensor dx) {
+void SoftmaxCrossEntropy(Stream& stream, ConstTensor x, ConstTensor labels, int64_t batch,
+                         Tensor loss, Tensor dx) {
   CHECK_EQ(x.shape().rank(), 2);
   CHECK_EQ(labels.size(), x.dim(0));
   CHECK_EQ(loss.size(), x.dim(0));
+  CHECK_GE(batch, x.dim(0));
   if (!dx.empty()) CheckSame(x, dx);
-  Ops(stream).SoftmaxCrossEntropy(stream, x.dim(0), x.dim(1), x.data<float>(),
+  Ops(stream).SoftmaxCrossEntropy(stream, x.dim(0), x.dim(1), batch, x.data<float>(),
                                   labels.data<int32_t>(), loss.data<float>(), OrNull<float>(dx));
 }
 

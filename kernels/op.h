@@ -49,8 +49,10 @@ void MaxPool(Stream& stream, const PoolArgs& pool, ConstTensor x, Tensor y, Tens
 void MaxPoolGradient(Stream& stream, const PoolArgs& pool, ConstTensor winners, ConstTensor dy,
                      Tensor dx);
 
-// x [n, classes], labels: int32 [n], loss [n], dx like x, or empty.
-void SoftmaxCrossEntropy(Stream& stream, ConstTensor x, ConstTensor labels, Tensor loss, Tensor dx);
+// x [n, classes], labels: int32 [n], loss [n], dx like x, or empty; the n samples are of a batch of
+// `batch`.
+void SoftmaxCrossEntropy(Stream& stream, ConstTensor x, ConstTensor labels, int64_t batch,
+                         Tensor loss, Tensor dx);
 
 // feature [features, units * rank], time [frames, units * rank], matrix [frames * features, units].
 void SvdfExpand(Stream& stream, int64_t rank, ConstTensor feature, ConstTensor time, Tensor matrix);

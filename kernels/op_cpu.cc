@@ -48,9 +48,9 @@ void CpuOps::Axpy(Stream&, int64_t n, float a, const float* x, float* y) {
 void CpuOps::Gemm(Stream& stream, const GemmArgs& g) {
   const ThreadScope scope(threads_);
   if (g.bias != nullptr) BroadcastRow(stream, g.m, g.n, g.bias, g.c);
-  const dnnl_status_t status = dnnl_sgemm(g.trans_a ? 'T' : 'N', g.trans_b ? 'T' : 'N', g.m, g.n,
-                                          g.k, g.alpha, g.a, g.lda, g.b, g.ldb,
-                                          g.bias != nullptr ? 1 : g.beta, g.c, g.ldc);
+  const dnnl_status_t status =
+      dnnl_sgemm(g.trans_a ? 'T' : 'N', g.trans_b ? 'T' : 'N', g.m, g.n, g.k, g.alpha, g.a, g.lda,
+                 g.b, g.ldb, g.bias != nullptr ? 1 : g.beta, g.c, g.ldc);
   CHECK(status == dnnl_success);
 }
 
@@ -146,7 +146,7 @@ void CpuOps::MaxPoolGradient(Stream&, int64_t n, const PoolArgs& pool, const uin
   });
 }
 
-void CpuOps::SoftmaxCrossEntropy(Stream&, int64_t n, int64_t classes, const float* x,
+void CpuOps::SoftmaxCrossEntropy(Stream&, int64_t n, int64_t classes, int64_t batch, const float* x,
                                  const int32_t* label, float* loss, float* dx) {
   std::vector<double> p(classes);
   for (int64_t s = 0; s < n; ++s) {
@@ -160,7 +160,7 @@ void CpuOps::SoftmaxCrossEntropy(Stream&, int64_t n, int64_t classes, const floa
     if (dx == nullptr) continue;
     for (int64_t c = 0; c < classes; ++c) {
       const double target = c == label[s] ? 1 : 0;
-      dx[s * classes + c] = static_cast<float>((p[c] / sum - target) / static_cast<double>(n));
+      dx[s * classes + c] = static_cast<float>((p[c] / sum - target) / static_cast<double>(batch));
     }
   }
 }

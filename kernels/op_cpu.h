@@ -31,7 +31,7 @@ class CpuOps final : public DeviceOps {
                uint8_t* winners) override;
   void MaxPoolGradient(Stream&, int64_t n, const PoolArgs& pool, const uint8_t* winners,
                        const float* dy, float* dx) override;
-  void SoftmaxCrossEntropy(Stream&, int64_t n, int64_t classes, const float* x,
+  void SoftmaxCrossEntropy(Stream&, int64_t n, int64_t classes, int64_t batch, const float* x,
                            const int32_t* label, float* loss, float* dx) override;
   void SvdfExpand(Stream&, int64_t frames, int64_t features, int64_t units, int64_t rank,
                   const float* feature, const float* time, float* matrix) override;

@@ -16,7 +16,8 @@ class Device;
 class Event {
  public:
   virtual ~Event() = default;
-  // True when all work before the point is done, or when nothing was recorded yet.
+  // True when all work before the point is done, when nothing was recorded yet, or when the device
+  // has failed, which Synchronize tells.
   virtual bool Done() const = 0;
   // Blocks the calling thread until Done. Fails when the device does.
   virtual absl::Status Synchronize() = 0;

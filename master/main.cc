@@ -141,7 +141,7 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   role.make_device = [&job, &arguments] {
     return MakeTrainerDevice(
         job.training().device(), job.training().precision(), std::max(1, arguments.threads),
-        DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV")));
+        arguments.gpus, DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV")));
   };
   role.make_module = MakeModuleOf;
   std::vector<std::thread> hosted;

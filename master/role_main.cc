@@ -56,6 +56,12 @@ absl::StatusOr<RoleArguments> ParseRoleArguments(int argc, char** argv, const ch
       RETURN_IF_ERROR(ParseNumber(name, value, &arguments.first_core));
     } else if (name == "--host") {
       arguments.host = value;
+    } else if (name == "--gpus") {
+      RETURN_IF_ERROR(ParseNumber(name, value, &arguments.gpus.wanted));
+    } else if (name == "--trainer") {
+      RETURN_IF_ERROR(ParseNumber(name, value, &arguments.gpus.process));
+    } else if (name == "--trainers") {
+      RETURN_IF_ERROR(ParseNumber(name, value, &arguments.gpus.processes));
     } else if (name == "--device") {
       RETURN_IF_ERROR(ParseName(name, value, Training::Device_Parse, &arguments.device));
     } else if (name == "--precision") {
@@ -136,7 +142,7 @@ int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&
   options.first_core = arguments->first_core;
   options.make_device = [&arguments] {
     return MakeTrainerDevice(
-        arguments->device, arguments->precision, std::max(1, arguments->threads),
+        arguments->device, arguments->precision, std::max(1, arguments->threads), arguments->gpus,
         DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV")));
   };
   options.make_module = MakeModuleOf;

@@ -9,9 +9,29 @@ namespace {
 
 TrainerDevice OnCpu(int threads, const std::string& why) {
   TrainerDevice made;
-  made.device = MakeCpuDevice(threads);
-  made.description = fmt::format("{}: {} thread{}{}", made.device->name(), threads,
+  made.devices.push_back(MakeCpuDevice(threads));
+  made.description = fmt::format("{}: {} thread{}{}", made.devices[0]->name(), threads,
                                  threads == 1 ? "" : "s", why.empty() ? "" : " (" + why + ")");
+  return made;
+}
+
+absl::StatusOr<TrainerDevice> OnGpus(const GpuChain& chain, Training::Precision precision,
+                                     int threads) {
+  RETURN_IF_ERROR(chain.status());
+  TrainerDevice made;
+  made.loader_threads = threads;
+  for (const int index : chain.gpus()) {
+    ASSIGN_OR_RETURN(auto gpu, chain.MakeDevice({.index = index,
+                                                 .precision = precision == Training::FP32
+                                                                  ? GpuPrecision::kFloat32
+                                                                  : GpuPrecision::kTf32}));
+    made.devices.push_back(std::move(gpu));
+  }
+  if (made.devices.size() > 1) {
+    ASSIGN_OR_RETURN(made.communicator, chain.MakeCommunicator());
+  }
+  made.description =
+      fmt::format("{}: {}", GpuNames(chain.gpus()), made.devices.front()->description());
   return made;
 }
 
@@ -19,23 +39,24 @@ TrainerDevice OnCpu(int threads, const std::string& why) {
 
 absl::StatusOr<TrainerDevice> MakeTrainerDevice(Training::Device device,
                                                 Training::Precision precision, int threads,
-                                                const GpuSearch& search) {
+                                                const GpuClaim& claim, const GpuSearch& search) {
   if (device == Training::CPU) return OnCpu(threads, "");
-  const GpuChain chain = GpuChain::Find(search);
-  absl::StatusOr<std::unique_ptr<Device>> gpu = chain.MakeDevice(
-      {.index = 0,
-       .precision = precision == Training::FP32 ? GpuPrecision::kFloat32 : GpuPrecision::kTf32});
-  if (gpu.ok()) {
-    TrainerDevice made;
-    made.device = *std::move(gpu);
-    made.description = fmt::format("{}: {}", made.device->name(), made.device->description());
-    made.loader_threads = threads;
-    return made;
+  const GpuChain chain = GpuChain::Find(search, claim);
+  absl::StatusOr<TrainerDevice> gpus = OnGpus(chain, precision, threads);
+  if (gpus.ok() || device == Training::GPU) return gpus;
+  const std::string reason(gpus.status().message());
+  if (chain.gpus().size() > 1) {
+    GpuClaim one = claim;
+    one.wanted = 1;
+    if (auto gpu = OnGpus(GpuChain::Find(search, one), precision, threads); gpu.ok()) {
+      gpu->warning =
+          fmt::format("training on one GPU instead of {}: {}", chain.gpus().size(), reason);
+      return gpu;
+    }
   }
-  if (device == Training::GPU) return gpu.status();
   const std::string broken = chain.broken();
   TrainerDevice made = OnCpu(threads, broken.empty() ? "no usable GPU" : broken);
-  made.warning = fmt::format("training on the CPU: {}", std::string(gpu.status().message()));
+  made.warning = fmt::format("training on the CPU: {}", reason);
   return made;
 }
 

@@ -15,7 +15,9 @@
 #include "ps/job_server.h"
 #include "ps/param_message.h"
 #include "ps/residuals.h"
-#include "worker/loader.h"
+#include "worker/feed.h"
+#include "worker/loader_group.h"
+#include "worker/model_group.h"
 #include "worker/trainer.h"
 #include "worker/trainer_metrics.h"
 
@@ -25,30 +27,55 @@ namespace {
 // Everything a trainer needs that is ready before the servers are.
 struct TrainerParts {
   std::unique_ptr<worker::Module> module;
-  std::unique_ptr<worker::Model> model;
+  std::unique_ptr<worker::ModelGroup> models;
   ps::ParamTable table;
   bool exact = true;  // as in worker::TrainerOptions
-  std::unique_ptr<worker::Loader> training, validation, testing;
+  std::unique_ptr<worker::LoaderGroup> training;
+  std::unique_ptr<worker::Loader> validation, testing;
 };
 
-// Batches of a split for the parts' model, which is prepared.
-absl::StatusOr<std::unique_ptr<worker::Loader>> MakeLoader(const TrainerSetup& setup,
-                                                           const TrainerParts& parts,
-                                                           worker::Split split, int threads,
-                                                           Log& log) {
+worker::Loader::Options OptionsOfLoader(int threads) {
+  return {.threads = threads, .depth = threads + 1};
+}
+
+// Batches of the training split for the parts' models, which are prepared: a share for each.
+absl::StatusOr<std::unique_ptr<worker::LoaderGroup>> MakeTrainingLoaders(const TrainerSetup& setup,
+                                                                         TrainerParts& parts,
+                                                                         int threads, Log& log) {
+  const Training& training = setup.job().training();
+  const size_t shares = parts.models->size();
+  ASSIGN_OR_RETURN(const auto dataset,
+                   parts.module->MakeDataset(worker::Split::kTraining, training.seed(), log));
+  const worker::Order order = worker::TrainingOrder(dataset->size(), training.seed(),
+                                                    setup.num_replicas(), training.batch_size());
+  std::vector<std::unique_ptr<worker::Loader>> loaders;
+  for (size_t i = 0; i < shares; ++i) {
+    ASSIGN_OR_RETURN(auto feed,
+                     worker::MakeFeed(dataset, worker::LargestShare(training.batch_size(), shares),
+                                      parts.models->model(i).stream()));
+    loaders.push_back(std::make_unique<worker::Loader>(
+        std::move(feed), worker::ShareOf(order, i, shares),
+        OptionsOfLoader(std::max(1, threads / static_cast<int>(shares)))));
+  }
+  auto group = std::make_unique<worker::LoaderGroup>(std::move(loaders));
+  group->SetReplicas({setup.leases().begin(), setup.leases().end()}, setup.start_clock());
+  return group;
+}
+
+// Batches of another split, for the first of the models.
+absl::StatusOr<std::unique_ptr<worker::Loader>> MakeEvaluationLoader(const TrainerSetup& setup,
+                                                                     TrainerParts& parts,
+                                                                     worker::Split split,
+                                                                     int threads, Log& log) {
   const Training& training = setup.job().training();
   ASSIGN_OR_RETURN(const auto dataset, parts.module->MakeDataset(split, training.seed(), log));
-  ASSIGN_OR_RETURN(auto feed,
-                   worker::MakeFeed(dataset, training.batch_size(), parts.model->stream()));
-  worker::Order order =
-      split == worker::Split::kTraining
-          ? worker::TrainingOrder(dataset->size(), training.seed(), setup.num_replicas(),
-                                  training.batch_size())
-          : worker::EvaluationOrder(dataset->size(), parts.exact ? setup.num_replicas() : 1,
-                                    training.batch_size());
+  ASSIGN_OR_RETURN(
+      auto feed, worker::MakeFeed(dataset, training.batch_size(), parts.models->model(0).stream()));
   return std::make_unique<worker::Loader>(
-      std::move(feed), std::move(order),
-      worker::Loader::Options{.threads = threads, .depth = threads + 1});
+      std::move(feed),
+      worker::EvaluationOrder(dataset->size(), parts.exact ? setup.num_replicas() : 1,
+                              training.batch_size()),
+      OptionsOfLoader(threads));
 }
 
 absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions& options,
@@ -56,21 +83,32 @@ absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions
                                                                const TrainerDevice& device,
                                                                Log& log) {
   const Training& training = setup.job().training();
+  const auto devices = static_cast<int64_t>(device.devices.size());
+  if (training.batch_size() < devices) {
+    return absl::InvalidArgumentError(
+        fmt::format("training.batchSize is {}, and {} GPUs share each batch; write at least {}, or "
+                    "a machine type with fewer GPUs",
+                    training.batch_size(), devices, devices));
+  }
   auto parts = std::make_unique<TrainerParts>();
   ASSIGN_OR_RETURN(parts->module, options.make_module(setup.job()));
-  parts->model = parts->module->MakeModel(*device.device);
-  std::vector<ps::ParamSpec> params = parts->model->params();
+  std::vector<std::unique_ptr<worker::Model>> models;
+  for (const auto& one : device.devices) models.push_back(parts->module->MakeModel(*one));
+  parts->models =
+      std::make_unique<worker::ModelGroup>(std::move(models), device.communicator.get());
+  std::vector<ps::ParamSpec> params = parts->models->params();
   RETURN_IF_ERROR(SetCodecs(training.codec(), &params));
   ASSIGN_OR_RETURN(parts->table, ps::ParamTable::Make(std::move(params)));
-  parts->model->Prepare(parts->table, training.batch_size());
+  parts->models->Prepare(parts->table, training.batch_size());
   ASSIGN_OR_RETURN(const auto policy, ps::PolicyOf(training));
   parts->exact = policy->exact() && policy->backups() == 0;
   using worker::Split;
   const int threads = device.loader_threads;
-  ASSIGN_OR_RETURN(parts->training, MakeLoader(setup, *parts, Split::kTraining, threads, log));
-  parts->training->SetReplicas({setup.leases().begin(), setup.leases().end()}, setup.start_clock());
-  ASSIGN_OR_RETURN(parts->validation, MakeLoader(setup, *parts, Split::kValidation, threads, log));
-  ASSIGN_OR_RETURN(parts->testing, MakeLoader(setup, *parts, Split::kTesting, threads, log));
+  ASSIGN_OR_RETURN(parts->training, MakeTrainingLoaders(setup, *parts, threads, log));
+  ASSIGN_OR_RETURN(parts->validation,
+                   MakeEvaluationLoader(setup, *parts, Split::kValidation, threads, log));
+  ASSIGN_OR_RETURN(parts->testing,
+                   MakeEvaluationLoader(setup, *parts, Split::kTesting, threads, log));
   return parts;
 }
 
@@ -227,7 +265,7 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
     agent.SetClock(clock);
     if (saver != nullptr) saver->OnClock(clock);
   };
-  worker::Trainer trainer(*parts.model, parts.table, *client,
+  worker::Trainer trainer(*parts.models, parts.table, *client,
                           {*parts.training, *parts.validation, *parts.testing},
                           std::move(trainer_options), std::move(events));
   const auto shown = ShowMetrics(options, [&trainer](std::vector<Metric>& out) {

@@ -16,7 +16,7 @@ namespace muster::worker {
 // Counts the answers (the class of the largest logit) of `model` with `weights` (arena) over
 // `share` of the loader's samples, which come in the order of EvaluationOrder. Before each batch
 // `on_batch` hears how many samples are done; its failure ends the evaluation. Fails also when a
-// sample cannot be read. PRECONDITION: the model is prepared for the loader's batches.
+// sample cannot be read.
 absl::StatusOr<Confusion> Evaluate(Model& model, std::span<const float> weights, Loader& loader,
                                    int32_t share,
                                    const std::function<absl::Status(int64_t done)>& on_batch);

@@ -23,15 +23,18 @@
 
 namespace muster::worker {
 
-// One minibatch, in the memory of the model's device. Rows are samples.
+// One minibatch, or the neighbours in it that one of several devices computes, in the memory of the
+// model's device. Rows are samples.
 struct Batch {
-  std::span<const float> inputs;    // [batch, input_size]
-  std::span<const int32_t> labels;  // [batch], class indices
-  int64_t size = 0;                 // batch
+  std::span<const float> inputs;    // [size, input_size]
+  std::span<const int32_t> labels;  // [size], class indices
+  int64_t size = 0;
+  int64_t first = 0;  // place of the first sample in the whole minibatch
+  int64_t whole = 0;  // samples of the whole minibatch; 0: these are all
 };
 
 // Identifies the work item, for everything random in a forward pass (dropout): Philox over (seed,
-// step, replica) and the logical index.
+// step, replica) and the logical index, to which a sample's place in the whole minibatch belongs.
 struct ItemKey {
   uint64_t seed = 0;
   int64_t step = 0;
@@ -52,12 +55,13 @@ class Model {
   // Forward in training mode. `weights` is the arena (table.arena_size()); keeps what Backward and
   // Loss need.
   virtual void Forward(std::span<const float> weights, const Batch& batch, const ItemKey& key) = 0;
-  // The mean loss of the last Forward, over its batch.
+  // The losses of the last Forward's samples, over the whole minibatch's size: the mean loss, or
+  // this device's share of it.
   virtual float Loss() = 0;
   // Gradient of that loss, into `grads` (arena, overwritten). Same `weights` as that Forward.
   virtual void Backward(std::span<const float> weights, std::span<float> grads,
                         const OnGrad& on_grad) = 0;
-  // Forward in inference mode: logits [batch, num_classes].
+  // Forward in inference mode: logits [batch, num_classes]. Any batch size.
   virtual void Predict(std::span<const float> weights, const Batch& batch,
                        std::span<float> logits) = 0;
   // On which it computes; null: on the calling thread, at once, in the host's memory.

@@ -1,5 +1,7 @@
 #include "worker/shuffle.h"
 
+#include <utility>
+
 #include "kernels/philox.h"
 #include "telemetry/check.h"
 
@@ -32,6 +34,22 @@ Order EvaluationOrder(int64_t size, int32_t shares, int64_t batch) {
       picks.push_back({index, 0});
     return picks;
   };
+}
+
+Order ShareOf(Order order, size_t share, size_t shares) {
+  CHECK_LT(share, shares);
+  if (shares == 1) return order;
+  return [order = std::move(order), share, shares](int64_t step, int32_t replica) {
+    const std::vector<Pick> all = order(step, replica);
+    const auto begin = all.begin();
+    return std::vector<Pick>(begin + static_cast<ptrdiff_t>(all.size() * share / shares),
+                             begin + static_cast<ptrdiff_t>(all.size() * (share + 1) / shares));
+  };
+}
+
+int64_t LargestShare(int64_t batch, size_t shares) {
+  const auto n = static_cast<int64_t>(shares);
+  return (batch + n - 1) / n;
 }
 
 }  // namespace muster::worker

@@ -7,6 +7,7 @@
 // once, and the sequence does not depend on how many processes share the work.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -34,5 +35,11 @@ Order TrainingOrder(int64_t size, uint64_t seed, int32_t replicas, int64_t batch
 // v + shares, v + 2 · shares …; step k is its k-th batch, the last one may be shorter, none are
 // left after it. PRECONDITION: shares ≥ 1.
 Order EvaluationOrder(int64_t size, int32_t shares, int64_t batch);
+
+// What device `share` of `shares` computes of each item of `order`: neighbours, the picks
+// [n share / shares, n (share + 1) / shares) of n.
+Order ShareOf(Order order, size_t share, size_t shares);
+// Samples in the largest share of a batch.
+int64_t LargestShare(int64_t batch, size_t shares);
 
 }  // namespace muster::worker

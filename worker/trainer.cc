@@ -40,9 +40,9 @@ StepTimes& StepTimes::operator+=(const StepTimes& other) {
   return *this;
 }
 
-Trainer::Trainer(Model& model, const ps::ParamTable& table, ps::Client& client,
+Trainer::Trainer(ModelGroup& models, const ps::ParamTable& table, ps::Client& client,
                  TrainerLoaders loaders, TrainerOptions options, TrainerEvents events)
-    : model_(model),
+    : models_(models),
       table_(table),
       client_(client),
       loaders_(loaders),
@@ -58,8 +58,7 @@ Trainer::Trainer(Model& model, const ps::ParamTable& table, ps::Client& client,
 }
 
 absl::Status Trainer::Run() {
-  ASSIGN_OR_RETURN(exchange_,
-                   MakeExchange(model_.stream(), table_, client_, options_.leases.size()));
+  ASSIGN_OR_RETURN(exchange_, MakeExchange(models_, table_, client_, options_.leases.size()));
   client_.Pull(options_.leases.front(), options_.start, -1);
   RETURN_IF_ERROR(client_.Wait(options_.start));
 
@@ -111,19 +110,19 @@ absl::StatusOr<bool> Trainer::BeginStep(int64_t step) {
 
 absl::Status Trainer::Step(int64_t step) {
   StepTimes times;
-  ASSIGN_OR_RETURN(const std::span<const float> weights, exchange_->Weights(step));
+  ASSIGN_OR_RETURN(const ConstArenas weights, exchange_->Weights(step));
   for (size_t lease = 0; lease < options_.leases.size(); ++lease) {
     const int32_t replica = options_.leases[lease];
-    Batch batch;
+    std::span<const Batch> shares;
     {
       Stopwatch watch(&times.data);
       const TraceSpan span(trace_, "data", step, replica);
-      ASSIGN_OR_RETURN(batch, loaders_.training.Next(step, replica));
+      ASSIGN_OR_RETURN(shares, loaders_.training.Next(step, replica));
     }
     Stopwatch watch(&times.compute);
     {
       const TraceSpan span(trace_, "forward", step, replica);
-      model_.Forward(weights, batch, {options_.seed, step, replica});
+      models_.Forward(weights, shares, {options_.seed, step, replica});
     }
     const bool last = lease + 1 == options_.leases.size();
     const std::span<float> grads = exchange_->HostGradients(lease);
@@ -144,12 +143,12 @@ absl::Status Trainer::Step(int64_t step) {
     };
     {
       const TraceSpan backward(trace_, "backward", step, replica);
-      model_.Backward(weights, exchange_->Gradients(lease), [&](ps::ParamId param) {
-        if (exchange_->Bring(param)) on_host(param);
+      models_.Backward(weights, exchange_->Gradients(lease), [&](size_t device, ps::ParamId param) {
+        if (exchange_->Bring(device, param)) on_host(param);
       });
       RETURN_IF_ERROR(exchange_->Finish(on_host));
       if (clips) ps::ClipByNorm(table_, options_.clip_norm, grads);
-      losses_[lease] = model_.Loss();
+      losses_[lease] = models_.Loss();
     }
     Stopwatch push(&times.push);
     for (const ps::ParamId param : waiting) push_one(param);
@@ -214,9 +213,10 @@ absl::Status Trainer::Evaluate(int64_t clock, Split split) {
   };
   for (const int32_t replica : options_.leases) {
     if (!options_.exact && replica != 0) continue;
-    ASSIGN_OR_RETURN(const std::span<const float> weights, exchange_->Weights(clock));
+    ASSIGN_OR_RETURN(const ConstArenas weights, exchange_->Weights(clock));
+    RETURN_IF_ERROR(exchange_->Settle());
     ASSIGN_OR_RETURN(Confusion confusion,
-                     worker::Evaluate(model_, weights, loader, replica, stopped));
+                     worker::Evaluate(models_.model(0), weights.front(), loader, replica, stopped));
     if (events_.on_evaluated) {
       events_.on_evaluated({replica, clock, split, std::move(confusion),
                             options_.exact ? options_.num_replicas : 1});

@@ -2,13 +2,13 @@
 //
 //   for step s:
 //     for each leased replica v:
-//       batch(seed, s, v) → model.Forward → model.Backward(on_grad → exchange → client.Push)
+//       batch(seed, s, v) → models.Forward → models.Backward(on_grad → exchange → client.Push)
 //     client.Wait(s + 1): the parameters that step s + 1 reads are there; where steps do without
 //         late replicas, those of a later step, with which the loop goes on
 //
-// Run is called by one thread, which owns the model; Hold, SetTarget and Cancel are thread-safe. It
-// knows neither master nor job file: it takes values and reports through callbacks (called on Run's
-// thread).
+// Run is called by one thread, which owns the models; Hold, SetTarget and Cancel are thread-safe.
+// It knows neither master nor job file: it takes values and reports through callbacks (called on
+// Run's thread).
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@
 #include "telemetry/trace.h"
 #include "worker/evaluation.h"
 #include "worker/exchange.h"
-#include "worker/loader.h"
-#include "worker/model.h"
+#include "worker/loader_group.h"
+#include "worker/model_group.h"
 #include "worker/module.h"
 
 namespace muster::worker {
@@ -90,17 +90,19 @@ struct TrainerEvents {
   std::function<void(int64_t clock)> on_clock;  // after every step
 };
 
-// Of the splits. Evaluations are in as many shares as replicas where options.exact, else in one.
+// Of the splits. The first model evaluates alone. Evaluations are in as many shares as replicas
+// where options.exact, else in one.
 struct TrainerLoaders {
-  Loader &training, &validation, &testing;
+  LoaderGroup& training;
+  Loader &validation, &testing;
 };
 
 class Trainer {
  public:
-  // Borrows everything; `model` is prepared for `table`, `client` is connected, `loaders.training`
-  // starts at options.start.
-  Trainer(Model& model, const ps::ParamTable& table, ps::Client& client, TrainerLoaders loaders,
-          TrainerOptions options, TrainerEvents events);
+  // Borrows everything; `models` are prepared for `table`, `client` is connected,
+  // `loaders.training`, a loader for each of them, starts at options.start.
+  Trainer(ModelGroup& models, const ps::ParamTable& table, ps::Client& client,
+          TrainerLoaders loaders, TrainerOptions options, TrainerEvents events);
 
   // Trains until the target clock, evaluates, and returns OK; or returns the first error (a Cancel
   // included).
@@ -125,7 +127,7 @@ class Trainer {
   void TraceWait(int64_t step, Trace::Clock::time_point begin, Trace::Clock::time_point end);
   void Report(int64_t finished);
 
-  Model& model_;
+  ModelGroup& models_;
   const ps::ParamTable& table_;
   ps::Client& client_;
   const TrainerLoaders loaders_;

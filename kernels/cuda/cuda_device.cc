@@ -3,7 +3,6 @@
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 #include <cudnn.h>
-#include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,19 +12,15 @@
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/cuda_status.h"
 #include "kernels/cuda/cuda_stream.h"
+#include "kernels/cuda/nccl_library.h"
 #include "kernels/gpu_plugin.h"
 
 namespace muster::gpu {
 namespace {
 
-// 2.28.9 → "2.28"; NCCL is optional, and so looked up.
-std::string NcclVersion() {
-  void* const library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) return "no NCCL";
-  const auto get = reinterpret_cast<int (*)(int*)>(dlsym(library, "ncclGetVersion"));
-  int version = 0;
-  if (get == nullptr || get(&version) != 0) return "no NCCL";
-  return fmt::format("NCCL {}.{}", version / 10000, version % 10000 / 100);
+std::string Nccl() {
+  const auto nccl = NcclLibrary::Load();
+  return nccl.ok() ? "NCCL " + nccl->Version() : "no NCCL";
 }
 
 // Of the kernel module, or, in a container that does not show it, what it is for.
@@ -43,8 +38,7 @@ std::string Describe(const cudaDeviceProp& device) {
   const size_t dnn = cudnnGetVersion();
   return fmt::format("{}, {} GiB, compute {}.{}, driver {}, CUDA {}.{}, cuDNN {}.{}, {}",
                      device.name, device.totalGlobalMem >> 30, device.major, device.minor, Driver(),
-                     toolkit / 1000, toolkit % 1000 / 10, dnn / 10000, dnn % 10000 / 100,
-                     NcclVersion());
+                     toolkit / 1000, toolkit % 1000 / 10, dnn / 10000, dnn % 10000 / 100, Nccl());
 }
 
 class CudaDevice final : public Device {

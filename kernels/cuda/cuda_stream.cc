@@ -19,9 +19,9 @@ CudaEvent::~CudaEvent() {
 }
 
 bool CudaEvent::Done() const {
-  if (cudaEventQuery(event_) == cudaSuccess) return true;
-  (void)cudaGetLastError();  // "not ready" is no error
-  return false;
+  const cudaError_t error = cudaEventQuery(event_);
+  if (error != cudaSuccess) (void)cudaGetLastError();
+  return error != cudaErrorNotReady;
 }
 
 absl::Status CudaEvent::Synchronize() {

@@ -16,13 +16,16 @@ struct Keep {
   uint64_t step;
   uint32_t keep;  // of 256
   int lowest;     // plane that decides anything
+  uint32_t first_sample;
   float scale;
 
   static Keep Of(const DropoutArgs& args) {
     const auto keep = static_cast<uint32_t>(args.keep_of_256());
     int lowest = 0;
     while ((keep >> lowest & 1) == 0) ++lowest;
-    return {args.key.k0, args.key.k1, static_cast<uint64_t>(args.step), keep, lowest, args.scale()};
+    return {args.key.k0, args.key.k1, static_cast<uint64_t>(args.step),
+            keep,        lowest,      static_cast<uint32_t>(args.first_sample),
+            args.scale()};
   }
   MUSTER_KERNEL bool all() const { return keep == 256; }
 
@@ -31,7 +34,7 @@ struct Keep {
     for (int w = 0; w < 4; ++w) bits[w] = 0;
     for (int plane = lowest; plane < 8; ++plane) {
       uint32_t c[4] = {static_cast<uint32_t>(block) | static_cast<uint32_t>(plane) << 29,
-                       static_cast<uint32_t>(sample), static_cast<uint32_t>(step),
+                       first_sample + static_cast<uint32_t>(sample), static_cast<uint32_t>(step),
                        static_cast<uint32_t>(step >> 32)};
       Philox(c);
       const bool one = keep >> plane & 1;

@@ -112,9 +112,9 @@ class KernelOps : public DeviceOps {
     });
   }
 
-  void SoftmaxCrossEntropy(Stream& stream, int64_t n, int64_t classes, const float* x,
-                           const int32_t* label, float* loss, float* dx) override {
-    Run(stream, n, SoftmaxCrossEntropyKernel{n, classes, x, label, loss, dx});
+  void SoftmaxCrossEntropy(Stream& stream, int64_t n, int64_t classes, int64_t batch,
+                           const float* x, const int32_t* label, float* loss, float* dx) override {
+    Run(stream, n, SoftmaxCrossEntropyKernel{classes, batch, x, label, loss, dx});
   }
 
   void SvdfExpand(Stream& stream, int64_t frames, int64_t features, int64_t units, int64_t rank,

@@ -11,7 +11,7 @@
 namespace muster::gpu {
 
 struct SoftmaxCrossEntropyKernel {
-  int64_t n, classes;
+  int64_t classes, batch;
   const float* x;
   const int32_t* label;
   float* loss;
@@ -30,7 +30,7 @@ struct SoftmaxCrossEntropyKernel {
     for (int64_t c = 0; c < classes; ++c) {
       const double target = c == label[s] ? 1 : 0;
       dx[s * classes + c] =
-          static_cast<float>((exp(row[c] - max) / sum - target) / static_cast<double>(n));
+          static_cast<float>((exp(row[c] - max) / sum - target) / static_cast<double>(batch));
     }
   }
 };

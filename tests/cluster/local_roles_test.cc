@@ -84,6 +84,35 @@ TEST(LocalRolesTest, ShardsHaveCoresOfTheirOwnWhereAllThreadsHave) {
   EXPECT_THAT(first_cores(7), ElementsAre(-1, -1, -1, -1, -1));
 }
 
+TEST(LocalRolesTest, TrainersClaimTheGpusOfTheirMachineTypes) {
+  Job job = Custom(2, 1);
+  job.mutable_training_input()->set_worker_type("complex_model_m_gpu");
+  const auto claims = [](const std::vector<LocalRole>& roles) {
+    std::vector<std::string> texts;
+    for (const LocalRole& role : roles) {
+      if (!role.gpus) continue;
+      texts.push_back(fmt::format("{}-{}: {} for {} of {}", role.role, role.index,
+                                  role.gpus->wanted, role.gpus->process, role.gpus->processes));
+    }
+    return texts;
+  };
+  std::vector<LocalRole> roles = LocalRoles(job, 8);  // master, ps, chief and two workers
+  EXPECT_THAT(claims(roles), ElementsAre("chief-0: 1 for 0 of 3", "worker-0: 4 for 1 of 3",
+                                         "worker-1: 4 for 2 of 3"));
+  ShareGpus({0, 0, 0, 1, 0}, &roles);
+  EXPECT_THAT(claims(roles), ElementsAre("chief-0: 1 for 0 of 2", "worker-0: 4 for 0 of 1",
+                                         "worker-1: 4 for 1 of 2"))
+      << "on two hosts";
+
+  Job alone = Custom(0, 0);
+  alone.mutable_training_input()->set_master_type("n1-standard-8");
+  AcceleratorConfig& attached =
+      *alone.mutable_training_input()->mutable_master_config()->mutable_accelerator_config();
+  attached.set_count(2);
+  attached.set_type("NVIDIA_TESLA_T4");
+  EXPECT_THAT(claims(LocalRoles(alone, 8)), ElementsAre("master-0: 2 for 0 of 1"));
+}
+
 TEST(LocalRolesTest, TheRolesOfATierAreSizedByTheTier) {
   Job job;
   job.mutable_training_input()->set_scale_tier(STANDARD_1);

@@ -82,11 +82,8 @@ ClusterResult Cluster::Run() {
       role.host = "here";
       role.pid = 1000 + index;
       role.make_device = [this]() -> absl::StatusOr<master::TrainerDevice> {
-        std::unique_ptr<Device> device =
-            options_.make_device ? options_.make_device() : MakeCpuDevice(1);
-        const std::string description = device->name();
-        const int loader_threads = device->host_memory() ? 1 : 2;
-        return master::TrainerDevice{std::move(device), description, "", loader_threads};
+        if (options_.make_device) return options_.make_device();
+        return master::MakeTrainerDevice(Training::CPU, Training::FP32, /*threads=*/1, {}, {});
       };
       role.make_module = make_module;
       if (absl::Status status = run(role); !status.ok()) coordinator_->Fail(std::move(status));
@@ -117,6 +114,14 @@ ClusterResult Cluster::Run() {
 }
 
 void Cluster::Interrupt(const std::string& reason) { coordinator_->Interrupt(reason); }
+
+master::TrainerDevice Alone(std::unique_ptr<Device> device) {
+  master::TrainerDevice made;
+  made.description = device->name();
+  made.loader_threads = device->host_memory() ? 1 : 2;
+  made.devices.push_back(std::move(device));
+  return made;
+}
 
 Job ToyJob(int64_t steps, int64_t checkpoint_interval) {
   Job job;

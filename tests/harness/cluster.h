@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "configs/job.pb.h"
-#include "kernels/device.h"
 #include "master/coordinator.h"
 #include "master/job_state.h"
+#include "master/trainer_device.h"
 #include "rpc/transport.h"
 #include "telemetry/status.h"
 #include "worker/module.h"
@@ -29,7 +29,8 @@ struct ClusterOptions {
   rpc::Transport* transport = nullptr;  // null: an in-process one
   std::string listen_address = "inproc:0";
   std::function<std::unique_ptr<worker::Module>()> make_module;
-  std::function<std::unique_ptr<Device>()> make_device;  // of each trainer; null: the CPU, 1 thread
+  // Of each trainer; null: the CPU, 1 thread.
+  std::function<absl::StatusOr<master::TrainerDevice>()> make_device;
   std::function<void(const master::StatusLine&)> on_status;
 };
 
@@ -54,6 +55,9 @@ class Cluster {
   rpc::Transport* transport_;
   std::unique_ptr<master::Coordinator> coordinator_;
 };
+
+// What a trainer with this device alone computes on.
+master::TrainerDevice Alone(std::unique_ptr<Device> device);
 
 // A job of the toy module: `steps` steps of batch 8 with a checkpoint every `checkpoint_interval`.
 Job ToyJob(int64_t steps, int64_t checkpoint_interval = 0);

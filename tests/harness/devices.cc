@@ -11,16 +11,21 @@ namespace muster::testing {
 
 std::vector<std::string> DeviceNames() { return {"cpu_1", "cpu_2", "cpu_3", "host_gpu", "gpu"}; }
 
+GpuSearch TestGpuSearch() {
+  GpuSearch search = DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV"));
+  if (const char* programs = std::getenv("MUSTER_BIN"); programs != nullptr) {
+    search.plugin = std::string(programs) + "/libmuster_cuda.so";
+  }
+  return search;
+}
+
 absl::StatusOr<std::unique_ptr<Device>> MakeTestDevice(const std::string& name) {
   if (name.starts_with("cpu_")) return MakeCpuDevice(name.back() - '0');
   if (name == "host_gpu") return MakeHostGpu();
   if (name == "late_host_gpu") return MakeHostGpu(HostGpuPace::kLate);
   CHECK(name == "gpu");
-  GpuSearch search = DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV"));
-  if (const char* programs = std::getenv("MUSTER_BIN"); programs != nullptr) {
-    search.plugin = std::string(programs) + "/libmuster_cuda.so";
-  }
-  return GpuChain::Find(search).MakeDevice({.index = 0, .precision = GpuPrecision::kFloat32});
+  return GpuChain::Find(TestGpuSearch())
+      .MakeDevice({.index = 0, .precision = GpuPrecision::kFloat32});
 }
 
 }  // namespace muster::testing

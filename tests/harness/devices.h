@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/device.h"
+#include "kernels/gpu.h"
 #include "telemetry/status.h"
 
 namespace muster::testing {
@@ -20,5 +21,7 @@ std::vector<std::string> DeviceNames();
 // "gpu" computes in float32, is looked for beside the programs in $MUSTER_BIN, and fails with the
 // broken link where there is none: a test then skips with that.
 absl::StatusOr<std::unique_ptr<Device>> MakeTestDevice(const std::string& name);
+// Where "gpu" is looked for.
+GpuSearch TestGpuSearch();
 
 }  // namespace muster::testing

@@ -1,117 +1,16 @@
 #include "tests/harness/host_gpu.h"
 
 #include <cstring>
-#include <deque>
 #include <functional>
 #include <utility>
 #include <vector>
 
 #include "kernels/cuda/kernel_ops.h"
 #include "kernels/cuda/patch_conv2d.h"
-#include "telemetry/mutex.h"
+#include "tests/harness/host_stream.h"
 
 namespace muster::testing {
 namespace {
-
-class Queue;
-
-// What the streams of one device share. One thread at a time works for all of them.
-struct Shared {
-  explicit Shared(HostGpuPace p) : pace(p) {}
-  const HostGpuPace pace;
-  Mutex mu;
-  std::vector<std::weak_ptr<Queue>> queues;  // of the streams that there were
-};
-
-// The work of one stream, in its order. Its functions are called with Shared::mu held.
-class Queue {
- public:
-  void Add(std::function<void()> work) { waiting_.push_back(std::move(work)); }
-  // Work that was ever added.
-  int64_t told() const { return done_ + static_cast<int64_t>(waiting_.size()); }
-  int64_t done() const { return done_; }
-  // Does the first `count` of it. Work that waits for another stream does that one's first.
-  void RunUntil(int64_t count) {
-    while (done_ < count) {
-      const std::function<void()> work = std::move(waiting_.front());
-      waiting_.pop_front();
-      work();
-      ++done_;
-    }
-  }
-
- private:
-  std::deque<std::function<void()>> waiting_;
-  int64_t done_ = 0;
-};
-
-class HostEvent final : public Event {
- public:
-  explicit HostEvent(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
-  bool Done() const override {
-    MutexLock lock(shared_->mu);
-    return queue == nullptr || queue->done() >= count;
-  }
-  absl::Status Synchronize() override {
-    MutexLock lock(shared_->mu);
-    if (queue != nullptr) queue->RunUntil(count);
-    return absl::OkStatus();
-  }
-
-  // The point, under Shared::mu; null: nothing was recorded.
-  std::shared_ptr<Queue> queue;
-  int64_t count = 0;
-
- private:
-  const std::shared_ptr<Shared> shared_;
-};
-
-class HostStream final : public Stream {
- public:
-  HostStream(Device& device, std::shared_ptr<Shared> shared)
-      : Stream(device), shared_(std::move(shared)) {
-    MutexLock lock(shared_->mu);
-    shared_->queues.push_back(queue_);
-  }
-  ~HostStream() override { (void)Synchronize(); }
-
-  void Do(std::function<void()> work) {
-    if (shared_->pace == HostGpuPace::kAtOnce) return work();
-    MutexLock lock(shared_->mu);
-    queue_->Add(std::move(work));
-  }
-  void Record(Event& event) override {
-    auto& host = static_cast<HostEvent&>(event);
-    MutexLock lock(shared_->mu);
-    host.queue = queue_;
-    host.count = queue_->told();
-  }
-  void Wait(const Event& event) override {
-    const auto& host = static_cast<const HostEvent&>(event);
-    MutexLock lock(shared_->mu);
-    if (host.queue == nullptr) return;
-    queue_->Add([queue = host.queue, count = host.count] { queue->RunUntil(count); });
-    if (shared_->pace == HostGpuPace::kAtOnce) queue_->RunUntil(queue_->told());
-  }
-  absl::Status Synchronize() override {
-    MutexLock lock(shared_->mu);
-    queue_->RunUntil(queue_->told());
-    return absl::OkStatus();
-  }
-
-  float* Scratch(int64_t n) {
-    if (static_cast<int64_t>(scratch_.size()) < n) {
-      (void)Synchronize();  // before it moves
-      scratch_.resize(static_cast<size_t>(n));
-    }
-    return scratch_.data();
-  }
-
- private:
-  const std::shared_ptr<Shared> shared_;
-  const std::shared_ptr<Queue> queue_ = std::make_shared<Queue>();
-  std::vector<float> scratch_;
-};
 
 void Do(Stream& stream, std::function<void()> work) {
   static_cast<HostStream&>(stream).Do(std::move(work));
@@ -216,7 +115,7 @@ class HostGpuOps final : public gpu::KernelOps<HostLauncher> {
                                                             /*most_elements=*/100'000);
     }
     auto at_once =
-        std::make_unique<HostStream>(device_, std::make_shared<Shared>(HostGpuPace::kAtOnce));
+        std::make_unique<HostStream>(device_, std::make_shared<Streams>(HostGpuPace::kAtOnce));
     return std::make_unique<FramedConv2d<HostGpuOps>>(args, *cpu_, *this, std::move(at_once));
   }
 
@@ -227,44 +126,58 @@ class HostGpuOps final : public gpu::KernelOps<HostLauncher> {
 
 class HostGpu final : public Device {
  public:
-  HostGpu(HostGpuPace pace, size_t memory)
-      : memory_(memory), shared_(std::make_shared<Shared>(pace)), ops_(*this) {}
+  HostGpu(int index, std::shared_ptr<Streams> streams, size_t memory)
+      : index_(index), memory_(memory), streams_(std::move(streams)), ops_(*this) {}
 
-  std::string name() const override { return "/gpu:0"; }
+  std::string name() const override { return "/gpu:" + std::to_string(index_); }
   std::string description() const override { return "kernels on the host"; }
   std::string model() const override { return "host"; }
   int threads() const override { return 1; }
   bool host_memory() const override { return false; }
   DeviceOps& ops() override { return ops_; }
   std::unique_ptr<Stream> MakeStream() override {
-    return std::make_unique<HostStream>(*this, shared_);
+    return std::make_unique<HostStream>(*this, streams_);
   }
-  std::unique_ptr<Event> MakeEvent() override { return std::make_unique<HostEvent>(shared_); }
+  std::unique_ptr<Event> MakeEvent() override { return std::make_unique<HostEvent>(streams_); }
   absl::StatusOr<void*> Allocate(size_t bytes) override {
-    if (bytes > memory_) return absl::ResourceExhaustedError("no memory on /gpu:0");
+    if (bytes > memory_) return absl::ResourceExhaustedError("no memory on " + name());
     return cpu_->Allocate(bytes);
   }
   void Free(void* memory, size_t bytes) override {
     {
-      MutexLock lock(shared_->mu);
-      for (const auto& weak : shared_->queues) {
-        if (const auto queue = weak.lock()) queue->RunUntil(queue->told());
+      MutexLock lock(streams_->mu);
+      for (const auto& weak : streams_->queues) {
+        const auto queue = weak.lock();
+        CHECK((queue == nullptr || queue->RunUntil(queue->told())) && "this would wait for ever");
       }
     }
     cpu_->Free(memory, bytes);
   }
 
  private:
+  const int index_;
   const size_t memory_;
   const std::unique_ptr<Device> cpu_ = MakeCpuDevice(1);
-  const std::shared_ptr<Shared> shared_;
+  const std::shared_ptr<Streams> streams_;
   HostGpuOps ops_;
 };
 
 }  // namespace
 
 std::unique_ptr<Device> MakeHostGpu(HostGpuPace pace, size_t memory) {
-  return std::make_unique<HostGpu>(pace, memory);
+  return std::make_unique<HostGpu>(0, std::make_shared<Streams>(pace), memory);
+}
+
+HostGpus MakeHostGpus(int count, HostGpuPace pace, std::optional<FailingGpu> failing) {
+  HostGpus made;
+  std::vector<const Device*> devices;
+  const auto streams = std::make_shared<Streams>(pace);
+  for (int i = 0; i < count; ++i) {
+    made.devices.push_back(std::make_unique<HostGpu>(i, streams, SIZE_MAX));
+    devices.push_back(made.devices.back().get());
+  }
+  made.communicator = MakeHostCommunicator(std::move(devices), failing);
+  return made;
 }
 
 }  // namespace muster::testing

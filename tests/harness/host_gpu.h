@@ -8,7 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <vector>
 
+#include "kernels/communicator.h"
 #include "kernels/device.h"
 
 namespace muster::testing {
@@ -23,5 +26,24 @@ enum class HostGpuPace {
 // With `memory` bytes for each allocation.
 std::unique_ptr<Device> MakeHostGpu(HostGpuPace pace = HostGpuPace::kAtOnce,
                                     size_t memory = SIZE_MAX);
+
+// A GPU that fails when it is to take part in a call of the communicator: the others wait for it
+// until the communicator is told to give up. Only with kLate.
+struct FailingGpu {
+  int rank = 0;
+  int64_t calls = 0;  // that go well before
+};
+
+// GPUs that one process drives; the communicator adds in rank order.
+struct HostGpus {
+  std::vector<std::unique_ptr<Device>> devices;
+  std::unique_ptr<Communicator> communicator;
+};
+HostGpus MakeHostGpus(int count, HostGpuPace pace = HostGpuPace::kAtOnce,
+                      std::optional<FailingGpu> failing = {});
+
+// Of HostGpus that were made together.
+std::unique_ptr<Communicator> MakeHostCommunicator(std::vector<const Device*> devices,
+                                                   std::optional<FailingGpu> failing);
 
 }  // namespace muster::testing

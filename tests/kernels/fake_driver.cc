@@ -1,5 +1,5 @@
 // A libcuda.so.1 that says what the environment tells it to: FAKE_CUDA_INIT, FAKE_CUDA_VERSION,
-// FAKE_CUDA_COUNT, FAKE_CUDA_COMPUTE.
+// FAKE_CUDA_COUNT, FAKE_CUDA_COMPUTE; GPUs from FAKE_CUDA_OTHER on have another name.
 #include <cstdio>
 #include <cstdlib>
 
@@ -27,8 +27,9 @@ int cuDeviceGet(int* device, int ordinal) {
   *device = ordinal;
   return 0;
 }
-int cuDeviceGetName(char* name, int size, int) {
-  std::snprintf(name, static_cast<size_t>(size), "Fake GPU");
+int cuDeviceGetName(char* name, int size, int device) {
+  const bool other = device >= Number("FAKE_CUDA_OTHER", 1000);
+  std::snprintf(name, static_cast<size_t>(size), other ? "Other GPU" : "Fake GPU");
   return 0;
 }
 int cuDeviceGetAttribute(int* value, int attribute, int) {

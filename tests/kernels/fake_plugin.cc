@@ -12,6 +12,10 @@ absl::StatusOr<std::unique_ptr<muster::Device>> MakeNone(const muster::GpuOption
   return absl::InternalError("the fake plug-in has no GPU");
 }
 
+absl::StatusOr<std::unique_ptr<muster::Communicator>> ConnectNone(std::span<const int>) {
+  return absl::InternalError("the fake plug-in connects nothing");
+}
+
 }  // namespace
 
 extern "C" const muster::GpuPlugin* muster_gpu_plugin() {
@@ -19,6 +23,6 @@ extern "C" const muster::GpuPlugin* muster_gpu_plugin() {
   const char* build = std::getenv("FAKE_PLUGIN_BUILD");
   const char* toolkit = std::getenv("FAKE_PLUGIN_TOOLKIT");
   plugin = {build == nullptr ? "abc" : build, toolkit == nullptr ? 13000 : std::atoi(toolkit),
-            "75 80 90+ptx", &MakeNone};
+            "75 80 90+ptx", &MakeNone, &ConnectNone};
   return fake_library() == 1 ? &plugin : nullptr;
 }

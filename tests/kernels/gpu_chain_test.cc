@@ -17,9 +17,9 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr const char* kVariables[] = {"FAKE_CUDA_INIT",    "FAKE_CUDA_VERSION",
-                                      "FAKE_CUDA_COUNT",   "FAKE_CUDA_COMPUTE",
-                                      "FAKE_PLUGIN_BUILD", "FAKE_PLUGIN_TOOLKIT"};
+constexpr const char* kVariables[] = {
+    "FAKE_CUDA_INIT",  "FAKE_CUDA_VERSION", "FAKE_CUDA_COUNT",    "FAKE_CUDA_COMPUTE",
+    "FAKE_CUDA_OTHER", "FAKE_PLUGIN_BUILD", "FAKE_PLUGIN_TOOLKIT"};
 
 class GpuChainTest : public ::testing::Test {
  protected:
@@ -29,13 +29,16 @@ class GpuChainTest : public ::testing::Test {
     search_.driver = FAKE_DRIVER;
     search_.plugin = FAKE_PLUGIN;
     search_.driver_version_file = folder_.path() + "/version";
+    search_.nccl = "libfake_library.so";
     search_.library_dirs = {folder_.path(), FAKE_LIBRARY_DIR};
   }
 
   static void Say(const char* name, int value) {
     setenv(name, std::to_string(value).c_str(), /*overwrite=*/1);
   }
-  std::string Broken(int index = 0) const { return GpuChain::Find(search_, index).broken(); }
+  std::string Broken(const GpuClaim& claim = {}) const {
+    return GpuChain::Find(search_, claim).broken();
+  }
   std::string Message() const { return std::string(GpuChain::Find(search_).status().message()); }
 
   const harness::TemporaryFolder folder_;
@@ -49,7 +52,7 @@ TEST_F(GpuChainTest, AWholeChainReachesThePlugin) {
   EXPECT_TRUE(chain.status().ok()) << chain.status().message();
   EXPECT_EQ(chain.broken(), "");
   EXPECT_EQ(chain.count(), 1);
-  ASSERT_EQ(chain.links().size(), 7u);
+  ASSERT_EQ(chain.links().size(), 8u);
   EXPECT_EQ(chain.links()[0].detail, "580.95.05, for CUDA up to 13.0");
   EXPECT_EQ(chain.links()[1].detail, "/gpu:0: Fake GPU, compute 9.0");
   EXPECT_EQ(chain.MakeDevice({}).status().message(), "the fake plug-in has no GPU");
@@ -65,7 +68,7 @@ TEST_F(GpuChainTest, NoDriver) {
 TEST_F(GpuChainTest, WithoutADriverThePluginIsLookedAtOnlyWhenAllIsAskedFor) {
   search_.driver = folder_.path() + "/libcuda.so.1";
   EXPECT_EQ(GpuChain::Find(search_).links().size(), 1u);
-  const GpuChain all = GpuChain::Find(search_, 0, /*all=*/true);
+  const GpuChain all = GpuChain::Find(search_, {}, /*all=*/true);
   ASSERT_EQ(all.links().size(), 4u) << "driver, plug-in, libraries, build";
   EXPECT_FALSE(all.links()[0].ok);
   EXPECT_TRUE(all.links()[3].ok);
@@ -89,8 +92,51 @@ TEST_F(GpuChainTest, NoDevice) {
   EXPECT_EQ(Broken(), "no usable GPU: device: the driver shows no GPU");
 }
 
-TEST_F(GpuChainTest, FewerDevicesThanTheIndex) {
-  EXPECT_EQ(Broken(/*index=*/1), "no usable GPU: device: /gpu:1 is not there");
+TEST(GpusOfTest, EachProcessHasItsOwnWhereThereAreEnough) {
+  using Gpus = std::vector<int>;
+  EXPECT_EQ(GpusOf({}, 8), Gpus({0}));
+  EXPECT_EQ(GpusOf({.wanted = 4}, 8), Gpus({0, 1, 2, 3}));
+  EXPECT_EQ(GpusOf({.wanted = 4}, 3), Gpus({0, 1, 2})) << "no more than there are";
+  EXPECT_EQ(GpusOf({.wanted = 4, .process = 1, .processes = 2}, 8), Gpus({4, 5, 6, 7}));
+  EXPECT_EQ(GpusOf({.wanted = 4, .process = 2, .processes = 3}, 8), Gpus({4, 5}));
+  EXPECT_EQ(GpusOf({.wanted = 1, .process = 2, .processes = 3}, 8), Gpus({4}));
+  EXPECT_EQ(GpusOf({.wanted = 4, .process = 3, .processes = 5}, 2), Gpus({1})) << "shared";
+}
+
+TEST_F(GpuChainTest, SeveralGpusNeedNccl) {
+  Say("FAKE_CUDA_COUNT", 4);
+  search_.nccl = "libfake_nccl.so.2";
+  EXPECT_EQ(GpuChain::Find(search_).links().back().detail,
+            "libfake_nccl.so.2 was not found; one GPU does without");
+  EXPECT_EQ(Broken(), "");
+  EXPECT_EQ(Broken({.wanted = 4}), "no usable GPU: NCCL: libfake_nccl.so.2 was not found");
+  const absl::Status missing = GpuChain::Find(search_, {.wanted = 4}).status();
+  EXPECT_THAT(std::string(missing.message()),
+              AllOf(HasSubstr("one does without"), HasSubstr(FAKE_LIBRARY_DIR)));
+
+  search_.nccl = "libfake_library.so";
+  const GpuChain chain = GpuChain::Find(search_, {.wanted = 4});
+  ASSERT_TRUE(chain.status().ok()) << chain.status();
+  EXPECT_EQ(chain.gpus(), std::vector<int>({0, 1, 2, 3}));
+  EXPECT_EQ(chain.links()[1].detail, "/gpu:0 to /gpu:3: Fake GPU, compute 9.0");
+  EXPECT_THAT(chain.links().back().detail, HasSubstr("2.28.9, "));
+  EXPECT_EQ(chain.MakeCommunicator().status().message(), "the fake plug-in connects nothing");
+}
+
+TEST_F(GpuChainTest, ALibraryThatIsNotNccl) {
+  Say("FAKE_CUDA_COUNT", 2);
+  search_.nccl = FAKE_DRIVER;
+  EXPECT_EQ(Broken({.wanted = 2}), "no usable GPU: NCCL: " FAKE_DRIVER " is no NCCL");
+}
+
+TEST_F(GpuChainTest, GpusOfOneProcessAreAlike) {
+  Say("FAKE_CUDA_COUNT", 4);
+  Say("FAKE_CUDA_OTHER", 2);
+  search_.nccl = "libfake_library.so";
+  EXPECT_EQ(Broken({.wanted = 2}), "");
+  EXPECT_EQ(Broken({.wanted = 3}),
+            "no usable GPU: device: /gpu:0 is Fake GPU, compute 9.0, and /gpu:2 is Other GPU, "
+            "compute 9.0");
 }
 
 TEST_F(GpuChainTest, NoPlugin) {
@@ -169,9 +215,30 @@ TEST(GpuPluginTest, LoadsWithoutADriver) {
   if (!std::filesystem::exists(search.plugin)) {
     GTEST_SKIP() << "this build has no plug-in: no CUDA toolkit was found";
   }
-  const GpuChain chain = GpuChain::Find(search, 0, /*all=*/true);
+  const GpuChain chain = GpuChain::Find(search, {}, /*all=*/true);
   ASSERT_EQ(chain.links().size(), 4u);
   for (size_t i = 1; i < 4; ++i) EXPECT_TRUE(chain.links()[i].ok) << chain.links()[i].detail;
+}
+
+// NCCL itself, asked for a communicator where there is no GPU: it says so.
+TEST(GpuPluginTest, NcclSaysWhyItConnectsNoGpus) {
+  if (std::filesystem::exists("/proc/driver/nvidia/version")) GTEST_SKIP() << "there is a driver";
+  const char* programs = std::getenv("MUSTER_BIN");
+  ASSERT_NE(programs, nullptr) << "run by ctest";
+  for (const char* name : kVariables) unsetenv(name);
+  setenv("FAKE_CUDA_COUNT", "2", 1);
+  GpuSearch search = DefaultGpuSearch(BuildId(), nullptr, nullptr);
+  search.plugin = std::string(programs) + "/libmuster_cuda.so";
+  search.driver = FAKE_DRIVER;
+  if (!std::filesystem::exists(search.plugin)) {
+    GTEST_SKIP() << "this build has no plug-in: no CUDA toolkit was found";
+  }
+  const GpuChain chain = GpuChain::Find(search, {.wanted = 2});
+  if (chain.broken().find("NCCL") != std::string::npos) GTEST_SKIP() << chain.broken();
+  ASSERT_TRUE(chain.status().ok()) << chain.status();
+  const absl::Status status = chain.MakeCommunicator().status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("could not connect 2 GPUs: NCCL says "));
+  EXPECT_EQ(status.message().find('\n'), std::string::npos) << "one line";
 }
 
 }  // namespace

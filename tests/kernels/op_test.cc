@@ -153,6 +153,10 @@ TEST_P(OpTest, DropoutIsAFunctionOfSampleAndElementNotOfTheBatch) {
   const auto large = DropoutOfOnes(*stream_, dropout, 7, kFeatures);
   const auto small = DropoutOfOnes(*stream_, dropout, 2, kFeatures);
   EXPECT_TRUE(std::equal(small.begin(), small.end(), large.begin()));
+  // A share of the batch: samples 5 and 6.
+  const auto share =
+      DropoutOfOnes(*stream_, {dropout.key, 3, 0.5f, /*first_sample=*/5}, 2, kFeatures);
+  EXPECT_TRUE(std::equal(share.begin(), share.end(), large.begin() + 5 * kFeatures));
   const auto other = MakeCpuDevice(4);
   EXPECT_EQ(large, DropoutOfOnes(*other->MakeStream(), dropout, 7, kFeatures));
 }
@@ -197,7 +201,7 @@ TEST_P(OpTest, MaxPoolAndItsGradient) {
     PoolArgs pool{Window::Make(in, kernel, stride, Draw(0, 1) ? Padding::kSame : Padding::kValid),
                   channels};
     pool.relu = Draw(0, 1);
-    if (pool.relu && Draw(0, 1)) pool.dropout = {DeriveKey(1, round), 2, 0.5f};
+    if (pool.relu && Draw(0, 1)) pool.dropout = {DeriveKey(1, round), 2, 0.5f, Draw(0, 50)};
     const Window& w = pool.window;
     const Shape in_shape{n, in.h, in.w, channels}, out_shape{n, w.out.h, w.out.w, channels};
     const auto x = Distinct(in_shape.size(), round), dy = Uniform(out_shape.size(), round + 100);
@@ -248,8 +252,10 @@ TEST_P(OpTest, SoftmaxCrossEntropyAndItsGradient) {
     for (int32_t& l : label) l = static_cast<int32_t>(Draw(0, classes - 1));
     std::vector<float> loss(n), dx(x.size());
     Mirror on(*stream_);
-    SoftmaxCrossEntropy(*stream_, on.In(x, {n, classes}), on.In(label, {n}), on.Out(loss, {n}),
-                        on.Out(dx, {n, classes}));
+    // Of a batch of which other devices may compute the rest.
+    const int64_t batch = n + Draw(0, 20);
+    SoftmaxCrossEntropy(*stream_, on.In(x, {n, classes}), on.In(label, {n}), batch,
+                        on.Out(loss, {n}), on.Out(dx, {n, classes}));
     Finish(on);
     for (int64_t s = 0; s < n; ++s) {
       double sum = 0;
@@ -257,7 +263,7 @@ TEST_P(OpTest, SoftmaxCrossEntropyAndItsGradient) {
       ASSERT_NEAR(loss[s], std::log(sum) - x[s * classes + label[s]], 1e-6);
       for (int64_t c = 0; c < classes; ++c) {
         const double p = std::exp(double{x[s * classes + c]}) / sum;
-        ASSERT_NEAR(dx[s * classes + c], (p - (c == label[s])) / static_cast<double>(n), 1e-7);
+        ASSERT_NEAR(dx[s * classes + c], (p - (c == label[s])) / static_cast<double>(batch), 1e-7);
       }
     }
   }
@@ -268,7 +274,7 @@ TEST_P(OpTest, SoftmaxCrossEntropyStandsLargeLogits) {
   const std::vector<int32_t> label = {1};
   std::vector<float> loss(1), dx(3);
   Mirror on(*stream_);
-  SoftmaxCrossEntropy(*stream_, on.In(x, {1, 3}), on.In(label, {1}), on.Out(loss, {1}),
+  SoftmaxCrossEntropy(*stream_, on.In(x, {1, 3}), on.In(label, {1}), 1, on.Out(loss, {1}),
                       on.Out(dx, {1, 3}));
   Finish(on);
   EXPECT_FLOAT_EQ(loss[0], 2000 + std::log(2.0f));

@@ -1,6 +1,7 @@
 // A whole job whose trainers compute on a GPU, as far as they can tell: the kernels of kernels/cuda
 // run on the host, in memory that is reached by copies alone. It learns what the CPU learns, with
-// the same dropout.
+// the same dropout; and so do several GPUs in one worker.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,11 +9,14 @@
 #include "kernels/philox.h"
 #include "tests/harness/cluster.h"
 #include "tests/harness/devices.h"
+#include "tests/harness/host_gpu.h"
 #include "tests/harness/temporary_folder.h"
 #include "worker/models/models.h"
 
 namespace muster::harness {
 namespace {
+
+using ::testing::HasSubstr;
 
 constexpr worker::ImageModelSettings kImage{.frames = 14, .bins = 10, .classes = 4};
 constexpr int64_t kInputs = int64_t{kImage.frames} * kImage.bins;
@@ -57,8 +61,10 @@ class RowsModule final : public worker::Module {
   const std::string model_;
 };
 
+using MakeDevices = std::function<absl::StatusOr<master::TrainerDevice>()>;
+
 // Two replicas of `model` for six steps, by `trainers` processes' worth of trainers.
-ClusterResult Train(const std::string& model, const std::string& device, int trainers) {
+ClusterResult Train(const std::string& model, MakeDevices make_devices, int trainers) {
   TemporaryFolder folder;
   ClusterOptions options;
   options.job = ToyJob(6);
@@ -68,8 +74,35 @@ ClusterResult Train(const std::string& model, const std::string& device, int tra
   options.servers = 2;
   options.job_dir = folder.path();
   options.make_module = [model] { return std::make_unique<RowsModule>(model); };
-  options.make_device = [device] { return *testing::MakeTestDevice(device); };
+  options.make_device = std::move(make_devices);
   return Cluster(options).Run();
+}
+
+ClusterResult Train(const std::string& model, const std::string& name, int trainers) {
+  return Train(
+      model, [name] { return Alone(*testing::MakeTestDevice(name)); }, trainers);
+}
+
+// Each trainer with `count` GPUs played by the host.
+MakeDevices HostGpus(int count, testing::HostGpuPace pace,
+                     std::optional<testing::FailingGpu> failing = {}) {
+  return [=]() -> absl::StatusOr<master::TrainerDevice> {
+    testing::HostGpus gpus = testing::MakeHostGpus(count, pace, failing);
+    return master::TrainerDevice{std::move(gpus.devices), std::move(gpus.communicator), "gpus", ""};
+  };
+}
+
+// Sums in another order; a wrong mask of dropout, or a bucket that is missing, is far beyond.
+void ExpectNear(const ClusterResult& got, const ClusterResult& want) {
+  ASSERT_TRUE(want.status.ok()) << want.status;
+  ASSERT_TRUE(got.status.ok()) << got.status;
+  ASSERT_EQ(got.weights.size(), want.weights.size());
+  double most = 0;
+  for (const float w : want.weights) most = std::max(most, std::abs(double{w}));
+  for (size_t i = 0; i < want.weights.size(); ++i) {
+    ASSERT_NEAR(got.weights[i], want.weights[i], 1e-4 * most) << i;
+  }
+  EXPECT_NEAR(*got.state.metrics.train_loss, *want.state.metrics.train_loss, 1e-3);
 }
 
 class GpuClusterTest : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {};
@@ -87,17 +120,8 @@ TEST_P(GpuClusterTest, LearnsWhatTheCpuLearns) {
     GTEST_SKIP() << made.status().message();
   }
   const ClusterResult cpu = Train(model, "cpu_1", /*trainers=*/2);
-  ASSERT_TRUE(cpu.status.ok()) << cpu.status;
   const ClusterResult gpu = Train(model, device, /*trainers=*/2);
-  ASSERT_TRUE(gpu.status.ok()) << gpu.status;
-  ASSERT_EQ(gpu.weights.size(), cpu.weights.size());
-  double most = 0;
-  for (const float w : cpu.weights) most = std::max(most, std::abs(double{w}));
-  for (size_t i = 0; i < cpu.weights.size(); ++i) {
-    // Sums in another order; a wrong mask of dropout, or a bucket that is missing, is far beyond.
-    ASSERT_NEAR(gpu.weights[i], cpu.weights[i], 1e-4 * most) << i;
-  }
-  EXPECT_NEAR(*gpu.state.metrics.train_loss, *cpu.state.metrics.train_loss, 1e-3);
+  ExpectNear(gpu, cpu);
   EXPECT_EQ(gpu.state.replicas[1].device, "/gpu:0");
 }
 
@@ -109,6 +133,53 @@ TEST_P(GpuClusterTest, OneProcessWithBothLeasesGivesTheSameBits) {
   const ClusterResult two = Train(model, device, 2), one = Train(model, device, 1);
   ASSERT_TRUE(two.status.ok() && one.status.ok()) << two.status << one.status;
   EXPECT_EQ(one.weights, two.weights);
+}
+
+class GpusClusterTest : public ::testing::TestWithParam<std::string> {};
+
+INSTANTIATE_TEST_SUITE_P(Models, GpusClusterTest, ::testing::ValuesIn(worker::ImageModelNames()),
+                         [](const auto& info) { return info.param; });
+
+// Three do not divide a batch of eight: they have two, three and three samples of it.
+TEST_P(GpusClusterTest, SeveralGpusLearnWhatOneDoes) {
+  const ClusterResult one = Train(GetParam(), "host_gpu", /*trainers=*/2);
+  for (const int count : {1, 2, 3, 4}) {
+    SCOPED_TRACE(count);
+    const ClusterResult several =
+        Train(GetParam(), HostGpus(count, testing::HostGpuPace::kAtOnce), /*trainers=*/2);
+    ExpectNear(several, one);
+    if (count == 1) {
+      EXPECT_EQ(several.weights, one.weights);
+    }
+  }
+}
+
+TEST_P(GpusClusterTest, NeitherTheirPaceNorTheNumberOfProcessesChangesABit) {
+  const ClusterResult two =
+      Train(GetParam(), HostGpus(2, testing::HostGpuPace::kAtOnce), /*trainers=*/2);
+  const ClusterResult one =
+      Train(GetParam(), HostGpus(2, testing::HostGpuPace::kLate), /*trainers=*/1);
+  ASSERT_TRUE(two.status.ok() && one.status.ok()) << two.status << one.status;
+  EXPECT_EQ(one.weights, two.weights);
+}
+
+TEST(GpusClusterEndTest, AGpuThatFailsEndsTheJobWithOneLine) {
+  // Parameters gathered for the first step, gradients of the third, parameters for the evaluation.
+  for (const int64_t calls : {0, 5, 12}) {
+    const ClusterResult result =
+        Train("single_fc", HostGpus(4, testing::HostGpuPace::kLate, testing::FailingGpu{2, calls}),
+              /*trainers=*/2);
+    const std::string message(result.status.message());
+    EXPECT_THAT(message, HasSubstr("the test lets a GPU fail"));
+    EXPECT_EQ(message.find('\n'), std::string::npos);
+  }
+}
+
+TEST(GpusClusterEndTest, MoreGpusThanSamplesAreRefused) {
+  const ClusterResult result =
+      Train("single_fc", HostGpus(9, testing::HostGpuPace::kAtOnce), /*trainers=*/2);
+  EXPECT_THAT(std::string(result.status.message()),
+              HasSubstr("training.batchSize is 8, and 9 GPUs share each batch"));
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ class GpuSpeechTest : public ::testing::TestWithParam<std::string> {
     options.trainers = trainers;
     options.job_dir = folder.path();
     options.make_module = [&] { return *MakeModule(gpu_clips_mib); };
-    options.make_device = [device] { return *testing::MakeTestDevice(device); };
+    options.make_device = [device] { return Alone(*testing::MakeTestDevice(device)); };
     return Cluster(options).Run();
   }
 

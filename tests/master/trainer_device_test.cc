@@ -16,25 +16,25 @@ GpuSearch Nothing() {
 }
 
 TEST(TrainerDevice, TheCpuIsNotExplained) {
-  const auto made = MakeTrainerDevice(Training::CPU, Training::TF32, 3, Nothing());
+  const auto made = MakeTrainerDevice(Training::CPU, Training::TF32, 3, {}, Nothing());
   ASSERT_TRUE(made.ok());
-  EXPECT_EQ(made->device->threads(), 3);
+  EXPECT_EQ(made->devices[0]->threads(), 3);
   EXPECT_EQ(made->description, "/cpu:0: 3 threads");
   EXPECT_EQ(made->loader_threads, 1);
   EXPECT_EQ(made->warning, "");
 }
 
 TEST(TrainerDevice, AutoFallsBackAndSaysWhy) {
-  const auto made = MakeTrainerDevice(Training::AUTO, Training::TF32, 1, Nothing());
+  const auto made = MakeTrainerDevice(Training::AUTO, Training::TF32, 1, {}, Nothing());
   ASSERT_TRUE(made.ok());
-  EXPECT_EQ(made->device->name(), "/cpu:0");
+  EXPECT_EQ(made->devices[0]->name(), "/cpu:0");
   EXPECT_EQ(made->description,
             "/cpu:0: 1 thread (no usable GPU: driver: /nowhere/libcuda.so.1 is not there)");
   EXPECT_THAT(made->warning, HasSubstr("training on the CPU: no usable GPU: driver: "));
 }
 
 TEST(TrainerDevice, AGpuThatIsNotThereIsAnError) {
-  const auto made = MakeTrainerDevice(Training::GPU, Training::TF32, 1, Nothing());
+  const auto made = MakeTrainerDevice(Training::GPU, Training::TF32, 1, {}, Nothing());
   EXPECT_EQ(made.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(made.status().message()), HasSubstr("install NVIDIA's driver"));
 }

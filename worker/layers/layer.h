@@ -28,6 +28,7 @@ struct Pass {
   ItemKey item;                          // of everything random; training only
   std::span<const ConstTensor> weights;  // of this layer, in the order of its params()
   std::span<const Tensor> grads;         // likewise; Backward only
+  int64_t first_sample = 0;              // place of x's first sample in the whole minibatch
 };
 
 // Called with a parameter's index among the layer's params().

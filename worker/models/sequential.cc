@@ -69,20 +69,22 @@ void Sequential::RunLayers(std::span<const float> weights, std::span<const float
     for (ps::ParamId p = first_param_[i]; p < first_param_[i + 1]; ++p) {
       of_layer.emplace_back(weights.data() + offsets_[p], ShapeOf(params_[p]));
     }
-    layer.Forward({*stream_, training, item_, of_layer, {}}, Activation(i, layer.input_shape()),
-                  Activation(i + 1, layer.output_shape()));
+    layer.Forward({*stream_, training, item_, of_layer, {}, first_sample_},
+                  Activation(i, layer.input_shape()), Activation(i + 1, layer.output_shape()));
   }
 }
 
 void Sequential::Forward(std::span<const float> weights, const Batch& batch, const ItemKey& key) {
   CHECK_GE(batch.size, 1);
   batch_size_ = batch.size;
+  first_sample_ = batch.first;
+  whole_batch_ = batch.whole > 0 ? batch.whole : batch.size;
   item_ = key;
   RunLayers(weights, batch.inputs, /*training=*/true);
   const Tensor labels(labels_.data<int32_t>(), {batch_size_});
   const Tensor losses(losses_.data<float>(), {batch_size_});
   Copy(*stream_, batch.labels, labels);
-  SoftmaxCrossEntropy(*stream_, Logits(), labels, losses, Logits());
+  SoftmaxCrossEntropy(*stream_, Logits(), labels, whole_batch_, losses, Logits());
 }
 
 float Sequential::Loss() {
@@ -90,7 +92,7 @@ float Sequential::Loss() {
   CheckDevice(CopyToHost(*stream_, {losses_.data<float>(), {batch_size_}}, by_sample));
   double sum = 0;
   for (const float loss : by_sample) sum += loss;
-  return static_cast<float>(sum / static_cast<double>(batch_size_));
+  return static_cast<float>(sum / static_cast<double>(whole_batch_));
 }
 
 void Sequential::Backward(std::span<const float> weights, std::span<float> grads,
@@ -108,7 +110,7 @@ void Sequential::Backward(std::span<const float> weights, std::span<float> grads
     // Nobody asks for the gradient of the inputs, nor of a layer before which nothing can be
     // learnt.
     const bool want_dx = first_param_[i] > 0;
-    layer.Backward({*stream_, /*training=*/true, item_, layer_weights, layer_grads},
+    layer.Backward({*stream_, /*training=*/true, item_, layer_weights, layer_grads, first_sample_},
                    Activation(i, layer.input_shape()), Activation(i + 1, layer.output_shape()),
                    want_dx, [&](int param) { on_grad(first_param_[i] + param); });
     if (!want_dx) return;
@@ -118,6 +120,7 @@ void Sequential::Backward(std::span<const float> weights, std::span<float> grads
 void Sequential::Predict(std::span<const float> weights, const Batch& batch,
                          std::span<float> logits) {
   item_ = {};
+  first_sample_ = 0;
   for (int64_t begin = 0; begin < batch.size; begin += max_batch_) {
     batch_size_ = std::min(max_batch_, batch.size - begin);
     RunLayers(weights, batch.inputs.subspan(begin * input_size(), batch_size_ * input_size()),

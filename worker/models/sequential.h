@@ -27,7 +27,7 @@ class Sequential : public Model {
   float Loss() override;
   void Backward(std::span<const float> weights, std::span<float> grads,
                 const OnGrad& on_grad) override;
-  // Any batch size: a larger one goes in pieces. Forgets the last Forward.
+  // A batch larger than the largest goes in pieces. Forgets the last Forward.
   void Predict(std::span<const float> weights, const Batch& batch,
                std::span<float> logits) override;
   Stream* stream() override { return stream_.get(); }
@@ -58,6 +58,7 @@ class Sequential : public Model {
 
   // Of the last pass.
   int64_t batch_size_ = 0;
+  int64_t first_sample_ = 0, whole_batch_ = 0;
   ItemKey item_;
 };
 
