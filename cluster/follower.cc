@@ -124,6 +124,11 @@ void Follower::OnState(const master::StateLine& line, int64_t now_ms) {
     // Whoever watches wants to know soon, so roles get less time to leave.
     if (phase_ != Phase::kSettling) Enter(Phase::kEnding, now_ms + options_.failed_patience_ms);
   } else {
+    // From several hosts a role's orderly end may be heard of before the master's word.
+    if (phase_ == Phase::kSettling && failure_ && failure_->role) {
+      const std::optional<ExitStatus>& exit = roles_[*failure_->role].exit;
+      if (exit && exit->ok()) failure_.reset();
+    }
     Enter(Phase::kEnding, now_ms + options_.patience_ms);
   }
 }

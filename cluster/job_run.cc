@@ -26,6 +26,8 @@ using master::RunState;
 
 constexpr int kTailLines = 10;
 constexpr int64_t kFrameMs = 200;
+// What happens on several hosts is heard of in another order.
+constexpr int64_t kSettleElsewhereMs = 2000;
 
 int64_t MonotonicMillis() {
   timespec now{};
@@ -41,7 +43,8 @@ std::string MakeToken() {
   return token;
 }
 
-FollowerOptions MakeFollowerOptions(const LocalJob& job) {
+// `elsewhere`: roles are on other hosts.
+FollowerOptions MakeFollowerOptions(const LocalJob& job, bool elsewhere) {
   FollowerOptions options;
   options.job_id = job.job_id;
   for (const LocalRole& role : job.roles) {
@@ -49,6 +52,7 @@ FollowerOptions MakeFollowerOptions(const LocalJob& job) {
   }
   options.start_timeout_ms = job.start_timeout_ms;
   options.max_running_ms = job.max_running_ms;
+  if (elsewhere) options.settle_ms = kSettleElsewhereMs;
   return options;
 }
 
@@ -63,7 +67,7 @@ class JobRun : RoleProcesses::Listener {
         dir_(job.job_dir),
         token_(MakeToken()),
         screen_(options.out_fd, options.term.empty() ? nullptr : options.term.c_str()),
-        follower_(MakeFollowerOptions(job), MonotonicMillis()),
+        follower_(MakeFollowerOptions(job, !places.empty()), MonotonicMillis()),
         log_starts_(job.roles.size()) {}
 
   int Run() {

@@ -73,6 +73,18 @@ TEST(FollowerTest, ARoleThatLeavesWithoutHavingBeenToldIsAFailureEvenWithCode0) 
   EXPECT_THAT(follower.failure()->text, HasSubstr("worker-0"));
 }
 
+TEST(FollowerTest, AnOrderlyEndThatIsHeardOfBeforeTheMastersWordIsNoFailure) {
+  Follower follower = Running();
+  follower.OnExit(1, ExitStatus{}, 10);
+  follower.OnLine(master::StateLine{RunState::kSucceeded, ""}, 50);
+  EndAll(follower, ExitStatus{}, 60);
+  follower.OnTick(10'000);
+  EXPECT_TRUE(follower.done());
+  EXPECT_EQ(follower.outcome(), RunState::kSucceeded);
+  EXPECT_EQ(follower.exit_code(), 0);
+  EXPECT_FALSE(follower.failure().has_value());
+}
+
 TEST(FollowerTest, ACauseThatIsHeardOfAfterItsConsequenceIsTheOneThatIsTold) {
   Follower follower = Running();
   follower.OnLine(master::StateLine{RunState::kFailed, "worker-0: stream broke"}, 100);
