@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <ctime>
 #include <filesystem>
 #include <utility>
 
@@ -28,12 +27,6 @@ constexpr int kTailLines = 10;
 constexpr int64_t kFrameMs = 200;
 // What happens on several hosts is heard of in another order.
 constexpr int64_t kSettleElsewhereMs = 2000;
-
-int64_t MonotonicMillis() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
-}
 
 std::string MakeToken() {
   unsigned char bytes[16];
@@ -177,8 +170,10 @@ class JobRun : RoleProcesses::Listener {
     }
   }
 
+  bool WantsActivity(size_t role) const override { return !follower_.registered(role); }
+
   void OnActivity(size_t role, const ProcessActivity& activity) override {
-    if (!follower_.registered(role)) follower_.OnActivity(role, activity, MonotonicMillis());
+    follower_.OnActivity(role, activity, MonotonicMillis());
   }
 
   void OnExit(size_t role, pid_t pid, const ExitStatus& status) override {

@@ -28,15 +28,18 @@ absl::StatusOr<std::unique_ptr<JobLock>> Prepare(const LocalJob& job) {
 
 }  // namespace
 
+int ExitCodeOf(const absl::StatusOr<int>& code, const LocalOptions& options) {
+  if (code.ok()) return *code;
+  const std::string text = fmt::format("error: {}\n", std::string(code.status().message()));
+  (void)!write(options.err_fd, text.data(), text.size());
+  return 2;
+}
+
 int RunLocal(const LocalJob& job, const LocalOptions& options) {
   const absl::StatusOr<std::unique_ptr<JobLock>> lock = Prepare(job);
+  if (!lock.ok()) return ExitCodeOf(lock.status(), options);
   const auto processes = LocalProcesses::Make(options.program_dir, options.environment);
-  for (const absl::Status& problem : {lock.status(), processes.status()}) {
-    if (problem.ok()) continue;
-    const std::string text = fmt::format("error: {}\n", std::string(problem.message()));
-    if (write(options.err_fd, text.data(), text.size()) < 0) return 2;
-    return 2;
-  }
+  if (!processes.ok()) return ExitCodeOf(processes.status(), options);
   (*processes)->GiveLock((*lock)->fd());
   return RunJobRoles(job, options, /*places=*/{}, **processes);
 }

@@ -54,6 +54,9 @@ struct LocalOptions {
   int out_fd = 1, err_fd = 2;
 };
 
+// The exit code that `code` is, or 2 after its reason as one line for people.
+int ExitCodeOf(const absl::StatusOr<int>& code, const LocalOptions& options);
+
 // Runs the job in its directory, resuming what lies there (the master's doing). Returns the
 // program's exit code: 0 the job succeeded, 1 it failed or reached its running time, 2 the
 // directory cannot be used (held by another run, not writable …), 130 it was interrupted. All roles

@@ -107,8 +107,8 @@ void LocalProcesses::Collect(Listener& listener) {
     if (!process->running()) continue;
     if (const std::optional<ExitStatus> exit = process->Poll()) {
       exits.emplace_back(role, *exit);
-    } else if (const auto activity = process->Activity()) {
-      listener.OnActivity(role, *activity);
+    } else if (listener.WantsActivity(role)) {
+      if (const auto activity = process->Activity()) listener.OnActivity(role, *activity);
     }
   }
   if (exits.empty()) return;

@@ -103,7 +103,7 @@ void NodeLink::Write() {
     if (n < 0) return;  // full, or gone: what is read tells
     written_ += static_cast<size_t>(n);
     if (written_ < bytes.size()) continue;
-    queue_.erase(queue_.begin());
+    queue_.pop_front();
     written_ = 0;
   }
 }

@@ -14,6 +14,7 @@
 #include <poll.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -83,7 +84,7 @@ class NodeLink {
   Phase phase_ = Phase::kLines;
   std::string lines_;
   FrameReader reader_;
-  std::vector<std::shared_ptr<const std::string>> queue_;
+  std::deque<std::shared_ptr<const std::string>> queue_;
   size_t written_ = 0;  // of the first in the queue
   std::optional<NodeHello> hello_;
   absl::Status status_;

@@ -28,7 +28,7 @@ constexpr int64_t kCopyMs = 600'000;
 
 absl::Status NodeProcesses::Await(const std::function<bool()>& done, int64_t timeout_ms,
                                   const char* what) {
-  int64_t deadline = UnixMillis() + timeout_ms;
+  int64_t deadline = MonotonicMillis() + timeout_ms;
   while (!done()) {
     std::vector<pollfd> fds;
     bool sending = false;
@@ -39,8 +39,8 @@ absl::Status NodeProcesses::Await(const std::function<bool()>& done, int64_t tim
     }
     if (!errors_.empty()) return absl::FailedPreconditionError(errors_.front());
     // While programs travel there is no hurry.
-    if (sending) deadline = std::max(deadline, UnixMillis() + timeout_ms / 2);
-    const int64_t left = deadline - UnixMillis();
+    if (sending) deadline = std::max(deadline, MonotonicMillis() + timeout_ms / 2);
+    const int64_t left = deadline - MonotonicMillis();
     if (left <= 0) return absl::DeadlineExceededError(what);
     poll(fds.data(), fds.size(), static_cast<int>(std::min<int64_t>(left, 200)));
     for (size_t i = 0; i < hosts_.size(); ++i) {
@@ -86,13 +86,14 @@ absl::Status NodeProcesses::Open() {
     return all;
   };
   // Every host gets its say, so that the user sees all problems at once.
-  const int64_t begun = UnixMillis();
+  const int64_t begun = MonotonicMillis();
   int64_t deadline = begun + options_.connect_ms;
-  while (!done() && UnixMillis() < deadline) {
+  while (!done() && MonotonicMillis() < deadline) {
     std::vector<pollfd> fds;
     for (size_t i = 0; i < hosts_.size(); ++i) {
       hosts_[i]->Watch(&fds);
-      if (hosts_[i]->sending()) deadline = std::max(deadline, UnixMillis() + options_.connect_ms);
+      if (hosts_[i]->sending())
+        deadline = std::max(deadline, MonotonicMillis() + options_.connect_ms);
     }
     poll(fds.data(), fds.size(), 100);
     for (size_t i = 0; i < hosts_.size(); ++i) {
@@ -122,8 +123,8 @@ absl::Status NodeProcesses::Open() {
 }
 
 void NodeProcesses::PingAll() {
-  if (UnixMillis() - pinged_ms_ < kPingMs) return;
-  pinged_ms_ = UnixMillis();
+  if (MonotonicMillis() - pinged_ms_ < kPingMs) return;
+  pinged_ms_ = MonotonicMillis();
   NodeRequest request;
   request.mutable_ping();
   for (const auto& host : hosts_) {
@@ -300,7 +301,7 @@ void NodeProcesses::AppendLog(const LogPart& part) {
   const int fd =
       open(options_.log_paths[role].c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (fd < 0) return;
-  (void)!WriteAll(fd, part.text()).ok();
+  (void)WriteAll(fd, part.text(), options_.log_paths[role]).ok();
   close(fd);
 }
 
@@ -323,8 +324,9 @@ void NodeProcesses::Collect(Listener& listener) {
       listener.OnStatusLine(master::DecodeStatusLine(
           absl::StrReplaceAll(event.status().line(), {{opened_[0], options_.job_dir}})));
     } else if (event.has_activity() && mine(event.activity().role())) {
-      listener.OnActivity(static_cast<size_t>(event.activity().role()),
-                          {event.activity().cpu_ticks(), event.activity().asleep()});
+      const auto role = static_cast<size_t>(event.activity().role());
+      if (!listener.WantsActivity(role)) continue;
+      listener.OnActivity(role, {event.activity().cpu_ticks(), event.activity().asleep()});
     } else if (event.has_exited() && mine(event.exited().role())) {
       const auto role = static_cast<size_t>(event.exited().role());
       if (running_.erase(role) == 0) continue;

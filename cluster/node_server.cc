@@ -22,6 +22,7 @@
 #include "master/job_directory.h"
 #include "master/job_files.h"
 #include "telemetry/cores.h"
+#include "telemetry/host_name.h"
 #include "telemetry/time.h"
 
 namespace muster::cluster {
@@ -33,11 +34,6 @@ using master::JobLock;
 // How long what a role has written to its log may wait here.
 constexpr int kLogPauseMs = 50;
 constexpr int64_t kActivityPauseMs = 500;
-
-std::string HostName() {
-  char name[256] = {};
-  return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
-}
 
 // The folder must be ours and nobody else's to write: on a host with other users somebody else may
 // have made it.
@@ -56,7 +52,7 @@ absl::Status CheckOwned(const std::string& folder) {
 class NodeServer : RoleProcesses::Listener {
  public:
   NodeServer(const NodeOptions& options, LocalProcesses& processes)
-      : options_(options), processes_(processes), heard_ms_(UnixMillis()) {}
+      : options_(options), processes_(processes), heard_ms_(MonotonicMillis()) {}
 
   int Run() {
     SendHello();
@@ -66,7 +62,7 @@ class NodeServer : RoleProcesses::Listener {
       const int pause = !outgoing_.empty() ? 0 : logs_.empty() ? 1000 : kLogPauseMs;
       poll(fds.data(), fds.size(), pause);
       if (fds[0].revents != 0 && !Hear()) break;
-      if (UnixMillis() - heard_ms_ > options_.silence_ms) break;
+      if (MonotonicMillis() - heard_ms_ > options_.silence_ms) break;
       processes_.Collect(*this);
       SendLogs();
       SendFilePart();
@@ -92,7 +88,7 @@ class NodeServer : RoleProcesses::Listener {
       if (!request.ParseFromArray(frame.data(), static_cast<int>(frame.size()))) {
         return absl::InvalidArgumentError("not a request");
       }
-      heard_ms_ = UnixMillis();
+      heard_ms_ = MonotonicMillis();
       return Handle(request);
     });
     if (!state.ok()) {
@@ -263,7 +259,7 @@ class NodeServer : RoleProcesses::Listener {
   }
 
   void Send(const NodeEvent& event) {
-    if (!WriteAll(options_.out_fd, EncodeFrame(event)).ok()) gone_ = true;
+    if (!WritePipe(options_.out_fd, EncodeFrame(event)).ok()) gone_ = true;
   }
 
   void OnStarted(size_t role) override {
@@ -277,10 +273,12 @@ class NodeServer : RoleProcesses::Listener {
     event.mutable_status()->set_line(master::EncodeStatusLine(*line));
     Send(event);
   }
+  bool WantsActivity(size_t role) const override {
+    const auto told = activity_ms_.find(role);
+    return told == activity_ms_.end() || MonotonicMillis() - told->second >= kActivityPauseMs;
+  }
   void OnActivity(size_t role, const ProcessActivity& activity) override {
-    int64_t& told_ms = activity_ms_[role];
-    if (UnixMillis() - told_ms < kActivityPauseMs) return;
-    told_ms = UnixMillis();
+    activity_ms_[role] = MonotonicMillis();
     NodeEvent event;
     event.mutable_activity()->set_role(static_cast<int64_t>(role));
     event.mutable_activity()->set_cpu_ticks(activity.cpu_ticks);

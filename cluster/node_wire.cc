@@ -22,7 +22,7 @@ std::string EncodeFrame(const google::protobuf::MessageLite& message) {
   return frame;
 }
 
-absl::Status WriteAll(int fd, std::string_view bytes) {
+absl::Status WritePipe(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = write(fd, bytes.data(), bytes.size());
     if (n >= 0) {

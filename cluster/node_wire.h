@@ -19,7 +19,7 @@ inline constexpr size_t kMaxFrameBytes = kMaxPartBytes + (size_t{64} << 10);
 std::string EncodeFrame(const google::protobuf::MessageLite& message);
 
 // Writes all of it, waiting where the pipe is full. Fails when the other end is gone.
-absl::Status WriteAll(int fd, std::string_view bytes);
+absl::Status WritePipe(int fd, std::string_view bytes);
 
 class FrameReader {
  public:

@@ -37,6 +37,8 @@ class RoleProcesses {
     virtual ~Listener() = default;
     virtual void OnStarted(size_t role) = 0;
     virtual void OnStatusLine(const absl::StatusOr<master::StatusLine>& line) = 0;
+    // Whether to look at what the role has done so far, which costs a read, and tell OnActivity.
+    virtual bool WantsActivity(size_t role) const = 0;
     virtual void OnActivity(size_t role, const ProcessActivity& activity) = 0;
     // After every status line that the master wrote before; the master's own exit comes last of
     // those that are seen together: others may have taken it along.

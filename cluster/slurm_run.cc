@@ -11,6 +11,7 @@
 #include <memory>
 #include <utility>
 
+#include "cluster/command.h"
 #include "cluster/hosts_run.h"
 #include "cluster/signals.h"
 #include "cluster/slurm.h"
@@ -25,7 +26,6 @@ namespace {
 
 constexpr int64_t kToolMs = 30'000;
 constexpr int64_t kLookMs = 500, kMaxLookMs = 10'000;
-constexpr int kInterrupted = 130;
 // For what comes before and after training.
 constexpr int64_t kAroundTrainingSeconds = 900;
 
@@ -117,7 +117,7 @@ class SlurmRun {
   absl::StatusOr<std::vector<SlurmStatus>> AwaitStart() const {
     Signals signals;
     std::string told;
-    const int64_t begun = UnixMillis();
+    const int64_t begun = MonotonicMillis();
     for (;;) {
       ASSIGN_OR_RETURN(const std::string text,
                        Ask({"squeue", "-h", "-j", job_, "-o", kSlurmFormat}));
@@ -137,13 +137,13 @@ class SlurmRun {
         Say(fmt::format("waiting for nodes: {} ({} min at most; Ctrl-C gives up)", told,
                         max_wait_s_ / 60));
       }
-      if (UnixMillis() - begun > max_wait_s_ * 1000) {
+      if (MonotonicMillis() - begun > max_wait_s_ * 1000) {
         return absl::DeadlineExceededError(
             fmt::format("Slurm gave no nodes within scheduling.maxWaitTime ({})", told));
       }
       pollfd interrupt{signals.fd(), POLLIN, 0};
       // Ever more seldom: a controller serves many.
-      const int64_t pause = std::min(kMaxLookMs, kLookMs + (UnixMillis() - begun) / 10);
+      const int64_t pause = std::min(kMaxLookMs, kLookMs + (MonotonicMillis() - begun) / 10);
       poll(&interrupt, 1, static_cast<int>(pause));
       if (signals.Take()) return std::vector<SlurmStatus>();
     }
@@ -218,12 +218,7 @@ class SlurmRun {
 int RunOnSlurm(const Slurm& slurm, const Plan& plan, int64_t max_wait_s,
                const std::function<LocalJob(int threads)>& make_job, const LocalOptions& options,
                const std::string& build_id) {
-  const absl::StatusOr<int> code =
-      SlurmRun(slurm, plan, max_wait_s, options, build_id).Run(make_job);
-  if (code.ok()) return *code;
-  const std::string text = fmt::format("error: {}\n", std::string(code.status().message()));
-  (void)!write(options.err_fd, text.data(), text.size());
-  return 2;
+  return ExitCodeOf(SlurmRun(slurm, plan, max_wait_s, options, build_id).Run(make_job), options);
 }
 
 }  // namespace muster::cluster

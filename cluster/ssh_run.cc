@@ -69,11 +69,7 @@ std::vector<size_t> PlaceRoles(const std::vector<LocalRole>& roles, size_t hosts
 
 int RunOnSshHosts(const Ssh& ssh, const std::function<LocalJob(int threads)>& make_job,
                   const LocalOptions& options, const std::string& build_id) {
-  const absl::StatusOr<int> code = Run(ssh, make_job, options, build_id);
-  if (code.ok()) return *code;
-  const std::string text = fmt::format("error: {}\n", std::string(code.status().message()));
-  (void)!write(options.err_fd, text.data(), text.size());
-  return 2;
+  return ExitCodeOf(Run(ssh, make_job, options, build_id), options);
 }
 
 }  // namespace muster::cluster

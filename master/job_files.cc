@@ -24,15 +24,6 @@ std::string TemporaryPath(const std::string& folder, const std::string& path) {
   return fmt::format("{}/{}{}", folder, path, kUnfinished);
 }
 
-absl::Status WriteAll(int fd, std::string_view bytes, const std::string& path) {
-  while (!bytes.empty()) {
-    const ssize_t n = write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno != EINTR) return ErrnoStatus(errno, fmt::format("cannot write {}", path));
-    if (n > 0) bytes.remove_prefix(static_cast<size_t>(n));
-  }
-  return absl::OkStatus();
-}
-
 // What belongs to the host alone.
 bool Stays(const std::string& path) {
   return path == "lock" || path.starts_with("logs/") || path.ends_with(kUnfinished) ||

@@ -25,6 +25,7 @@
 #include "rpc/inproc_transport.h"
 #include "rpc/process_transport.h"
 #include "telemetry/build_id.h"
+#include "telemetry/host_name.h"
 #include "telemetry/time.h"
 
 namespace muster::master {
@@ -141,7 +142,8 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   role.make_device = [&job, &arguments] {
     return MakeTrainerDevice(
         job.training().device(), job.training().precision(), std::max(1, arguments.threads),
-        arguments.gpus, DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV")));
+        arguments.gpus,
+        DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV")));
   };
   role.make_module = MakeModuleOf;
   std::vector<std::thread> hosted;

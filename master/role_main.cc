@@ -11,6 +11,7 @@
 #include "rpc/allocator.h"
 #include "rpc/process_transport.h"
 #include "telemetry/build_id.h"
+#include "telemetry/host_name.h"
 
 namespace muster::master {
 namespace {
@@ -95,11 +96,6 @@ ProcessPage ServeProcessPage(std::string role, int index, Log& log) {
     ProcessMetrics(role, index, out);
   });
   return {*std::move(page), std::move(shown)};
-}
-
-std::string HostName() {
-  char name[256] = {};
-  return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
 }
 
 int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&)) {

@@ -47,7 +47,4 @@ struct ProcessPage {
 };
 ProcessPage ServeProcessPage(std::string role, int index, Log& log);
 
-// This machine's name.
-std::string HostName();
-
 }  // namespace muster::master

@@ -27,16 +27,6 @@ class Fd {
   const int fd_;
 };
 
-absl::Status WriteAll(int fd, std::string_view text, const std::string& path) {
-  while (!text.empty()) {
-    const ssize_t n = write(fd, text.data(), text.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoStatus(errno, fmt::format("cannot write {}", path));
-    text.remove_prefix(static_cast<size_t>(n));
-  }
-  return absl::OkStatus();
-}
-
 // Writes the parts one after the other and makes them durable.
 absl::Status WriteParts(int fd, std::span<const std::string_view> parts, const std::string& path) {
   for (const std::string_view part : parts) RETURN_IF_ERROR(WriteAll(fd, part, path));
@@ -74,6 +64,16 @@ const char* Advice(int error) {
 }
 
 }  // namespace
+
+absl::Status WriteAll(int fd, std::string_view text, const std::string& path) {
+  while (!text.empty()) {
+    const ssize_t n = write(fd, text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoStatus(errno, fmt::format("cannot write {}", path));
+    text.remove_prefix(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
 
 absl::Status ErrnoStatus(int error, std::string_view what) {
   const std::string text = fmt::format("{}: {}{}", what, strerror(error), Advice(error));

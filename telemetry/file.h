@@ -20,6 +20,10 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view text)
 // The same with a text in parts, one after the other, so that big data need not be put together.
 absl::Status WriteFileAtomically(const std::string& path, std::span<const std::string_view> parts);
 
+// Appends `text` to the open file `fd`, in as many writes as it takes. `path` names it where that
+// fails.
+absl::Status WriteAll(int fd, std::string_view text, const std::string& path);
+
 // The whole file. NotFound when there is none, else with the path and the cause.
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 

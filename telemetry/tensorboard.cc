@@ -11,6 +11,7 @@
 #include "telemetry/crc32c.h"
 #include "telemetry/event.pb.h"
 #include "telemetry/file.h"
+#include "telemetry/host_name.h"
 
 namespace muster {
 namespace {
@@ -67,11 +68,6 @@ class FileSummaryWriter : public SummaryWriter {
   const std::string path_;
   off_t size_ = 0;  // of the whole frames
 };
-
-std::string HostName() {
-  char name[256] = {};
-  return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
-}
 
 }  // namespace
 

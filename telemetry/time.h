@@ -1,6 +1,6 @@
 // Times for people and files: RFC 3339 in UTC with milliseconds ("2026-11-21T06:30:00.123Z").
 //
-// Free functions, thread-safe. Milliseconds are since 1970-01-01 UTC.
+// Free functions, thread-safe. Milliseconds are since 1970-01-01 UTC where nothing else is said.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,10 @@ namespace muster {
 
 // Now, by the system's clock. For composition roots; whatever is below takes times as arguments.
 int64_t UnixMillis();
+
+// For how long something takes, or may: goes on evenly when the system's clock is set. From an
+// arbitrary moment.
+int64_t MonotonicMillis();
 
 std::string FormatTime(int64_t unix_ms);
 
