@@ -1,0 +1,104 @@
+// Provider: where a job's machines come from, through the user's own command line of it: asks for
+// them, finds them again by the tag that each of them carries, and gives them back.
+//
+// Owned by the launcher's main thread. Everything is named by the job, so that each call may be
+// repeated: after an answer that was lost, and by another launcher.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cluster/hosts_run.h"
+#include "cluster/tool.h"
+#include "configs/tiers.h"
+#include "telemetry/status.h"
+
+namespace muster::cluster {
+
+// Runs a command to its end (RunTool): what tests put something else in place of.
+using ToolRunner = std::function<absl::StatusOr<ToolResult>(const std::vector<std::string>& words,
+                                                            int64_t timeout_ms)>;
+
+// Where machines can be; "" where the provider has no such thing.
+struct Place {
+  std::string region, zone;
+  bool operator==(const Place&) const = default;
+};
+
+// The machines of one role.
+struct MachineGroup {
+  Role role = Role::kMaster;
+  int64_t count = 0;
+  std::string type;  // as the provider calls it: "g6.xlarge"; "": made to measure
+  int vcpus = 0;     // of one machine, as are the following
+  double memory_gb = 0;
+  int64_t gpus = 0;
+  bool spot = false;
+};
+
+// All machines of a job, in one place.
+struct MachineOrder {
+  std::string job_id;
+  int attempt = 0;  // counted up for each place, and with it the names of what is asked for
+  Place place;
+  std::vector<MachineGroup> groups;  // the master's first
+  int64_t lifetime_s = 0;            // after which the provider itself ends them
+};
+
+enum class MachineState {
+  kPending,  // asked for, or starting
+  kRunning,
+  kStopped,  // does not run, and its disk still costs
+  kEnding,   // on its way out: costs nothing any more
+};
+
+struct Machine {
+  std::string id;  // the provider's
+  std::string job_id;
+  Role role = Role::kMaster;
+  int index = 0;  // within the role
+  int attempt = 0;
+  Place place;
+  MachineState state = MachineState::kPending;
+  std::string address;  // at which the launcher reaches it; "" as long as there is none
+  std::string reason;   // why it waits, or ended; may be ""
+  bool spot = false;
+};
+
+class Provider {
+ public:
+  virtual ~Provider() = default;
+
+  // Where to try, in order; at least one.
+  virtual std::vector<Place> Places() const = 0;
+
+  // Asks what can be known before anything is made: whether the command line is there and logged
+  // in, permissions, names, quota. Fails with one line that says what to do.
+  virtual absl::Status Check(const MachineOrder& order) = 0;
+
+  // Asks for all machines of `order`: all of a group or none of it. `before` is told of each thing
+  // that is about to be asked for, by name, and stops it all when it fails. Machines may be there
+  // after a failure; whoever called destroys them. Fails with ResourceExhausted where the place
+  // has no room or quota for them, which another place may have, and otherwise for good.
+  virtual absl::Status Create(
+      const MachineOrder& order,
+      const std::function<absl::Status(const std::string& name)>& before) = 0;
+
+  // What carries the tag of `job_id` (of any job of ours when it is "") in any of Places() and is
+  // not gone.
+  virtual absl::StatusOr<std::vector<Machine>> List(const std::string& job_id) = 0;
+
+  // Begins to end all that carries the tag of `job_id`, machines or not (disks, services, alarms).
+  // OK when there is nothing; List says what is left.
+  virtual absl::Status Destroy(const std::string& job_id) = 0;
+
+  // The way to `launch node` on a machine that runs.
+  virtual absl::StatusOr<RunHost> Reach(const Machine& machine) = 0;
+
+  // The command that shows the user what there is.
+  virtual std::string ListCommand(const std::string& job_id) const = 0;
+};
+
+}  // namespace muster::cluster
