@@ -69,7 +69,7 @@ int RunTrain(const CommandContext& context, const RunJob& run) {
   const Plan plan = MakePlan(resolved->job, context.resolve.catalog);
   fmt::print(context.out, "{}", FormatPlan(*resolved, plan));
   std::fflush(context.out);
-  return flags.check ? kSucceeded : run(*resolved, plan);
+  return flags.check ? kSucceeded : run(*resolved, plan, flags);
 }
 
 }  // namespace muster::cluster

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/flags.h"
 #include "cluster/plan.h"
 #include "cluster/resolve.h"
 
@@ -36,7 +37,7 @@ struct Command {
 int RunCommand(const std::vector<Command>& commands, const CommandContext& context);
 
 // Runs a resolved job to its end; returns the exit code.
-using RunJob = std::function<int(const ResolvedJob&, const Plan&)>;
+using RunJob = std::function<int(const ResolvedJob&, const Plan&, const LaunchFlags&)>;
 
 // The command without a name: reads file and flags, reports every problem on `err` (exit code 2),
 // prints the plan to `out` and, unless

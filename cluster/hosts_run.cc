@@ -1,16 +1,19 @@
 #include "cluster/hosts_run.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
 #include <memory>
 #include <utility>
 
+#include "cluster/bundle.h"
 #include "cluster/job_run.h"
 #include "cluster/local_record.h"
 #include "cluster/local_roles.h"
 #include "cluster/node_processes.h"
+#include "cluster/tool.h"
 #include "master/job_directory.h"
 #include "rpc/identity.h"
 #include "telemetry/time.h"
@@ -90,6 +93,18 @@ absl::StatusOr<std::vector<RolePlace>> Places(const HostsRun& run, const LocalJo
 }
 
 }  // namespace
+
+NodeLink::Bundle BundleFor(const LocalOptions& options) {
+  auto bundle = std::make_shared<std::shared_ptr<const std::string>>();
+  return [&options, bundle]() -> absl::StatusOr<std::shared_ptr<const std::string>> {
+    if (*bundle != nullptr) return *bundle;
+    const std::string_view text = "sending the programs to where they are missing\n";
+    (void)!write(options.out_fd, text.data(), text.size());
+    ASSIGN_OR_RETURN(*bundle, MakeBundle(options.program_dir, options.environment,
+                                         Variable(options.environment, "PATH")));
+    return *bundle;
+  };
+}
 
 int ThreadsOf(const std::vector<LocalRole>& roles, const std::vector<size_t>& host_of_role,
               const std::vector<int>& cores) {

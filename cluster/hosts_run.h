@@ -30,6 +30,9 @@ struct HostsRun {
   std::function<LocalJob(int threads)> make_job;
 };
 
+// Makes the programs' archive when a host lacks them, once, and tells the user. Borrows `options`.
+NodeLink::Bundle BundleFor(const LocalOptions& options);
+
 // Threads for each trainer, so that no host has more of them than cores. `cores`: by host.
 int ThreadsOf(const std::vector<LocalRole>& roles, const std::vector<size_t>& host_of_role,
               const std::vector<int>& cores);

@@ -1,4 +1,6 @@
 // The program `launch`. See docs/job-file.md, and `launch --help`.
+#include <fmt/format.h>
+#include <pwd.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -9,20 +11,24 @@
 #include "cluster/command.h"
 #include "cluster/doctor_command.h"
 #include "cluster/evaluate_command.h"
+#include "cluster/gc_command.h"
 #include "cluster/local.h"
 #include "cluster/local_roles.h"
 #include "cluster/node_server.h"
 #include "cluster/plan_report.h"
 #include "cluster/predict_command.h"
+#include "cluster/provider_run.h"
+#include "cluster/providers.h"
 #include "cluster/slurm_run.h"
 #include "cluster/ssh_run.h"
 #include "telemetry/build_id.h"
 #include "telemetry/cores.h"
+#include "telemetry/host_name.h"
 
 namespace muster::cluster {
 namespace {
 
-// For Slurm's nodes, where the job file does not say.
+// For machines, where the job file does not say.
 constexpr int64_t kMaxWaitSeconds = 86'400;
 
 // The folder of this program, where the roles' programs lie too.
@@ -58,24 +64,44 @@ std::string Variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-int RunTheJob(const ResolvedJob& resolved, const Plan& plan) {
+std::string Owner() {
+  const passwd* user = getpwuid(geteuid());
+  return fmt::format("{}@{}", user == nullptr ? "?" : user->pw_name, HostName());
+}
+
+std::string MachinesFolder() { return Variable("HOME") + "/.muster/machines"; }
+
+int64_t MaxWaitSeconds(const ResolvedJob& resolved) {
+  const auto& scheduling = resolved.job.training_input().scheduling();
+  return scheduling.has_max_wait_time() ? scheduling.max_wait_time().seconds() : kMaxWaitSeconds;
+}
+
+int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& flags) {
   LocalOptions options;
   options.program_dir = ProgramFolder();
   options.environment = Environment();
   options.term = Variable("TERM");
   const Cluster& cluster = resolved.job.cluster();
+  const auto make_job = [&resolved](int threads) {
+    return MakeJob(resolved, /*cores=*/0, threads);
+  };
   if (cluster.provider() == Cluster::SSH) {
-    return RunOnSshHosts(
-        cluster.ssh(), [&resolved](int threads) { return MakeJob(resolved, /*cores=*/0, threads); },
-        options, BuildId());
+    return RunOnSshHosts(cluster.ssh(), make_job, options, BuildId());
   }
   if (cluster.provider() == Cluster::SLURM) {
-    const auto& scheduling = resolved.job.training_input().scheduling();
-    return RunOnSlurm(
-        cluster.slurm(), plan,
-        scheduling.has_max_wait_time() ? scheduling.max_wait_time().seconds() : kMaxWaitSeconds,
-        [&resolved](int threads) { return MakeJob(resolved, /*cores=*/0, threads); }, options,
-        BuildId());
+    return RunOnSlurm(cluster.slurm(), plan, MaxWaitSeconds(resolved), make_job, options,
+                      BuildId());
+  }
+  if (MakesMachines(cluster.provider())) {
+    return RunOnProvider({.cluster = cluster,
+                          .plan = plan,
+                          .max_wait_s = MaxWaitSeconds(resolved),
+                          .yes = flags.yes,
+                          .build_id = BuildId(),
+                          .folder = MachinesFolder(),
+                          .owner = Owner(),
+                          .make_job = make_job},
+                         options);
   }
   const int cores = UsableCores();
   int threads = 1;
@@ -104,9 +130,7 @@ int RunNodeCommand() {
 
 int main(int argc, char** argv) {
   using namespace muster::cluster;
-  const RunJob run = [](const ResolvedJob& resolved, const Plan& plan) {
-    return RunTheJob(resolved, plan);
-  };
+  const RunJob run = RunTheJob;
   const muster::GpuSearch search =
       muster::DefaultGpuSearch(muster::BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV"));
   const std::vector<Command> commands = {
@@ -115,6 +139,11 @@ int main(int argc, char** argv) {
        RunEvaluateCommand},
       {"doctor", "whether this machine's GPU can be used, and computes what the CPU does",
        [&](const CommandContext& context) { return RunDoctorCommand(context, search); }},
+      {"gc", "give back machines that no living launch holds",
+       [](const CommandContext& context) {
+         return RunGcCommand(
+             context, {.folder = MachinesFolder(), .owner = Owner(), .environment = Environment()});
+       }},
       {"node", "what the launcher runs on other hosts, which roles are started by",
        [](const CommandContext&) { return RunNodeCommand(); }},
       {"predict", "say what clips are, with the model of a job directory", RunPredictCommand},

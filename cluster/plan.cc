@@ -1,5 +1,6 @@
 #include "cluster/plan.h"
 
+#include "cluster/aws_machines.h"
 #include "configs/schedule.h"
 #include "telemetry/check.h"
 
@@ -11,6 +12,18 @@ constexpr Role kRoles[] = {Role::kMaster, Role::kWorker, Role::kParameterServer,
 // Keeps the older of two dates; "2019-11" sorts as text.
 void KeepOlder(const std::string& date, std::string* oldest) {
   if (oldest->empty() || date < *oldest) *oldest = date;
+}
+
+void Rent(const MachineType& type, PlanRole* plan, std::string* price_date) {
+  plan->rented_type = type.name;
+  plan->vcpus = type.vcpus;
+  plan->memory_gb = type.memory_gb;
+  plan->accelerator_count = type.accelerator_count;
+  plan->accelerators = type.accelerator.empty()
+                           ? ""
+                           : fmt::format("{} x {}", type.accelerator_count, type.accelerator);
+  plan->usd_per_hour = type.price->usd_per_hour;
+  KeepOlder(type.price->date, price_date);
 }
 
 PlanRole PlanOf(const TrainingInput& input, Role role, const RoleSize& size, const Catalog& catalog,
@@ -49,13 +62,35 @@ int64_t Plan::count(Role role) const {
   return 0;
 }
 
+absl::StatusOr<const MachineType*> RentedMachine(const TrainingInput& input, Role role,
+                                                 const Catalog& catalog) {
+  const RoleSize size = SizeOf(input, role);
+  const MachineType* type = catalog.FindMachineType(size.machine_type);
+  CHECK(type != nullptr);
+  const AcceleratorConfig gpus = AcceleratorsOf(input, role, catalog);
+  return Ec2TypeFor({.type = size.machine_type,
+                     .vcpus = type->vcpus,
+                     .memory_gb = type->memory_gb,
+                     .accelerator = gpus.type(),
+                     .accelerators = gpus.count()},
+                    catalog);
+}
+
 Plan MakePlan(const Job& job, const Catalog& catalog) {
   Plan plan;
   plan.usd_per_hour = 0;
   for (const Role role : kRoles) {
     const RoleSize size = SizeOf(job.training_input(), role);
     if (size.count == 0) continue;
-    plan.roles.push_back(PlanOf(job.training_input(), role, size, catalog, &plan.price_date));
+    std::string price_date;
+    plan.roles.push_back(PlanOf(job.training_input(), role, size, catalog, &price_date));
+    if (job.cluster().provider() == Cluster::AWS) {
+      const auto rented = RentedMachine(job.training_input(), role, catalog);
+      CHECK(rented.ok());
+      price_date.clear();
+      Rent(**rented, &plan.roles.back(), &price_date);
+    }
+    if (!price_date.empty()) KeepOlder(price_date, &plan.price_date);
     const PlanRole& r = plan.roles.back();
     if (!r.usd_per_hour) {
       plan.usd_per_hour.reset();

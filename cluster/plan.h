@@ -21,6 +21,7 @@ struct PlanRole {
   Role role = Role::kMaster;
   int64_t count = 0;
   std::string machine_type;
+  std::string rented_type;             // what the provider has for it; "": nothing is rented
   int vcpus = 0;                       // of one machine
   double memory_gb = 0;                // of one machine
   std::string accelerators;            // of one machine: "4 x NVIDIA_TESLA_K80"; "" for none
@@ -42,6 +43,10 @@ struct Plan {
 
   int64_t count(Role role) const;  // 0 when there is none
 };
+
+// The machine of a role that provider AWS rents. Fails when there is none of its size.
+absl::StatusOr<const MachineType*> RentedMachine(const TrainingInput& input, Role role,
+                                                 const Catalog& catalog);
 
 // REQUIRES: `job` is resolved: ResolveJob found no problem.
 Plan MakePlan(const Job& job, const Catalog& catalog);

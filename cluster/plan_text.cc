@@ -40,6 +40,12 @@ std::string Price(const std::optional<double>& usd) {
   return usd ? fmt::format("{:.4f}", *usd) : "unknown";
 }
 
+// What is asked for, and what is rented for it where that is something else.
+std::string Type(const PlanRole& role) {
+  if (role.rented_type.empty() || role.rented_type == role.machine_type) return role.machine_type;
+  return fmt::format("{} as {}", role.machine_type, role.rented_type);
+}
+
 std::string RoleTable(const Plan& plan) {
   std::vector<Row> rows = {
       {"role", "count", "machine type", "vCPUs", "GB", "GPUs", "$/h each", "$/h"}};
@@ -50,7 +56,7 @@ std::string RoleTable(const Plan& plan) {
     count += r.count;
     vcpus += r.count * r.vcpus;
     memory += times * r.memory_gb;
-    rows.push_back({LongName(r.role), fmt::format("{}", r.count), r.machine_type,
+    rows.push_back({LongName(r.role), fmt::format("{}", r.count), Type(r),
                     fmt::format("{}", r.vcpus), fmt::format("{:g}", r.memory_gb),
                     r.accelerators.empty() ? "-" : r.accelerators, Price(r.usd_per_hour),
                     Price(r.usd_per_hour ? std::optional(times * *r.usd_per_hour) : std::nullopt)});
@@ -171,9 +177,20 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
   const Cluster::Provider provider = job.cluster().provider();
   const char* where = provider == Cluster::SSH     ? "hosts of your own"
                       : provider == Cluster::SLURM ? "nodes of Slurm's"
+                      : provider == Cluster::AWS   ? "machines of EC2"
                                                    : "this machine";
-  line("prices",
-       fmt::format("Cloud ML Engine, Americas, {}; on {} nothing is paid", plan.price_date, where));
+  if (provider == Cluster::AWS) {
+    line("prices", fmt::format("EC2 on demand, us-east-1, {}; disks and traffic are not in them",
+                               plan.price_date));
+    const double hours = static_cast<double>(limit.seconds()) / 3600;
+    if (plan.usd_per_hour) {
+      line("at most",
+           fmt::format("${:.2f}, if it runs until it is stopped", *plan.usd_per_hour * hours));
+    }
+  } else {
+    line("prices", fmt::format("Cloud ML Engine, Americas, {}; on {} nothing is paid",
+                               plan.price_date, where));
+  }
   if (provider == Cluster::SSH) line("hosts", HostsText(job.cluster().ssh()));
   line("replicas", ReplicasText(plan));
   line("processes", ProcessesText(plan));

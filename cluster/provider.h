@@ -41,7 +41,9 @@ struct MachineGroup {
 // All machines of a job, in one place.
 struct MachineOrder {
   std::string job_id;
-  int attempt = 0;  // counted up for each place, and with it the names of what is asked for
+  std::string run;    // of this launch alone
+  std::string owner;  // "user@host"
+  int attempt = 0;    // counted up for each place; with `run` it names what is asked for
   Place place;
   std::vector<MachineGroup> groups;  // the master's first
   int64_t lifetime_s = 0;            // after which the provider itself ends them
@@ -51,12 +53,12 @@ enum class MachineState {
   kPending,  // asked for, or starting
   kRunning,
   kStopped,  // does not run, and its disk still costs
-  kEnding,   // on its way out: costs nothing any more
+  kGone,     // ended or ending: costs nothing any more
 };
 
 struct Machine {
   std::string id;  // the provider's
-  std::string job_id;
+  std::string job_id, owner;
   Role role = Role::kMaster;
   int index = 0;  // within the role
   int attempt = 0;
@@ -67,6 +69,11 @@ struct Machine {
   bool spot = false;
 };
 
+// What Create fails with where another place may do: no room in the zone; no quota for so many in
+// the region.
+inline constexpr auto kNoRoomInZone = absl::StatusCode::kResourceExhausted;
+inline constexpr auto kNoQuotaInRegion = absl::StatusCode::kOutOfRange;
+
 class Provider {
  public:
   virtual ~Provider() = default;
@@ -75,23 +82,25 @@ class Provider {
   virtual std::vector<Place> Places() const = 0;
 
   // Asks what can be known before anything is made: whether the command line is there and logged
-  // in, permissions, names, quota. Fails with one line that says what to do.
-  virtual absl::Status Check(const MachineOrder& order) = 0;
+  // in, permissions, names, quota. Places() may be fewer afterwards. Returns lines for the user,
+  // what was found; fails with one that says what to do.
+  virtual absl::StatusOr<std::vector<std::string>> Check(const MachineOrder& order) = 0;
 
   // Asks for all machines of `order`: all of a group or none of it. `before` is told of each thing
-  // that is about to be asked for, by name, and stops it all when it fails. Machines may be there
-  // after a failure; whoever called destroys them. Fails with ResourceExhausted where the place
-  // has no room or quota for them, which another place may have, and otherwise for good.
+  // that is about to be asked for, by name, and stops it all when it fails. Fails with
+  // kNoRoomInZone or kNoQuotaInRegion, having got nothing for the last name; otherwise for good, or
+  // without an answer. Machines of earlier groups may be there after a failure: whoever called
+  // destroys them.
   virtual absl::Status Create(
       const MachineOrder& order,
       const std::function<absl::Status(const std::string& name)>& before) = 0;
 
-  // What carries the tag of `job_id` (of any job of ours when it is "") in any of Places() and is
-  // not gone.
+  // The machines that carry the tag of `job_id` (of any job of ours when it is ""), in all of
+  // Places(); those that are gone for as long as the provider tells of them.
   virtual absl::StatusOr<std::vector<Machine>> List(const std::string& job_id) = 0;
 
   // Begins to end all that carries the tag of `job_id`, machines or not (disks, services, alarms).
-  // OK when there is nothing; List says what is left.
+  // OK when there is nothing; fails when some may not have been told to end.
   virtual absl::Status Destroy(const std::string& job_id) = 0;
 
   // The way to `launch node` on a machine that runs.

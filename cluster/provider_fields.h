@@ -2,7 +2,6 @@
 // the plan) or refused. Free functions over one constant table: thread-safe.
 #pragma once
 
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,25 +22,31 @@ struct FieldTreatment {
   const char* text = "";  // how it is honoured, what is done instead, or why it is refused
 };
 
-struct ProviderField {
+// What a provider does with one field. A row of a message stands for all its fields.
+struct FieldTreatmentOf {
   const char* path = "";  // "trainingInput.*Config.imageUri": the four roles' configurations
-  FieldTreatment local = {};
-  // Where it differs.
-  std::optional<FieldTreatment> ssh = std::nullopt, slurm = std::nullopt;
+  FieldTreatment treatment = {};
 };
 
-// Every field of trainingInput and what a provider must answer for outside it. A row of a message
-// stands for all its fields.
-std::span<const ProviderField> ProviderFields();
+// LOCAL's: every field of trainingInput and what a provider must answer for outside it.
+std::span<const FieldTreatmentOf> ProviderFields();
 
-// The row that decides `path`, or null when no row does.
-const ProviderField* FindProviderField(const std::string& path);
+// Where the others differ (cluster/fields_*.cc).
+std::span<const FieldTreatmentOf> AwsFields();
+std::span<const FieldTreatmentOf> SshFields();
+std::span<const FieldTreatmentOf> SlurmFields();
+
+// The row of ProviderFields that decides `path`, or null when no row does.
+const FieldTreatmentOf* FindProviderField(const std::string& path);
+
+// The providers that jobs run on, in words: "LOCAL, SSH or SLURM".
+std::string ProviderNames();
 
 // Whether jobs run on this provider yet.
 bool IsProviderThere(Cluster::Provider provider);
 
-// What `provider` does with a field. PRECONDITION: IsProviderThere(provider).
-const FieldTreatment& TreatmentOf(const ProviderField& field, Cluster::Provider provider);
+// What `provider` does with a field of ProviderFields. PRECONDITION: IsProviderThere(provider).
+const FieldTreatment& TreatmentOf(const FieldTreatmentOf& field, Cluster::Provider provider);
 
 // What is done instead of what a field asks for.
 struct Substitution {

@@ -9,6 +9,7 @@
 #include <ctime>
 
 #include "cluster/knobs.h"
+#include "cluster/plan.h"
 #include "configs/rules.h"
 #include "configs/secrets.h"
 #include "configs/tiers.h"
@@ -145,7 +146,7 @@ class Resolver {
     if (!IsProviderThere(provider)) {
       return Add("cluster.provider",
                  fmt::format("{} is not there yet", Cluster::Provider_Name(provider)),
-                 "write LOCAL, SSH or SLURM");
+                 fmt::format("write {}", ProviderNames()));
     }
     resolved_.substitutions = CheckProviderFields(draft_);
     if (provider == Cluster::LOCAL && draft_->job.training().device() == Training::GPU) {
@@ -153,6 +154,7 @@ class Resolver {
         Add("training.device", std::string(gpu.message()), "or write AUTO or CPU");
       }
     }
+    if (provider == Cluster::AWS) CheckAws();
     int64_t processes = 2;
     for (const Role role : {Role::kWorker, Role::kParameterServer}) {
       processes += std::clamp<int64_t>(SizeOf(input(), role).count, 0, kMaxProcesses + 1);
@@ -160,6 +162,25 @@ class Resolver {
     if (processes > kMaxProcesses) {
       Add("trainingInput.workerCount", "with the parameter servers, more than a thousand processes",
           "write fewer workers and parameter servers");
+    }
+  }
+
+  void CheckAws() {
+    if (!draft_->problems.empty()) return;  // machine types may not be known
+    Aws& aws = *draft_->job.mutable_cluster()->mutable_aws();
+    if (aws.regions().empty() && aws.zones().empty() && !input().region().empty()) {
+      aws.add_regions(input().region());
+    }
+    for (const auto& [role, field] :
+         {std::pair(Role::kMaster, "masterType"), std::pair(Role::kWorker, "workerType"),
+          std::pair(Role::kParameterServer, "parameterServerType"),
+          std::pair(Role::kEvaluator, "evaluatorType")}) {
+      if (SizeOf(input(), role).count == 0) continue;
+      const auto type = RentedMachine(input(), role, options_.catalog);
+      if (!type.ok()) {
+        Add(fmt::format("trainingInput.{}", field), std::string(type.status().message()),
+            "write another, or a type of EC2's such as c6i.4xlarge");
+      }
     }
   }
 

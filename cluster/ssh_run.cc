@@ -1,10 +1,6 @@
 #include "cluster/ssh_run.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
-
-#include <memory>
-#include <utility>
 
 #include "cluster/bundle.h"
 #include "cluster/hosts_run.h"
@@ -16,42 +12,42 @@ namespace {
 
 absl::StatusOr<int> Run(const Ssh& ssh, const std::function<LocalJob(int threads)>& make_job,
                         const LocalOptions& options, const std::string& build_id) {
-  const std::string path_variable = Variable(options.environment, "PATH");
-  const std::string program = FindProgram("ssh", path_variable);
-  if (program.empty()) {
-    return absl::NotFoundError(
-        "there is no program ssh in PATH: install it (apt install openssh-client)");
-  }
+  ASSIGN_OR_RETURN(const std::string program, FindSsh(options.environment));
   HostsRun run;
   for (int i = 0; i < ssh.hosts_size(); ++i) {
-    const SshHost& host = ssh.hosts(i);
-    NodeLink::Options link;
-    link.name = HostName(host);
-    link.argv = SshWords(ssh, host);
-    link.argv.front() = program;
-    link.argv.push_back("exec sh -c " + ShellQuote(NodeScript(ssh, build_id)));
-    link.environment = options.environment;
-    link.explain = [&ssh, &host](const std::string& text) { return ExplainSsh(ssh, host, text); };
-    run.hosts.push_back(
-        {std::move(link), host.address(), fmt::format("cluster.ssh.hosts[{}].address", i)});
+    run.hosts.push_back(SshRunHost(ssh, ssh.hosts(i), program, options.environment, build_id));
+    run.hosts.back().address_field = fmt::format("cluster.ssh.hosts[{}].address", i);
   }
   const LocalJob draft = make_job(1);
   run.host_of_role = PlaceRoles(draft.roles, run.hosts.size());
   run.job_folder = JobFolder(ssh, draft.job_id);
   run.build_id = build_id;
   run.make_job = make_job;
-  std::shared_ptr<const std::string> bundle;
-  run.bundle = [&]() -> absl::StatusOr<std::shared_ptr<const std::string>> {
-    if (bundle != nullptr) return bundle;
-    const std::string_view text = "sending the programs to where they are missing\n";
-    (void)!write(options.out_fd, text.data(), text.size());
-    ASSIGN_OR_RETURN(bundle, MakeBundle(options.program_dir, options.environment, path_variable));
-    return bundle;
-  };
+  run.bundle = BundleFor(options);
   return RunOnHosts(run, options);
 }
 
 }  // namespace
+
+absl::StatusOr<std::string> FindSsh(const std::vector<std::string>& environment) {
+  std::string program = FindProgram("ssh", Variable(environment, "PATH"));
+  if (!program.empty()) return program;
+  return absl::NotFoundError(
+      "there is no program ssh in PATH: install it (apt install openssh-client)");
+}
+
+RunHost SshRunHost(const Ssh& ssh, const SshHost& host, const std::string& program,
+                   const std::vector<std::string>& environment, const std::string& build_id) {
+  RunHost way;
+  way.link.name = HostName(host);
+  way.link.argv = SshWords(ssh, host);
+  way.link.argv.front() = program;
+  way.link.argv.push_back("exec sh -c " + ShellQuote(NodeScript(ssh, build_id)));
+  way.link.environment = environment;
+  way.link.explain = [&ssh, host](const std::string& text) { return ExplainSsh(ssh, host, text); };
+  way.address = host.address();
+  return way;
+}
 
 std::vector<size_t> PlaceRoles(const std::vector<LocalRole>& roles, size_t hosts) {
   size_t workers = 0;

@@ -3,6 +3,9 @@
 #include <absl/strings/str_split.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "configs/catalog_data.h"
 #include "configs/scalar.h"
 #include "telemetry/check.h"
@@ -55,12 +58,17 @@ absl::StatusOr<std::optional<Price>> PriceAt(const Row& row, size_t column) {
 absl::StatusOr<MachineType> ParseMachineType(const Row& row) {
   MachineType type;
   type.name = row[0];
-  if (row[1] != "legacy" && row[1] != "gce") {
+  constexpr std::pair<std::string_view, MachineType::Category> kCategories[] = {
+      {"legacy", MachineType::Category::kLegacy},
+      {"gce", MachineType::Category::kComputeEngine},
+      {"ec2", MachineType::Category::kEc2}};
+  const auto* category = std::ranges::find(
+      kCategories, row[1], &std::pair<std::string_view, MachineType::Category>::first);
+  if (category == std::end(kCategories)) {
     return absl::InvalidArgumentError(
-        fmt::format("{}: category {}; write legacy or gce", row[0], Quoted(row[1])));
+        fmt::format("{}: category {}; write legacy, gce or ec2", row[0], Quoted(row[1])));
   }
-  type.category =
-      row[1] == "legacy" ? MachineType::Category::kLegacy : MachineType::Category::kComputeEngine;
+  type.category = category->second;
   type.shape = row[2];
   ASSIGN_OR_RETURN(const double vcpus, Number(row, 3));
   type.vcpus = static_cast<int>(vcpus);

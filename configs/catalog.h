@@ -27,10 +27,10 @@ struct Accelerator {
 };
 
 struct MachineType {
-  enum class Category { kLegacy, kComputeEngine };
-  std::string name;  // "complex_model_m", "n1-highcpu-16"
+  enum class Category { kLegacy, kComputeEngine, kEc2 };
+  std::string name;  // "complex_model_m", "n1-highcpu-16", "c6i.4xlarge"
   Category category = Category::kLegacy;
-  std::string shape;  // the Compute Engine type that it is
+  std::string shape;  // the Compute Engine type that it is; EC2's: its own name
   int vcpus = 0;
   double memory_gb = 0;
   std::string accelerator;  // built in; "" for none

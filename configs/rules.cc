@@ -35,6 +35,7 @@ void CheckJob(const Catalog& catalog, JobDraft* draft) {
   CheckReplicas(catalog, draft);
   CheckHyperparameters(draft);
   CheckTraining(draft);
+  CheckCluster(draft);
 }
 
 }  // namespace muster

@@ -19,5 +19,6 @@ void CheckTrainingInput(JobDraft* draft);                     // rules_training_
 void CheckReplicas(const Catalog& catalog, JobDraft* draft);  // rules_replicas.cc
 void CheckHyperparameters(JobDraft* draft);                   // rules_hyperparameters.cc
 void CheckTraining(JobDraft* draft);                          // rules_training.cc
+void CheckCluster(JobDraft* draft);                           // rules_cluster.cc
 
 }  // namespace muster

@@ -29,7 +29,15 @@ constexpr std::array<RoleFields, 4> kRoles = {{
 }};
 
 std::string CategoryName(MachineType::Category category) {
-  return category == MachineType::Category::kLegacy ? "a legacy type" : "a Compute Engine type";
+  switch (category) {
+    case MachineType::Category::kLegacy:
+      return "a legacy type";
+    case MachineType::Category::kComputeEngine:
+      return "a Compute Engine type";
+    case MachineType::Category::kEc2:
+      return "an EC2 type";
+  }
+  return "";
 }
 
 class ReplicaRules {
@@ -187,6 +195,12 @@ class ReplicaRules {
       report_.Add(path,
                   fmt::format("accelerators are for scaleTier CUSTOM, and this is {}", tier()),
                   "write scaleTier: CUSTOM with Compute Engine machine types, or delete it");
+    } else if (type != nullptr && type->category == MachineType::Category::kEc2) {
+      report_.Add(path,
+                  fmt::format("accelerators attach to Compute Engine types, and {} {} is an EC2 "
+                              "type, which has its own or none",
+                              role.type, type->name),
+                  "delete it, and write a type with GPUs such as g5.xlarge");
     } else if (type != nullptr && type->category == MachineType::Category::kLegacy) {
       report_.Add(
           path,

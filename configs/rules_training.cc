@@ -185,86 +185,8 @@ class TrainingRules {
   int64_t total_steps_ = 0;  // 0: not known
 };
 
-void CheckAbsolute(const std::string& path, const char* name, RuleReporter* report) {
-  if (path.empty() || path.starts_with("/") || path.starts_with("~/")) return;
-  report->Add(name, fmt::format("{} is no absolute path", Quoted(path)),
-              "write one that begins with / or ~/");
-}
-
-void CheckSsh(JobDraft* draft) {
-  const Cluster& cluster = draft->job.cluster();
-  const Ssh& ssh = cluster.ssh();
-  RuleReporter report("cluster.ssh", draft);
-  if (cluster.provider() != Cluster::SSH) {
-    if (cluster.has_ssh()) {
-      report.Add("", "only provider SSH uses it", "write provider: SSH, or delete it");
-    }
-    return;
-  }
-  if (ssh.hosts().empty()) {
-    report.Add("hosts", "required by provider SSH: where the roles run",
-               "write hosts: [{host: NAME}, …]");
-  }
-  for (int i = 0; i < ssh.hosts_size(); ++i) {
-    const SshHost& host = ssh.hosts(i);
-    const std::string path = fmt::format("hosts[{}]", i);
-    if (host.host().empty() || host.host().starts_with("-")) {
-      report.Add(path + ".host", "required: a name or an address, as ssh takes it",
-                 "write host: NAME");
-    }
-    if (host.port() < 0 || host.port() > 65535) {
-      report.Add(path + ".port", fmt::format("{} is no port", host.port()),
-                 "write 1 to 65535, or delete it");
-    }
-  }
-  CheckAbsolute(ssh.directory(), "directory", &report);
-  CheckAbsolute(ssh.programs(), "programs", &report);
-}
-
-void CheckSlurm(JobDraft* draft) {
-  const Cluster& cluster = draft->job.cluster();
-  RuleReporter report("cluster.slurm", draft);
-  if (cluster.provider() != Cluster::SLURM) {
-    if (cluster.has_slurm()) {
-      report.Add("", "only provider SLURM uses it", "write provider: SLURM, or delete it");
-    }
-    return;
-  }
-  const Slurm& slurm = cluster.slurm();
-  CheckAbsolute(slurm.directory(), "directory", &report);
-  CheckAbsolute(slurm.programs(), "programs", &report);
-  // Each becomes a line of a script.
-  const auto check = [&report](const std::string& path, const std::string& value) {
-    if (value.find_first_of("\n\r") != std::string::npos) {
-      report.Add(path, "is more than one line", "write one of sbatch's options on one line");
-    }
-  };
-  check("partition", slurm.partition());
-  check("account", slurm.account());
-  check("qos", slurm.qos());
-  check("constraint", slurm.constraint());
-  for (int i = 0; i < slurm.options_size(); ++i) {
-    const std::string path = fmt::format("options[{}]", i);
-    check(path, slurm.options(i));
-    if (!slurm.options(i).starts_with("-")) {
-      report.Add(path, fmt::format("{} is no option of sbatch", Quoted(slurm.options(i))),
-                 "write one that begins with -");
-    }
-  }
-}
-
 }  // namespace
 
-void CheckTraining(JobDraft* draft) {
-  TrainingRules(draft).Run();
-  CheckSsh(draft);
-  CheckSlurm(draft);
-  const int timeout = draft->job.cluster().start_timeout_s();
-  if (timeout < 0) {
-    RuleReporter("cluster", draft)
-        .Add("startTimeoutS", fmt::format("{} is too small", timeout),
-             "write 1 or more, or 0 for the default");
-  }
-}
+void CheckTraining(JobDraft* draft) { TrainingRules(draft).Run(); }
 
 }  // namespace muster

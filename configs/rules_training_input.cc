@@ -94,7 +94,8 @@ class InputRules {
 
   void Place() {
     const bool cloud = cluster_.provider() == Cluster::GCP || cluster_.provider() == Cluster::AWS;
-    if (cloud && input_.region().empty()) {
+    const bool listed = !cluster_.aws().regions().empty() || !cluster_.aws().zones().empty();
+    if (cloud && input_.region().empty() && !listed) {
       report_.Add(
           "region",
           fmt::format("required by provider {}", Cluster::Provider_Name(cluster_.provider())),

@@ -34,7 +34,7 @@ Result Launch(const std::vector<std::string>& words, int job_code = 0) {
   context.out = std::tmpfile();
   context.err = std::tmpfile();
   context.resolve.find_module = FindToy;
-  const RunJob run = [=](const ResolvedJob&, const Plan&) { return job_code; };
+  const RunJob run = [=](const ResolvedJob&, const Plan&, const LaunchFlags&) { return job_code; };
   const std::vector<Command> commands = {
       {"", "train", [&](const CommandContext& c) { return RunTrain(c, run); }},
       {"predict", "classify clips",
@@ -71,6 +71,23 @@ TEST(Plan, EverythingThatIsDoneOtherwise) {
               "--region=us-central1", "--consistency=SSP", "--staleness=3", "--optimizer=adam",
               "--set", "training.chiefTrains=false", "--evaluator-machine-type=n1-standard-4",
               "--evaluator-count=1", "--package-path=trainer", "--staging-bucket=gs://b"});
+}
+
+TEST(Plan, WhatIsRentedOnAws) {
+  ExpectPlan("aws", {"--scale-tier=custom", "--provider=AWS", "--region=eu-central-1",
+                     "--master-machine-type=complex_model_m_gpu", "--worker-count=4",
+                     "--worker-machine-type=standard_v100", "--parameter-server-count=2",
+                     "--parameter-server-machine-type=large_model", "--max-running-time=36000s"});
+}
+
+TEST(Plan, AMachineThatAwsHasNoneOf) {
+  const Result result = Launch({"--scale-tier=custom", "--provider=AWS", "--module-name=toy",
+                                "--region=r", "--check", "--master-machine-type=n1-highmem-96",
+                                "--master-accelerator", "count=8,type=nvidia-tesla-t4"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_EQ(result.err,
+            "--master-machine-type: no EC2 type that is known here has 8 x NVIDIA_TESLA_T4 or more "
+            "with 96 vCPUs and 624 GB; write another, or a type of EC2's such as c6i.4xlarge\n");
 }
 
 TEST(Plan, ShapesOfTheScheduleAndClipping) {

@@ -22,7 +22,7 @@ TEST(ProviderFields, DecideEveryFieldOfTrainingInput) {
 
 TEST(ProviderFields, NameFieldsThatExist) {
   const std::vector<std::string> all = LeafPaths(*Job::descriptor(), "");
-  for (const ProviderField& field : ProviderFields()) {
+  for (const FieldTreatmentOf& field : ProviderFields()) {
     std::string path = field.path;
     if (const size_t star = path.find('*'); star != std::string::npos)
       path.replace(star, 1, "master");
@@ -30,7 +30,19 @@ TEST(ProviderFields, NameFieldsThatExist) {
       return leaf == path || leaf.starts_with(path + ".");
     });
     EXPECT_TRUE(exists) << field.path;
-    EXPECT_NE(field.local.text[0], '\0') << field.path;
+    EXPECT_NE(field.treatment.text[0], '\0') << field.path;
+  }
+}
+
+TEST(ProviderFields, OfAProviderAreRowsOfTheTable) {
+  for (const auto& fields : {SshFields(), SlurmFields(), AwsFields()}) {
+    for (const FieldTreatmentOf& field : fields) {
+      const FieldTreatmentOf* row = FindProviderField(field.path);
+      if (std::string(field.path).find('*') != std::string::npos) continue;
+      ASSERT_NE(row, nullptr) << field.path;
+      EXPECT_STREQ(row->path, field.path);
+      EXPECT_STRNE(row->treatment.text, field.treatment.text) << field.path;
+    }
   }
 }
 

@@ -1,0 +1,39 @@
+// Which EC2 type stands for a machine that a job file asks for.
+//
+//   an EC2 type          itself
+//   CPUs alone           the cheapest with at least its vCPUs and memory
+//   with GPUs            the same, with at least as many GPUs of what stands for its accelerator:
+//   EC2 has no
+//                        K80, P4 and P100 any more, and this build's CUDA none for V100
+//
+// Pure functions over the catalogue: thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "configs/catalog.h"
+#include "telemetry/status.h"
+
+namespace muster::cluster {
+
+struct MachineNeed {
+  std::string type;  // as the job file names it
+  int vcpus = 0;
+  double memory_gb = 0;
+  std::string accelerator;  // "" for none
+  int64_t accelerators = 0;
+};
+
+// Owned by `catalog`. Fails with what there is none of.
+absl::StatusOr<const MachineType*> Ec2TypeFor(const MachineNeed& need, const Catalog& catalog);
+
+// The name of the service quota, in vCPUs, that machines of a type count in, and its code:
+// L-1216C47A, L-DB2E81BA, …
+struct Ec2Quota {
+  const char* code = "";
+  const char* name = "";
+};
+Ec2Quota Ec2QuotaOf(const std::string& type, bool spot);
+
+}  // namespace muster::cluster

@@ -1,0 +1,323 @@
+#include "cluster/aws_provider.h"
+
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_split.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "cluster/aws_machines.h"
+
+namespace muster::cluster {
+namespace {
+
+constexpr int64_t kToolMs = 90'000;
+constexpr int64_t kFirstPauseMs = 1'000;
+// terminate-instances takes no more than a thousand.
+constexpr size_t kBatch = 500;
+constexpr char kGroupName[] = "muster";
+constexpr char kDebian[] = "resolve:ssm:/aws/service/debian/release/12/latest/amd64";
+constexpr std::string_view kResolve = "resolve:ssm:";
+
+std::vector<std::string> Lines(const std::string& text) {
+  return absl::StrSplit(text, '\n', absl::SkipWhitespace());
+}
+
+std::string Trimmed(std::string text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return text == "None" ? "" : text;
+}
+
+// "us-east-1a" is in us-east-1; local zones, "us-west-2-lax-1a", in us-west-2.
+std::string RegionOf(const std::string& zone) {
+  std::vector<std::string> parts = absl::StrSplit(zone, '-');
+  if (parts.size() > 3) parts.resize(3);
+  std::string region = fmt::format("{}", fmt::join(parts, "-"));
+  while (!region.empty() && std::isalpha(static_cast<unsigned char>(region.back()))) {
+    region.pop_back();
+  }
+  return region;
+}
+
+}  // namespace
+
+AwsProvider::AwsProvider(Aws aws, std::string public_key, ToolRunner tools,
+                         const Patience& patience, std::function<RunHost(const SshHost&)> reach)
+    : aws_(std::move(aws)),
+      public_key_(std::move(public_key)),
+      tools_(std::move(tools)),
+      patience_(patience),
+      reach_(std::move(reach)) {
+  regions_.assign(aws_.regions().begin(), aws_.regions().end());
+  for (const std::string& zone : aws_.zones()) {
+    places_.push_back({RegionOf(zone), zone});
+    if (std::ranges::count(regions_, places_.back().region) == 0) {
+      regions_.push_back(places_.back().region);
+    }
+  }
+  if (regions_.empty()) regions_.emplace_back();
+  if (places_.empty()) {
+    for (const std::string& r : regions_) places_.push_back({r, ""});
+  }
+}
+
+absl::StatusOr<std::string> AwsProvider::Ask(const std::vector<std::string>& words,
+                                             int tries) const {
+  absl::Status last;
+  for (int64_t pause = kFirstPauseMs; tries > 0; --tries, pause *= 2) {
+    const auto result = tools_(words, kToolMs);
+    if (absl::IsNotFound(result.status())) {
+      return absl::NotFoundError(
+          "there is no program aws in PATH: install AWS's command line, and log in (aws "
+          "configure)");
+    }
+    if (result.ok() && result->code == 0) return result->out;
+    last = result.ok() ? ExplainAws(result->err) : result.status();
+    if (!absl::IsUnavailable(last) && !absl::IsDeadlineExceeded(last)) return last;
+    if (tries > 1 && !patience_.pause(pause)) break;
+  }
+  return absl::UnavailableError(last.message());
+}
+
+absl::StatusOr<std::string> AwsProvider::Ask(const std::string& region,
+                                             std::vector<std::string> words) const {
+  std::vector<std::string> all = AwsWords(aws_, region);
+  std::ranges::move(words, std::back_inserter(all));
+  return Ask(all);
+}
+
+absl::StatusOr<const AwsProvider::Image*> AwsProvider::ImageIn(const std::string& region) {
+  if (const auto known = images_.find(region); known != images_.end()) return &known->second;
+  std::string id = aws_.image().empty() ? kDebian : aws_.image();
+  if (id.starts_with(kResolve)) {
+    ASSIGN_OR_RETURN(const std::string found,
+                     Ask(region, {"ssm", "get-parameter", "--name", id.substr(kResolve.size()),
+                                  "--query", "Parameter.Value"}));
+    id = Trimmed(found);
+  }
+  ASSIGN_OR_RETURN(const std::string about,
+                   Ask(region, {"ec2", "describe-images", "--image-ids", id, "--query",
+                                "Images[0].[RootDeviceName,Architecture]"}));
+  const std::vector<std::string> cells = absl::StrSplit(Trimmed(about), '\t');
+  if (cells.size() != 2 || cells[1] != "x86_64") {
+    return absl::FailedPreconditionError(
+        fmt::format("{}: {} is no image for x86_64, which this build is for: see cluster.aws.image",
+                    region, id));
+  }
+  return &images_.emplace(region, Image{id, cells[0]}).first->second;
+}
+
+absl::StatusOr<std::vector<std::string>> AwsProvider::GroupsIn(const std::string& region) {
+  if (aws_.security_groups_size() > 0) {
+    return std::vector<std::string>(aws_.security_groups().begin(), aws_.security_groups().end());
+  }
+  if (const auto known = groups_.find(region); known != groups_.end()) return known->second;
+  std::string network;
+  if (!aws_.subnet().empty()) {
+    ASSIGN_OR_RETURN(network, Ask(region, {"ec2", "describe-subnets", "--subnet-ids", aws_.subnet(),
+                                           "--query", "Subnets[0].VpcId"}));
+  } else {
+    ASSIGN_OR_RETURN(
+        network, Ask(region, {"ec2", "describe-vpcs", "--filters", "Name=is-default,Values=true",
+                              "--query", "Vpcs[0].VpcId"}));
+  }
+  network = Trimmed(network);
+  if (network.empty()) {
+    return absl::FailedPreconditionError(fmt::format(
+        "{} has no default network: write cluster.aws.subnet and securityGroups", region));
+  }
+  // One for all jobs of a network, made once: whatever is made for each job can be left behind.
+  const std::vector<std::string> find = {"ec2",
+                                         "describe-security-groups",
+                                         "--filters",
+                                         fmt::format("Name=group-name,Values={}", kGroupName),
+                                         fmt::format("Name=vpc-id,Values={}", network),
+                                         "--query",
+                                         "SecurityGroups[0].GroupId"};
+  ASSIGN_OR_RETURN(std::string group, Ask(region, find));
+  group = Trimmed(group);
+  if (group.empty()) {
+    const auto made = Ask(region, {"ec2", "create-security-group", "--group-name", kGroupName,
+                                   "--description", "ssh, and all between its machines (Muster)",
+                                   "--vpc-id", network, "--query", "GroupId"});
+    if (!made.ok() && !absl::IsAlreadyExists(made.status())) return made.status();
+    ASSIGN_OR_RETURN(group, Ask(region, find));
+    group = Trimmed(group);
+  }
+  // Another launcher may have ended between group and rules: they are asked for every time.
+  for (const std::vector<std::string>& rule :
+       {std::vector<std::string>{"--protocol", "tcp", "--port", "22", "--cidr", "0.0.0.0/0"},
+        std::vector<std::string>{"--protocol", "-1", "--source-group", group}}) {
+    std::vector<std::string> words = {"ec2", "authorize-security-group-ingress", "--group-id",
+                                      group};
+    words.insert(words.end(), rule.begin(), rule.end());
+    const auto ruled = Ask(region, words);
+    if (!ruled.ok() && !absl::IsAlreadyExists(ruled.status())) return ruled.status();
+  }
+  return groups_[region] = {group};
+}
+
+absl::StatusOr<std::set<std::string>> AwsProvider::ZonesWith(const std::string& region,
+                                                             const MachineOrder& order) const {
+  std::set<std::string> types;
+  for (const MachineGroup& group : order.groups) types.insert(group.type);
+  ASSIGN_OR_RETURN(const std::string text,
+                   Ask(region, {"ec2", "describe-instance-type-offerings", "--location-type",
+                                "availability-zone", "--filters",
+                                fmt::format("Name=instance-type,Values={}", fmt::join(types, ",")),
+                                "--query", "InstanceTypeOfferings[].[InstanceType,Location]"}));
+  std::map<std::string, size_t> offered;  // by zone: types
+  for (const std::string& line : Lines(text)) {
+    const std::vector<std::string> cells = absl::StrSplit(line, '\t');
+    if (cells.size() == 2) ++offered[cells[1]];
+  }
+  std::set<std::string> zones;
+  for (const auto& [zone, count] : offered) {
+    if (count >= types.size()) zones.insert(zone);
+  }
+  return zones;
+}
+
+std::vector<std::string> AwsProvider::Quotas(const std::string& region, const MachineOrder& order,
+                                             bool* enough) const {
+  std::map<std::string, std::pair<Ec2Quota, int64_t>> needs;  // by code
+  for (const MachineGroup& group : order.groups) {
+    const Ec2Quota quota = Ec2QuotaOf(group.type, group.spot);
+    auto& need = needs[quota.code];
+    need.first = quota;
+    need.second += group.count * group.vcpus;
+  }
+  std::vector<std::string> lines;
+  for (const auto& [code, need] : needs) {
+    const auto text = Ask(region, {"service-quotas", "get-service-quota", "--service-code", "ec2",
+                                   "--quota-code", code, "--query", "Quota.Value"});
+    double have = 0;
+    if (!text.ok() || !absl::SimpleAtod(Trimmed(*text), &have)) {
+      lines.push_back(fmt::format("{}: quota not known: {} ({} vCPUs needed)", region,
+                                  need.first.name, need.second));
+      continue;
+    }
+    lines.push_back(fmt::format("{}: quota {}: {} vCPUs, {} needed", region, need.first.name, have,
+                                need.second));
+    if (have >= static_cast<double>(need.second)) continue;
+    *enough = false;
+    lines.back() += fmt::format(
+        "; ask for more: aws service-quotas request-service-quota-increase --region {} "
+        "--service-code ec2 --quota-code {} --desired-value {}",
+        region, code, need.second);
+  }
+  return lines;
+}
+
+absl::Status AwsProvider::MayCreate(const MachineOrder& order) {
+  ASSIGN_OR_RETURN(const Image* image, ImageIn(order.place.region));
+  const Ec2Launch launch{.image = image->id,
+                         .root_device = image->root_device,
+                         .first_script = UserDataOf(aws_, public_key_, order.lifetime_s),
+                         .ask_alone = true};
+  const auto asked = Ask(RunInstancesWords(aws_, order, order.groups.front(), launch));
+  // What would have been allowed is told as an error, too.
+  if (asked.ok() || asked.status().message().find("DryRunOperation") != std::string::npos) {
+    return absl::OkStatus();
+  }
+  return asked.status();
+}
+
+absl::StatusOr<std::vector<std::string>> AwsProvider::Check(const MachineOrder& order) {
+  RETURN_IF_ERROR(
+      Ask(regions_.front(), {"sts", "get-caller-identity", "--query", "Account"}).status());
+  std::vector<std::string> lines;
+  std::vector<Place> places;
+  for (const std::string& region : regions_) {
+    ASSIGN_OR_RETURN(const std::set<std::string> zones, ZonesWith(region, order));
+    bool enough = true;
+    for (std::string& line : Quotas(region, order, &enough)) lines.push_back(std::move(line));
+    if (!enough) continue;
+    for (const std::string& zone : zones) {
+      const Place place{region, zone};
+      if (aws_.zones().empty()) places.push_back(place);
+    }
+    for (const std::string& zone : aws_.zones()) {
+      if (zones.contains(zone)) places.push_back({region, zone});
+    }
+    if (zones.empty()) {
+      lines.push_back(fmt::format("{}: no zone has all of these machine types", region));
+    }
+  }
+  if (places.empty()) {
+    return absl::FailedPreconditionError(
+        fmt::format("no place for these machines: write other types, or cluster.aws.regions\n{}",
+                    fmt::join(lines, "\n")));
+  }
+  places_ = std::move(places);
+  MachineOrder first = order;
+  first.place = places_.front();
+  RETURN_IF_ERROR(MayCreate(first));
+  return lines;
+}
+
+absl::Status AwsProvider::Create(
+    const MachineOrder& order, const std::function<absl::Status(const std::string& name)>& before) {
+  const std::string& region = order.place.region;
+  ASSIGN_OR_RETURN(const Image* image, ImageIn(region));
+  ASSIGN_OR_RETURN(std::vector<std::string> groups, GroupsIn(region));
+  const Ec2Launch launch{.image = image->id,
+                         .root_device = image->root_device,
+                         .security_groups = std::move(groups),
+                         .first_script = UserDataOf(aws_, public_key_, order.lifetime_s)};
+  for (const MachineGroup& group : order.groups) {
+    RETURN_IF_ERROR(before(Ec2Token(order, group)));
+    RETURN_IF_ERROR(Ask(RunInstancesWords(aws_, order, group, launch)).status());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Machine>> AwsProvider::List(const std::string& job_id) {
+  std::vector<Machine> all;
+  for (const std::string& region : regions_) {
+    ASSIGN_OR_RETURN(const std::string text, Ask(DescribeInstancesWords(aws_, region, job_id)));
+    ASSIGN_OR_RETURN(std::vector<Machine> machines, ParseInstances(text, region));
+    std::ranges::move(machines, std::back_inserter(all));
+  }
+  return all;
+}
+
+absl::Status AwsProvider::Destroy(const std::string& job_id) {
+  ASSIGN_OR_RETURN(const std::vector<Machine> machines, List(job_id));
+  for (const std::string& region : regions_) {
+    std::vector<std::string> ids;
+    for (const Machine& machine : machines) {
+      if (machine.place.region == region && machine.state != MachineState::kGone) {
+        ids.push_back(machine.id);
+      }
+    }
+    for (size_t i = 0; i < ids.size(); i += kBatch) {
+      std::vector<std::string> words = {"ec2", "terminate-instances", "--query",
+                                        "length(TerminatingInstances)", "--instance-ids"};
+      words.insert(words.end(), ids.begin() + static_cast<ptrdiff_t>(i),
+                   ids.begin() + static_cast<ptrdiff_t>(std::min(ids.size(), i + kBatch)));
+      RETURN_IF_ERROR(Ask(region, std::move(words)).status());
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RunHost> AwsProvider::Reach(const Machine& machine) {
+  SshHost host;
+  host.set_host(machine.address);
+  host.set_user(aws_.user().empty() ? "admin" : aws_.user());
+  RunHost way = reach_(host);
+  way.link.name = fmt::format("{} {} ({}, {})", RoleName(machine.role), machine.index, machine.id,
+                              machine.address);
+  way.address_field = "a network where machines see their own address";
+  return way;
+}
+
+std::string AwsProvider::ListCommand(const std::string& job_id) const {
+  return fmt::format("aws ec2 describe-instances --region {} --filters Name=tag:{},Values={}",
+                     fmt::join(regions_, " "), kAwsJobTag, job_id);
+}
+
+}  // namespace muster::cluster

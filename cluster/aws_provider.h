@@ -1,0 +1,61 @@
+// AwsProvider: machines of EC2 through the user's own `aws`. A group is one run-instances, which is
+// all or nothing; its client token makes a repeated call harmless.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cluster/aws.h"
+#include "cluster/node_set.h"
+#include "cluster/provider.h"
+
+namespace muster::cluster {
+
+class AwsProvider : public Provider {
+ public:
+  // `public_key`: of the launcher, which the machines let in. `reach`: the way to a host by ssh.
+  // Without regions in `aws` it is the login's own. Borrows `patience`.
+  AwsProvider(Aws aws, std::string public_key, ToolRunner tools, const Patience& patience,
+              std::function<RunHost(const SshHost&)> reach);
+
+  std::vector<Place> Places() const override { return places_; }
+  absl::StatusOr<std::vector<std::string>> Check(const MachineOrder& order) override;
+  absl::Status Create(const MachineOrder& order,
+                      const std::function<absl::Status(const std::string& name)>& before) override;
+  absl::StatusOr<std::vector<Machine>> List(const std::string& job_id) override;
+  absl::Status Destroy(const std::string& job_id) override;
+  absl::StatusOr<RunHost> Reach(const Machine& machine) override;
+  std::string ListCommand(const std::string& job_id) const override;
+
+ private:
+  struct Image {
+    std::string id, root_device;
+  };
+
+  // What aws prints; asked again, `tries` times in all, while the failure may pass by itself.
+  absl::StatusOr<std::string> Ask(const std::vector<std::string>& words, int tries = 4) const;
+  absl::StatusOr<std::string> Ask(const std::string& region, std::vector<std::string> words) const;
+  absl::StatusOr<const Image*> ImageIn(const std::string& region);
+  absl::StatusOr<std::vector<std::string>> GroupsIn(const std::string& region);
+  // The zones of a region that have all types of the order.
+  absl::StatusOr<std::set<std::string>> ZonesWith(const std::string& region,
+                                                  const MachineOrder& order) const;
+  // A line for each quota; false in `enough` when one is too small.
+  std::vector<std::string> Quotas(const std::string& region, const MachineOrder& order,
+                                  bool* enough) const;
+  absl::Status MayCreate(const MachineOrder& order);
+
+  const Aws aws_;
+  const std::string public_key_;
+  const ToolRunner tools_;
+  const Patience& patience_;
+  const std::function<RunHost(const SshHost&)> reach_;
+  std::vector<std::string> regions_;
+  std::vector<Place> places_;
+  std::map<std::string, Image> images_;                     // by region
+  std::map<std::string, std::vector<std::string>> groups_;  // of security, by region
+};
+
+}  // namespace muster::cluster

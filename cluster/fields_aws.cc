@@ -1,0 +1,62 @@
+// What provider AWS does with the fields of a job file that LOCAL treats in another way.
+#include "cluster/provider_fields.h"
+
+namespace muster::cluster {
+namespace {
+
+constexpr auto kHonoured = Treatment::kHonoured;
+constexpr auto kSubstituted = Treatment::kSubstituted;
+constexpr auto kRefused = Treatment::kRefused;
+
+constexpr const char* kType =
+    "EC2's own types as they are; for the others the cheapest with at least their vCPUs, memory "
+    "and "
+    "GPUs, as the plan shows";
+constexpr const char* kMachine = "one machine each";
+
+constexpr FieldTreatmentOf kFields[] = {
+    {"trainingInput.masterType", {kHonoured, kType}},
+    {"trainingInput.workerType", {kHonoured, kType}},
+    {"trainingInput.parameterServerType", {kHonoured, kType}},
+    {"trainingInput.evaluatorType",
+     {kSubstituted, "no evaluator is started, and no machine for it"}},
+    {"trainingInput.workerCount", {kHonoured, kMachine}},
+    {"trainingInput.parameterServerCount",
+     {kHonoured, "one machine each; with none the coordinator keeps the weights"}},
+    {"trainingInput.*Config.acceleratorConfig",
+     {kHonoured, "a type with at least so many GPUs: T4 for K80 and P4, A10G for P100 and V100"}},
+    {"trainingInput.*Config.diskConfig",
+     {kSubstituted, "the disk is the image's, or of cluster.aws.diskGb"}},
+    {"trainingInput.region",
+     {kHonoured, "a region of AWS's, where neither cluster.aws.regions nor zones is written"}},
+    {"trainingInput.jobDir",
+     {kHonoured,
+      "a directory of this machine, brought up to date from the master's machine when the job "
+      "ends; "
+      "gs:// and other addresses are refused"}},
+    {"trainingInput.scheduling.maxRunningTime",
+     {kHonoured,
+      "the job is stopped after it, and the machines turn themselves off half an hour later; seven "
+      "days when absent"}},
+    {"trainingInput.scheduling.maxWaitTime",
+     {kHonoured, "a job that has no machines by then is given up; a day when absent"}},
+    {"trainingInput.scheduling.priority",
+     {kSubstituted, "there is no queue: machines are asked for at once"}},
+    {"trainingInput.scheduling.strategy",
+     {kSubstituted, "machines are on demand: spot is not there yet"}},
+    {"trainingInput.network",
+     {kSubstituted, "roles talk at their machines' private addresses: see cluster.aws.subnet"}},
+    {"trainingInput.serviceAccount",
+     {kRefused, "machines hold no credentials of the cloud: delete it"}},
+    {"trainingInput.encryptionConfig",
+     {kSubstituted, "disks are encrypted as the account's default says"}},
+    {"trainingInput.enableWebAccess",
+     {kSubstituted, "use ssh, with the key beside the job's journal in ~/.muster/machines"}},
+    {"cluster.stagingBucket", {kSubstituted, "programs and files travel over ssh"}},
+};
+
+}  // namespace
+
+std::span<const FieldTreatmentOf> AwsFields() { return kFields; }
+
+}  // namespace muster::cluster

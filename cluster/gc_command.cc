@@ -1,0 +1,190 @@
+#include "cluster/gc_command.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <set>
+#include <utility>
+
+#include "cluster/journal.h"
+#include "cluster/machine_key.h"
+#include "cluster/node_set.h"
+#include "cluster/providers.h"
+#include "telemetry/time.h"
+
+namespace muster::cluster {
+namespace {
+
+class Collector {
+ public:
+  Collector(std::FILE* out, const GcOptions& options, bool dry_run, bool all)
+      : out_(out), options_(options), dry_run_(dry_run), all_(all) {
+    patience_.now_ms = UnixMillis;
+    patience_.pause = [](int64_t ms) {
+      poll(nullptr, 0, static_cast<int>(ms));
+      return true;
+    };
+  }
+
+  // Those of a job that has a journal.
+  void CollectJournal(const std::string& job_id) {
+    const auto journal = MachineJournal::TakeOver(options_.folder, job_id);
+    if (absl::IsNotFound(journal.status())) return;
+    if (!journal.ok()) {
+      living_.insert(job_id);
+      // A launcher that lives is as it should be.
+      if (!absl::IsFailedPrecondition(journal.status())) ++left_;
+      return Tell(job_id, std::string(journal.status().message()));
+    }
+    const Cluster& cluster = (*journal)->head().cluster;
+    if (!MakesMachines(cluster.provider()))
+      return Tell(job_id, "its provider is none of this build's");
+    AddProvider(cluster);
+    const auto provider = Make(cluster);
+    if (dry_run_) {
+      living_.insert(job_id);
+      return Show(*provider, job_id);
+    }
+    if (const absl::Status given = GiveBackMachines(*provider, **journal, patience_); !given.ok()) {
+      ++left_;
+      living_.insert(job_id);
+      return Tell(job_id, std::string(given.message()));
+    }
+    RemoveMachineKey(options_.folder, job_id);
+    Tell(job_id, "nothing is left");
+  }
+
+  void AddProvider(const Cluster& cluster) {
+    const std::string name = cluster.SerializeAsString();
+    if (std::ranges::count(seen_, name) > 0) return;
+    seen_.push_back(name);
+    clusters_.push_back(cluster);
+  }
+
+  // Those that have no journal here.
+  void CollectStrays() {
+    for (const Cluster& cluster : clusters_) {
+      const auto provider = Make(cluster);
+      const auto machines = provider->List("");
+      if (!machines.ok()) {
+        ++left_;
+        fmt::print(out_, "{}: {}\n", Cluster::Provider_Name(cluster.provider()),
+                   std::string(machines.status().message()));
+        continue;
+      }
+      std::map<std::string, std::vector<Machine>> jobs;
+      for (const Machine& machine : *machines) {
+        if (machine.state != MachineState::kGone) jobs[machine.job_id].push_back(machine);
+      }
+      for (const auto& [job, its] : jobs) CollectStray(*provider, job, its);
+    }
+  }
+
+  int exit_code() const { return left_ == 0 ? kSucceeded : kJobFailed; }
+
+ private:
+  std::unique_ptr<Provider> Make(const Cluster& cluster) const {
+    return MakeProvider({.cluster = cluster,
+                         .tools =
+                             [this](const std::vector<std::string>& words, int64_t timeout_ms) {
+                               return RunTool(words, options_.environment,
+                                              Variable(options_.environment, "PATH"), timeout_ms);
+                             },
+                         .patience = patience_,
+                         .public_key = ""});
+  }
+
+  void Tell(const std::string& job_id, const std::string& text) const {
+    fmt::print(out_, "{}: {}\n", job_id, text);
+  }
+
+  void Show(Provider& provider, const std::string& job_id) {
+    const auto machines = provider.List(job_id);
+    if (!machines.ok()) return Tell(job_id, std::string(machines.status().message()));
+    int64_t there = 0;
+    for (const Machine& machine : *machines) {
+      if (machine.state == MachineState::kGone) continue;
+      ++there;
+      Tell(job_id, fmt::format("{} {} in {} would go", RoleName(machine.role), machine.id,
+                               machine.place.zone));
+    }
+    if (there == 0) Tell(job_id, "nothing is left");
+  }
+
+  void CollectStray(Provider& provider, const std::string& job_id,
+                    const std::vector<Machine>& machines) {
+    if (living_.contains(job_id)) return;
+    const std::string& owner = machines.front().owner;
+    if (owner != options_.owner && !all_) {
+      return Tell(job_id, fmt::format("{} machines of {} are left alone; --all takes them, too",
+                                      machines.size(), owner));
+    }
+    if (dry_run_) return Show(provider, job_id);
+    absl::Status destroyed = provider.Destroy(job_id);
+    if (destroyed.ok()) {
+      for (int look = 0; look < 30; ++look) {
+        const auto listed = provider.List(job_id);
+        destroyed = listed.status();
+        if (listed.ok() && std::ranges::all_of(*listed, [](const Machine& m) {
+              return m.state == MachineState::kGone;
+            })) {
+          return Tell(job_id, fmt::format("{} machines given back", machines.size()));
+        }
+        (void)patience_.pause(2'000);
+      }
+    }
+    ++left_;
+    Tell(job_id, fmt::format("machines may be left: {} {}", std::string(destroyed.message()),
+                             provider.ListCommand(job_id)));
+  }
+
+  std::FILE* const out_;
+  const GcOptions& options_;
+  const bool dry_run_, all_;
+  Patience patience_;
+  std::set<std::string> living_;  // jobs whose machines are somebody's
+  std::vector<std::string> seen_;
+  std::vector<Cluster> clusters_;
+  int left_ = 0;
+};
+
+}  // namespace
+
+int RunGcCommand(const CommandContext& context, const GcOptions& options) {
+  CLI::App app("Gives back machines that no living launch holds.", "launch gc");
+  std::string config;
+  bool dry_run = false, all = false;
+  app.add_option("--config", config, "a job file whose provider is looked at, too");
+  app.add_flag("--dry-run", dry_run, "only say what would go");
+  app.add_flag("--all", all, "machines that other people's launches have made, too");
+  std::vector<std::string> words(context.words.rbegin(), context.words.rend());
+  try {
+    app.parse(words);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? kSucceeded : kWrongInput;
+  }
+  Collector collector(context.out, options, dry_run, all);
+  if (!config.empty()) {
+    JobDraft draft;
+    if (!ReadJobFile(config, &draft) || !MakesMachines(draft.job.cluster().provider())) {
+      fmt::print(context.err, "{}{}: its provider makes no machines\n", draft.problems.Text(),
+                 config);
+      return kWrongInput;
+    }
+    collector.AddProvider(draft.job.cluster());
+  }
+  const std::vector<std::string> jobs = MachineJournal::Jobs(options.folder);
+  for (const std::string& job : jobs) collector.CollectJournal(job);
+  collector.CollectStrays();
+  if (jobs.empty() && config.empty()) {
+    fmt::print(context.out,
+               "no launch of this user has machines; --config FILE looks at its provider\n");
+  }
+  return collector.exit_code();
+}
+
+}  // namespace muster::cluster

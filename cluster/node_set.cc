@@ -1,0 +1,180 @@
+#include "cluster/node_set.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+#include <utility>
+
+namespace muster::cluster {
+namespace {
+
+// Until whatever was asked for is listed, by the clouds' experience with a large margin.
+constexpr int64_t kAppearMs = 8'000;
+constexpr int64_t kGiveBackMs = 120'000;
+// For machines of one place to run, once they were granted.
+constexpr int64_t kPlaceMs = 300'000;
+constexpr int64_t kFirstLookMs = 500, kMaxLookMs = 5'000;
+
+std::string Text(const absl::Status& status) { return std::string(status.message()); }
+
+bool IsRefusal(const absl::Status& status) {
+  return status.code() == kNoRoomInZone || status.code() == kNoQuotaInRegion;
+}
+
+std::string Name(const Place& place) {
+  return !place.zone.empty() ? place.zone : !place.region.empty() ? place.region : "here";
+}
+
+std::string NameOf(const Machine& machine) {
+  return fmt::format("{} {} ({})", RoleName(machine.role), machine.index, machine.id);
+}
+
+int64_t Left(const std::vector<Machine>& machines) {
+  return std::ranges::count_if(machines,
+                               [](const Machine& m) { return m.state != MachineState::kGone; });
+}
+
+// Ends everything of the job and waits until nothing is left.
+absl::Status DestroyAll(Provider& provider, const MachineJournal& journal,
+                        const Patience& patience) {
+  const std::string& job = journal.head().job_id;
+  const int64_t began = patience.now_ms();
+  absl::Status last;
+  int64_t left = 0;
+  for (int64_t pause = kFirstLookMs;; pause = std::min(pause * 2, kMaxLookMs)) {
+    last = provider.Destroy(job);
+    if (last.ok()) {
+      const int64_t looked = patience.now_ms();
+      const auto machines = provider.List(job);
+      last = machines.status();
+      left = machines.ok() ? Left(*machines) : 0;
+      if (machines.ok() && left == 0 && looked >= journal.asked_ms() + kAppearMs) {
+        return absl::OkStatus();
+      }
+    }
+    if (patience.now_ms() - began > kGiveBackMs) break;
+    (void)patience.pause(pause);
+  }
+  const std::string what = last.ok()
+                               ? fmt::format("{} machines of job {} are left", left, job)
+                               : fmt::format("machines of job {} may be left: {}", job, Text(last));
+  return absl::UnavailableError(fmt::format("{}; run launch gc later, and look for yourself: {}",
+                                            what, provider.ListCommand(job)));
+}
+
+}  // namespace
+
+NodeSet::~NodeSet() {
+  if (!asked_) return;
+  if (const absl::Status given = GiveBack(); !given.ok()) say_(Text(given));
+}
+
+absl::Status NodeSet::GiveBack() {
+  asked_ = false;
+  return GiveBackMachines(provider_, journal_, patience_);
+}
+
+absl::Status GiveBackMachines(Provider& provider, MachineJournal& journal,
+                              const Patience& patience) {
+  RETURN_IF_ERROR(DestroyAll(provider, journal, patience));
+  return journal.Close();
+}
+
+absl::StatusOr<std::vector<Machine>> NodeSet::Create(NodeSetOptions options) {
+  MachineOrder& order = options.order;
+  const int64_t deadline = patience_.now_ms() + options.max_wait_ms;
+  ASSIGN_OR_RETURN(const std::vector<Machine> there, provider_.List(order.job_id));
+  if (Left(there) > 0) {
+    return absl::FailedPreconditionError(
+        fmt::format("there are {} machines of a job of this name already, of {}: give this one "
+                    "another name with --job-id, or look: {}",
+                    Left(there), there.front().owner, provider_.ListCommand(order.job_id)));
+  }
+  std::set<std::string> full_regions;
+  std::string last;
+  asked_ = true;
+  for (const Place& place : provider_.Places()) {
+    if (full_regions.contains(place.region)) continue;
+    order.place = place;
+    ++order.attempt;
+    auto machines = TryPlace(order, deadline);
+    if (machines.ok() || !IsRefusal(machines.status())) return machines;
+    last = fmt::format("{}: {}", Name(place), Text(machines.status()));
+    say_(last);
+    if (machines.status().code() == kNoQuotaInRegion) full_regions.insert(place.region);
+    if (patience_.now_ms() >= deadline) break;
+  }
+  return absl::ResourceExhaustedError(
+      fmt::format("no place has the machines; the last that was asked says {}", last));
+}
+
+absl::StatusOr<std::vector<Machine>> NodeSet::TryPlace(const MachineOrder& order,
+                                                       int64_t deadline_ms) {
+  int asked = 0;
+  absl::Status created = provider_.Create(order, [&](const std::string& name) {
+    ++asked;
+    return journal_.Asking(name, patience_.now_ms());
+  });
+  auto machines = created.ok() ? AwaitRunning(order, deadline_ms)
+                               : absl::StatusOr<std::vector<Machine>>(created);
+  if (machines.ok() && !machines->empty()) return machines;
+  // A refusal of the very first thing leaves nothing to look for.
+  if (asked > 1 || !IsRefusal(created)) {
+    RETURN_IF_ERROR(DestroyAll(provider_, journal_, patience_));
+  }
+  return machines;
+}
+
+absl::StatusOr<std::vector<Machine>> NodeSet::AwaitRunning(const MachineOrder& order,
+                                                           int64_t deadline_ms) {
+  std::map<Role, int64_t> wanted;
+  int64_t total = 0;
+  for (const MachineGroup& group : order.groups) {
+    wanted[group.role] += group.count;
+    total += group.count;
+  }
+  const int64_t until = std::min(deadline_ms, patience_.now_ms() + kPlaceMs);
+  std::string told;
+  for (int64_t pause = kFirstLookMs;; pause = std::min(pause * 2, kMaxLookMs)) {
+    auto listed = provider_.List(order.job_id);
+    std::vector<Machine> machines;
+    std::string waits_for = listed.ok() ? "" : Text(listed.status());
+    bool all_run = listed.ok();
+    for (Machine& machine : listed.ok() ? *listed : machines) {
+      if (machine.attempt != order.attempt) continue;
+      if (machine.state == MachineState::kGone || machine.state == MachineState::kStopped) {
+        return absl::Status(kNoRoomInZone,
+                            fmt::format("{} was taken away: {}", NameOf(machine), machine.reason));
+      }
+      all_run &= machine.state == MachineState::kRunning && !machine.address.empty();
+      if (!machine.reason.empty()) {
+        waits_for = fmt::format("{}: {}", NameOf(machine), machine.reason);
+      }
+      machines.push_back(std::move(machine));
+    }
+    std::map<Role, int64_t> here;
+    for (const Machine& machine : machines) ++here[machine.role];
+    if (all_run && here == wanted) {
+      std::ranges::sort(machines, {}, [](const Machine& m) { return std::tuple(m.role, m.index); });
+      return machines;
+    }
+    if (static_cast<int64_t>(machines.size()) > total) {
+      return absl::InternalError(
+          fmt::format("there are {} machines of job {}, where {} were asked "
+                      "for",
+                      machines.size(), order.job_id, total));
+    }
+    if (patience_.now_ms() > until) {
+      return absl::Status(kNoRoomInZone,
+                          fmt::format("{} of {} machines were there in time{}{}", machines.size(),
+                                      total, waits_for.empty() ? "" : "; ", waits_for));
+    }
+    if (waits_for != std::exchange(told, waits_for) && !waits_for.empty()) say_(waits_for);
+    if (!patience_.pause(pause)) return std::vector<Machine>();
+  }
+}
+
+}  // namespace muster::cluster

@@ -1,0 +1,69 @@
+// NodeSet: a job's machines from a provider, all of them or none: tries one place after the other,
+// and gives back whatever it has asked for, on every way out.
+//
+// Owned by the launcher's main thread; borrows what it is given.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cluster/journal.h"
+#include "cluster/provider.h"
+#include "telemetry/status.h"
+
+namespace muster::cluster {
+
+// Time, as the launcher has it or a test plays it.
+struct Patience {
+  std::function<int64_t()> now_ms;  // Unix time
+  // Waits so long; false when the user has interrupted.
+  std::function<bool(int64_t ms)> pause;
+};
+
+// A line for the user.
+using Say = std::function<void(const std::string& line)>;
+
+struct NodeSetOptions {
+  MachineOrder order;       // place and attempt are filled in
+  int64_t max_wait_ms = 0;  // until all machines run
+};
+
+class NodeSet {
+ public:
+  NodeSet(Provider& provider, MachineJournal& journal, const Patience& patience, Say say)
+      : provider_(provider), journal_(journal), patience_(patience), say_(std::move(say)) {}
+  // Gives back what Create has asked for, unless that was done or Leave was called.
+  ~NodeSet();
+  NodeSet(const NodeSet&) = delete;
+  NodeSet& operator=(const NodeSet&) = delete;
+
+  // All machines, running, those of the master first, by index within a role; none when the user
+  // interrupted. Fails, with nothing left, when no place has them (each refusal is told as it
+  // comes) or something will not do anywhere.
+  absl::StatusOr<std::vector<Machine>> Create(NodeSetOptions options);
+  // As the function below; once.
+  absl::Status GiveBack();
+  // Somebody else answers for the machines now.
+  void Leave() { asked_ = false; }
+
+ private:
+  absl::StatusOr<std::vector<Machine>> TryPlace(const MachineOrder& order, int64_t deadline_ms);
+  absl::StatusOr<std::vector<Machine>> AwaitRunning(const MachineOrder& order, int64_t deadline_ms);
+
+  Provider& provider_;
+  MachineJournal& journal_;
+  const Patience& patience_;
+  const Say say_;
+  bool asked_ = false;
+};
+
+// Ends all that the journal's job has with the provider, looks until nothing is left, and closes
+// the journal. What was asked for a moment ago may not be listed yet, so it looks again until that
+// has had time to appear. Fails when something is left after two minutes, with the command that
+// shows it; the journal stays then.
+absl::Status GiveBackMachines(Provider& provider, MachineJournal& journal,
+                              const Patience& patience);
+
+}  // namespace muster::cluster

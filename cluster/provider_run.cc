@@ -1,0 +1,218 @@
+#include "cluster/provider_run.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <utility>
+
+#include "cluster/await_hosts.h"
+#include "cluster/command.h"
+#include "cluster/hosts_run.h"
+#include "cluster/machine_key.h"
+#include "cluster/node_set.h"
+#include "cluster/providers.h"
+#include "cluster/signals.h"
+#include "cluster/ssh.h"
+#include "cluster/ssh_run.h"
+#include "telemetry/time.h"
+
+namespace muster::cluster {
+namespace {
+
+// The provider ends machines so long after the job's own limit.
+constexpr int64_t kLifetimeSlackSeconds = 1'800;
+constexpr int64_t kReachMs = 300'000;
+
+std::string MakeRun() {
+  unsigned char bytes[8] = {};
+  (void)!getrandom(bytes, sizeof(bytes), 0);
+  std::string run = "mu";
+  for (const unsigned char byte : bytes) run += fmt::format("{:02x}", byte);
+  return run;
+}
+
+std::string Count(int64_t machines) {
+  return fmt::format("{} machine{}", machines, machines == 1 ? "" : "s");
+}
+
+class Runner {
+ public:
+  Runner(const ProviderRun& run, const LocalOptions& options)
+      : run_(run), options_(options), path_(Variable(options.environment, "PATH")) {
+    patience_.now_ms = UnixMillis;
+    patience_.pause = [this](int64_t ms) {
+      pollfd interrupt{signals_.fd(), POLLIN, 0};
+      poll(&interrupt, 1, static_cast<int>(ms));
+      return !signals_.Take();
+    };
+    tools_ = [this](const std::vector<std::string>& words, int64_t timeout_ms) {
+      return RunTool(words, options_.environment, path_, timeout_ms);
+    };
+  }
+
+  // What ssh needs goes when there are no machines any more.
+  ~Runner() {
+    if (std::ranges::count(MachineJournal::Jobs(run_.folder), job_id_) == 0) {
+      RemoveMachineKey(run_.folder, job_id_);
+    }
+  }
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
+
+  absl::StatusOr<int> Run() {
+    const LocalJob draft = run_.make_job(1);
+    job_id_ = draft.job_id;
+    RETURN_IF_ERROR(ClearEarlier(draft.job_id));
+    ASSIGN_OR_RETURN(const std::string ssh_program, FindSsh(options_.environment));
+    ASSIGN_OR_RETURN(MachineKey key, MakeMachineKey(run_.folder, draft.job_id, tools_));
+    key.ssh.set_directory(MachineFolder(run_.cluster));
+    ssh_ = std::move(key.ssh);
+    const std::unique_ptr<Provider> provider = MakeProvider(
+        {.cluster = run_.cluster,
+         .tools = tools_,
+         .patience = patience_,
+         .public_key = key.public_key,
+         .reach = [&](const SshHost& host) {
+           return SshRunHost(ssh_, host, ssh_program, options_.environment, run_.build_id);
+         }});
+    const MachineOrder order = Order(draft);
+    ASSIGN_OR_RETURN(const std::vector<std::string> found, provider->Check(order));
+    for (const std::string& line : found) Say(line);
+    RETURN_IF_ERROR(AskUser(draft, order));
+    return RunOn(*provider, order, draft);
+  }
+
+ private:
+  void Say(const std::string& line) const {
+    const std::string text = line + "\n";
+    (void)!write(options_.out_fd, text.data(), text.size());
+  }
+
+  // What a launcher of this job that did not come to its end has left.
+  absl::Status ClearEarlier(const std::string& job_id) {
+    auto journal = MachineJournal::TakeOver(run_.folder, job_id);
+    if (absl::IsNotFound(journal.status())) return absl::OkStatus();
+    RETURN_IF_ERROR(journal.status());
+    Say(fmt::format("an earlier launch of {} has left machines, perhaps: they go first", job_id));
+    const Cluster cluster = (*journal)->head().cluster;
+    const auto provider =
+        MakeProvider({.cluster = cluster, .tools = tools_, .patience = patience_});
+    return GiveBackMachines(*provider, **journal, patience_);
+  }
+
+  MachineOrder Order(const LocalJob& job) const {
+    MachineOrder order;
+    order.job_id = job.job_id;
+    order.run = MakeRun();
+    order.owner = run_.owner;
+    order.lifetime_s = job.max_running_ms / 1000 + kLifetimeSlackSeconds;
+    for (const PlanRole& role : run_.plan.roles) {
+      if (role.role == Role::kEvaluator) continue;
+      order.groups.push_back({.role = role.role,
+                              .count = role.count,
+                              .type = role.rented_type,
+                              .vcpus = role.vcpus,
+                              .memory_gb = role.memory_gb,
+                              .gpus = role.accelerator_count});
+    }
+    return order;
+  }
+
+  static int64_t Machines(const MachineOrder& order) {
+    int64_t machines = 0;
+    for (const MachineGroup& group : order.groups) machines += group.count;
+    return machines;
+  }
+
+  absl::Status AskUser(const LocalJob& job, const MachineOrder& order) const {
+    const double hours = static_cast<double>(job.max_running_ms) / 3.6e6;
+    const std::string what =
+        job.dollars_per_hour > 0
+            ? fmt::format("{} at ${:.2f} an hour, ${:.2f} at most", Count(Machines(order)),
+                          job.dollars_per_hour, job.dollars_per_hour * hours)
+            : fmt::format("{}; what they cost is not known here", Count(Machines(order)));
+    if (run_.yes) {
+      Say("starting " + what);
+      return absl::OkStatus();
+    }
+    if (isatty(STDIN_FILENO) == 0) {
+      return absl::FailedPreconditionError(
+          fmt::format("this would start {}: agree with --yes where nobody can be asked", what));
+    }
+    fmt::print("start {}? [y/N] ", what);
+    std::fflush(stdout);
+    pollfd fds[] = {{STDIN_FILENO, POLLIN, 0}, {signals_.fd(), POLLIN, 0}};
+    char answer[64];
+    const bool typed = poll(fds, 2, -1) > 0 && fds[1].revents == 0 &&
+                       read(STDIN_FILENO, answer, sizeof(answer)) > 0;
+    if (typed && (answer[0] == 'y' || answer[0] == 'Y')) return absl::OkStatus();
+    return absl::CancelledError("nothing was started");
+  }
+
+  absl::StatusOr<int> RunOn(Provider& provider, const MachineOrder& order, const LocalJob& draft) {
+    const JournalHead head{.job_id = draft.job_id,
+                           .run = order.run,
+                           .job_dir = std::filesystem::absolute(draft.job_dir).string(),
+                           .owner = run_.owner,
+                           .cluster = run_.cluster};
+    ASSIGN_OR_RETURN(const std::unique_ptr<MachineJournal> journal,
+                     MachineJournal::Begin(run_.folder, head, patience_.now_ms()));
+    const int64_t began = patience_.now_ms();
+    NodeSet set(provider, *journal, patience_, [this](const std::string& line) { Say(line); });
+    ASSIGN_OR_RETURN(const std::vector<Machine> machines,
+                     set.Create({.order = order, .max_wait_ms = run_.max_wait_s * 1000}));
+    absl::StatusOr<int> code = kInterrupted;
+    if (!machines.empty()) code = RunOnMachines(provider, machines, draft);
+    RETURN_IF_ERROR(set.GiveBack());
+    const double hours = static_cast<double>(patience_.now_ms() - began) / 3.6e6;
+    Say(fmt::format("{} given back{}", Count(static_cast<int64_t>(machines.size())),
+                    draft.dollars_per_hour > 0
+                        ? fmt::format("; about ${:.2f}", hours * draft.dollars_per_hour)
+                        : ""));
+    return code;
+  }
+
+  absl::StatusOr<int> RunOnMachines(Provider& provider, const std::vector<Machine>& machines,
+                                    const LocalJob& draft) {
+    HostsRun hosts;
+    for (const Machine& machine : machines) {
+      ASSIGN_OR_RETURN(RunHost host, provider.Reach(machine));
+      hosts.hosts.push_back(std::move(host));
+    }
+    Say(fmt::format("{} run in {}; waiting for them to be reached",
+                    Count(static_cast<int64_t>(machines.size())), machines.front().place.zone));
+    const absl::Status reached = AwaitHosts(hosts.hosts, kReachMs, patience_);
+    if (absl::IsCancelled(reached)) return kInterrupted;
+    RETURN_IF_ERROR(reached);
+    // A machine for each of the plan: masters, workers, servers.
+    hosts.host_of_role = PlaceRoles(draft.roles, machines.size());
+    hosts.job_folder = JobFolder(ssh_, draft.job_id);
+    hosts.build_id = run_.build_id;
+    hosts.make_job = run_.make_job;
+    hosts.bundle = BundleFor(options_);
+    return RunOnHosts(hosts, options_);
+  }
+
+  const ProviderRun& run_;
+  const LocalOptions& options_;
+  const std::string path_;
+  Signals signals_;
+  Patience patience_;
+  ToolRunner tools_;
+  Ssh ssh_;
+  std::string job_id_;
+};
+
+}  // namespace
+
+int RunOnProvider(const ProviderRun& run, const LocalOptions& options) {
+  Runner runner(run, options);
+  return ExitCodeOf(runner.Run(), options);
+}
+
+}  // namespace muster::cluster

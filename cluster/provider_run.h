@@ -1,0 +1,31 @@
+// Runs a job on machines that a provider makes for it, and gives them back on every way out.
+//
+// Called as RunLocal is.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "cluster/local.h"
+#include "cluster/plan.h"
+#include "configs/job.pb.h"
+#include "telemetry/status.h"
+
+namespace muster::cluster {
+
+struct ProviderRun {
+  const Cluster& cluster;  // with a provider that MakesMachines
+  const Plan& plan;
+  int64_t max_wait_s = 0;                         // for machines
+  bool yes = false;                               // whoever starts it has agreed to what it costs
+  std::string build_id;                           // of this program
+  std::string folder;                             // of journals and keys: ~/.muster/machines
+  std::string owner;                              // "user@host"
+  std::function<LocalJob(int threads)> make_job;  // as HostsRun has it
+};
+
+// Exit codes as RunLocal's; 2 also when the machines cannot be had.
+int RunOnProvider(const ProviderRun& run, const LocalOptions& options);
+
+}  // namespace muster::cluster

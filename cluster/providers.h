@@ -1,0 +1,33 @@
+// The providers that rent or ask for machines, by their name in the job file. Free functions.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cluster/node_set.h"
+#include "cluster/provider.h"
+#include "configs/job.pb.h"
+#include "telemetry/status.h"
+
+namespace muster::cluster {
+
+// What a provider is made of. Borrows all that is a reference.
+struct ProviderSetup {
+  const Cluster& cluster;  // of the job file
+  ToolRunner tools;
+  const Patience& patience;
+  std::string public_key;                                  // that machines let in; "": none is made
+  std::function<RunHost(const SshHost&)> reach = nullptr;  // by ssh; needed for Reach alone
+};
+
+// Whether the provider makes machines, so that there is something to give back.
+bool MakesMachines(Cluster::Provider provider);
+
+// PRECONDITION: MakesMachines.
+std::unique_ptr<Provider> MakeProvider(const ProviderSetup& setup);
+
+// The folder of machines that an ssh reaches: for programs and jobs. "": ~/.muster.
+std::string MachineFolder(const Cluster& cluster);
+
+}  // namespace muster::cluster

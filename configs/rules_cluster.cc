@@ -1,0 +1,140 @@
+#include <fmt/format.h>
+
+#include <string>
+#include <utility>
+
+#include "configs/rule_reporter.h"
+#include "configs/rules.h"
+#include "configs/scalar.h"
+
+namespace muster {
+namespace {
+
+void CheckAbsolute(const std::string& path, const char* name, RuleReporter* report) {
+  if (path.empty() || path.starts_with("/") || path.starts_with("~/")) return;
+  report->Add(name, fmt::format("{} is no absolute path", Quoted(path)),
+              "write one that begins with / or ~/");
+}
+
+void CheckSsh(JobDraft* draft) {
+  const Cluster& cluster = draft->job.cluster();
+  const Ssh& ssh = cluster.ssh();
+  RuleReporter report("cluster.ssh", draft);
+  if (cluster.provider() != Cluster::SSH) {
+    if (cluster.has_ssh()) {
+      report.Add("", "only provider SSH uses it", "write provider: SSH, or delete it");
+    }
+    return;
+  }
+  if (ssh.hosts().empty()) {
+    report.Add("hosts", "required by provider SSH: where the roles run",
+               "write hosts: [{host: NAME}, …]");
+  }
+  for (int i = 0; i < ssh.hosts_size(); ++i) {
+    const SshHost& host = ssh.hosts(i);
+    const std::string path = fmt::format("hosts[{}]", i);
+    if (host.host().empty() || host.host().starts_with("-")) {
+      report.Add(path + ".host", "required: a name or an address, as ssh takes it",
+                 "write host: NAME");
+    }
+    if (host.port() < 0 || host.port() > 65535) {
+      report.Add(path + ".port", fmt::format("{} is no port", host.port()),
+                 "write 1 to 65535, or delete it");
+    }
+  }
+  CheckAbsolute(ssh.directory(), "directory", &report);
+  CheckAbsolute(ssh.programs(), "programs", &report);
+}
+
+void CheckSlurm(JobDraft* draft) {
+  const Cluster& cluster = draft->job.cluster();
+  RuleReporter report("cluster.slurm", draft);
+  if (cluster.provider() != Cluster::SLURM) {
+    if (cluster.has_slurm()) {
+      report.Add("", "only provider SLURM uses it", "write provider: SLURM, or delete it");
+    }
+    return;
+  }
+  const Slurm& slurm = cluster.slurm();
+  CheckAbsolute(slurm.directory(), "directory", &report);
+  CheckAbsolute(slurm.programs(), "programs", &report);
+  // Each becomes a line of a script.
+  const auto check = [&report](const std::string& path, const std::string& value) {
+    if (value.find_first_of("\n\r") != std::string::npos) {
+      report.Add(path, "is more than one line", "write one of sbatch's options on one line");
+    }
+  };
+  check("partition", slurm.partition());
+  check("account", slurm.account());
+  check("qos", slurm.qos());
+  check("constraint", slurm.constraint());
+  for (int i = 0; i < slurm.options_size(); ++i) {
+    const std::string path = fmt::format("options[{}]", i);
+    check(path, slurm.options(i));
+    if (!slurm.options(i).starts_with("-")) {
+      report.Add(path, fmt::format("{} is no option of sbatch", Quoted(slurm.options(i))),
+                 "write one that begins with -");
+    }
+  }
+}
+
+// Words of commands, and one, `user`, of a script.
+void CheckWord(const std::string& path, const std::string& value, RuleReporter* report) {
+  const bool plain = value.find_first_not_of(
+                         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:") ==
+                     std::string::npos;
+  if (plain && !value.starts_with("-")) return;
+  report->Add(path, fmt::format("{} is no such name", Quoted(value)),
+              "write letters, digits, '-' and '_', the first not '-'");
+}
+
+void CheckAws(JobDraft* draft) {
+  const Cluster& cluster = draft->job.cluster();
+  RuleReporter report("cluster.aws", draft);
+  if (cluster.provider() != Cluster::AWS) {
+    if (cluster.has_aws()) {
+      report.Add("", "only provider AWS uses it", "write provider: AWS, or delete it");
+    }
+    return;
+  }
+  const Aws& aws = cluster.aws();
+  CheckWord("image", aws.image(), &report);
+  CheckWord("user", aws.user(), &report);
+  CheckWord("subnet", aws.subnet(), &report);
+  CheckWord("profile", aws.profile(), &report);
+  for (const auto& [name, values] :
+       {std::pair("regions", &aws.regions()), std::pair("zones", &aws.zones()),
+        std::pair("securityGroups", &aws.security_groups())}) {
+    for (int i = 0; i < values->size(); ++i) {
+      CheckWord(fmt::format("{}[{}]", name, i), values->Get(i), &report);
+    }
+  }
+  RuleReporter input("trainingInput", draft);
+  CheckWord("region", draft->job.training_input().region(), &input);
+  if (!aws.image().empty() && !aws.image().starts_with("ami-") &&
+      !aws.image().starts_with("resolve:ssm:")) {
+    report.Add("image", fmt::format("{} is no image of EC2", Quoted(aws.image())),
+               "write ami-…, or resolve:ssm:PARAMETER");
+  }
+  if (aws.disk_gb() < 0) {
+    report.Add("diskGb", fmt::format("{} is too small", aws.disk_gb()),
+               "write 8 or more, or delete it");
+  }
+  CheckAbsolute(aws.directory(), "directory", &report);
+}
+
+}  // namespace
+
+void CheckCluster(JobDraft* draft) {
+  CheckSsh(draft);
+  CheckSlurm(draft);
+  CheckAws(draft);
+  const int timeout = draft->job.cluster().start_timeout_s();
+  if (timeout < 0) {
+    RuleReporter("cluster", draft)
+        .Add("startTimeoutS", fmt::format("{} is too small", timeout),
+             "write 1 or more, or 0 for the default");
+  }
+}
+
+}  // namespace muster
