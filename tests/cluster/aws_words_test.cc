@@ -1,0 +1,200 @@
+// What is said to aws, what its answers mean, and which EC2 type stands for a machine.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "cluster/aws.h"
+#include "cluster/aws_machines.h"
+
+namespace muster::cluster {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+MachineOrder Order() {
+  return {.job_id = "job_1",
+          .run = "mu0123",
+          .owner = "me@here",
+          .attempt = 2,
+          .place = {"us-east-1", "us-east-1b"},
+          .lifetime_s = 3601};
+}
+
+std::string After(const std::vector<std::string>& words, const std::string& flag) {
+  const auto it = std::find(words.begin(), words.end(), flag);
+  return it == words.end() || it + 1 == words.end() ? "" : *(it + 1);
+}
+
+TEST(AwsWords, OneCallForAllMachinesOfAGroup) {
+  Aws aws;
+  aws.set_disk_gb(100);
+  aws.set_profile("work");
+  const MachineGroup group{.role = Role::kWorker, .count = 4, .type = "g5.xlarge"};
+  const std::vector<std::string> words = RunInstancesWords(aws, Order(), group,
+                                                           {.image = "ami-1",
+                                                            .root_device = "/dev/xvda",
+                                                            .security_groups = {"sg-1", "sg-2"},
+                                                            .first_script = "#!/bin/sh\n"});
+  EXPECT_EQ(words[0], "aws");
+  EXPECT_EQ(After(words, "--profile"), "work");
+  EXPECT_EQ(After(words, "--region"), "us-east-1");
+  EXPECT_EQ(After(words, "--count"), "4") << "both the least and the most";
+  EXPECT_EQ(After(words, "--client-token"), "mu0123-2-worker");
+  EXPECT_EQ(After(words, "--instance-initiated-shutdown-behavior"), "terminate");
+  EXPECT_EQ(After(words, "--placement"), "AvailabilityZone=us-east-1b");
+  EXPECT_EQ(After(words, "--block-device-mappings"),
+            "DeviceName=/dev/xvda,Ebs={VolumeSize=100,VolumeType=gp3,DeleteOnTermination=true}");
+  EXPECT_EQ(
+      After(words, "--tag-specifications"),
+      "ResourceType=instance,Tags=[{Key=Name,Value=job_1-worker},{Key=muster-job,Value=job_1},"
+      "{Key=muster-role,Value=worker},{Key=muster-attempt,Value=2},"
+      "{Key=muster-owner,Value=me@here}]");
+  EXPECT_THAT(words, Contains(HasSubstr("ResourceType=volume,Tags=[{Key=Name")));
+  EXPECT_THAT(words, Not(Contains("--instance-market-options")));
+  EXPECT_THAT(words, Not(Contains("--dry-run")));
+  // The same words again for the same call, others for another place.
+  EXPECT_EQ(words, RunInstancesWords(aws, Order(), group,
+                                     {.image = "ami-1",
+                                      .root_device = "/dev/xvda",
+                                      .security_groups = {"sg-1", "sg-2"},
+                                      .first_script = "#!/bin/sh\n"}));
+  MachineOrder later = Order();
+  ++later.attempt;
+  EXPECT_NE(Ec2Token(later, group), Ec2Token(Order(), group));
+  EXPECT_LE(Ec2Token(later, group).size(), 64u);
+}
+
+TEST(AwsWords, TheFirstScriptTurnsTheMachineOffBeforeItLetsAnybodyIn) {
+  Aws aws;
+  const std::string script = UserDataOf(aws, "ssh-ed25519 AAAA muster", 3601);
+  EXPECT_LT(script.find("shutdown -P +61\n"), script.find("ssh-ed25519 AAAA muster"));
+  EXPECT_THAT(script, HasSubstr("getent passwd admin"));
+  EXPECT_THAT(script, Not(HasSubstr("PRIVATE")));
+}
+
+TEST(AwsWords, MachinesAreReadFromTheLinesOfDescribeInstances) {
+  const auto machines = ParseInstances(
+      "i-1\trunning\t3.4.5.6\t10.0.0.1\tus-east-1a\tNone\t0\tjob_1\tmaster\t2\tme@here\tNone\n"
+      "i-2\tpending\tNone\t10.0.0.2\tus-east-1a\tspot\t3\tjob_1\tworker\t2\tme@here\tNone\n"
+      "i-3\tterminated\tNone\tNone\tus-east-1a\tNone\t1\tjob_1\tps\t1\tme@here\tServer."
+      "InsufficientInstanceCapacity: no room\n"
+      "i-4\tstopped\tNone\t10.0.0.4\tus-east-1a\tNone\t0\tjob_1\tNone\tNone\tNone\tNone\n",
+      "us-east-1");
+  ASSERT_TRUE(machines.ok()) << machines.status();
+  ASSERT_THAT(*machines, SizeIs(4));
+  EXPECT_EQ((*machines)[0].address, "3.4.5.6");
+  EXPECT_EQ((*machines)[0].state, MachineState::kRunning);
+  EXPECT_EQ((*machines)[1].address, "10.0.0.2");
+  EXPECT_EQ((*machines)[1].role, Role::kWorker);
+  EXPECT_EQ((*machines)[1].index, 3);
+  EXPECT_TRUE((*machines)[1].spot);
+  EXPECT_EQ((*machines)[2].state, MachineState::kGone);
+  EXPECT_THAT((*machines)[2].reason, HasSubstr("no room"));
+  EXPECT_EQ((*machines)[3].state, MachineState::kStopped);
+  EXPECT_THAT(*ParseInstances("\n", "r"), SizeIs(0));
+}
+
+TEST(AwsWords, WhatIsNoneOfItsLinesIsRefused) {
+  const std::string good =
+      "i-1\trunning\t3.4.5.6\t10.0.0.1\tus-east-1a\tNone\t0\tjob_1\tmaster\t2\tme@here\tNone\n";
+  EXPECT_FALSE(ParseInstances("{\"Reservations\": []}", "r").ok());
+  EXPECT_FALSE(ParseInstances("x-1" + good.substr(3), "r").ok());
+  EXPECT_FALSE(ParseInstances("i-1\tdreaming" + good.substr(11), "r").ok());
+  for (uint64_t seed = 1; seed <= 2000; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    std::mt19937_64 random(seed);
+    std::string text = good;
+    for (int i = 0; i < 3; ++i) text[random() % text.size()] = static_cast<char>(random());
+    (void)ParseInstances(text, "r").ok();
+  }
+}
+
+std::string Said(const std::string& code) {
+  return "\nAn error occurred (" + code + ") when calling the RunInstances operation: Because.\n";
+}
+
+TEST(AwsWords, ComplaintsSayWhetherAnotherPlaceOrAnotherTryMayDo) {
+  using absl::StatusCode;
+  const std::pair<std::string, StatusCode> cases[] = {
+      {Said("InsufficientInstanceCapacity"), kNoRoomInZone},
+      {Said("Unsupported"), kNoRoomInZone},
+      {Said("VcpuLimitExceeded"), kNoQuotaInRegion},
+      {Said("MaxSpotInstanceCountExceeded"), kNoQuotaInRegion},
+      {Said("RequestLimitExceeded"), StatusCode::kUnavailable},
+      {"\nCould not connect to the endpoint URL: \"https://ec2\"\n", StatusCode::kUnavailable},
+      {Said("UnauthorizedOperation"), StatusCode::kPermissionDenied},
+      {"\nUnable to locate credentials. You can configure …\n", StatusCode::kUnauthenticated},
+      {Said("ExpiredToken"), StatusCode::kUnauthenticated},
+      {Said("InvalidAMIID.NotFound"), StatusCode::kFailedPrecondition},
+      {Said("SomethingNew"), StatusCode::kFailedPrecondition},
+      {"", StatusCode::kFailedPrecondition},
+  };
+  for (const auto& [complaint, code] : cases) {
+    const absl::Status status = ExplainAws(complaint);
+    EXPECT_EQ(status.code(), code) << complaint;
+    EXPECT_FALSE(status.message().empty());
+    EXPECT_EQ(status.message().find('\n'), absl::string_view::npos) << "more than one line";
+  }
+  EXPECT_THAT(std::string(ExplainAws("\nUnable to locate credentials.\n").message()),
+              HasSubstr("aws configure"));
+  EXPECT_THAT(std::string(ExplainAws(Said("InvalidAMIID.NotFound")).message()),
+              HasSubstr("cluster.aws.image"));
+}
+
+// ---- machine types -----------------------------------------------------------------------------
+
+std::string Ec2For(const MachineNeed& need) {
+  const Catalog catalog = Catalog::BuiltIn();
+  const auto type = Ec2TypeFor(need, catalog);
+  return type.ok() ? (*type)->name : std::string(type.status().message());
+}
+
+TEST(AwsMachines, EveryTypeOfTheCatalogueHasOne) {
+  const Catalog catalog = Catalog::BuiltIn();
+  for (const MachineType& asked : catalog.machine_types()) {
+    if (asked.is_tpu()) continue;
+    const auto type = Ec2TypeFor({.type = asked.name,
+                                  .vcpus = asked.vcpus,
+                                  .memory_gb = asked.memory_gb,
+                                  .accelerator = asked.accelerator,
+                                  .accelerators = asked.accelerator_count},
+                                 catalog);
+    ASSERT_TRUE(type.ok()) << asked.name << ": " << type.status();
+    EXPECT_EQ((*type)->category, MachineType::Category::kEc2);
+    EXPECT_GE((*type)->vcpus, asked.vcpus) << asked.name;
+    EXPECT_GE((*type)->memory_gb, asked.memory_gb) << asked.name;
+    EXPECT_GE((*type)->accelerator_count, asked.accelerator_count) << asked.name;
+    EXPECT_TRUE((*type)->price.has_value());
+    EXPECT_EQ(*type == &asked, asked.category == MachineType::Category::kEc2);
+  }
+}
+
+TEST(AwsMachines, TheCheapestThatIsLargeEnough) {
+  EXPECT_EQ(Ec2For({.type = "standard", .vcpus = 4, .memory_gb = 15}), "m6i.xlarge");
+  EXPECT_EQ(Ec2For({.type = "complex_model_s", .vcpus = 8, .memory_gb = 7.2}), "c6i.2xlarge");
+  EXPECT_EQ(Ec2For({.type = "large_model", .vcpus = 8, .memory_gb = 52}), "r6i.2xlarge");
+}
+
+TEST(AwsMachines, GpusThatAreGoneHaveStandIns) {
+  const MachineNeed k80{"x", 8, 30, "NVIDIA_TESLA_K80", 1},
+      v100{"x", 16, 60, "NVIDIA_TESLA_V100", 4}, two{"x", 4, 15, "NVIDIA_TESLA_T4", 2};
+  EXPECT_EQ(Ec2For(k80), "g4dn.2xlarge");
+  EXPECT_EQ(Ec2For(v100), "g5.12xlarge");
+  EXPECT_EQ(Ec2For(two), "g4dn.12xlarge") << "at least as many";
+  EXPECT_THAT(Ec2For({"x", 4, 15, "NVIDIA_TESLA_T4", 16}), HasSubstr("no EC2 type"));
+}
+
+TEST(AwsMachines, QuotasAreOfFamilies) {
+  EXPECT_STREQ(Ec2QuotaOf("c6i.large", false).code, "L-1216C47A");
+  EXPECT_STREQ(Ec2QuotaOf("g5.xlarge", false).code, "L-DB2E81BA");
+  EXPECT_STREQ(Ec2QuotaOf("g5.xlarge", true).code, "L-3819A6DF");
+  EXPECT_STREQ(Ec2QuotaOf("p5.48xlarge", false).code, "L-417A185B");
+}
+
+}  // namespace
+}  // namespace muster::cluster
