@@ -135,18 +135,21 @@ absl::StatusOr<std::vector<std::string>> AwsProvider::GroupsIn(const std::string
                                          fmt::format("Name=group-name,Values={}", kGroupName),
                                          fmt::format("Name=vpc-id,Values={}", network),
                                          "--query",
-                                         "SecurityGroups[0].GroupId"};
-  ASSIGN_OR_RETURN(std::string group, Ask(region, find));
-  group = Trimmed(group);
+                                         "SecurityGroups[0].[GroupId,length(IpPermissions)]"};
+  ASSIGN_OR_RETURN(const std::string found, Ask(region, find));
+  std::vector<std::string> cells = absl::StrSplit(Trimmed(found), '\t');
+  // Another launcher may have ended between group and rules.
+  if (cells.size() == 2 && cells[1] == "2") return groups_[region] = {cells[0]};
+  std::string group = cells[0] == "None" ? "" : cells[0];
   if (group.empty()) {
     const auto made = Ask(region, {"ec2", "create-security-group", "--group-name", kGroupName,
                                    "--description", "ssh, and all between its machines (Muster)",
                                    "--vpc-id", network, "--query", "GroupId"});
     if (!made.ok() && !absl::IsAlreadyExists(made.status())) return made.status();
-    ASSIGN_OR_RETURN(group, Ask(region, find));
-    group = Trimmed(group);
+    ASSIGN_OR_RETURN(const std::string again, Ask(region, find));
+    cells = absl::StrSplit(Trimmed(again), '\t');
+    group = cells[0];
   }
-  // Another launcher may have ended between group and rules: they are asked for every time.
   for (const std::vector<std::string>& rule :
        {std::vector<std::string>{"--protocol", "tcp", "--port", "22", "--cidr", "0.0.0.0/0"},
         std::vector<std::string>{"--protocol", "-1", "--source-group", group}}) {

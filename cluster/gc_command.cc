@@ -22,7 +22,11 @@ namespace {
 class Collector {
  public:
   Collector(std::FILE* out, const GcOptions& options, bool dry_run, bool all)
-      : out_(out), options_(options), dry_run_(dry_run), all_(all) {
+      : out_(out),
+        options_(options),
+        tools_(MakeToolRunner(options.environment)),
+        dry_run_(dry_run),
+        all_(all) {
     patience_.now_ms = UnixMillis;
     patience_.pause = [](int64_t ms) {
       poll(nullptr, 0, static_cast<int>(ms));
@@ -88,14 +92,8 @@ class Collector {
 
  private:
   std::unique_ptr<Provider> Make(const Cluster& cluster) const {
-    return MakeProvider({.cluster = cluster,
-                         .tools =
-                             [this](const std::vector<std::string>& words, int64_t timeout_ms) {
-                               return RunTool(words, options_.environment,
-                                              Variable(options_.environment, "PATH"), timeout_ms);
-                             },
-                         .patience = patience_,
-                         .public_key = ""});
+    return MakeProvider(
+        {.cluster = cluster, .tools = tools_, .patience = patience_, .public_key = ""});
   }
 
   void Tell(const std::string& job_id, const std::string& text) const {
@@ -144,6 +142,7 @@ class Collector {
 
   std::FILE* const out_;
   const GcOptions& options_;
+  const ToolRunner tools_;
   const bool dry_run_, all_;
   Patience patience_;
   std::set<std::string> living_;  // jobs whose machines are somebody's

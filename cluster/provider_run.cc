@@ -43,15 +43,12 @@ std::string Count(int64_t machines) {
 class Runner {
  public:
   Runner(const ProviderRun& run, const LocalOptions& options)
-      : run_(run), options_(options), path_(Variable(options.environment, "PATH")) {
+      : run_(run), options_(options), tools_(MakeToolRunner(options.environment)) {
     patience_.now_ms = UnixMillis;
     patience_.pause = [this](int64_t ms) {
       pollfd interrupt{signals_.fd(), POLLIN, 0};
       poll(&interrupt, 1, static_cast<int>(ms));
       return !signals_.Take();
-    };
-    tools_ = [this](const std::vector<std::string>& words, int64_t timeout_ms) {
-      return RunTool(words, options_.environment, path_, timeout_ms);
     };
   }
 
@@ -200,10 +197,9 @@ class Runner {
 
   const ProviderRun& run_;
   const LocalOptions& options_;
-  const std::string path_;
+  const ToolRunner tools_;
   Signals signals_;
   Patience patience_;
-  ToolRunner tools_;
   Ssh ssh_;
   std::string job_id_;
 };

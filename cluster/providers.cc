@@ -1,5 +1,9 @@
 #include "cluster/providers.h"
 
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
 #include "cluster/aws_provider.h"
 #include "telemetry/check.h"
 
@@ -28,6 +32,20 @@ const Row* Find(Cluster::Provider provider) {
 }
 
 }  // namespace
+
+ToolRunner MakeToolRunner(std::vector<std::string> environment) {
+  const std::string path = Variable(environment, "PATH");
+  // aws repeats a refusal for want of room four times, for ten seconds.
+  for (const char* entry : {"AWS_RETRY_MODE=standard", "AWS_MAX_ATTEMPTS=1", "AWS_PAGER="}) {
+    const std::string name(entry, std::string_view(entry).find('=') + 1);
+    std::erase_if(environment, [&](const std::string& old) { return old.starts_with(name); });
+    environment.emplace_back(entry);
+  }
+  return [environment = std::move(environment), path](const std::vector<std::string>& words,
+                                                      int64_t timeout_ms) {
+    return RunTool(words, environment, path, timeout_ms);
+  };
+}
 
 bool MakesMachines(Cluster::Provider provider) { return Find(provider) != nullptr; }
 

@@ -57,7 +57,7 @@ ToolResult FakeEc2::Run(const std::vector<std::string>& words, int64_t now_ms) {
     }
     result = Answer(out);
   } else if (action == "describe-security-groups") {
-    result = Answer(groups_.contains(After(words, "--region")) ? "sg-1" : "None");
+    result = Answer(groups_.contains(After(words, "--region")) ? "sg-1\t2" : "None\tNone");
   } else if (action == "create-security-group") {
     groups_.insert(After(words, "--region"));
     result = Answer("sg-1");

@@ -4,10 +4,10 @@ In front: client tokens (a repeated call gives the same instances; other paramet
 test asks for. Behind: a network namespace with an address, an sshd and a home of its own, in which the user data runs as a first
 script; `shutdown` there ends the instance.
 
-    fake_aws.py FOLDER BUILD_ID PROGRAMS     prints "port N" and serves until its input ends
+    fake_aws.py FOLDER BUILD_ID PROGRAMS     prints "port N" and where `aws` is, and serves until SIGTERM
 
     POST /_fault      [{"action": "RunInstances", "times": 1, "code": "…", "status": 400}]   fails like that
-                      {"lose": true}: does it, and closes the connection without an answer;  {"sleep": s}: answers later
+                      {"skip": n}: not the first n;  {"lose": true}: does it, and closes the connection without an answer;  {"sleep": s}: answers later
     GET  /_asked      the actions that were asked for, a line each
     GET  /_machines   id, address and state of each instance, a line each
     POST /_kill       an instance's id: the machine dies without a word, as hardware does
@@ -19,6 +19,8 @@ import io
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -62,7 +64,8 @@ class Machine:
 echo "$@" >>{self.folder}/shutdowns
 [ -f {self.folder}/timer ] && kill $(cat {self.folder}/timer) 2>/dev/null
 [ "$1" = -c ] && exit
-setsid sh -c 'echo $$ >{self.folder}/timer; s=$(cat {FOLDER}/speed); exec sleep $(awk "BEGIN {{ print 60 * ${{2#+}} / $s }}")' && touch {off} &
+seconds=$(awk "BEGIN {{ print 60 * ${{2#+}} / $(cat {FOLDER}/speed) }}")
+setsid sh -c "echo \\$\\$ >{self.folder}/timer; sleep $seconds; touch {off}" >/dev/null 2>&1 &
 """)
         os.chmod(f"{self.folder}/bin/shutdown", 0o755)
         made = sh(f"""set -e
@@ -130,7 +133,11 @@ class Front:
     def take_fault(self, action):
         with self.lock:
             for fault in self.faults:
-                if fault["action"] == action and fault.get("times", 1) > 0:
+                if fault["action"] != action:
+                    continue
+                if fault.get("skip", 0) > 0:
+                    fault["skip"] -= 1
+                elif fault.get("times", 1) > 0:
                     fault["times"] = fault.get("times", 1) - 1
                     return fault
         return None
@@ -248,8 +255,12 @@ ip link add {BRIDGE} type bridge; ip addr add 10.79.{SUBNET}.254/24 dev {BRIDGE}
     server = make_server("127.0.0.1", 0, front, threaded=True, request_handler=Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     threading.Thread(target=front.watch, daemon=True).start()
-    print("port", server.server_port, flush=True)
-    sys.stdin.read()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    own = f"{sys.prefix}/bin/aws"  # beside this Python's moto, without the detour that a shim takes
+    aws = own if os.access(own, os.X_OK) else shutil.which("aws")
+    print("port", server.server_port, "aws", aws, flush=True)
+    stop.wait()
     front.terminate(list(front.machines))
     sh(f"ip link del {BRIDGE}")
     os._exit(0)

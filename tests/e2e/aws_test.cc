@@ -1,0 +1,265 @@
+// Jobs on machines of an EC2: moto's, with a machine behind each instance (tests/e2e/fake_aws.py),
+// through the real `aws`.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <random>
+#include <thread>
+
+#include "tests/e2e/aws_cloud.h"
+#include "tests/e2e/programs.h"
+
+namespace muster::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using master::RunState;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+// One cloud for all tests of the binary; each leaves it empty.
+AwsCloud& Cloud() {
+  static auto* const cloud = new AwsCloud(NewFolder("aws"));
+  return *cloud;
+}
+class CloudEnd : public ::testing::Environment {
+ public:
+  void TearDown() override { Cloud().~AwsCloud(); }
+};
+
+class AwsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!Cloud().problem().empty()) GTEST_SKIP() << Cloud().problem();
+    Cloud().SetFaults("[]");
+    (void)Cloud().Asked();
+  }
+  // Whatever became of the launch: no machine, no journal, no key.
+  void TearDown() override {
+    if (!Cloud().problem().empty()) return;
+    EXPECT_THAT(Cloud().Machines(), IsEmpty());
+    const fs::path folder = home_ + "/.muster/machines";
+    EXPECT_TRUE(!fs::exists(folder) || fs::is_empty(folder));
+  }
+
+  std::vector<std::string> Words(const std::string& name, const TinyJob& job) {
+    std::vector<std::string> words = LaunchWords(NewFolder(name), job);
+    words.emplace_back("--yes");
+    words.insert(words.end(), {"--job-id", name});
+    return words;
+  }
+  TinyJob Job() const {
+    TinyJob job;
+    job.cluster = AwsCloud::Cluster();
+    return job;
+  }
+  Ended Launch(const std::vector<std::string>& words) {
+    return Running(words, /*unprivileged=*/false, environment_).Wait();
+  }
+
+  const std::string home_ = NewFolder("home");
+  const std::map<std::string, std::string> environment_ = Cloud().environment(home_);
+};
+
+TEST_F(AwsTest, AJobLearnsTheSameAsOnOneMachine) {
+  TinyJob job = Job();
+  job.workers = 2;
+  job.servers = 1;
+  TinyJob local = job;
+  local.cluster = "";
+  const std::string here = NewFolder("here"), there = NewFolder("there");
+  ASSERT_EQ(RunToEnd(LaunchWords(here, local)).code, 0);
+  std::vector<std::string> words = LaunchWords(there, job);
+  words.emplace_back("--yes");
+  const Ended run = Launch(words);
+  ASSERT_EQ(run.code, 0) << run.out << run.err;
+  EXPECT_EQ(run.err, "");
+  ExpectForHumans(run);
+  EXPECT_THAT(run.out, AllOf(HasSubstr("standard as m6i.xlarge"),
+                             HasSubstr("quota Running On-Demand Standard instances: 640 vCPUs, 16 "
+                                       "needed"),
+                             HasSubstr("starting 4 machines at $0.77 an hour"),
+                             HasSubstr("4 machines given back")));
+  EXPECT_EQ(StateOf(there + "/job").state, RunState::kSucceeded);
+  const std::string model = "/job/export/model.onnx";
+  EXPECT_TRUE(Contents(there + model) == Contents(here + model));
+}
+
+TEST_F(AwsTest, WhatIsRefusedInOnePlaceIsAskedForInTheNext) {
+  TinyJob job = Job();
+  job.workers = 1;
+  Running run(Words("next_place", job), false, environment_);
+  ASSERT_TRUE(run.WaitFor("starting 2 machines")) << run.out();
+  // The master is there already when the worker is refused.
+  Cloud().SetFaults(
+      R"([{"action": "RunInstances", "skip": 1, "code": "InsufficientInstanceCapacity", "status": 500}])");
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.code, 0) << ended.out << ended.err;
+  EXPECT_THAT(ended.out, AllOf(HasSubstr("us-east-1a: An error occurred (InsufficientInstance"),
+                               HasSubstr("2 machines run in us-east-1b")));
+}
+
+TEST_F(AwsTest, AnAnswerThatIsLostMakesNoMachineTwice) {
+  Running run(Words("lost_answer", Job()), false, environment_);
+  ASSERT_TRUE(run.WaitFor("starting 1 machine")) << run.out();
+  Cloud().SetFaults(R"([{"action": "RunInstances", "times": 1, "lose": true}])");
+  ASSERT_TRUE(run.WaitFor("1 machine run in")) << run.out();
+  EXPECT_THAT(Cloud().Machines(), SizeIs(1));
+  EXPECT_EQ(run.Wait().code, 0);
+  int asked = 0;
+  for (const std::string& action : Cloud().Asked()) asked += action == "RunInstances" ? 1 : 0;
+  EXPECT_GE(asked, 3) << "a question beforehand, and two calls";
+}
+
+TEST_F(AwsTest, CtrlCEndsTheJobWithACheckpointAndGivesBack) {
+  TinyJob job = Job();
+  job.steps = 100'000;
+  const std::vector<std::string> words = Words("interrupted", job);
+  Running run(words, false, environment_);
+  ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
+  run.Signal(SIGINT);
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.code, 130) << ended.out << ended.err;
+  const std::string job_dir = words[4];
+  const master::JobState state = StateOf(job_dir);
+  EXPECT_EQ(state.state, RunState::kCancelled);
+  ASSERT_TRUE(state.last_checkpoint.has_value());
+  EXPECT_TRUE(fs::exists(job_dir + "/" + state.last_checkpoint->path + "/manifest.json"));
+}
+
+TEST_F(AwsTest, AMachineThatDiesEndsTheJobWithOneLine) {
+  TinyJob job = Job();
+  job.workers = 1;
+  job.steps = 100'000;
+  Running run(Words("lost_machine", job), false, environment_);
+  ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
+  Cloud().Kill(Cloud().Machines().back());
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.code, 1) << ended.out << ended.err;
+  ExpectForHumans(ended);
+  EXPECT_THAT(ended.err, AllOf(HasSubstr("worker 0 ("), HasSubstr("i-")));
+}
+
+// MUSTER_ROUNDS more of them, where somebody asks for it.
+TEST_F(AwsTest, NothingIsLeftOfLaunchersThatAreKilled) {
+  const char* asked = std::getenv("MUSTER_ROUNDS");
+  const uint64_t rounds = asked == nullptr ? 2 : std::strtoull(asked, nullptr, 10);
+  const auto seed = static_cast<uint64_t>(getpid());
+  std::printf("seed %lu\n", seed);
+  std::mt19937_64 random(seed);
+  for (uint64_t round = 0; round < rounds; ++round) {
+    TinyJob job = Job();
+    job.steps = 100'000;
+    job.workers = static_cast<int>(random() % 2);
+    const auto after = std::chrono::milliseconds(random() % 14'000);
+    SCOPED_TRACE(testing::Message()
+                 << "seed " << seed << " round " << round << " after " << after.count() << " ms");
+    {
+      Running run(Words(fmt::format("killed_{}", round), job), false, environment_);
+      std::this_thread::sleep_for(after);
+      run.Signal(SIGKILL);
+      run.Wait();
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 2000));
+    const Ended collected = Launch({"launch", "gc"});
+    EXPECT_EQ(collected.code, 0) << collected.out << collected.err;
+    EXPECT_THAT(Cloud().Machines(), IsEmpty()) << collected.out;
+  }
+  fs::remove_all(home_ + "/.muster/machines");  // keys of launches that had not asked for anything
+}
+
+TEST_F(AwsTest, GarbageIsCollectedAndTheLivingLeftAlone) {
+  TinyJob job = Job();
+  job.steps = 100'000;
+  Running dead(Words("dead", job), false, environment_);
+  Running living(Words("living", job), false, environment_);
+  ASSERT_TRUE(dead.WaitFor("/100,000")) << dead.out();
+  ASSERT_TRUE(living.WaitFor("/100,000")) << living.out();
+  dead.Signal(SIGKILL);
+  dead.Wait();
+  EXPECT_THAT(Launch({"launch", "gc", "--dry-run"}).out,
+              AllOf(HasSubstr("dead: master i-"), HasSubstr("would go"),
+                    HasSubstr("living: the launcher of job living lives")));
+  EXPECT_THAT(Cloud().Machines(), SizeIs(2));
+  const Ended collected = Launch({"launch", "gc"});
+  EXPECT_EQ(collected.code, 0) << collected.out;
+  EXPECT_THAT(collected.out, HasSubstr("dead: nothing is left"));
+  EXPECT_THAT(Cloud().Machines(), SizeIs(1));
+  // Without journals: what carries this user's name and belongs to no launch here.
+  fs::rename(home_ + "/.muster/machines", home_ + "/lost");
+  living.Signal(SIGKILL);
+  living.Wait();
+  const std::string file = NewFolder("gc") + "/job.yaml";
+  WriteText(file, fmt::format("cluster: {{{}}}\n", AwsCloud::Cluster()));
+  EXPECT_THAT(Launch({"launch", "gc", "--config", file}).out,
+              HasSubstr("living: 1 machines given back"));
+}
+
+TEST_F(AwsTest, MachinesTurnThemselvesOffWhenNobodyIsLeft) {
+  TinyJob job = Job();
+  job.steps = 100'000;
+  std::vector<std::string> words = Words("alone", job);
+  words.insert(words.end(), {"--max-running-time", "3600s"});
+  Cloud().SetSpeed(300);  // an hour and a half in 18 s
+  Running run(words, false, environment_);
+  ASSERT_TRUE(run.WaitFor("1 machine run in")) << run.out();
+  run.Signal(SIGKILL);
+  run.Wait();
+  EXPECT_THAT(Cloud().Machines(), SizeIs(1));
+  for (int i = 0; i < 300 && !Cloud().Machines().empty(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  EXPECT_THAT(Cloud().Machines(), IsEmpty());
+  Cloud().SetSpeed(1);
+  EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
+}
+
+TEST_F(AwsTest, WhatCannotStartIsToldInOneLineBeforeItCosts) {
+  const auto refused = [&](const std::string& name, const TinyJob& job,
+                           const std::map<std::string, std::string>& added = {},
+                           const std::vector<std::string>& more = {"--yes"}) {
+    std::vector<std::string> words = LaunchWords(NewFolder(name), job);
+    words.insert(words.end(), more.begin(), more.end());
+    std::map<std::string, std::string> environment = environment_;
+    for (const auto& [key, value] : added) environment[key] = value;
+    const Ended run = Running(words, false, environment).Wait();
+    EXPECT_EQ(run.code, 2) << run.out << run.err;
+    ExpectForHumans(run);
+    EXPECT_EQ(std::ranges::count(run.err, '\n'), 1) << run.err;
+    return run.err;
+  };
+  const auto with = [&](const std::string& fields) {
+    TinyJob job = Job();
+    job.cluster =
+        fmt::format("provider: AWS, aws: {{regions: [us-east-1], user: root, {}}}", fields);
+    return job;
+  };
+  EXPECT_THAT(refused("no_aws", Job(), {{"PATH", "/usr/bin:/bin"}}),
+              HasSubstr("no program aws in PATH"));
+  EXPECT_THAT(refused("no_login", Job(), {{"AWS_ACCESS_KEY_ID", ""}}),
+              HasSubstr("log in: aws configure"));
+  EXPECT_THAT(refused("image", with("image: ami-0")),
+              AllOf(HasSubstr("ami-0"), HasSubstr("cluster.aws.image")));
+  EXPECT_THAT(refused("profile", with("image: ami-12c6146b, profile: nobody")),
+              HasSubstr("cluster.aws.profile"));
+  if (isatty(STDIN_FILENO) == 0) {
+    EXPECT_THAT(refused("unasked", Job(), {}, {}), HasSubstr("agree with --yes"));
+  }
+  Cloud().SetFaults(R"([{"action": "RunInstances", "times": 1, "code": "UnauthorizedOperation"}])");
+  EXPECT_THAT(refused("permission", Job()), HasSubstr("ask whoever runs the account"));
+  EXPECT_THAT(Cloud().Asked(), Not(Contains("TerminateInstances"))) << "nothing was made";
+}
+
+[[maybe_unused]] const auto* const cloud_end = ::testing::AddGlobalTestEnvironment(new CloudEnd);
+
+}  // namespace
+}  // namespace muster::e2e
