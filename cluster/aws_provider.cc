@@ -30,6 +30,9 @@ std::string Trimmed(std::string text) {
   return text == "None" ? "" : text;
 }
 
+// --dry-run.
+bool IsUnasked(const absl::Status& status) { return absl::IsUnimplemented(status); }
+
 // "us-east-1a" is in us-east-1; local zones, "us-west-2-lax-1a", in us-west-2.
 std::string RegionOf(const std::string& zone) {
   std::vector<std::string> parts = absl::StrSplit(zone, '-');
@@ -92,15 +95,16 @@ absl::StatusOr<const AwsProvider::Image*> AwsProvider::ImageIn(const std::string
   if (const auto known = images_.find(region); known != images_.end()) return &known->second;
   std::string id = aws_.image().empty() ? kDebian : aws_.image();
   if (id.starts_with(kResolve)) {
-    ASSIGN_OR_RETURN(const std::string found,
-                     Ask(region, {"ssm", "get-parameter", "--name", id.substr(kResolve.size()),
-                                  "--query", "Parameter.Value"}));
-    id = Trimmed(found);
+    const auto found = Ask(region, {"ssm", "get-parameter", "--name", id.substr(kResolve.size()),
+                                    "--query", "Parameter.Value"});
+    if (!found.ok() && !IsUnasked(found.status())) return found.status();
+    id = found.ok() ? Trimmed(*found) : "$IMAGE";
   }
-  ASSIGN_OR_RETURN(const std::string about,
-                   Ask(region, {"ec2", "describe-images", "--image-ids", id, "--query",
-                                "Images[0].[RootDeviceName,Architecture]"}));
-  const std::vector<std::string> cells = absl::StrSplit(Trimmed(about), '\t');
+  const auto about = Ask(region, {"ec2", "describe-images", "--image-ids", id, "--query",
+                                  "Images[0].[RootDeviceName,Architecture]"});
+  if (IsUnasked(about.status())) return &(images_[region] = {id, "$ROOT_DEVICE"});
+  RETURN_IF_ERROR(about.status());
+  const std::vector<std::string> cells = absl::StrSplit(Trimmed(*about), '\t');
   if (cells.size() != 2 || cells[1] != "x86_64") {
     return absl::FailedPreconditionError(
         fmt::format("{}: {} is no image for x86_64, which this build is for: see cluster.aws.image",
@@ -114,16 +118,13 @@ absl::StatusOr<std::vector<std::string>> AwsProvider::GroupsIn(const std::string
     return std::vector<std::string>(aws_.security_groups().begin(), aws_.security_groups().end());
   }
   if (const auto known = groups_.find(region); known != groups_.end()) return known->second;
-  std::string network;
-  if (!aws_.subnet().empty()) {
-    ASSIGN_OR_RETURN(network, Ask(region, {"ec2", "describe-subnets", "--subnet-ids", aws_.subnet(),
-                                           "--query", "Subnets[0].VpcId"}));
-  } else {
-    ASSIGN_OR_RETURN(
-        network, Ask(region, {"ec2", "describe-vpcs", "--filters", "Name=is-default,Values=true",
-                              "--query", "Vpcs[0].VpcId"}));
-  }
-  network = Trimmed(network);
+  const auto asked = aws_.subnet().empty()
+                         ? Ask(region, {"ec2", "describe-vpcs", "--filters",
+                                        "Name=is-default,Values=true", "--query", "Vpcs[0].VpcId"})
+                         : Ask(region, {"ec2", "describe-subnets", "--subnet-ids", aws_.subnet(),
+                                        "--query", "Subnets[0].VpcId"});
+  if (!asked.ok() && !IsUnasked(asked.status())) return asked.status();
+  const std::string network = asked.ok() ? Trimmed(*asked) : "$NETWORK";
   if (network.empty()) {
     return absl::FailedPreconditionError(fmt::format(
         "{} has no default network: write cluster.aws.subnet and securityGroups", region));
@@ -136,8 +137,10 @@ absl::StatusOr<std::vector<std::string>> AwsProvider::GroupsIn(const std::string
                                          fmt::format("Name=vpc-id,Values={}", network),
                                          "--query",
                                          "SecurityGroups[0].[GroupId,length(IpPermissions)]"};
-  ASSIGN_OR_RETURN(const std::string found, Ask(region, find));
-  std::vector<std::string> cells = absl::StrSplit(Trimmed(found), '\t');
+  const auto found = Ask(region, find);
+  if (IsUnasked(found.status())) return std::vector<std::string>{"$GROUP"};
+  RETURN_IF_ERROR(found.status());
+  std::vector<std::string> cells = absl::StrSplit(Trimmed(*found), '\t');
   // Another launcher may have ended between group and rules.
   if (cells.size() == 2 && cells[1] == "2") return groups_[region] = {cells[0]};
   std::string group = cells[0] == "None" ? "" : cells[0];
@@ -222,19 +225,23 @@ absl::Status AwsProvider::MayCreate(const MachineOrder& order) {
                          .ask_alone = true};
   const auto asked = Ask(RunInstancesWords(aws_, order, order.groups.front(), launch));
   // What would have been allowed is told as an error, too.
-  if (asked.ok() || asked.status().message().find("DryRunOperation") != std::string::npos) {
+  if (asked.ok() || IsUnasked(asked.status()) ||
+      asked.status().message().find("DryRunOperation") != std::string::npos) {
     return absl::OkStatus();
   }
   return asked.status();
 }
 
 absl::StatusOr<std::vector<std::string>> AwsProvider::Check(const MachineOrder& order) {
-  RETURN_IF_ERROR(
-      Ask(regions_.front(), {"sts", "get-caller-identity", "--query", "Account"}).status());
+  const absl::Status login =
+      Ask(regions_.front(), {"sts", "get-caller-identity", "--query", "Account"}).status();
+  if (!login.ok() && !IsUnasked(login)) return login;
   std::vector<std::string> lines;
   std::vector<Place> places;
   for (const std::string& region : regions_) {
-    ASSIGN_OR_RETURN(const std::set<std::string> zones, ZonesWith(region, order));
+    const auto having = ZonesWith(region, order);
+    if (!having.ok() && !IsUnasked(having.status())) return having.status();
+    const std::set<std::string> zones = having.ok() ? *having : std::set<std::string>{"$ZONE"};
     bool enough = true;
     for (std::string& line : Quotas(region, order, &enough)) lines.push_back(std::move(line));
     if (!enough) continue;
@@ -272,7 +279,8 @@ absl::Status AwsProvider::Create(
                          .first_script = UserDataOf(aws_, public_key_, order.lifetime_s)};
   for (const MachineGroup& group : order.groups) {
     RETURN_IF_ERROR(before(Ec2Token(order, group)));
-    RETURN_IF_ERROR(Ask(RunInstancesWords(aws_, order, group, launch)).status());
+    const absl::Status made = Ask(RunInstancesWords(aws_, order, group, launch)).status();
+    if (!made.ok() && !IsUnasked(made)) return made;
   }
   return absl::OkStatus();
 }
@@ -288,10 +296,12 @@ absl::StatusOr<std::vector<Machine>> AwsProvider::List(const std::string& job_id
 }
 
 absl::Status AwsProvider::Destroy(const std::string& job_id) {
-  ASSIGN_OR_RETURN(const std::vector<Machine> machines, List(job_id));
+  const auto machines = List(job_id);
+  if (!machines.ok() && !IsUnasked(machines.status())) return machines.status();
   for (const std::string& region : regions_) {
     std::vector<std::string> ids;
-    for (const Machine& machine : machines) {
+    if (!machines.ok()) ids.emplace_back("$IDS");
+    for (const Machine& machine : machines.ok() ? *machines : std::vector<Machine>()) {
       if (machine.place.region == region && machine.state != MachineState::kGone) {
         ids.push_back(machine.id);
       }
@@ -301,7 +311,8 @@ absl::Status AwsProvider::Destroy(const std::string& job_id) {
                                         "length(TerminatingInstances)", "--instance-ids"};
       words.insert(words.end(), ids.begin() + static_cast<ptrdiff_t>(i),
                    ids.begin() + static_cast<ptrdiff_t>(std::min(ids.size(), i + kBatch)));
-      RETURN_IF_ERROR(Ask(region, std::move(words)).status());
+      const absl::Status ended = Ask(region, std::move(words)).status();
+      if (!ended.ok() && !IsUnasked(ended)) return ended;
     }
   }
   return absl::OkStatus();

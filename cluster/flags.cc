@@ -14,7 +14,7 @@ namespace muster::cluster {
 namespace {
 
 std::vector<std::string> AllNames() {
-  std::vector<std::string> names = {"--config", "--check", "--yes", "--help"};
+  std::vector<std::string> names = {"--config", "--check", "--dry-run", "--yes", "--help"};
   for (const FlagRow& row : FlagTable()) names.push_back(row.name);
   return names;
 }
@@ -23,7 +23,7 @@ std::vector<std::string> AllNames() {
 struct Words {
   std::map<std::string, std::vector<std::string>> values;
   std::vector<std::string> config, unknown;
-  bool check = false, yes = false, help = false;
+  bool check = false, dry_run = false, yes = false, help = false;
 };
 
 void AddOptions(CLI::App& app, Words* words) {
@@ -31,6 +31,7 @@ void AddOptions(CLI::App& app, Words* words) {
   app.set_help_flag();
   app.add_option("--config", words->config)->allow_extra_args(false);
   app.add_flag("--check", words->check);
+  app.add_flag("--dry-run", words->dry_run);
   app.add_flag("--yes,-y", words->yes);
   app.add_flag("-h,--help", words->help);
   for (const FlagRow& row : FlagTable()) {
@@ -62,6 +63,7 @@ void TakeValues(const Words& words, LaunchFlags* flags, Problems* problems) {
   if (words.config.size() > 1) problems->Add({"--config"}, "", "given twice", "keep one of them");
   if (!words.config.empty()) flags->config = words.config[0];
   flags->check = words.check;
+  flags->dry_run = words.dry_run;
   flags->yes = words.yes;
   flags->help = words.help;
   for (const FlagRow& row : FlagTable()) {
@@ -111,6 +113,7 @@ std::string LaunchHelp() {
   };
   line("--config FILE", "the job file");
   line("--check", "print the plan, start nothing");
+  line("--dry-run", "print the plan and the commands that rent machines, ask and start nothing");
   line("--yes", "rent what the plan says without asking");
   for (const FlagRow& row : FlagTable()) {
     line(row.value[0] == '\0' ? row.name : fmt::format("{} {}", row.name, row.value), row.help);

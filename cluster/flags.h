@@ -19,6 +19,7 @@ struct GivenFlag {
 struct LaunchFlags {
   std::string config;             // --config; "" when absent
   bool check = false;             // --check
+  bool dry_run = false;           // --dry-run: only print the commands that would be run
   bool yes = false;               // --yes: nobody need be asked before machines are rented
   bool wrong = false;             // the words made no sense; the rest is not to be trusted
   bool help = false;              // --help

@@ -85,6 +85,7 @@ int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& 
   const auto make_job = [&resolved](int threads) {
     return MakeJob(resolved, /*cores=*/0, threads);
   };
+  if (flags.dry_run && !MakesMachines(cluster.provider())) return kSucceeded;  // the plan is all
   if (cluster.provider() == Cluster::SSH) {
     return RunOnSshHosts(cluster.ssh(), make_job, options, BuildId());
   }
@@ -97,6 +98,7 @@ int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& 
                           .plan = plan,
                           .max_wait_s = MaxWaitSeconds(resolved),
                           .yes = flags.yes,
+                          .dry_run = flags.dry_run,
                           .build_id = BuildId(),
                           .folder = MachinesFolder(),
                           .owner = Owner(),

@@ -17,7 +17,9 @@
 
 namespace muster::cluster {
 
-// Runs a command to its end (RunTool): what tests put something else in place of.
+// Runs a command to its end (RunTool): what tests put something else in place of. --dry-run's fails
+// with Unimplemented: then a provider goes on with "$NAME" for what it would have been told, as far
+// as that shows the commands that follow.
 using ToolRunner = std::function<absl::StatusOr<ToolResult>(const std::vector<std::string>& words,
                                                             int64_t timeout_ms)>;
 

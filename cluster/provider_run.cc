@@ -63,6 +63,7 @@ class Runner {
 
   absl::StatusOr<int> Run() {
     const LocalJob draft = run_.make_job(1);
+    if (run_.dry_run) return ShowCommands(draft);
     job_id_ = draft.job_id;
     RETURN_IF_ERROR(ClearEarlier(draft.job_id));
     ASSIGN_OR_RETURN(const std::string ssh_program, FindSsh(options_.environment));
@@ -88,6 +89,35 @@ class Runner {
   void Say(const std::string& line) const {
     const std::string text = line + "\n";
     (void)!write(options_.out_fd, text.data(), text.size());
+  }
+
+  // Every command of a run that nothing hinders.
+  absl::StatusOr<int> ShowCommands(const LocalJob& draft) const {
+    const ToolRunner show = [this](const std::vector<std::string>& words, int64_t) {
+      std::vector<std::string> quoted;
+      for (const std::string& word : words) {
+        const bool plain =
+            !word.empty() && word.find_first_of(" \t\n'\"`|&;<>()[]{}*?!#~") == std::string::npos;
+        quoted.push_back(plain ? word : ShellQuote(word));
+      }
+      Say(fmt::format("{}", fmt::join(quoted, " ")));
+      return absl::StatusOr<ToolResult>(absl::UnimplementedError("not asked"));
+    };
+    const auto provider = MakeProvider({.cluster = run_.cluster,
+                                        .tools = show,
+                                        .patience = patience_,
+                                        .public_key = "$PUBLIC_KEY"});
+    Say("\n# may it be done, and where?");
+    MachineOrder order = Order(draft);
+    RETURN_IF_ERROR(provider->Check(order).status());
+    Say("\n# machines");
+    order.place = provider->Places().front();
+    order.attempt = 1;
+    RETURN_IF_ERROR(provider->Create(order, [](const std::string&) { return absl::OkStatus(); }));
+    (void)provider->List(draft.job_id).ok();
+    Say("\n# at the end, or when anything fails");
+    RETURN_IF_ERROR(provider->Destroy(draft.job_id));
+    return 0;
   }
 
   // What a launcher of this job that did not come to its end has left.

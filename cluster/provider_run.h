@@ -17,11 +17,12 @@ namespace muster::cluster {
 struct ProviderRun {
   const Cluster& cluster;  // with a provider that MakesMachines
   const Plan& plan;
-  int64_t max_wait_s = 0;                         // for machines
-  bool yes = false;                               // whoever starts it has agreed to what it costs
-  std::string build_id;                           // of this program
-  std::string folder;                             // of journals and keys: ~/.muster/machines
-  std::string owner;                              // "user@host"
+  int64_t max_wait_s = 0;  // for machines
+  bool yes = false;        // whoever starts it has agreed to what it costs
+  bool dry_run = false;    // only prints the commands, in order; asks and starts nothing
+  std::string build_id;    // of this program
+  std::string folder;      // of journals and keys: ~/.muster/machines
+  std::string owner;       // "user@host"
   std::function<LocalJob(int threads)> make_job;  // as HostsRun has it
 };
 

@@ -21,8 +21,8 @@ struct ProviderSetup {
   std::function<RunHost(const SshHost&)> reach = nullptr;  // by ssh; needed for Reach alone
 };
 
-// Runs the providers' commands with the user's `environment`, and such that they ask nobody and leave
-// it to us what to repeat.
+// Runs the providers' commands with the user's `environment`, and such that they ask nobody and
+// leave it to us what to repeat.
 ToolRunner MakeToolRunner(std::vector<std::string> environment);
 
 // Whether the provider makes machines, so that there is something to give back.

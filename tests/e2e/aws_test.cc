@@ -223,6 +223,22 @@ TEST_F(AwsTest, MachinesTurnThemselvesOffWhenNobodyIsLeft) {
   EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
 }
 
+TEST_F(AwsTest, ADryRunShowsEveryCommandAndNeedsNeitherAwsNorALogin) {
+  std::vector<std::string> words = LaunchWords(NewFolder("dry"), Job());
+  words.emplace_back("--dry-run");
+  const Ended run = Running(words, false, {{"PATH", "/usr/bin:/bin"}, {"HOME", home_}}).Wait();
+  EXPECT_EQ(run.code, 0) << run.err;
+  size_t at = 0;
+  for (const char* command :
+       {"sts get-caller-identity", "describe-instance-type-offerings", "get-service-quota",
+        "run-instances --count 1 --instance-type m6i.xlarge", "describe-instances",
+        "terminate-instances"}) {
+    at = run.out.find(command, at);
+    EXPECT_NE(at, std::string::npos) << command << " in\n" << run.out;
+  }
+  EXPECT_THAT(Cloud().Asked(), IsEmpty());
+}
+
 TEST_F(AwsTest, WhatCannotStartIsToldInOneLineBeforeItCosts) {
   const auto refused = [&](const std::string& name, const TinyJob& job,
                            const std::map<std::string, std::string>& added = {},
