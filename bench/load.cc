@@ -34,7 +34,8 @@ std::vector<std::string> Load::words(std::string role) const {
           fmt::format("--tiny={}", tiny),
           fmt::format("--servers={}", servers),
           fmt::format("--server={}", server),
-          fmt::format("--listen={}", listen)};
+          fmt::format("--listen={}", listen),
+          fmt::format("--tls={}", tls)};
 }
 
 float WeightAfter(const Load& load, int64_t steps) {
@@ -68,7 +69,9 @@ ps::Partition PartitionOf(const Load& load, const ps::ParamTable& table) {
 
 std::unique_ptr<rpc::Transport> TransportOf(const Load& load, Log& log) {
   // As the transport does on loopback, also between the ends of paced links.
-  auto grpc = Must(rpc::MakeGrpcTransport({.congestion_control = "cubic"}, log));
+  rpc::GrpcOptions options{.congestion_control = "cubic"};
+  if (load.tls) options.identity = Must(rpc::ParseIdentity(std::getenv(kIdentityVariable)));
+  auto grpc = Must(rpc::MakeGrpcTransport(std::move(options), log));
   if (!load.shared) return grpc;
   return Must(rpc::MakeSharedTransport(std::move(grpc), log));
 }

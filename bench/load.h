@@ -27,6 +27,9 @@ T Must(absl::StatusOr<T> value) {
   return *std::move(value);
 }
 
+// Of the environment, for the processes of a benchmark.
+inline constexpr char kIdentityVariable[] = "MUSTER_BENCH_IDENTITY";
+
 // The learning rate: sums of small integers times it are exact.
 inline constexpr float kRate = 1.0F / 1024;
 
@@ -44,6 +47,7 @@ struct Load {
   int servers = 1;
   int server = 0;  // which one serves
   std::string listen = "127.0.0.1";
+  bool tls = false;  // with the identity that kIdentityVariable holds
 
   // What the parameters must be can be told exactly.
   bool exact() const { return optimizer == "sgd" && mode == "BSP" && codec == "none"; }
