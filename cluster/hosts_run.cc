@@ -128,6 +128,7 @@ absl::StatusOr<int> RunOnHosts(const HostsRun& run, const LocalOptions& options)
   RETURN_IF_ERROR(master::CreateJobDirectory(dir));
   const int64_t now = UnixMillis();
   ASSIGN_OR_RETURN(const std::unique_ptr<JobLock> lock, JobLock::Take(dir, now));
+  NoteJob(draft, options, /*stays=*/false, now);
   ASSIGN_OR_RETURN(const std::unique_ptr<NodeProcesses> nodes, Connect(run, draft));
   std::vector<int> cores;
   for (size_t i = 0; i < run.hosts.size(); ++i) cores.push_back(nodes->hello(i).cores());

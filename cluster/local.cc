@@ -17,11 +17,12 @@ namespace {
 using master::JobDirectory;
 using master::JobLock;
 
-absl::StatusOr<std::unique_ptr<JobLock>> Prepare(const LocalJob& job) {
+absl::StatusOr<std::unique_ptr<JobLock>> Prepare(const LocalJob& job, const LocalOptions& options) {
   const JobDirectory dir(job.job_dir);
   RETURN_IF_ERROR(master::CreateJobDirectory(dir));
   const int64_t now = UnixMillis();
   ASSIGN_OR_RETURN(std::unique_ptr<JobLock> lock, JobLock::Take(dir, now));
+  NoteJob(job, options, /*stays=*/false, now);
   RETURN_IF_ERROR(WriteFirstRecord(job, dir, now));
   return lock;
 }
@@ -36,7 +37,7 @@ int ExitCodeOf(const absl::StatusOr<int>& code, const LocalOptions& options) {
 }
 
 int RunLocal(const LocalJob& job, const LocalOptions& options) {
-  const absl::StatusOr<std::unique_ptr<JobLock>> lock = Prepare(job);
+  const absl::StatusOr<std::unique_ptr<JobLock>> lock = Prepare(job, options);
   if (!lock.ok()) return ExitCodeOf(lock.status(), options);
   const auto processes = LocalProcesses::Make(options.program_dir, options.environment);
   if (!processes.ok()) return ExitCodeOf(processes.status(), options);

@@ -33,6 +33,7 @@ struct LocalRole {
 struct LocalJob {
   std::string job_id;
   std::string job_dir;
+  std::string provider;          // "LOCAL", for the registry
   std::string job_yaml;          // the resolved job as a file: job.yaml of the directory
   std::vector<LocalRole> roles;  // the master first
   int64_t total_steps = 0;
@@ -52,6 +53,7 @@ struct LocalOptions {
   std::string term;                    // the value of TERM; "": no live display
   int64_t plain_interval_ms = 10'000;  // between lines where there is no terminal
   int out_fd = 1, err_fd = 2;
+  std::string registry;  // folder of cluster/job_registry.h; "": the job is not noted
 };
 
 // The exit code that `code` is, or 2 after its reason as one line for people.

@@ -1,12 +1,14 @@
 #include "cluster/local_record.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 
+#include "cluster/job_registry.h"
 #include "master/history.h"
 #include "master/report.h"
 #include "telemetry/file.h"
@@ -70,6 +72,22 @@ absl::Status WriteReport(const LocalJob& job, const master::JobDirectory& dir,
 }
 
 }  // namespace
+
+void NoteJob(const LocalJob& job, const LocalOptions& options, bool stays, int64_t now_ms) {
+  std::error_code error;
+  std::filesystem::path dir = std::filesystem::absolute(job.job_dir, error).lexically_normal();
+  if (!dir.has_filename()) dir = dir.parent_path();
+  const absl::Status noted = JobRegistry(options.registry)
+                                 .Write({.job_id = job.job_id,
+                                         .job_dir = dir.string(),
+                                         .provider = job.provider,
+                                         .began_ms = now_ms,
+                                         .stays = stays});
+  if (noted.ok()) return;
+  const std::string text = fmt::format("warning: launch jobs will not know this job: {}\n",
+                                       std::string(noted.message()));
+  (void)!write(options.err_fd, text.data(), text.size());
+}
 
 absl::Status WriteFirstRecord(const LocalJob& job, const master::JobDirectory& dir,
                               int64_t now_ms) {

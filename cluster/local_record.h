@@ -13,6 +13,10 @@
 
 namespace muster::cluster {
 
+// Notes the job in the user's registry, before anything of it is started. A registry that cannot be
+// written never stops a job: a warning on options.err_fd.
+void NoteJob(const LocalJob& job, const LocalOptions& options, bool stays, int64_t now_ms);
+
 // Writes job.yaml and state.json (PREPARING, all replicas EXPECTED). An earlier run's creation
 // time, step and metrics are kept.
 absl::Status WriteFirstRecord(const LocalJob& job, const master::JobDirectory& dir, int64_t now_ms);

@@ -82,6 +82,7 @@ LocalJob MakeLocalJob(const Job& job, int cores) {
   LocalJob local;
   local.job_id = job.job_id();
   local.job_dir = input.job_dir();
+  local.provider = muster::Cluster::Provider_Name(job.cluster().provider());
   local.job_yaml = WriteJobYaml(job);
   local.roles = LocalRoles(job, cores);
   local.total_steps = TotalSteps(job.training());

@@ -12,6 +12,7 @@
 #include "cluster/doctor_command.h"
 #include "cluster/evaluate_command.h"
 #include "cluster/gc_command.h"
+#include "cluster/jobs_command.h"
 #include "cluster/local.h"
 #include "cluster/local_roles.h"
 #include "cluster/node_server.h"
@@ -76,11 +77,19 @@ int64_t MaxWaitSeconds(const ResolvedJob& resolved) {
   return scheduling.has_max_wait_time() ? scheduling.max_wait_time().seconds() : kMaxWaitSeconds;
 }
 
+// Where launchers note their jobs; "" when the user has no home.
+std::string RegistryFolder() {
+  std::string folder = Variable("MUSTER_HOME");
+  if (folder.empty() && !Variable("HOME").empty()) folder = Variable("HOME") + "/.muster";
+  return folder.empty() ? "" : folder + "/jobs";
+}
+
 int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& flags) {
   LocalOptions options;
   options.program_dir = ProgramFolder();
   options.environment = Environment();
   options.term = Variable("TERM");
+  options.registry = RegistryFolder();
   const Cluster& cluster = resolved.job.cluster();
   const auto make_job = [&resolved](int threads) {
     return MakeJob(resolved, /*cores=*/0, threads);
@@ -146,6 +155,8 @@ int main(int argc, char** argv) {
          return RunGcCommand(
              context, {.folder = MachinesFolder(), .owner = Owner(), .environment = Environment()});
        }},
+      {"jobs", "list, describe, cancel the jobs started from this machine, and show their logs",
+       [](const CommandContext& context) { return RunJobsCommand(context, RegistryFolder()); }},
       {"node", "what the launcher runs on other hosts, which roles are started by",
        [](const CommandContext&) { return RunNodeCommand(); }},
       {"predict", "say what clips are, with the model of a job directory", RunPredictCommand},

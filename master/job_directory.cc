@@ -42,6 +42,17 @@ std::string Holder(const std::string& path) {
   return line;
 }
 
+// Somebody who only looks whether it is held does so for a moment.
+bool LockSoon(int fd) {
+  for (int i = 0; i < 10; ++i) {
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
+    if (errno != EWOULDBLOCK) return false;
+    usleep(10'000);
+  }
+  errno = EWOULDBLOCK;
+  return false;
+}
+
 }  // namespace
 
 std::string JobDirectory::log(const std::string& role, int index) const {
@@ -65,7 +76,7 @@ absl::StatusOr<std::unique_ptr<JobLock>> JobLock::Take(const JobDirectory& dir, 
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (fd < 0) return ErrnoStatus(errno, fmt::format("cannot open {}", path));
   std::unique_ptr<JobLock> lock(new JobLock(fd));
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+  if (!LockSoon(fd)) {
     if (errno != EWOULDBLOCK) return ErrnoStatus(errno, fmt::format("cannot lock {}", path));
     return absl::FailedPreconditionError(fmt::format(
         "the job directory {} is in use by {}; stop that run first (kill -INT its process) or "

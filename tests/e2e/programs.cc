@@ -56,6 +56,9 @@ Scratch& TheScratch() {
 // Environments must be known before the tests begin.
 [[maybe_unused]] const Scratch& scratch_at_start = TheScratch();
 
+// What the tests' launchers take for ~/.muster.
+std::string Registry() { return TheScratch().root() + "/muster"; }
+
 std::string CommandLine(const fs::path& process) {
   const auto text = ReadFile((process / "cmdline").string());
   return text.ok() ? *text : "";
@@ -86,6 +89,7 @@ Running::Running(const std::vector<std::string>& words, bool unprivileged,
   if (pid_ == 0) {
     // A test that is killed takes its programs along.
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setenv("MUSTER_HOME", (Registry() + (unprivileged ? "-nobody" : "")).c_str(), 1);
     for (const auto& [name, value] : added) setenv(name.c_str(), value.c_str(), 1);
     dup2(out[1], 1);
     dup2(err, 2);

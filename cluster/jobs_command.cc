@@ -1,0 +1,166 @@
+#include "cluster/jobs_command.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <optional>
+#include <thread>
+
+#include "cluster/job_logs.h"
+#include "cluster/job_look.h"
+#include "cluster/printable.h"
+#include "configs/nearest.h"
+#include "configs/scalar.h"
+#include "master/job_directory.h"
+#include "telemetry/time.h"
+
+namespace muster::cluster {
+namespace {
+
+constexpr char kHelp[] =
+    R"(usage: launch jobs list
+       launch jobs describe JOB
+       launch jobs logs JOB [-f] [--role ROLE]
+       launch jobs cancel JOB
+
+The jobs that were started from this machine. JOB is an id, the beginning of one, or a job directory.
+logs prints what the roles have written, in the order of time; -f goes on until the job ends; ROLE is
+one of them, such as worker-3. cancel has the job's launcher end it as Ctrl-C does: the step is
+finished and a checkpoint saved.
+)";
+
+// How long a line may wait before it is shown.
+constexpr std::chrono::milliseconds kFollowPause(100);
+
+struct JobsWords {
+  std::string verb, job, role;
+  bool follow = false, help = false;
+};
+
+absl::StatusOr<JobsWords> Parse(const std::vector<std::string>& words) {
+  JobsWords parsed;
+  for (size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (word == "--help" || word == "-h") {
+      parsed.help = true;
+    } else if (word == "-f" || word == "--follow") {
+      parsed.follow = true;
+    } else if (word == "--role" && i + 1 < words.size()) {
+      parsed.role = words[++i];
+    } else if (word.starts_with("--role=")) {
+      parsed.role = word.substr(word.find('=') + 1);
+    } else if (word.starts_with("-")) {
+      return absl::InvalidArgumentError(
+          fmt::format("launch jobs has no flag {}; see launch jobs --help", Quoted(word)));
+    } else if (parsed.verb.empty()) {
+      parsed.verb = word;
+    } else if (parsed.job.empty()) {
+      parsed.job = word;
+    } else {
+      return absl::InvalidArgumentError(fmt::format("{} is one word too many", Quoted(word)));
+    }
+  }
+  if (parsed.help) return parsed;
+  const std::vector<std::string> verbs = {"list", "describe", "logs", "cancel"};
+  if (std::count(verbs.begin(), verbs.end(), parsed.verb) == 0) {
+    return absl::InvalidArgumentError(
+        parsed.verb.empty() ? "write launch jobs list, describe, logs or cancel"
+                            : fmt::format("launch jobs does not know {}; {}", Quoted(parsed.verb),
+                                          WriteNearest(parsed.verb, verbs)));
+  }
+  if (parsed.verb != "logs" && (parsed.follow || !parsed.role.empty())) {
+    return absl::InvalidArgumentError("-f and --role belong to launch jobs logs");
+  }
+  if (parsed.verb == "list" && !parsed.job.empty()) {
+    return absl::InvalidArgumentError(
+        fmt::format("launch jobs list takes no job; write launch jobs describe {}", parsed.job));
+  }
+  if (parsed.verb != "list" && parsed.job.empty()) {
+    return absl::InvalidArgumentError(fmt::format(
+        "no job is named; write launch jobs {} JOB, with a JOB of launch jobs list", parsed.verb));
+  }
+  return parsed;
+}
+
+int List(const JobRegistry& registry, const CommandContext& context) {
+  std::vector<std::string> damaged;
+  std::vector<JobLook> looks;
+  for (const JobEntry& entry : registry.Read(&damaged)) looks.push_back(Look(entry));
+  for (const std::string& line : damaged) fmt::print(context.err, "warning: {}\n", line);
+  fmt::print(
+      context.out, "{}",
+      looks.empty() ? "no job was started from this machine yet\n" : JobTable(looks, UnixMillis()));
+  return kSucceeded;
+}
+
+int Logs(const JobEntry& entry, const JobsWords& words, const CommandContext& context) {
+  JobLogs logs(master::JobDirectory(entry.job_dir).logs(), words.role);
+  const std::vector<std::string> roles = logs.Roles();
+  if (!words.role.empty() && std::count(roles.begin(), roles.end(), words.role) == 0) {
+    fmt::print(context.err, "{} has no log of {}; {}\n", entry.job_id, Printable(words.role),
+               roles.empty() ? "it has none yet" : WriteNearest(words.role, roles));
+    return kWrongInput;
+  }
+  for (;;) {
+    const JobLook look = Look(entry);
+    const bool last = !words.follow || !look.holder.held;
+    const std::string text = logs.Take(/*all=*/last);
+    std::fwrite(text.data(), 1, text.size(), context.out);
+    if (std::fflush(context.out) != 0) return kJobFailed;  // nobody reads any more
+    if (last && words.follow && look.shown == "DETACHED") {
+      fmt::print(context.err,
+                 "the job goes on: launch attach {} brings what it has written since\n",
+                 entry.job_id);
+    }
+    if (last) return kSucceeded;
+    std::this_thread::sleep_for(kFollowPause);
+  }
+}
+
+int Cancel(const JobEntry& entry, const CommandContext& context) {
+  const JobLook look = Look(entry);
+  if (look.state && master::IsFinal(look.state->state) && !look.holder.held) {
+    fmt::print(context.err, "{} has ended already: {}\n", entry.job_id, look.shown);
+    return kJobFailed;
+  }
+  // Not SIGINT, after which a launcher with a terminal asks.
+  const absl::Status sent = SignalHolder(entry.job_dir, SIGTERM);
+  if (!sent.ok()) {
+    fmt::print(context.err, "{}\n", std::string(sent.message()));
+    return kJobFailed;
+  }
+  fmt::print(context.out,
+             "{} was told to end {}: it finishes the step and saves a checkpoint; launch jobs "
+             "describe {} shows when it has\n",
+             look.holder.text, entry.job_id, entry.job_id);
+  return kSucceeded;
+}
+
+}  // namespace
+
+int RunJobsCommand(const CommandContext& context, const std::string& registry_folder) {
+  const auto words = Parse(context.words);
+  if (!words.ok()) {
+    fmt::print(context.err, "{}\n", std::string(words.status().message()));
+    return kWrongInput;
+  }
+  if (words->help) {
+    fmt::print(context.out, "{}", kHelp);
+    return kSucceeded;
+  }
+  const JobRegistry registry(registry_folder);
+  if (words->verb == "list") return List(registry, context);
+  const auto entry = registry.Find(words->job);
+  if (!entry.ok()) {
+    fmt::print(context.err, "{}\n", std::string(entry.status().message()));
+    return kWrongInput;
+  }
+  if (words->verb == "logs") return Logs(*entry, *words, context);
+  if (words->verb == "cancel") return Cancel(*entry, context);
+  fmt::print(context.out, "{}", DescribeJob(Look(*entry), UnixMillis()));
+  return kSucceeded;
+}
+
+}  // namespace muster::cluster

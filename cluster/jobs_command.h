@@ -1,0 +1,15 @@
+// The command line of `launch jobs`. Free functions: thread-safe.
+#pragma once
+
+#include <string>
+
+#include "cluster/command.h"
+
+namespace muster::cluster {
+
+// launch jobs list | describe JOB | logs JOB [-f] [--role R] | cancel JOB. `registry`: the folder
+// of cluster/job_registry.h. Exit code 2, after one line on context.err, for words that make no
+// sense and jobs that are not known; 1 where there is nothing to cancel.
+int RunJobsCommand(const CommandContext& context, const std::string& registry);
+
+}  // namespace muster::cluster

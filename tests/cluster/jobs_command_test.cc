@@ -1,0 +1,204 @@
+// launch jobs on directories as runs leave them.
+#include "cluster/jobs_command.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "cluster/job_logs.h"
+#include "cluster/job_look.h"
+#include "master/job_directory.h"
+#include "tests/harness/temporary_folder.h"
+
+namespace muster::cluster {
+namespace {
+
+namespace fs = std::filesystem;
+using master::JobDirectory;
+using master::JobLock;
+using master::RunState;
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+struct Said {
+  int code = 0;
+  std::string out, err;
+};
+
+class JobsCommandTest : public ::testing::Test {
+ protected:
+  Said Run(const std::vector<std::string>& words) {
+    char *out = nullptr, *err = nullptr;
+    size_t out_size = 0, err_size = 0;
+    CommandContext context;
+    context.words = words;
+    context.out = open_memstream(&out, &out_size);
+    context.err = open_memstream(&err, &err_size);
+    Said said;
+    said.code = RunJobsCommand(context, registry_);
+    std::fclose(context.out);
+    std::fclose(context.err);
+    said.out.assign(out, out_size);
+    said.err.assign(err, err_size);
+    std::free(out);
+    std::free(err);
+    return said;
+  }
+  // A job whose last launcher left it in `state`; returns its directory.
+  std::string Add(const std::string& id, RunState state, const std::string& provider = "LOCAL",
+                  bool stays = false) {
+    const std::string dir = folder_.path() + "/" + id;
+    EXPECT_TRUE(master::CreateJobDirectory(JobDirectory(dir)).ok());
+    master::JobState record;
+    record.job_id = id;
+    record.state = state;
+    record.step = 40;
+    record.total_steps = 60;
+    record.dollars_per_hour = 2;
+    record.update_ms = record.end_ms = kBegan + 1'800'000;
+    record.error_message = state == RunState::kFailed ? "worker-1 is gone" : "";
+    record.replicas = {{.role = "ps", .index = 3, .state = "READY", .host = "h\x1b[2J"}};
+    EXPECT_TRUE(master::WriteJobState(dir + "/state.json", record).ok());
+    EXPECT_TRUE(JobRegistry(registry_).Write({id, dir, provider, kBegan, stays}).ok());
+    return dir;
+  }
+  void Log(const std::string& dir, const std::string& role, const std::string& text) {
+    std::ofstream(dir + "/logs/" + role + ".log", std::ios::app) << text;
+  }
+
+  static constexpr int64_t kBegan = 1'700'000'000'000;
+  const harness::TemporaryFolder folder_;
+  const std::string registry_ = folder_.path() + "/jobs";
+};
+
+TEST_F(JobsCommandTest, AJobThatNobodyRunsIsNotSaidToRun) {
+  const std::string held = Add("held", RunState::kRunning);
+  const auto lock = JobLock::Take(JobDirectory(held), 0);
+  ASSERT_TRUE(lock.ok());
+  Add("lost", RunState::kRunning);
+  Add("done", RunState::kSucceeded);
+  Add("away", RunState::kRunning, "SSH", /*stays=*/true);
+  Add("cut", RunState::kRunning, "SSH");
+  fs::remove_all(Add("gone", RunState::kSucceeded));
+  std::ofstream(Add("torn", RunState::kRunning) + "/state.json") << "{";
+  const std::string list = Run({"list"}).out;
+  EXPECT_THAT(list, ContainsRegex("held +LOCAL +RUNNING +40/60 "));
+  EXPECT_THAT(list, ContainsRegex("lost +LOCAL +LOST +40/60 .* 2.00 +1.00 "));
+  EXPECT_THAT(list, ContainsRegex("done +LOCAL +SUCCEEDED .* 2.00 +1.00 "));
+  EXPECT_THAT(list, ContainsRegex("away +SSH +DETACHED "));
+  EXPECT_THAT(list, ContainsRegex("cut +SSH +LOST "));
+  EXPECT_THAT(list, ContainsRegex("gone +LOCAL +GONE .*\\(its directory is gone\\)"));
+  EXPECT_THAT(list, ContainsRegex("torn +LOCAL +UNKNOWN "));
+}
+
+TEST_F(JobsCommandTest, DescribeSaysWhatIsKnownAndWhatToDo) {
+  Add("failed", RunState::kFailed);
+  Add("lost", RunState::kRunning);
+  const Said failed = Run({"describe", "failed"});
+  EXPECT_EQ(failed.code, 0);
+  EXPECT_THAT(failed.out, AllOf(ContainsRegex("state +FAILED"), HasSubstr("worker-1 is gone"),
+                                ContainsRegex("step +40 of 60"), ContainsRegex("so far +1.00"),
+                                ContainsRegex("ps-3 +READY on h"), Not(HasSubstr("\x1b"))));
+  EXPECT_THAT(Run({"describe", "lost"}).out, HasSubstr("nobody runs it: launch again"));
+}
+
+TEST_F(JobsCommandTest, LogsAreOneTextInTheOrderOfTime) {
+  const std::string dir = Add("job", RunState::kSucceeded);
+  Log(dir, "master-0",
+      "2026-11-21T06:30:01.000Z master I two\n2026-11-21T06:30:03.000Z master I four\n");
+  Log(dir, "worker-1", "2026-11-21T06:30:00.000Z worker-1 I one\nlibrary: one more\n");
+  Log(dir, "ps-0", "2026-11-21T06:30:02.000Z ps-0 I three\nunfinished");
+  const std::string text = Run({"logs", "job"}).out;
+  const std::vector<std::string> words = {"one\n", "library: one more", "two",
+                                          "three", "unfinished\n",      "four"};
+  size_t at = 0;
+  for (const std::string& word : words) {
+    at = text.find(word, at);
+    ASSERT_NE(at, std::string::npos) << word << " is missing or out of place in\n" << text;
+  }
+  EXPECT_EQ(Run({"logs", "job", "--role", "worker-1"}).out,
+            "2026-11-21T06:30:00.000Z worker-1 I one\nlibrary: one more\n");
+  const Said wrong = Run({"logs", "job", "--role=worker-2"});
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_THAT(wrong.err, HasSubstr("worker-1"));
+}
+
+TEST_F(JobsCommandTest, FollowingALogMissesNothingWhenItIsMovedAside) {
+  const std::string dir = Add("job", RunState::kRunning), path = dir + "/logs/ps-0.log";
+  JobLogs logs(dir + "/logs", "");
+  Log(dir, "ps-0", "one\ntw");
+  EXPECT_EQ(logs.Take(false), "one\n");
+  Log(dir, "ps-0", "o\n");
+  EXPECT_EQ(logs.Take(false), "two\n");
+  EXPECT_EQ(logs.Take(false), "");
+  fs::rename(path, path + ".1");
+  Log(dir, "ps-0", "three and a longer line than before\n");
+  EXPECT_EQ(logs.Take(false), "three and a longer line than before\n");
+}
+
+TEST_F(JobsCommandTest, CancelSaysWhenThereIsNothingToCancel) {
+  Add("lost", RunState::kRunning);
+  Add("done", RunState::kSucceeded);
+  const Said lost = Run({"cancel", "lost"});
+  EXPECT_EQ(lost.code, 1);
+  EXPECT_THAT(lost.err, HasSubstr("nobody runs the job in"));
+  EXPECT_THAT(Run({"cancel", "done"}).err, HasSubstr("has ended already: SUCCEEDED"));
+}
+
+TEST_F(JobsCommandTest, CancelSendsNoSignalToAStranger) {
+  // The lock names a process that does not hold it: its number was given to another program.
+  const std::string dir = Add("job", RunState::kRunning);
+  const auto lock = JobLock::Take(JobDirectory(dir), 0);
+  ASSERT_TRUE(lock.ok());
+  int closed[2];
+  ASSERT_EQ(pipe(closed), 0);
+  const pid_t stranger = fork();
+  if (stranger == 0) {
+    for (int fd = 3; fd < 1000; ++fd) close(fd);
+    for (;;) pause();
+  }
+  close(closed[1]);
+  char byte;
+  ASSERT_EQ(read(closed[0], &byte, 1), 0) << "it has closed what it inherited";
+  close(closed[0]);
+  std::ifstream file(dir + "/lock");
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  const std::string own = "process " + std::to_string(getpid());
+  text.replace(text.find(own), own.size(), "process " + std::to_string(stranger));
+  std::ofstream(dir + "/lock") << text;
+  EXPECT_EQ(Run({"cancel", "job"}).code, 1);
+  kill(stranger, SIGKILL);
+  int status = 0;
+  waitpid(stranger, &status, 0);
+  EXPECT_EQ(WTERMSIG(status), SIGKILL);
+}
+
+TEST_F(JobsCommandTest, WordsThatMakeNoSenseAreOneLine) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{},
+                                             {"lst"},
+                                             {"describe"},
+                                             {"list", "job"},
+                                             {"list", "-f"},
+                                             {"logs", "a", "b"},
+                                             {"logs", "nothing"},
+                                             {"describe", "--wide"}}) {
+    const Said said = Run(words);
+    EXPECT_EQ(said.code, 2);
+    EXPECT_THAT(said.err, ContainsRegex("^[^\n]+\n$"));
+    EXPECT_EQ(said.out, "");
+  }
+  EXPECT_EQ(Run({"--help"}).code, 0);
+}
+
+}  // namespace
+}  // namespace muster::cluster
