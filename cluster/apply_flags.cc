@@ -49,9 +49,6 @@ class FlagSetter {
         return KmsKey(row, flag);
       case Form::kAssignment:
         return Assignment(flag);
-      case Form::kRefused:
-        return Add(flag, "launch follows its job to the end",
-                   "delete it, or run launch in the background");
       case Form::kKmsPart:
       case Form::kFollow:
         return;

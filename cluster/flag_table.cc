@@ -63,7 +63,6 @@ constexpr FlagRow kFlags[] = {
     {"--set", "", Form::kAssignment, "PATH=YAML",
      "any field of the job file, e.g. training.checkpoints.keep=3; may be repeated"},
     {"--stream-logs", "", Form::kFollow, "", "what launch does anyway"},
-    {"--async", "", Form::kRefused, "", "not there: launch follows its job"},
 };
 
 }  // namespace
@@ -77,8 +76,6 @@ const FlagRow* FindRow(const std::string& name) {
   return nullptr;
 }
 
-bool TakesValue(Form form) {
-  return form != Form::kSwitch && form != Form::kFollow && form != Form::kRefused;
-}
+bool TakesValue(Form form) { return form != Form::kSwitch && form != Form::kFollow; }
 
 }  // namespace muster::cluster

@@ -21,7 +21,6 @@ enum class Form {
   kKmsPart,
   kAssignment,  // PATH=YAML
   kFollow,      // what launch does anyway
-  kRefused,
 };
 
 struct FlagRow {

@@ -14,7 +14,7 @@ namespace muster::cluster {
 namespace {
 
 std::vector<std::string> AllNames() {
-  std::vector<std::string> names = {"--config", "--check", "--dry-run", "--yes", "--help"};
+  std::vector<std::string> names = {"--config", "--check", "--dry-run", "--yes", "--async", "--help"};
   for (const FlagRow& row : FlagTable()) names.push_back(row.name);
   return names;
 }
@@ -23,7 +23,7 @@ std::vector<std::string> AllNames() {
 struct Words {
   std::map<std::string, std::vector<std::string>> values;
   std::vector<std::string> config, unknown;
-  bool check = false, dry_run = false, yes = false, help = false;
+  bool check = false, dry_run = false, yes = false, async = false, help = false;
 };
 
 void AddOptions(CLI::App& app, Words* words) {
@@ -33,6 +33,7 @@ void AddOptions(CLI::App& app, Words* words) {
   app.add_flag("--check", words->check);
   app.add_flag("--dry-run", words->dry_run);
   app.add_flag("--yes,-y", words->yes);
+  app.add_flag("--async", words->async);
   app.add_flag("-h,--help", words->help);
   for (const FlagRow& row : FlagTable()) {
     CLI::Option* option = app.add_option(row.name, words->values[row.name]);
@@ -65,6 +66,7 @@ void TakeValues(const Words& words, LaunchFlags* flags, Problems* problems) {
   flags->check = words.check;
   flags->dry_run = words.dry_run;
   flags->yes = words.yes;
+  flags->async = words.async;
   flags->help = words.help;
   for (const FlagRow& row : FlagTable()) {
     const std::vector<std::string>& texts = words.values.at(row.name);
@@ -115,6 +117,7 @@ std::string LaunchHelp() {
   line("--check", "print the plan, start nothing");
   line("--dry-run", "print the plan and the commands that rent machines, ask and start nothing");
   line("--yes", "rent what the plan says without asking");
+  line("--async", "leave once the job trains: launch attach follows it again");
   for (const FlagRow& row : FlagTable()) {
     line(row.value[0] == '\0' ? row.name : fmt::format("{} {}", row.name, row.value), row.help);
   }

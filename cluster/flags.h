@@ -21,6 +21,7 @@ struct LaunchFlags {
   bool check = false;             // --check
   bool dry_run = false;           // --dry-run: only print the commands that would be run
   bool yes = false;               // --yes: nobody need be asked before machines are rented
+  bool async = false;             // --async: leave the job once it trains
   bool wrong = false;             // the words made no sense; the rest is not to be trusted
   bool help = false;              // --help
   std::vector<GivenFlag> given;   // flags that set fields, in the table's order

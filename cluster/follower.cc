@@ -17,6 +17,11 @@ constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
 }  // namespace
 
+std::string TimeIsOver(int64_t max_running_ms) {
+  return fmt::format("the running time of {} is over (trainingInput.scheduling.maxRunningTime)",
+                     FormatDuration(max_running_ms));
+}
+
 Follower::Follower(FollowerOptions options, int64_t now_ms)
     : options_(std::move(options)),
       began_ms_(now_ms),
@@ -244,10 +249,7 @@ void Follower::OnTick(int64_t now_ms) {
     }
     if (options_.max_running_ms > 0 && running_ms_ != 0 &&
         now_ms >= running_ms_ + options_.max_running_ms && phase_ == Phase::kFollowing) {
-      cancel_reason_ = fmt::format(
-          "the running time of {} is over "
-          "(trainingInput.scheduling.maxRunningTime)",
-          FormatDuration(options_.max_running_ms));
+      cancel_reason_ = TimeIsOver(options_.max_running_ms);
       messages_.push_back(cancel_reason_ + ": finishing the step and saving a checkpoint");
       actions_.push_back(Action::kInterruptMaster);
       Enter(Phase::kDraining, now_ms + options_.drain_ms);
@@ -293,6 +295,11 @@ bool Follower::done() const {
                      [](const RoleState& role) { return !role.started || role.exit.has_value(); });
 }
 
+int64_t Follower::EndsBy(int64_t now_ms) const {
+  if (options_.max_running_ms <= 0) return 0;
+  return (running_ms_ != 0 ? running_ms_ : now_ms) + options_.max_running_ms;
+}
+
 DisplayState Follower::Display(int64_t now_ms) const {
   DisplayState display;
   display.job_id = options_.job_id;
@@ -304,7 +311,9 @@ DisplayState Follower::Display(int64_t now_ms) const {
   display.validation_accuracy = progress_.validation_accuracy;
   display.samples_per_second = progress_.samples_per_second;
   display.lagging = progress_.lagging;
-  display.elapsed_ms = now_ms - began_ms_;
+  // A launcher that has attached was not there when the run began.
+  display.elapsed_ms =
+      now_ms - (roles_[0].started ? std::min(began_ms_, roles_[0].started_ms) : began_ms_);
   display.roles = static_cast<int>(roles_.size());
   for (const RoleState& role : roles_) display.ready_roles += role.ready ? 1 : 0;
   if (ms_per_step_ > 0 && state_ == RunState::kRunning) {

@@ -46,6 +46,9 @@ struct FollowerOptions {
   int64_t terminate_ms = 2'000;        // between SIGTERM and SIGKILL
 };
 
+// Why a job is stopped that has trained for so long.
+std::string TimeIsOver(int64_t max_running_ms);
+
 class Follower {
  public:
   enum class Action { kInterruptMaster, kTerminateAll, kKillAll };
@@ -83,6 +86,8 @@ class Follower {
   // Where roles find the master; empty until it listens.
   const std::string& master_address() const { return address_; }
   DisplayState Display(int64_t now_ms) const;
+  // When its running time is over; from `now_ms` on while it does not train yet. 0: never.
+  int64_t EndsBy(int64_t now_ms) const;
 
   // How it ended; PRECONDITION: done().
   master::RunState outcome() const;

@@ -1,6 +1,7 @@
 #include "cluster/hosts_run.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,7 +16,9 @@
 #include "cluster/node_processes.h"
 #include "cluster/tool.h"
 #include "master/job_directory.h"
+#include "master/job_state.h"
 #include "rpc/identity.h"
+#include "telemetry/host_name.h"
 #include "telemetry/time.h"
 
 namespace muster::cluster {
@@ -26,11 +29,16 @@ using master::JobLock;
 
 // For what comes before and after training.
 constexpr int64_t kCertificateSlackSeconds = 86'400;
+// For hosts to end after one of them has.
+constexpr int kAttachTries = 40, kAttachPauseMs = 500;
 
-absl::StatusOr<std::unique_ptr<NodeProcesses>> Connect(const HostsRun& run, const LocalJob& job) {
+// With a link to the first `hosts` of them.
+absl::StatusOr<std::unique_ptr<NodeProcesses>> Link(const HostsRun& run, const LocalJob& job,
+                                                    bool stay, size_t hosts) {
   std::vector<std::unique_ptr<NodeLink>> links;
-  for (const RunHost& host : run.hosts) {
-    ASSIGN_OR_RETURN(std::unique_ptr<NodeLink> link, NodeLink::Start(host.link, run.bundle));
+  for (size_t i = 0; i < hosts; ++i) {
+    ASSIGN_OR_RETURN(std::unique_ptr<NodeLink> link,
+                     NodeLink::Start(run.hosts[i].link, run.bundle));
     links.push_back(std::move(link));
   }
   NodeProcesses::Options options;
@@ -38,13 +46,18 @@ absl::StatusOr<std::unique_ptr<NodeProcesses>> Connect(const HostsRun& run, cons
   options.job_folder = run.job_folder;
   options.job_dir = job.job_dir;
   options.host_of_role = run.host_of_role;
+  options.launcher =
+      fmt::format("process {} on host {} since {}", getpid(), HostName(), FormatTime(UnixMillis()));
+  options.can_detach = run.can_detach;
+  options.stay = stay;
+  options.here = run.here;
+  options.max_running_ms = job.max_running_ms;
   const JobDirectory dir(job.job_dir);
   for (const LocalRole& role : job.roles) {
+    options.role_names.push_back(fmt::format("{}-{}", role.role, role.index));
     options.log_paths.push_back(dir.log(role.role, role.index));
   }
-  auto nodes = std::make_unique<NodeProcesses>(std::move(options), std::move(links));
-  RETURN_IF_ERROR(nodes->Open());
-  return nodes;
+  return std::make_unique<NodeProcesses>(std::move(options), std::move(links));
 }
 
 // Where the other hosts reach `host`.
@@ -76,6 +89,7 @@ absl::Status CheckReachable(const HostsRun& run, const std::vector<RolePlace>& p
 // Where each role lives, with a certificate of its own.
 absl::StatusOr<std::vector<RolePlace>> Places(const HostsRun& run, const LocalJob& job,
                                               const NodeProcesses& nodes, int64_t now_s) {
+  if (run.here) return std::vector<RolePlace>(job.roles.size(), {.job_dir = run.job_folder});
   ASSIGN_OR_RETURN(
       const rpc::JobAuthority authority,
       rpc::JobAuthority::Make(job.job_id, now_s,
@@ -90,6 +104,41 @@ absl::StatusOr<std::vector<RolePlace>> Places(const HostsRun& run, const LocalJo
   }
   RETURN_IF_ERROR(CheckReachable(run, places));
   return places;
+}
+
+// The job has ended while nobody followed it.
+absl::StatusOr<int> TellEnd(const HostsRun& run, const LocalJob& job, const LocalOptions& options) {
+  const auto say = [](int fd, const std::string& text) {
+    (void)!write(fd, text.data(), text.size());
+  };
+  if (!run.here) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<NodeProcesses> nodes,
+                     Link(run, job, /*stay=*/false, run.hosts.size()));
+    RETURN_IF_ERROR(nodes->Open());
+    RETURN_IF_ERROR(nodes->Pull());
+    RETURN_IF_ERROR(nodes->PullLogs());
+  }
+  const std::string path = JobDirectory(job.job_dir).state_json();
+  ASSIGN_OR_RETURN(const master::JobState state, master::ReadJobState(path));
+  if (!master::IsFinal(state.state)) {
+    say(options.err_fd,
+        fmt::format("error: nothing of {} runs any more, and nobody was there to say why: launch "
+                    "again with this --job-dir to go on from its last checkpoint\n",
+                    job.job_id));
+    return 1;
+  }
+  if (state.state == master::RunState::kFailed) {
+    say(options.err_fd, fmt::format("error: {}\nthe logs of all roles lie in {}\n",
+                                    state.error_message, JobDirectory(job.job_dir).logs()));
+    return 1;
+  }
+  say(options.out_fd,
+      fmt::format(
+          "{} at step {} of {} since {}{}{}\nlaunch jobs describe {} shows what it has left\n",
+          master::RunStateName(state.state), state.step, state.total_steps,
+          FormatTime(state.end_ms), state.error_message.empty() ? "" : ": ", state.error_message,
+          job.job_id));
+  return state.state == master::RunState::kSucceeded ? 0 : 1;
 }
 
 }  // namespace
@@ -127,9 +176,17 @@ absl::StatusOr<int> RunOnHosts(const HostsRun& run, const LocalOptions& options)
   const JobDirectory dir(draft.job_dir);
   RETURN_IF_ERROR(master::CreateJobDirectory(dir));
   const int64_t now = UnixMillis();
-  ASSIGN_OR_RETURN(const std::unique_ptr<JobLock> lock, JobLock::Take(dir, now));
-  NoteJob(draft, options, /*stays=*/false, now);
-  ASSIGN_OR_RETURN(const std::unique_ptr<NodeProcesses> nodes, Connect(run, draft));
+  const bool stay = run.can_detach.ok() && (options.async || draft.stays);
+  // The directory of a job on this machine is locked by its keeper.
+  std::unique_ptr<JobLock> lock;
+  if (!run.here) {
+    ASSIGN_OR_RETURN(lock, JobLock::Take(dir, now));
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<NodeProcesses> nodes,
+                   Link(run, draft, stay, run.hosts.size()));
+  RETURN_IF_ERROR(nodes->Open());
+  // Whoever is refused there has no job to note, and runs none yet.
+  NoteJob(draft, options, stay, now);
   std::vector<int> cores;
   for (size_t i = 0; i < run.hosts.size(); ++i) cores.push_back(nodes->hello(i).cores());
   LocalJob job = run.make_job(ThreadsOf(draft.roles, run.host_of_role, cores));
@@ -138,7 +195,30 @@ absl::StatusOr<int> RunOnHosts(const HostsRun& run, const LocalOptions& options)
   RETURN_IF_ERROR(nodes->Pull());
   RETURN_IF_ERROR(WriteFirstRecord(job, dir, now));
   RETURN_IF_ERROR(nodes->Push());
-  return RunJobRoles(job, options, places, *nodes);
+  return RunJobRoles(job, options, places, *nodes, {.leave = options.async});
+}
+
+absl::StatusOr<int> AttachToHosts(const HostsRun& run, const LocalOptions& options, bool cancel) {
+  const LocalJob job = run.make_job(1);
+  std::unique_ptr<JobLock> lock;
+  if (!run.here) {
+    ASSIGN_OR_RETURN(lock, JobLock::Take(JobDirectory(job.job_dir), UnixMillis()));
+  }
+  for (int i = 0; i < kAttachTries; ++i) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<NodeProcesses> nodes,
+                     Link(run, job, /*stay=*/true, run.hosts.size()));
+    RETURN_IF_ERROR(nodes->Attach());
+    if (nodes->runs() == run.hosts.size()) {
+      NoteStays(job, options);
+      const std::vector<RolePlace> places(job.roles.size());
+      return RunJobRoles(job, options, places, *nodes, {.attached = true, .cancel = cancel});
+    }
+    if (!nodes->runs_master()) return TellEnd(run, job, options);
+    // A host whose roles have ended: the others follow.
+    poll(nullptr, 0, kAttachPauseMs);
+  }
+  return absl::UnavailableError(
+      "on some hosts nothing of the job runs any more: it is about to end; attach again");
 }
 
 }  // namespace muster::cluster

@@ -28,6 +28,10 @@ struct HostsRun {
   NodeLink::Bundle bundle;           // asked when a host lacks the programs
   // The job as `threads` per trainer make it, its roles in the order of host_of_role.
   std::function<LocalJob(int threads)> make_job;
+  // Why the job cannot go on without its launcher; OK when it can.
+  absl::Status can_detach =
+      absl::FailedPreconditionError("its machines are given back when its launcher ends");
+  bool here = false;  // the one host is this machine, and the job's directory is the folder
 };
 
 // Makes the programs' archive when a host lacks them, once, and tells the user. Borrows `options`.
@@ -40,5 +44,10 @@ int ThreadsOf(const std::vector<LocalRole>& roles, const std::vector<size_t>& ho
 // Runs it to its end and returns the exit code. Fails, with nothing left running, when a host or
 // the job's directory cannot be used.
 absl::StatusOr<int> RunOnHosts(const HostsRun& run, const LocalOptions& options);
+
+// Follows the job that runs there without a launcher, or tells how it has ended meanwhile and
+// brings what it has left. `cancel`: ends it as Ctrl-C does. Exit codes as RunJobRoles'; 1 also for
+// a job that has failed. Fails when a host cannot be reached or somebody else follows the job.
+absl::StatusOr<int> AttachToHosts(const HostsRun& run, const LocalOptions& options, bool cancel);
 
 }  // namespace muster::cluster

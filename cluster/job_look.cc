@@ -53,6 +53,10 @@ JobLook Look(const JobEntry& entry) {
   look.shown = master::RunStateName(look.state->state);
   if (!master::IsFinal(look.state->state) && holder.ok() && !look.holder.held) {
     look.shown = entry.stays && entry.provider != "LOCAL" ? "DETACHED" : "LOST";
+    if (entry.provider.empty()) {
+      look.shown = "UNKNOWN";
+      look.problem = "nobody here runs it; launch attach asks its hosts";
+    }
   }
   return look;
 }

@@ -97,7 +97,7 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path, int64_t max_b
   if (info.st_size > max_bytes) {
     return absl::InvalidArgumentError(fmt::format("{} has {} bytes", path, info.st_size));
   }
-  return master::ReadPart(path, 0, static_cast<size_t>(max_bytes));
+  return master::ReadPart(path, 0, static_cast<size_t>(info.st_size));
 }
 
 absl::Status JobRegistry::Write(const JobEntry& entry) const {

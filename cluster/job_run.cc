@@ -52,11 +52,12 @@ FollowerOptions MakeFollowerOptions(const LocalJob& job, bool elsewhere) {
 class JobRun : RoleProcesses::Listener {
  public:
   JobRun(const LocalJob& job, const LocalOptions& options, const std::vector<RolePlace>& places,
-         RoleProcesses& processes)
+         RoleProcesses& processes, const JobRunMode& mode)
       : job_(job),
         options_(options),
         places_(places),
         processes_(processes),
+        mode_(mode),
         dir_(job.job_dir),
         token_(MakeToken()),
         screen_(options.out_fd, options.term.empty() ? nullptr : options.term.c_str()),
@@ -64,13 +65,23 @@ class JobRun : RoleProcesses::Listener {
         log_starts_(job.roles.size()) {}
 
   int Run() {
-    Start(0);
+    if (mode_.attached) {
+      others_started_ = true;
+    } else {
+      Start(0);
+    }
     while (!begun_ || !follower_.done()) {
       if (!others_started_ && !follower_.master_address().empty()) StartOthers();
       Wait();
       follower_.OnTick(MonotonicMillis());
+      if (mode_.cancel && !cancelled_ && !follower_.master_address().empty()) {
+        cancelled_ = true;
+        follower_.OnInterrupt(MonotonicMillis());
+      }
       Act();
       Show();
+      if (mode_.leave && Trains()) leaving_ = true;
+      if (!lost_.empty() || (std::exchange(leaving_, false) && Leave())) return Left();
     }
     return Finish();
   }
@@ -113,6 +124,7 @@ class JobRun : RoleProcesses::Listener {
     std::error_code error;
     const auto size = std::filesystem::file_size(LogPath(i), error);
     log_starts_[i] = error ? 0 : static_cast<off_t>(size);
+    command.log_bytes = log_starts_[i];
     processes_.Start(i, command);
   }
 
@@ -144,24 +156,93 @@ class JobRun : RoleProcesses::Listener {
 
   // Sleeps until something happens, then tells the follower what.
   void Wait() {
-    std::vector<pollfd> fds = {{signals_.fd(), POLLIN, 0}};
+    std::vector<pollfd> fds = {{signals_.fd(), POLLIN, 0},
+                               {asking_ ? options_.in_fd : -1, POLLIN, 0}};
     processes_.Watch(&fds);
     const int64_t now = MonotonicMillis();
     int64_t wake = std::min(follower_.NextDeadline(), now + 1000);
     if (screen_.live()) wake = std::min(wake, now + kFrameMs);
     poll(fds.data(), fds.size(), static_cast<int>(std::max<int64_t>(0, wake - now)));
-    while (signals_.Take()) follower_.OnInterrupt(MonotonicMillis());
+    while (const int signal = signals_.Take()) {
+      if (signal == SIGINT && !asking_ && MayAsk()) {
+        Ask();
+      } else {
+        asking_ = false;
+        follower_.OnInterrupt(MonotonicMillis());
+      }
+    }
+    if (asking_ && fds[1].revents != 0) TakeAnswer();
     processes_.Collect(*this);
   }
 
-  void OnStarted(size_t role) override {
-    begun_ = true;
-    follower_.OnStarted(role, MonotonicMillis());
+  bool Trains() const {
+    const DisplayState state = follower_.Display(MonotonicMillis());
+    return state.state == RunState::kRunning && state.ready_roles == state.roles;
   }
 
-  void OnStatusLine(const absl::StatusOr<master::StatusLine>& line) override {
+  // Whether Ctrl-C leaves a choice, and somebody is there to make it.
+  bool MayAsk() const {
+    const RunState state = follower_.Display(MonotonicMillis()).state;
+    return screen_.live() && isatty(options_.in_fd) != 0 && processes_.CanDetach().ok() &&
+           state != RunState::kCancelling && !master::IsFinal(state) && others_started_;
+  }
+
+  void Ask() {
+    asking_ = true;
+    screen_.Print(
+        fmt::format("d: detach ({})   s: stop   anything else: go on   (then Enter; Ctrl-C again "
+                    "stops)",
+                    GoesOnText()));
+  }
+
+  void TakeAnswer() {
+    char line[256];
+    const ssize_t n = read(options_.in_fd, line, sizeof(line));
+    asking_ = false;
+    if (n > 0 && line[0] == 'd') {
+      leaving_ = true;
+    } else if (n > 0 && line[0] == 's') {
+      follower_.OnInterrupt(MonotonicMillis());
+    } else {
+      screen_.Print("going on");
+    }
+  }
+
+  // "the job goes on, $3.10/h, ends by 2026-… at the latest"
+  std::string GoesOnText() const {
+    const int64_t now = MonotonicMillis(), end = follower_.EndsBy(now);
+    std::string text = "the job goes on";
+    if (job_.dollars_per_hour > 0) text += fmt::format(", ${:.2f}/h", job_.dollars_per_hour);
+    if (end > 0) {
+      text += fmt::format(", ends by {} at the latest", FormatTime(UnixMillis() + end - now));
+    }
+    return text;
+  }
+
+  // False when the job cannot be left alone.
+  bool Leave() {
+    const absl::Status left = processes_.Detach();
+    Warn(left);
+    return left.ok();
+  }
+
+  int Left() {
+    NoteStays(job_, options_);
+    screen_.Clear();
+    if (!lost_.empty()) WriteError(fmt::format("error: {}\n", lost_));
+    screen_.Print(fmt::format("{}\n{:<20} launch attach {}\n{:<20} launch jobs cancel {}",
+                              GoesOnText(), "to follow it", job_.job_id, "to end it", job_.job_id));
+    return lost_.empty() ? 0 : 1;
+  }
+
+  void OnStarted(size_t role, int64_t age_ms) override {
+    begun_ = true;
+    follower_.OnStarted(role, MonotonicMillis() - age_ms);
+  }
+
+  void OnStatusLine(const absl::StatusOr<master::StatusLine>& line, int64_t age_ms) override {
     if (!line.ok()) return follower_.OnBadLine(line.status());
-    follower_.OnLine(*line, MonotonicMillis());
+    follower_.OnLine(*line, MonotonicMillis() - age_ms);
     // Plain lines tell every state, also those that several lines at once pass through, and what
     // was said in between.
     if (!screen_.live()) {
@@ -184,6 +265,14 @@ class JobRun : RoleProcesses::Listener {
   void OnError(const std::string& text) override {
     begun_ = true;
     follower_.OnError(text, MonotonicMillis());
+  }
+
+  void OnHostLost(const std::string& text) override {
+    if (processes_.GoesOn()) {
+      lost_ = text;
+    } else {
+      OnError(text);
+    }
   }
 
   void Act() {
@@ -273,6 +362,7 @@ class JobRun : RoleProcesses::Listener {
   const LocalOptions& options_;
   const std::vector<RolePlace>& places_;
   RoleProcesses& processes_;
+  const JobRunMode mode_;
   const JobDirectory dir_;
   const std::string token_;
   Signals signals_;
@@ -283,6 +373,10 @@ class JobRun : RoleProcesses::Listener {
   bool begun_ = false;  // the master was started, or could not be
   bool others_started_ = false;
   bool told_failure_ = false;
+  bool asking_ = false;   // what Ctrl-C meant
+  bool leaving_ = false;  // the job is to go on alone
+  bool cancelled_ = false;
+  std::string lost_;  // not empty: why the job cannot be followed any more, and goes on
   DisplayState shown_;
   int64_t shown_ms_ = 0;
 };
@@ -290,8 +384,9 @@ class JobRun : RoleProcesses::Listener {
 }  // namespace
 
 int RunJobRoles(const LocalJob& job, const LocalOptions& options,
-                const std::vector<RolePlace>& places, RoleProcesses& processes) {
-  return JobRun(job, options, places, processes).Run();
+                const std::vector<RolePlace>& places, RoleProcesses& processes,
+                const JobRunMode& mode) {
+  return JobRun(job, options, places, processes, mode).Run();
 }
 
 }  // namespace muster::cluster

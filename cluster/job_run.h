@@ -17,9 +17,17 @@ struct RolePlace {
   std::string identity;        // rpc::EncodeIdentity; "": none
 };
 
+struct JobRunMode {
+  bool attached = false;  // the roles run already: `processes` tells of them what there was
+  bool leave = false;     // detach once all roles are there and the job trains
+  bool cancel = false;    // end the job as Ctrl-C does, as soon as the master is known
+};
+
 // Runs `job`, whose directory is locked and has its first record, to its end. `places`: by role;
-// empty: all on this machine. Returns the exit code as RunLocal does.
+// empty: all on this machine. Returns the exit code as RunLocal does; when the job goes on without
+// this launcher 0, or 1 where the way to a host broke.
 int RunJobRoles(const LocalJob& job, const LocalOptions& options,
-                const std::vector<RolePlace>& places, RoleProcesses& processes);
+                const std::vector<RolePlace>& places, RoleProcesses& processes,
+                const JobRunMode& mode = {});
 
 }  // namespace muster::cluster

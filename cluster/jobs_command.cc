@@ -8,6 +8,7 @@
 #include <optional>
 #include <thread>
 
+#include "cluster/attach_command.h"
 #include "cluster/job_logs.h"
 #include "cluster/job_look.h"
 #include "cluster/printable.h"
@@ -119,12 +120,14 @@ int Logs(const JobEntry& entry, const JobsWords& words, const CommandContext& co
   }
 }
 
-int Cancel(const JobEntry& entry, const CommandContext& context) {
+int Cancel(const JobEntry& entry, const CommandContext& context, const AttachToJob& attach) {
   const JobLook look = Look(entry);
   if (look.state && master::IsFinal(look.state->state) && !look.holder.held) {
     fmt::print(context.err, "{} has ended already: {}\n", entry.job_id, look.shown);
     return kJobFailed;
   }
+  if (!look.holder.held && entry.provider != "LOCAL")
+    return Attach(entry, context, attach, /*cancel=*/true);
   // Not SIGINT, after which a launcher with a terminal asks.
   const absl::Status sent = SignalHolder(entry.job_dir, SIGTERM);
   if (!sent.ok()) {
@@ -140,7 +143,8 @@ int Cancel(const JobEntry& entry, const CommandContext& context) {
 
 }  // namespace
 
-int RunJobsCommand(const CommandContext& context, const std::string& registry_folder) {
+int RunJobsCommand(const CommandContext& context, const std::string& registry_folder,
+                   const AttachToJob& attach) {
   const auto words = Parse(context.words);
   if (!words.ok()) {
     fmt::print(context.err, "{}\n", std::string(words.status().message()));
@@ -158,7 +162,7 @@ int RunJobsCommand(const CommandContext& context, const std::string& registry_fo
     return kWrongInput;
   }
   if (words->verb == "logs") return Logs(*entry, *words, context);
-  if (words->verb == "cancel") return Cancel(*entry, context);
+  if (words->verb == "cancel") return Cancel(*entry, context, attach);
   fmt::print(context.out, "{}", DescribeJob(Look(*entry), UnixMillis()));
   return kSucceeded;
 }

@@ -40,6 +40,7 @@ struct LocalJob {
   bool shared_memory = true;  // false: tensors travel over gRPC on this machine too
   int64_t start_timeout_ms = 60'000;
   int64_t max_running_ms = 0;         // 0: no limit
+  bool stays = false;                 // goes on when its launcher is gone without a word
   double dollars_per_hour = 0;        // by the catalogue; 0: not known
   TfCluster tf;                       // the address is filled in
   std::vector<master::PlanRow> plan;  // for the report
@@ -52,7 +53,8 @@ struct LocalOptions {
       environment;                     // of the launcher: "NAME=value"; roles get it with additions
   std::string term;                    // the value of TERM; "": no live display
   int64_t plain_interval_ms = 10'000;  // between lines where there is no terminal
-  int out_fd = 1, err_fd = 2;
+  int in_fd = 0, out_fd = 1, err_fd = 2;
+  bool async = false;    // leave once the job trains; only of a provider where that can be
   std::string registry;  // folder of cluster/job_registry.h; "": the job is not noted
 };
 

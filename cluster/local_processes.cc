@@ -93,11 +93,11 @@ void LocalProcesses::Watch(std::vector<pollfd>* fds) const {
 }
 
 void LocalProcesses::Collect(Listener& listener) {
-  for (const size_t role : std::exchange(started_, {})) listener.OnStarted(role);
+  for (const size_t role : std::exchange(started_, {})) listener.OnStarted(role, 0);
   for (const std::string& error : std::exchange(errors_, {})) listener.OnError(error);
   const auto drain = [&] {
     status_->Drain([&listener](const absl::StatusOr<master::StatusLine>& line) {
-      listener.OnStatusLine(line);
+      listener.OnStatusLine(line, 0);
     });
   };
   drain();

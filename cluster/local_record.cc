@@ -58,6 +58,13 @@ bool HasTrace(const master::JobDirectory& dir) {
   return std::filesystem::exists(dir.trace_json(), error);
 }
 
+std::string AbsoluteFolder(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::path path = std::filesystem::absolute(folder, error).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  return path.string();
+}
+
 absl::Status WriteReport(const LocalJob& job, const master::JobDirectory& dir,
                          const JobState& state) {
   ASSIGN_OR_RETURN(master::RunHistory history, master::ReadHistory(dir.history(), nullptr));
@@ -74,12 +81,9 @@ absl::Status WriteReport(const LocalJob& job, const master::JobDirectory& dir,
 }  // namespace
 
 void NoteJob(const LocalJob& job, const LocalOptions& options, bool stays, int64_t now_ms) {
-  std::error_code error;
-  std::filesystem::path dir = std::filesystem::absolute(job.job_dir, error).lexically_normal();
-  if (!dir.has_filename()) dir = dir.parent_path();
   const absl::Status noted = JobRegistry(options.registry)
                                  .Write({.job_id = job.job_id,
-                                         .job_dir = dir.string(),
+                                         .job_dir = AbsoluteFolder(job.job_dir),
                                          .provider = job.provider,
                                          .began_ms = now_ms,
                                          .stays = stays});
@@ -87,6 +91,11 @@ void NoteJob(const LocalJob& job, const LocalOptions& options, bool stays, int64
   const std::string text = fmt::format("warning: launch jobs will not know this job: {}\n",
                                        std::string(noted.message()));
   (void)!write(options.err_fd, text.data(), text.size());
+}
+
+void NoteStays(const LocalJob& job, const LocalOptions& options) {
+  const auto entry = JobRegistry(options.registry).Find(AbsoluteFolder(job.job_dir));
+  NoteJob(job, options, /*stays=*/true, entry.ok() ? entry->began_ms : UnixMillis());
 }
 
 absl::Status WriteFirstRecord(const LocalJob& job, const master::JobDirectory& dir,

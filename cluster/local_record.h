@@ -17,6 +17,9 @@ namespace muster::cluster {
 // written never stops a job: a warning on options.err_fd.
 void NoteJob(const LocalJob& job, const LocalOptions& options, bool stays, int64_t now_ms);
 
+// Notes that it goes on without this launcher.
+void NoteStays(const LocalJob& job, const LocalOptions& options);
+
 // Writes job.yaml and state.json (PREPARING, all replicas EXPECTED). An earlier run's creation
 // time, step and metrics are kept.
 absl::Status WriteFirstRecord(const LocalJob& job, const master::JobDirectory& dir, int64_t now_ms);

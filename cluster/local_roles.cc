@@ -93,6 +93,8 @@ LocalJob MakeLocalJob(const Job& job, int cores) {
   local.max_running_ms = input.scheduling().has_max_running_time()
                              ? running.seconds() * 1000 + running.nanos() / 1'000'000
                              : kDefaultRunningSeconds * 1000;
+  // Whoever has said how long it may take has said how long it may be left alone.
+  local.stays = local.max_running_ms != kDefaultRunningSeconds * 1000;
   local.tf.workers = static_cast<int>(SizeOf(input, Role::kWorker).count);
   local.tf.servers = static_cast<int>(SizeOf(input, Role::kParameterServer).count);
   local.tf.use_chief = input.use_chief_in_tf_config();

@@ -8,19 +8,22 @@
 #include <filesystem>
 #include <sstream>
 
+#include "cluster/attach_command.h"
 #include "cluster/command.h"
 #include "cluster/doctor_command.h"
 #include "cluster/evaluate_command.h"
 #include "cluster/gc_command.h"
 #include "cluster/jobs_command.h"
+#include "cluster/kept_run.h"
 #include "cluster/local.h"
 #include "cluster/local_roles.h"
-#include "cluster/node_server.h"
+#include "cluster/node_relay.h"
 #include "cluster/plan_report.h"
 #include "cluster/predict_command.h"
 #include "cluster/provider_run.h"
 #include "cluster/providers.h"
 #include "cluster/slurm_run.h"
+#include "cluster/ssh_command.h"
 #include "cluster/ssh_run.h"
 #include "telemetry/build_id.h"
 #include "telemetry/cores.h"
@@ -84,13 +87,45 @@ std::string RegistryFolder() {
   return folder.empty() ? "" : folder + "/jobs";
 }
 
-int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& flags) {
+LocalOptions MakeOptions() {
   LocalOptions options;
   options.program_dir = ProgramFolder();
   options.environment = Environment();
   options.term = Variable("TERM");
   options.registry = RegistryFolder();
+  return options;
+}
+
+// Why a job there ends with its launcher; OK when it can be left.
+absl::Status CanBeLeft(Cluster::Provider provider) {
+  if (provider == Cluster::LOCAL || provider == Cluster::SSH) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      provider == Cluster::SLURM
+          ? "the job cannot be left: Slurm ends what a step has started with the step"
+          : "the job cannot be left: its machines are given back when its launcher ends");
+}
+
+// Follows a job that was left, or ends it.
+int AttachTo(const Job& job, bool cancel) {
+  const LocalOptions options = MakeOptions();
+  const LocalJob local =
+      MakeJob({.job = job}, UsableCores(), std::max(1, static_cast<int>(job.training().threads())));
+  if (job.cluster().provider() == Cluster::SSH) {
+    return AttachToSshHosts(job.cluster().ssh(), local, options, BuildId(), cancel);
+  }
+  if (job.cluster().provider() == Cluster::LOCAL) {
+    return AttachToKept(local, options, BuildId(), cancel);
+  }
+  return ExitCodeOf(CanBeLeft(job.cluster().provider()), options);
+}
+
+int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& flags) {
+  LocalOptions options = MakeOptions();
+  options.async = flags.async;
   const Cluster& cluster = resolved.job.cluster();
+  if (const absl::Status left = CanBeLeft(cluster.provider()); flags.async && !left.ok()) {
+    return ExitCodeOf(left, options);
+  }
   const auto make_job = [&resolved](int threads) {
     return MakeJob(resolved, /*cores=*/0, threads);
   };
@@ -119,7 +154,8 @@ int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& 
   for (const LocalRole& role : LocalRoles(resolved.job, cores)) {
     threads = std::max(threads, role.threads);
   }
-  return RunLocal(MakeJob(resolved, cores, threads), options);
+  const LocalJob job = MakeJob(resolved, cores, threads);
+  return options.async ? RunKept(job, options, BuildId()) : RunLocal(job, options);
 }
 
 // On a host that the launcher reached by ssh.
@@ -146,6 +182,10 @@ int main(int argc, char** argv) {
       muster::DefaultGpuSearch(muster::BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV"));
   const std::vector<Command> commands = {
       {"", "train a job", [&](const CommandContext& context) { return RunTrain(context, run); }},
+      {"attach", "follow a job that its launcher has left",
+       [](const CommandContext& context) {
+         return RunAttachCommand(context, RegistryFolder(), AttachTo);
+       }},
       {"evaluate", "accuracy of a job directory's model on a split of its data, or of other data",
        RunEvaluateCommand},
       {"doctor", "whether this machine's GPU can be used, and computes what the CPU does",
@@ -156,9 +196,15 @@ int main(int argc, char** argv) {
              context, {.folder = MachinesFolder(), .owner = Owner(), .environment = Environment()});
        }},
       {"jobs", "list, describe, cancel the jobs started from this machine, and show their logs",
-       [](const CommandContext& context) { return RunJobsCommand(context, RegistryFolder()); }},
+       [](const CommandContext& context) {
+         return RunJobsCommand(context, RegistryFolder(), AttachTo);
+       }},
       {"node", "what the launcher runs on other hosts, which roles are started by",
        [](const CommandContext&) { return RunNodeCommand(); }},
+      {"ssh", "a shell on the host of a job's role, or its ports here",
+       [](const CommandContext& context) {
+         return RunSshCommand(context, RegistryFolder(), Environment());
+       }},
       {"predict", "say what clips are, with the model of a job directory", RunPredictCommand},
   };
   CommandContext context;

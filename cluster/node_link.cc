@@ -14,12 +14,14 @@
 #include <utility>
 
 #include "telemetry/file.h"
+#include "telemetry/time.h"
 
 namespace muster::cluster {
 namespace {
 
 constexpr std::string_view kMark = "muster: ";
 // More than this without a mark is no shell's greeting.
+constexpr int64_t kLastWordsMs = 2000;
 constexpr size_t kMaxGreetingBytes = size_t{1} << 20;
 
 // As gzip notes it in the last four bytes.
@@ -62,7 +64,13 @@ absl::StatusOr<std::unique_ptr<NodeLink>> NodeLink::Start(Options options, Bundl
 }
 
 NodeLink::~NodeLink() {
-  // The end of its input has the node end its roles and itself, and then the command.
+  // The last words; then the end of its input has the node end, and then the command.
+  const int64_t deadline = MonotonicMillis() + kLastWordsMs;
+  while (status_.ok() && !queue_.empty() && MonotonicMillis() < deadline) {
+    pollfd full{in_fd_, POLLOUT, 0};
+    if (poll(&full, 1, 100) > 0 && (full.revents & POLLERR) != 0) break;
+    Write();
+  }
   if (in_fd_ >= 0) close(in_fd_);
   if (process_ != nullptr && process_->running()) {
     pollfd ended{process_->pidfd(), POLLIN, 0};

@@ -23,6 +23,8 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kPingMs = 1000;
 constexpr int64_t kCopyMs = 600'000;
+constexpr int64_t kMirrorMs = 2000;
+constexpr const char* kStateFile = "state.json";
 
 }  // namespace
 
@@ -51,7 +53,15 @@ absl::Status NodeProcesses::Await(const std::function<bool()>& done, int64_t tim
   return absl::OkStatus();
 }
 
-absl::Status NodeProcesses::Open() {
+NodeProcesses::~NodeProcesses() {
+  if (!owns_) return;
+  NodeRequest request;
+  request.mutable_end();
+  for (const auto& host : hosts_) host->Send(request);
+}
+
+absl::Status NodeProcesses::Connect(bool attach) {
+  owns_ = !attach;
   opened_.resize(hosts_.size());
   std::vector<bool> asked(hosts_.size());
   std::vector<std::string> problems(hosts_.size());
@@ -76,8 +86,15 @@ absl::Status NodeProcesses::Open() {
                           host.name(), skew / 1000);
         } else {
           NodeRequest request;
-          request.mutable_open()->set_directory(options_.job_folder);
-          request.mutable_open()->set_lock(i == 0);
+          OpenJob& open = *request.mutable_open();
+          open.set_directory(options_.job_folder);
+          open.set_lock(i == 0);
+          open.set_host(static_cast<int>(i));
+          open.set_attach(attach);
+          open.set_stay(options_.stay);
+          open.set_max_running_ms(options_.max_running_ms);
+          open.set_launcher(options_.launcher);
+          open.set_here(options_.here);
           host.Send(request);
         }
       }
@@ -100,9 +117,17 @@ absl::Status NodeProcesses::Open() {
       hosts_[i]->Pump([&, i](const NodeEvent& event) {
         if (event.has_error()) {
           problems[i] = fmt::format("host {}: {}", hosts_[i]->name(), event.error().text());
-        } else {
-          OnEvent(i, event);
+          return;
         }
+        OnEvent(i, event);
+        if (!event.has_opened() || !event.opened().runs()) return;
+        ++runs_;
+        runs_master_ |= i == options_.host_of_role[0];
+        if (event.opened().build_id() == options_.build_id) return;
+        problems[i] = fmt::format(
+            "host {}: the job there was started by build {}, and this is {}: attach "
+            "with the former",
+            hosts_[i]->name(), event.opened().build_id(), options_.build_id);
       });
     }
     PingAll();
@@ -120,6 +145,61 @@ absl::Status NodeProcesses::Open() {
   }
   if (!text.empty()) return absl::FailedPreconditionError(text);
   return absl::OkStatus();
+}
+
+absl::Status NodeProcesses::Attach() {
+  RETURN_IF_ERROR(Connect(/*attach=*/true));
+  if (runs_ < hosts_.size()) return absl::OkStatus();
+  RETURN_IF_ERROR(FollowLogs());
+  owns_ = stay_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status NodeProcesses::FollowLogs() {
+  for (const auto& [host, event] : events_) {
+    if (!event.has_started()) continue;
+    const RoleStarted& started = event.started();
+    const auto role = static_cast<size_t>(started.role());
+    if (role >= options_.role_names.size() || options_.role_names[role] != started.name() ||
+        options_.host_of_role[role] != host) {
+      return absl::FailedPreconditionError(
+          fmt::format("{}/job.yaml does not describe the job that runs on {}, whose role {} is "
+                      "{}: it was edited, or is another job's",
+                      options_.job_dir, hosts_[host]->name(), started.role(), started.name()));
+    }
+    if (options_.here) continue;
+    std::error_code error;
+    const auto size = fs::file_size(options_.log_paths[role], error);
+    const int64_t here = error ? 0 : static_cast<int64_t>(size);
+    NodeRequest request;
+    FollowLog& follow = *request.mutable_follow();
+    follow.set_role(started.role());
+    // A log that is shorter than it was is another machine's.
+    const bool same = here >= started.log_bytes();
+    follow.set_received(same ? here - started.log_bytes() : 0);
+    follow.set_log_bytes(same ? started.log_bytes() : here);
+    hosts_[host]->Send(request);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NodeProcesses::Detach() {
+  RETURN_IF_ERROR(options_.can_detach);
+  NodeRequest request;
+  request.mutable_leave();
+  left_ = 0;
+  for (const auto& host : hosts_) host->Send(request);
+  RETURN_IF_ERROR(Await([this] { return left_ == hosts_.size(); }, options_.connect_ms,
+                        "not every host has agreed to go on alone"));
+  owns_ = false;
+  return absl::OkStatus();
+}
+
+void NodeProcesses::Mirror() {
+  if (options_.here || mirroring_ || MonotonicMillis() - mirrored_ms_ < kMirrorMs) return;
+  mirroring_ = true;
+  mirrored_ms_ = MonotonicMillis();
+  Ask(0, kStateFile);
 }
 
 void NodeProcesses::PingAll() {
@@ -142,34 +222,58 @@ absl::StatusOr<FileList> NodeProcesses::ListThere() {
   return *list_;
 }
 
-absl::Status NodeProcesses::Fetch(const FileList& there, const std::set<std::string>& wanted) {
-  master::JobFileWriter writer(options_.job_dir);
-  size_t missing = 0;
-  for (const FileList::File& file : there.files()) {
-    if (!wanted.contains(file.path())) continue;
-    NodeRequest request;
-    request.mutable_get()->set_path(file.path());
-    hosts_[0]->Send(request);
-    ++missing;
-  }
+void NodeProcesses::Ask(size_t host, const std::string& path) {
+  awaited_.emplace(host, path);
+  NodeRequest request;
+  request.mutable_get()->set_path(path);
+  hosts_[host]->Send(request);
+}
+
+absl::Status NodeProcesses::AwaitFiles(const std::string& to) {
+  master::JobFileWriter writer(to);
   absl::Status written;
   return Await(
       [&] {
         for (const FilePart& part : std::exchange(parts_, {})) {
           // A file that has gone meanwhile is none.
-          if (part.error().empty()) {
-            written.Update(
-                writer.Write(part.path(), part.bytes(), part.last(), part.modified_ns()));
-          }
-          if (part.last()) --missing;
+          if (!part.error().empty()) continue;
+          written.Update(writer.Write(part.path(), part.bytes(), part.last(), part.modified_ns()));
         }
         if (!written.ok()) errors_.emplace_back(written.message());
-        return missing == 0;
+        return awaited_.empty();
       },
-      kCopyMs, "the master's host does not send the job's files");
+      kCopyMs, "a host does not send the job's files");
+}
+
+absl::Status NodeProcesses::Fetch(const FileList& there, const std::set<std::string>& wanted) {
+  RETURN_IF_ERROR(Await([this] { return !mirroring_; }, options_.connect_ms,
+                        "the master's host does not send the job's state"));
+  for (const FileList::File& file : there.files()) {
+    if (wanted.contains(file.path())) Ask(0, file.path());
+  }
+  return AwaitFiles(options_.job_dir);
+}
+
+absl::Status NodeProcesses::PullLogs() {
+  const std::string coming = options_.job_dir + "/logs/coming";
+  for (size_t i = 0; i < options_.role_names.size(); ++i) {
+    Ask(options_.host_of_role[i], fmt::format("logs/{}.log", options_.role_names[i]));
+  }
+  const absl::Status got = AwaitFiles(coming);
+  for (size_t i = 0; got.ok() && i < options_.role_names.size(); ++i) {
+    std::error_code error, none;
+    const std::string from = fmt::format("{}/logs/{}.log", coming, options_.role_names[i]);
+    const auto size = fs::file_size(from, error);
+    const auto here = fs::file_size(options_.log_paths[i], none);
+    if (!error && (none || size >= here)) fs::rename(from, options_.log_paths[i], error);
+  }
+  std::error_code error;
+  fs::remove_all(coming, error);
+  return got;
 }
 
 absl::Status NodeProcesses::Pull() {
+  if (options_.here) return absl::OkStatus();
   ASSIGN_OR_RETURN(const FileList list, ListThere());
   ASSIGN_OR_RETURN(const auto here, master::ListJobFiles(options_.job_dir));
   std::set<std::string> wanted;
@@ -181,6 +285,7 @@ absl::Status NodeProcesses::Pull() {
 }
 
 absl::Status NodeProcesses::Push() {
+  if (options_.here) return absl::OkStatus();
   ASSIGN_OR_RETURN(const FileList list, ListThere());
   ASSIGN_OR_RETURN(const auto here, master::ListJobFiles(options_.job_dir));
   std::map<std::string, int64_t> there;
@@ -213,6 +318,7 @@ absl::Status NodeProcesses::SendFile(const std::string& path, int64_t modified_n
 }
 
 absl::Status NodeProcesses::Gather() {
+  if (options_.here) return absl::OkStatus();
   if (!hosts_[0]->status().ok()) {
     return absl::UnavailableError(fmt::format("what the job has written lies in {} on {}: {}",
                                               opened_[0], hosts_[0]->name(),
@@ -253,6 +359,7 @@ void NodeProcesses::Start(size_t role, const RoleCommand& command) {
     (*start.mutable_environment())[name] = value;
   start.set_log_path(command.log_path);
   start.set_is_master(command.is_master);
+  start.set_log_bytes(options_.here ? -1 : command.log_bytes);
   hosts_[options_.host_of_role[role]]->Send(request);
 }
 
@@ -282,7 +389,9 @@ void NodeProcesses::OnEvent(size_t host, const NodeEvent& event) {
       if (host == 0) list_ = std::make_unique<FileList>(event.files());
       return;
     case NodeEvent::kPart:
-      if (host == 0) parts_.push_back(event.part());
+      return OnPart(host, event.part());
+    case NodeEvent::kLeft:
+      ++left_;
       return;
     case NodeEvent::kWritten:
       if (host == 0) ++written_;
@@ -292,6 +401,22 @@ void NodeProcesses::OnEvent(size_t host, const NodeEvent& event) {
       return;
     default:
       events_.emplace_back(host, event);
+  }
+}
+
+void NodeProcesses::OnPart(size_t host, const FilePart& part) {
+  // What nobody has asked for is nobody's to write.
+  const auto asked = awaited_.find({host, part.path()});
+  if (asked == awaited_.end()) return;
+  if (part.last()) awaited_.erase(asked);
+  if (!mirroring_) {
+    parts_.push_back(part);
+    return;
+  }
+  mirroring_ = !part.last();
+  // When it fails it is brought again in a moment.
+  if (part.error().empty()) {
+    mirror_.Write(part.path(), part.bytes(), part.last(), part.modified_ns()).IgnoreError();
   }
 }
 
@@ -310,6 +435,7 @@ void NodeProcesses::Collect(Listener& listener) {
     hosts_[i]->Pump([this, i](const NodeEvent& event) { OnEvent(i, event); });
   }
   PingAll();
+  Mirror();
   const size_t roles = options_.host_of_role.size();
   for (const auto& [host, event] : std::exchange(events_, {})) {
     const auto mine = [&, host = host](int64_t role) {
@@ -318,11 +444,12 @@ void NodeProcesses::Collect(Listener& listener) {
     };
     if (event.has_started() && mine(event.started().role())) {
       running_.insert(static_cast<size_t>(event.started().role()));
-      listener.OnStarted(static_cast<size_t>(event.started().role()));
+      listener.OnStarted(static_cast<size_t>(event.started().role()), event.started().age_ms());
     } else if (event.has_status() && host == options_.host_of_role[0]) {
       // What it names lies on this machine once it is gathered.
-      listener.OnStatusLine(master::DecodeStatusLine(
-          absl::StrReplaceAll(event.status().line(), {{opened_[0], options_.job_dir}})));
+      listener.OnStatusLine(master::DecodeStatusLine(absl::StrReplaceAll(
+                                event.status().line(), {{opened_[0], options_.job_dir}})),
+                            event.status().age_ms());
     } else if (event.has_activity() && mine(event.activity().role())) {
       const auto role = static_cast<size_t>(event.activity().role());
       if (!listener.WantsActivity(role)) continue;
@@ -337,7 +464,11 @@ void NodeProcesses::Collect(Listener& listener) {
   for (const std::string& error : std::exchange(errors_, {})) listener.OnError(error);
   for (size_t i = 0; i < hosts_.size(); ++i) {
     if (hosts_[i]->status().ok() || !lost_.insert(i).second) continue;
-    listener.OnError(std::string(hosts_[i]->status().message()));
+    listener.OnHostLost(std::string(hosts_[i]->status().message()));
+    if (stay_) {
+      owns_ = false;
+      continue;
+    }
     // The node ends what it runs when it hears nothing any more.
     for (const size_t role : std::set<size_t>(running_)) {
       if (options_.host_of_role[role] != i) continue;

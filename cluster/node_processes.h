@@ -1,8 +1,8 @@
 // NodeProcesses: the roles of a run as processes of `launch node` on several hosts.
 //
-// Open connects and prepares the hosts; then it is a RoleProcesses. Destroying it ends the nodes
-// and with them what they run. Owned by the launcher's main thread; borrows the links' programs
-// alone.
+// Open connects and prepares the hosts, or Attach those on which the job runs already; then it is a
+// RoleProcesses. Destroying it ends the nodes' keepers and with them what they run, unless it was
+// detached. Owned by the launcher's main thread; borrows the links' programs alone.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@
 
 #include "cluster/node_link.h"
 #include "cluster/role_processes.h"
+#include "master/job_files.h"
 
 namespace muster::cluster {
 
@@ -25,22 +26,39 @@ class NodeProcesses : public RoleProcesses {
     std::string job_folder;  // on every host; the first one's is locked
     std::string job_dir;     // on this machine: kept like the first host's
     std::vector<size_t> host_of_role;
-    std::vector<std::string> log_paths;  // by role, on this machine
-    int64_t connect_ms = 20'000;         // for all hosts to say who they are, copying not counted
+    std::vector<std::string> role_names;  // "worker-2"
+    std::vector<std::string> log_paths;   // by role, on this machine
+    std::string launcher;                 // who this is, for others
+    absl::Status can_detach;              // why not; OK when they go on without a launcher
+    bool stay = false;                    // and do so when it is gone without a word
+    bool here = false;                    // the one host is this machine, its folder is job_dir
+    int64_t max_running_ms = 0;           // of the job
+    int64_t connect_ms = 20'000;          // for all hosts to say who they are, copying not counted
     int64_t max_clock_skew_ms = 30'000;
   };
 
   NodeProcesses(Options options, std::vector<std::unique_ptr<NodeLink>> hosts)
-      : options_(std::move(options)), hosts_(std::move(hosts)) {}
+      : options_(std::move(options)),
+        hosts_(std::move(hosts)),
+        stay_(options_.stay),
+        mirror_(options_.job_dir) {}
+  ~NodeProcesses() override;
 
   // Waits until every host is connected, has this build and the job's folder. Fails with one line
   // for each host that does not.
-  absl::Status Open();
+  absl::Status Open() { return Connect(/*attach=*/false); }
+  // The same, to follow what runs there; how many hosts have something is what runs() tells. Only
+  // if all have, it is followed; else nothing is touched.
+  absl::Status Attach();
+  size_t runs() const { return runs_; }
+  bool runs_master() const { return runs_master_; }
   const NodeHello& hello(size_t host) const { return *hosts_[host]->hello(); }
   // Absolute. PRECONDITION: Open succeeded.
   const std::string& job_folder(size_t host) const { return opened_[host]; }
   // Brings what is newer there to this machine, which may have lost its launcher in an earlier run.
   absl::Status Pull();
+  // Brings the logs of hosts whose roles have ended, where they are longer than those here.
+  absl::Status PullLogs();
   // Brings what is newer here there.
   absl::Status Push();
 
@@ -49,16 +67,29 @@ class NodeProcesses : public RoleProcesses {
   void Kill(size_t role) override;
   void Watch(std::vector<pollfd>* fds) const override;
   void Collect(Listener& listener) override;
+  absl::Status CanDetach() const override { return options_.can_detach; }
+  bool GoesOn() const override { return stay_; }
+  absl::Status Detach() override;
   absl::Status Gather() override;
 
  private:
+  absl::Status Connect(bool attach);
+  // Has the logs come from where those here end.
+  absl::Status FollowLogs();
+  // Asks for state.json from time to time, so that it can be looked at here.
+  void Mirror();
   // Pumps all links until `done`, or a link or the deadline fails.
   absl::Status Await(const std::function<bool()>& done, int64_t timeout_ms, const char* what);
   // Asks the first host which files it has.
   absl::StatusOr<FileList> ListThere();
   absl::Status SendFile(const std::string& path, int64_t modified_ns);
   absl::Status Fetch(const FileList& there, const std::set<std::string>& wanted);
+  // Has `host` send a file; it comes to parts_.
+  void Ask(size_t host, const std::string& path);
+  // Puts what was asked for into the folder `to`.
+  absl::Status AwaitFiles(const std::string& to);
   void OnEvent(size_t host, const NodeEvent& event);
+  void OnPart(size_t host, const FilePart& part);
   void AppendLog(const LogPart& part);
   void PingAll();
 
@@ -71,8 +102,17 @@ class NodeProcesses : public RoleProcesses {
   std::set<size_t> lost_;                             // hosts whose end has been told
   int64_t pinged_ms_ = 0;
   std::unique_ptr<FileList> list_;
+  std::set<std::pair<size_t, std::string>> awaited_;  // files: host and path
   std::vector<FilePart> parts_;
   size_t written_ = 0;  // files that the first host has put in place
+  size_t left_ = 0;     // hosts that go on by themselves
+  size_t runs_ = 0;
+  bool runs_master_ = false;
+  bool owns_ = false;  // what runs there ends with this
+  bool stay_ = false;
+  master::JobFileWriter mirror_;
+  bool mirroring_ = false;  // state.json is on its way, and nothing else
+  int64_t mirrored_ms_ = 0;
 };
 
 }  // namespace muster::cluster

@@ -26,6 +26,7 @@ struct RoleCommand {
   std::vector<std::string> arguments;
   std::vector<std::pair<std::string, std::string>> environment;  // beside that of its host
   std::string log_path;                                          // stdout and stderr are appended
+  int64_t log_bytes = 0;   // of its log on the launcher's machine
   bool is_master = false;  // its status lines are wanted, and it holds the job directory's lock
 };
 
@@ -35,16 +36,21 @@ class RoleProcesses {
   class Listener {
    public:
     virtual ~Listener() = default;
-    virtual void OnStarted(size_t role) = 0;
-    virtual void OnStatusLine(const absl::StatusOr<master::StatusLine>& line) = 0;
+    // `age_ms`: since then.
+    virtual void OnStarted(size_t role, int64_t age_ms) = 0;
+    // `age_ms`: since it was said.
+    virtual void OnStatusLine(const absl::StatusOr<master::StatusLine>& line, int64_t age_ms) = 0;
     // Whether to look at what the role has done so far, which costs a read, and tell OnActivity.
     virtual bool WantsActivity(size_t role) const = 0;
     virtual void OnActivity(size_t role, const ProcessActivity& activity) = 0;
     // After every status line that the master wrote before; the master's own exit comes last of
     // those that are seen together: others may have taken it along.
     virtual void OnExit(size_t role, pid_t pid, const ExitStatus& status) = 0;
-    // A role cannot be started, or the host that it runs on is gone.
+    // A role cannot be started.
     virtual void OnError(const std::string& text) = 0;
+    // There is no way to a host any more. Unless the job goes on without it (GoesOn), the exits of
+    // what ran there are told.
+    virtual void OnHostLost(const std::string& text) { OnError(text); }
   };
 
   // Ends whatever still runs.
@@ -61,6 +67,14 @@ class RoleProcesses {
   virtual void Watch(std::vector<pollfd>* fds) const = 0;
   // Tells what has happened since the last call, without blocking.
   virtual void Collect(Listener& listener) = 0;
+  // Why the roles cannot go on without this process; OK when they can.
+  virtual absl::Status CanDetach() const {
+    return absl::FailedPreconditionError("its roles are processes of its launcher and end with it");
+  }
+  // Whether they do when it is gone without a word.
+  virtual bool GoesOn() const { return false; }
+  // Has them go on: destroying this ends nothing any more. Fails when a host does not agree.
+  virtual absl::Status Detach() { return CanDetach(); }
   // Brings what the roles have written into the job's directory to this machine. Once all have
   // ended.
   virtual absl::Status Gather() { return absl::OkStatus(); }

@@ -31,9 +31,10 @@ class Signals {
   Signals& operator=(const Signals&) = delete;
 
   int fd() const { return fd_; }
-  bool Take() {
+  // The next that has come; 0: none.
+  int Take() {
     signalfd_siginfo info{};
-    return read(fd_, &info, sizeof(info)) == sizeof(info);
+    return read(fd_, &info, sizeof(info)) == sizeof(info) ? static_cast<int>(info.ssi_signo) : 0;
   }
 
  private:

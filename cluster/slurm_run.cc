@@ -145,7 +145,7 @@ class SlurmRun {
       // Ever more seldom: a controller serves many.
       const int64_t pause = std::min(kMaxLookMs, kLookMs + (MonotonicMillis() - begun) / 10);
       poll(&interrupt, 1, static_cast<int>(pause));
-      if (signals.Take()) return std::vector<SlurmStatus>();
+      if (signals.Take() != 0) return std::vector<SlurmStatus>();
     }
   }
 

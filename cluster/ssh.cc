@@ -17,6 +17,19 @@ std::string ShellPath(const std::string& path) {
   return ShellQuote(path);
 }
 
+// How the job file says that `host` is reached, and its name.
+void AddHost(const Ssh& ssh, const SshHost& host, std::vector<std::string>* words) {
+  if (!ssh.config_file().empty()) words->push_back("-F" + ssh.config_file());
+  if (!ssh.identity_file().empty()) {
+    words->push_back("-i" + ssh.identity_file());
+    words->emplace_back("-oIdentitiesOnly=yes");
+  }
+  if (!host.user().empty()) words->push_back("-l" + host.user());
+  if (host.port() != 0) words->push_back(fmt::format("-p{}", host.port()));
+  words->emplace_back("--");
+  words->push_back(host.host());
+}
+
 }  // namespace
 
 std::string ShellQuote(const std::string& text) {
@@ -31,15 +44,18 @@ std::vector<std::string> SshWords(const Ssh& ssh, const SshHost& host) {
                                     // A connection of its own, whose end is the end of the node.
                                     "-oControlMaster=no", "-oControlPath=none",
                                     "-oClearAllForwardings=yes"};
-  if (!ssh.config_file().empty()) words.push_back("-F" + ssh.config_file());
-  if (!ssh.identity_file().empty()) {
-    words.push_back("-i" + ssh.identity_file());
-    words.emplace_back("-oIdentitiesOnly=yes");
-  }
-  if (!host.user().empty()) words.push_back("-l" + host.user());
-  if (host.port() != 0) words.push_back(fmt::format("-p{}", host.port()));
-  words.emplace_back("--");
-  words.push_back(host.host());
+  AddHost(ssh, host, &words);
+  return words;
+}
+
+std::vector<std::string> SshTerminalWords(const Ssh& ssh, const SshHost& host,
+                                          const std::vector<std::string>& forwards,
+                                          const std::vector<std::string>& command) {
+  std::vector<std::string> words = {"ssh"};
+  for (const std::string& forward : forwards) words.push_back("-L" + forward);
+  AddHost(ssh, host, &words);
+  // ssh makes one text of the words, which a shell of the host reads.
+  for (const std::string& word : command) words.push_back(ShellQuote(word));
   return words;
 }
 

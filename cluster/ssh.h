@@ -18,6 +18,12 @@ std::string ShellQuote(const std::string& text);
 // that does not answer is given up after ten seconds, one that falls silent after fifteen.
 std::vector<std::string> SshWords(const Ssh& ssh, const SshHost& host);
 
+// The same for a person: with a terminal and ssh's own questions. `forwards`: of -L; `command`: its
+// words arrive as they are; none: a shell.
+std::vector<std::string> SshTerminalWords(const Ssh& ssh, const SshHost& host,
+                                          const std::vector<std::string>& forwards,
+                                          const std::vector<std::string>& command);
+
 // What is run on a host: puts the programs of build `build_id` where they are missing, and becomes
 // `launch node` (cluster/node_link.h).
 std::string NodeScript(const Ssh& ssh, const std::string& build_id);

@@ -10,10 +10,12 @@
 namespace muster::cluster {
 namespace {
 
-absl::StatusOr<int> Run(const Ssh& ssh, const std::function<LocalJob(int threads)>& make_job,
-                        const LocalOptions& options, const std::string& build_id) {
+absl::StatusOr<HostsRun> MakeRun(const Ssh& ssh,
+                                 const std::function<LocalJob(int threads)>& make_job,
+                                 const LocalOptions& options, const std::string& build_id) {
   ASSIGN_OR_RETURN(const std::string program, FindSsh(options.environment));
   HostsRun run;
+  run.can_detach = absl::OkStatus();
   for (int i = 0; i < ssh.hosts_size(); ++i) {
     run.hosts.push_back(SshRunHost(ssh, ssh.hosts(i), program, options.environment, build_id));
     run.hosts.back().address_field = fmt::format("cluster.ssh.hosts[{}].address", i);
@@ -24,7 +26,7 @@ absl::StatusOr<int> Run(const Ssh& ssh, const std::function<LocalJob(int threads
   run.build_id = build_id;
   run.make_job = make_job;
   run.bundle = BundleFor(options);
-  return RunOnHosts(run, options);
+  return run;
 }
 
 }  // namespace
@@ -65,7 +67,15 @@ std::vector<size_t> PlaceRoles(const std::vector<LocalRole>& roles, size_t hosts
 
 int RunOnSshHosts(const Ssh& ssh, const std::function<LocalJob(int threads)>& make_job,
                   const LocalOptions& options, const std::string& build_id) {
-  return ExitCodeOf(Run(ssh, make_job, options, build_id), options);
+  const auto run = MakeRun(ssh, make_job, options, build_id);
+  return ExitCodeOf(run.ok() ? RunOnHosts(*run, options) : run.status(), options);
+}
+
+int AttachToSshHosts(const Ssh& ssh, const LocalJob& job, const LocalOptions& options,
+                     const std::string& build_id, bool cancel) {
+  const auto run = MakeRun(
+      ssh, [&job](int) { return job; }, options, build_id);
+  return ExitCodeOf(run.ok() ? AttachToHosts(*run, options, cancel) : run.status(), options);
 }
 
 }  // namespace muster::cluster

@@ -31,4 +31,8 @@ absl::StatusOr<std::string> FindSsh(const std::vector<std::string>& environment)
 int RunOnSshHosts(const Ssh& ssh, const std::function<LocalJob(int threads)>& make_job,
                   const LocalOptions& options, const std::string& build_id);
 
+// Follows `job`, which runs there without a launcher, or ends it as Ctrl-C does (AttachToHosts).
+int AttachToSshHosts(const Ssh& ssh, const LocalJob& job, const LocalOptions& options,
+                     const std::string& build_id, bool cancel);
+
 }  // namespace muster::cluster

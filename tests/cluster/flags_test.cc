@@ -128,7 +128,7 @@ TEST(LaunchFlags, EverythingWrongIsReportedAtOnce) {
   EXPECT_EQ(
       Apply({"--worker-cuont=3", "--labels", "a", "--worker-count", "-1x", "--frobnicate", "3",
              "stray", "--master-accelerator=count=1,kind=x", "--region=a", "--region=b",
-             "--kms-key=k", "--async"})
+             "--kms-key=k"})
           .problems.Text(),
       "command line: 'stray' belongs to no flag; see launch --help; the module's own flags stand "
       "after `--`\n"
@@ -140,8 +140,7 @@ TEST(LaunchFlags, EverythingWrongIsReportedAtOnce) {
       "--master-accelerator: 'kind=x' is not count=N or type=T; write "
       "count=1,type=nvidia-tesla-v100\n"
       "--kms-key: 'k' is only the last part of a key's name; write --kms-keyring, --kms-location "
-      "and --kms-project too\n"
-      "--async: launch follows its job to the end; delete it, or run launch in the background\n");
+      "and --kms-project too\n");
 }
 
 TEST(LaunchFlags, AFlagWithoutItsValue) {

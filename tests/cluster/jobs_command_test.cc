@@ -1,6 +1,7 @@
 // launch jobs on directories as runs leave them.
 #include "cluster/jobs_command.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -44,7 +45,11 @@ class JobsCommandTest : public ::testing::Test {
     context.out = open_memstream(&out, &out_size);
     context.err = open_memstream(&err, &err_size);
     Said said;
-    said.code = RunJobsCommand(context, registry_);
+    said.code = RunJobsCommand(context, registry_, [this](const Job& job, bool cancel) {
+      attached_ =
+          fmt::format("{} {}", job.training_input().job_dir(), cancel ? "cancel" : "follow");
+      return 0;
+    });
     std::fclose(context.out);
     std::fclose(context.err);
     said.out.assign(out, out_size);
@@ -77,6 +82,7 @@ class JobsCommandTest : public ::testing::Test {
 
   static constexpr int64_t kBegan = 1'700'000'000'000;
   const harness::TemporaryFolder folder_;
+  std::string attached_;  // which job was attached to, and how
   const std::string registry_ = folder_.path() + "/jobs";
 };
 
@@ -152,6 +158,30 @@ TEST_F(JobsCommandTest, CancelSaysWhenThereIsNothingToCancel) {
   EXPECT_EQ(lost.code, 1);
   EXPECT_THAT(lost.err, HasSubstr("nobody runs the job in"));
   EXPECT_THAT(Run({"cancel", "done"}).err, HasSubstr("has ended already: SUCCEEDED"));
+}
+
+TEST_F(JobsCommandTest, AJobThatGoesOnElsewhereIsCancelledThere) {
+  const std::string dir = Add("away", RunState::kRunning, "SSH", /*stays=*/true);
+  EXPECT_EQ(Run({"cancel", "away"}).code, 2);
+  EXPECT_EQ(attached_, "") << "there is no job.yaml";
+  std::ofstream(dir + "/job.yaml") << "jobId: away\ntrainingInput: {jobDir: elsewhere}\n";
+  EXPECT_EQ(Run({"cancel", "away"}).code, 0);
+  EXPECT_EQ(attached_, dir + " cancel");
+  // A directory that came from another machine: only its hosts know.
+  attached_.clear();
+  fs::remove_all(registry_);
+  EXPECT_THAT(Run({"describe", dir}).out,
+              AllOf(ContainsRegex("state +UNKNOWN"), HasSubstr("launch attach")));
+  EXPECT_EQ(Run({"cancel", dir}).code, 0);
+  EXPECT_EQ(attached_, dir + " cancel");
+  for (const char* text : {"jobId: [", "jobIdd: x\n"}) {
+    std::ofstream(dir + "/job.yaml") << text;
+    attached_.clear();
+    const Said said = Run({"cancel", dir});
+    EXPECT_EQ(said.code, 2);
+    EXPECT_THAT(said.err, ContainsRegex("^[^\n]+job.yaml[^\n]+\n$"));
+    EXPECT_EQ(attached_, "");
+  }
 }
 
 TEST_F(JobsCommandTest, CancelSendsNoSignalToAStranger) {

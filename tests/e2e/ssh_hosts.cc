@@ -1,10 +1,13 @@
 #include "tests/e2e/ssh_hosts.h"
 
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <sstream>
+#include <thread>
 
 #include "tests/e2e/programs.h"
 #include "tests/e2e/shell.h"
@@ -111,6 +114,18 @@ std::vector<std::string> SshHosts::ProcessesOn(int host) const {
     if (name != "sshd") names.push_back(name);
   }
   return names;
+}
+
+void SshHosts::ExpectQuiet() const {
+  for (int host = 0; host < count_; ++host) {
+    std::vector<std::string> left;
+    for (int i = 0; i < 200; ++i) {
+      left = ProcessesOn(host);
+      if (left.empty()) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    EXPECT_THAT(left, ::testing::IsEmpty()) << "host " << host;
+  }
 }
 
 }  // namespace muster::e2e

@@ -35,6 +35,8 @@ class SshHosts {
   std::string On(int host, const std::string& command) const;
   // Names of processes that a host runs besides sshd.
   std::vector<std::string> ProcessesOn(int host) const;
+  // Fails the test unless nothing of a job runs on any host, 20 s from now at the latest.
+  void ExpectQuiet() const;
 
  private:
   std::string Namespace(int host) const;

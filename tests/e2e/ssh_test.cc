@@ -6,7 +6,6 @@
 
 #include <csignal>
 #include <filesystem>
-#include <thread>
 
 #include "tests/e2e/programs.h"
 #include "tests/e2e/ssh_hosts.h"
@@ -18,7 +17,6 @@ namespace fs = std::filesystem;
 using master::RunState;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 class SshTest : public ::testing::Test {
  protected:
@@ -33,18 +31,6 @@ class SshTest : public ::testing::Test {
     job.cluster = cluster;
     return job;
   }
-  // Nothing of a job runs on any host any more, 10 s at the latest.
-  void ExpectQuietHosts() const {
-    for (int host = 0; host < 3; ++host) {
-      std::vector<std::string> left;
-      for (int i = 0; i < 100; ++i) {
-        left = hosts_.ProcessesOn(host);
-        if (left.empty()) break;
-        std::this_thread::sleep_for(std::chrono::milliseconds(100));
-      }
-      EXPECT_THAT(left, IsEmpty()) << "host " << host;
-    }
-  }
   // One line for people, exit code 2, nothing left.
   void ExpectRefused(const std::string& name, const std::string& cluster,
                      const ::testing::Matcher<std::string>& text) {
@@ -53,7 +39,7 @@ class SshTest : public ::testing::Test {
     EXPECT_EQ(run.code, 2) << run.out;
     EXPECT_THAT(run.err, text);
     ExpectForHumans(run);
-    ExpectQuietHosts();
+    hosts_.ExpectQuiet();
   }
 
   const SshHosts hosts_{3, NewFolder("hosts")};
@@ -67,7 +53,7 @@ TEST_F(SshTest, AJobLearnsTheSameAsOnOneMachine) {
   ASSERT_EQ(run.code, 0) << run.out << run.err;
   EXPECT_EQ(run.err, "");
   ExpectForHumans(run);
-  ExpectQuietHosts();
+  hosts_.ExpectQuiet();
 
   // Everything is here, though it was written elsewhere.
   const std::string job = there + "/job";
@@ -98,7 +84,7 @@ TEST_F(SshTest, TheSameCommandGoesOnFromTheLastCheckpoint) {
   ASSERT_TRUE(first.WaitFor("step 100/")) << first.out();
   first.Signal(SIGINT);
   EXPECT_EQ(first.Wait().code, 130);
-  ExpectQuietHosts();
+  hosts_.ExpectQuiet();
   // The hosts are other ones, which have nothing.
   for (int host = 0; host < 3; ++host) hosts_.On(host, "rm -rf " + hosts_.node_folder() + "/jobs");
   const Ended second = RunToEnd(LaunchWords(folder, job));
@@ -118,7 +104,7 @@ TEST_F(SshTest, KillingTheLauncherEndsAllRoles) {
   EXPECT_THAT(hosts_.ProcessesOn(0), ::testing::Contains("master"));
   run.Signal(SIGKILL);
   run.Wait();
-  ExpectQuietHosts();
+  hosts_.ExpectQuiet();
 }
 
 TEST_F(SshTest, AHostThatIsGoneEndsTheJobWithItsName) {
@@ -132,7 +118,7 @@ TEST_F(SshTest, AHostThatIsGoneEndsTheJobWithItsName) {
   EXPECT_EQ(ended.code, 1) << ended.out;
   EXPECT_THAT(ended.err, HasSubstr(hosts_.address(1)));
   ExpectForHumans(ended);
-  ExpectQuietHosts();
+  hosts_.ExpectQuiet();
 }
 
 TEST_F(SshTest, WhatCannotBeUsedIsRefusedInOneLine) {

@@ -1,6 +1,7 @@
-// NodeServer: what `launch node` does on a host: starts the roles that a launcher asks for over its
-// standard input, tells what becomes of them over its standard output, and takes them along when
-// the launcher, or the way to it, is gone.
+// The keeper of a job on one host: a process of a session of its own that owns the job's roles
+// there and the lock of its folder, serves one launcher at a time over a socket
+// (cluster/keeper_socket.h), and goes on by itself when that one leaves or is gone
+// (cluster/unattended.h). Roles never outlive it.
 //
 // Owned by the process's main thread. See cluster/node.proto.
 #pragma once
@@ -8,6 +9,8 @@
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include "telemetry/status.h"
 
 namespace muster::cluster {
 
@@ -21,8 +24,8 @@ struct NodeOptions {
   int64_t silence_ms = 30'000;  // of the launcher, after which it is taken for gone
 };
 
-// Serves until the launcher closes its end, falls silent or says what cannot be understood. All
-// roles have ended when it returns the exit code: 0 unless the last.
-int ServeNode(const NodeOptions& options);
+// Makes a process that listens as `name`, unless one does already. PRECONDITION: this process has
+// one thread.
+absl::Status StartKeeper(const NodeOptions& options, const std::string& name);
 
 }  // namespace muster::cluster

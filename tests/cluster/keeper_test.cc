@@ -1,0 +1,243 @@
+// The keeper's socket and manners, against a launcher that says anything. Its roles are those of
+// tests/e2e/detach_test.cc.
+#include "cluster/keeper.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <random>
+
+#include "cluster/keeper_socket.h"
+#include "cluster/node.pb.h"
+#include "cluster/node_relay.h"
+#include "cluster/node_wire.h"
+#include "tests/harness/temporary_folder.h"
+
+namespace muster::cluster {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(KeeperSocket, ThereIsOneAtMostAndNothingIsLeft) {
+  const harness::TemporaryFolder folder;
+  const std::string name = *KeeperName(folder.path(), 0);
+  EXPECT_TRUE(absl::IsNotFound(ConnectToKeeper(name).status()));
+  const auto listener = ListenAsKeeper(name);
+  ASSERT_TRUE(listener.ok());
+  EXPECT_TRUE(absl::IsAlreadyExists(ListenAsKeeper(name).status()));
+  const auto end = ConnectToKeeper(name);
+  ASSERT_TRUE(end.ok());
+  EXPECT_GE(AcceptOwn(*listener), 0);
+  close(*listener);
+  EXPECT_TRUE(absl::IsNotFound(ConnectToKeeper(name).status()));
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+TEST(KeeperSocket, AStrangerIsRefusedAtBothEnds) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root to be somebody else";
+  const harness::TemporaryFolder folder;
+  const std::string name = *KeeperName(folder.path(), 1);
+  const auto listener = ListenAsKeeper(name);
+  ASSERT_TRUE(listener.ok());
+  const auto as_nobody = [](auto action) {
+    const pid_t child = fork();
+    if (child == 0) _exit(setuid(65534) == 0 && action() ? 0 : 1);
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WEXITSTATUS(status) == 0;
+  };
+  EXPECT_TRUE(as_nobody([&] { return absl::IsPermissionDenied(ConnectToKeeper(name).status()); }));
+  EXPECT_EQ(AcceptOwn(*listener), -1) << "it came, and is sent away";
+  close(*listener);
+}
+
+// A launcher's end of `launch node` in a process of its own.
+class KeeperTest : public ::testing::Test {
+ protected:
+  struct Node {
+    int to = -1, from = -1;
+    pid_t pid = -1;
+    FrameReader reader;
+    std::vector<NodeEvent> events;
+  };
+  void Begin(Node& node) {
+    int in[2], out[2];
+    ASSERT_EQ(pipe2(in, O_CLOEXEC), 0);
+    ASSERT_EQ(pipe2(out, O_CLOEXEC), 0);
+    node.pid = fork();
+    if (node.pid == 0) {
+      // As sshd does: nothing else is open, and the way there is 0 and 1.
+      dup2(in[0], 0);
+      dup2(out[1], 1);
+      for (int fd = 3; fd < 1000; ++fd) close(fd);
+      _exit(ServeNode(options_));
+    }
+    close(in[0]);
+    close(out[1]);
+    node.to = in[1];
+    node.from = out[0];
+  }
+  void Say(Node& node, const NodeRequest& request) {
+    const std::string frame = EncodeFrame(request);
+    ASSERT_EQ(write(node.to, frame.data(), frame.size()), static_cast<ssize_t>(frame.size()));
+  }
+  void Open(Node& node, bool attach = false) {
+    NodeRequest request;
+    request.mutable_open()->set_directory(folder_.path() + "/job");
+    request.mutable_open()->set_lock(true);
+    request.mutable_open()->set_attach(attach);
+    request.mutable_open()->set_launcher("process 12 on host h since now");
+    Say(node, request);
+  }
+  // The next event that is no Hello; one without a kind at the end.
+  NodeEvent Next(Node& node) {
+    for (;;) {
+      while (!node.events.empty()) {
+        NodeEvent event = node.events.front();
+        node.events.erase(node.events.begin());
+        if (!event.has_hello()) return event;
+      }
+      const auto state = node.reader.Read(node.from, [&](std::string_view frame) {
+        node.events.emplace_back().ParseFromArray(frame.data(), static_cast<int>(frame.size()));
+        return absl::OkStatus();
+      });
+      if (!state.ok() || *state == FrameReader::State::kEnd) {
+        if (node.events.empty()) return {};
+      }
+    }
+  }
+  int End(Node& node) {
+    close(node.to);
+    while (Next(node).kind_case() != NodeEvent::KIND_NOT_SET) {
+    }
+    close(node.from);
+    int status = 0;
+    waitpid(node.pid, &status, 0);
+    return WEXITSTATUS(status);
+  }
+  bool KeeperLives() const {
+    const auto name = KeeperName(folder_.path() + "/job", 0);
+    if (!name.ok()) return false;
+    const auto fd = ConnectToKeeper(*name);
+    if (fd.ok()) close(*fd);
+    return fd.ok();
+  }
+  // It ends a moment after its launcher has heard of it for the last time.
+  bool KeeperEnds() const {
+    for (int i = 0; i < 200 && KeeperLives(); ++i) poll(nullptr, 0, 50);
+    return !KeeperLives();
+  }
+
+  const harness::TemporaryFolder folder_;
+  const NodeOptions options_{.program_dir = folder_.path(), .home = folder_.path()};
+};
+
+TEST_F(KeeperTest, WithoutARoleItEndsWithItsLauncher) {
+  Node node;
+  Begin(node);
+  Open(node);
+  EXPECT_TRUE(Next(node).has_opened());
+  EXPECT_TRUE(KeeperLives());
+  EXPECT_EQ(End(node), 0);
+  EXPECT_TRUE(KeeperEnds());
+}
+
+TEST_F(KeeperTest, ToAttachWhereNothingRunsStartsNothing) {
+  Node node;
+  Begin(node);
+  Open(node, /*attach=*/true);
+  const NodeEvent event = Next(node);
+  ASSERT_TRUE(event.has_opened());
+  EXPECT_FALSE(event.opened().runs());
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() + "/job"));
+  EXPECT_EQ(End(node), 0);
+}
+
+TEST_F(KeeperTest, ASecondLauncherIsToldWhoTheFirstIsAndCannotEndItsJob) {
+  Node first, second;
+  Begin(first);
+  Open(first);
+  ASSERT_TRUE(Next(first).has_opened());
+  Begin(second);
+  Open(second, /*attach=*/true);
+  NodeRequest end;
+  end.mutable_end();
+  Say(second, end);
+  EXPECT_THAT(Next(second).error().text(), HasSubstr("process 12 on host h since now follows"));
+  End(second);
+  EXPECT_TRUE(KeeperLives());
+  NodeRequest list;
+  list.mutable_list();
+  Say(first, list);
+  EXPECT_TRUE(Next(first).has_files()) << "the first is not disturbed";
+  EXPECT_EQ(End(first), 0);
+}
+
+TEST_F(KeeperTest, BeforeAJobIsOpenNothingElseIsDone) {
+  for (const bool role : {true, false}) {
+    Node node;
+    Begin(node);
+    NodeRequest request;
+    if (role) {
+      request.mutable_start()->set_program("master");
+    } else {
+      request.mutable_get()->set_path("../secret");
+    }
+    Say(node, request);
+    EXPECT_THAT(Next(node).error().text(), HasSubstr("no job is open"));
+    EXPECT_EQ(End(node), 2);
+  }
+}
+
+TEST_F(KeeperTest, WhatIsOutsideOfTheJobsFolderIsRefused) {
+  std::vector<NodeRequest> requests(4);
+  requests[0].mutable_get()->set_path("../secret");
+  requests[1].mutable_get()->set_path("/etc/passwd");
+  requests[2].mutable_start()->set_program("../../bin/sh");
+  requests[2].mutable_start()->set_log_path(folder_.path() + "/job/logs/x.log");
+  requests[3].mutable_start()->set_program("master");
+  requests[3].mutable_start()->set_log_path(folder_.path() + "/job/../x.log");
+  for (const NodeRequest& request : requests) {
+    Node node;
+    Begin(node);
+    Open(node);
+    ASSERT_TRUE(Next(node).has_opened());
+    Say(node, request);
+    EXPECT_THAT(Next(node).error().text(), HasSubstr("outside of"));
+    End(node);
+  }
+}
+
+TEST_F(KeeperTest, AnyBytesEndInARefusal) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE(seed);
+  std::mt19937 random(seed);
+  signal(SIGPIPE, SIG_IGN);
+  for (int round = 0; round < 20; ++round) {
+    Node node;
+    Begin(node);
+    if (round % 2) {
+      Open(node);
+      ASSERT_TRUE(Next(node).has_opened());
+    }
+    std::string bytes;
+    for (unsigned i = 0; i < 1 + random() % 4; ++i) {
+      const uint32_t size = random() % 64;
+      bytes.append(reinterpret_cast<const char*>(&size), sizeof(size));
+      for (uint32_t k = 0; k < size; ++k) bytes += static_cast<char>(random());
+    }
+    (void)!write(node.to, bytes.data(), bytes.size());
+    End(node);
+    EXPECT_TRUE(KeeperEnds());
+  }
+}
+
+}  // namespace
+}  // namespace muster::cluster
