@@ -53,4 +53,18 @@ class Bill {
   std::vector<Machine> machines_;
 };
 
+// What a job's machines cost and may cost; on MonotonicMillis's clock.
+struct Rent {
+  // For the last step, its checkpoint, and giving back.
+  static constexpr int64_t kTeardownMs = 90'000;
+
+  Bill bill;
+  double max_cost = 0;  // cluster.budget.maxCost; 0: no limit
+
+  // When the job must begin to end.
+  int64_t StopBy(int64_t now_ms) const {
+    return max_cost > 0 ? bill.StopBy(max_cost, kTeardownMs, now_ms) : Bill::kNever;
+  }
+};
+
 }  // namespace muster::cluster

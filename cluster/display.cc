@@ -65,6 +65,17 @@ std::string Steps(const DisplayState& state) {
                      std::floor(100 * Fraction(state)));
 }
 
+// So far, by the hour, and what it comes to at this speed.
+std::string Cost(const DisplayState& state) {
+  std::string text = fmt::format("${:.2f} at ${:.2f}/h", *state.cost, state.cost_per_hour);
+  if (state.eta_ms) {
+    text +=
+        fmt::format(", ${:.2f} in all",
+                    *state.cost + state.cost_per_hour * static_cast<double>(*state.eta_ms) / 3.6e6);
+  }
+  return text;
+}
+
 std::string Numbers(const DisplayState& state) {
   std::string line;
   const auto add = [&line](const std::string& text) {
@@ -79,6 +90,7 @@ std::string Numbers(const DisplayState& state) {
     add(fmt::format("{} samples/s", Count(std::llround(*state.samples_per_second))));
   }
   if (state.eta_ms) add(fmt::format("ETA {}", FormatDuration(*state.eta_ms)));
+  if (state.cost) add(Cost(state));
   return line;
 }
 

@@ -22,6 +22,8 @@ struct DisplayState {
   int64_t step = 0, total_steps = 0;
   std::optional<double> loss, validation_accuracy, samples_per_second;
   std::optional<int64_t> eta_ms;
+  std::optional<double> cost;  // of machines that are rented: so far, in US dollars
+  double cost_per_hour = 0;
   int64_t elapsed_ms = 0;
   int ready_roles = 0, roles = 0;
   std::vector<master::LaggingReplica> lagging;

@@ -52,6 +52,8 @@ constexpr FieldTreatmentOf kFields[] = {
      {kSubstituted, "disks are encrypted as the account's default says"}},
     {"trainingInput.enableWebAccess",
      {kSubstituted, "use ssh, with the key beside the job's journal in ~/.muster/machines"}},
+    {"cluster.budget",
+     {kHonoured, "the job saves a checkpoint and its machines go before they have cost so much"}},
     {"cluster.stagingBucket", {kSubstituted, "programs and files travel over ssh"}},
 };
 

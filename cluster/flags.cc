@@ -14,7 +14,8 @@ namespace muster::cluster {
 namespace {
 
 std::vector<std::string> AllNames() {
-  std::vector<std::string> names = {"--config", "--check", "--dry-run", "--yes", "--async", "--help"};
+  std::vector<std::string> names = {"--config", "--check", "--dry-run",
+                                    "--yes",    "--async", "--help"};
   for (const FlagRow& row : FlagTable()) names.push_back(row.name);
   return names;
 }

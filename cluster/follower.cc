@@ -249,10 +249,11 @@ void Follower::OnTick(int64_t now_ms) {
     }
     if (options_.max_running_ms > 0 && running_ms_ != 0 &&
         now_ms >= running_ms_ + options_.max_running_ms && phase_ == Phase::kFollowing) {
-      cancel_reason_ = TimeIsOver(options_.max_running_ms);
-      messages_.push_back(cancel_reason_ + ": finishing the step and saving a checkpoint");
-      actions_.push_back(Action::kInterruptMaster);
-      Enter(Phase::kDraining, now_ms + options_.drain_ms);
+      Cancel(TimeIsOver(options_.max_running_ms), now_ms);
+    } else if (phase_ == Phase::kFollowing && now_ms >= StopBy(now_ms)) {
+      Cancel(fmt::format("the budget of ${:.2f} is used up (cluster.budget.maxCost)",
+                         options_.rent->max_cost),
+             now_ms);
     }
     return;
   }
@@ -274,6 +275,17 @@ std::vector<Follower::Action> Follower::TakeActions() { return std::exchange(act
 
 std::vector<std::string> Follower::TakeMessages() { return std::exchange(messages_, {}); }
 
+int64_t Follower::StopBy(int64_t now_ms) const {
+  return options_.rent == nullptr ? Bill::kNever : options_.rent->StopBy(now_ms);
+}
+
+void Follower::Cancel(const std::string& reason, int64_t now_ms) {
+  cancel_reason_ = reason;
+  messages_.push_back(reason + ": finishing the step and saving a checkpoint");
+  actions_.push_back(Action::kInterruptMaster);
+  Enter(Phase::kDraining, now_ms + options_.drain_ms);
+}
+
 int64_t Follower::NextDeadline() const {
   if (phase_ != Phase::kFollowing) return deadline_ms_;
   int64_t next = kNever;
@@ -287,6 +299,8 @@ int64_t Follower::NextDeadline() const {
   if (options_.max_running_ms > 0 && running_ms_ != 0) {
     next = std::min(next, running_ms_ + options_.max_running_ms);
   }
+  // Prices do not change meanwhile.
+  next = std::min(next, StopBy(began_ms_));
   return next;
 }
 
@@ -320,6 +334,10 @@ DisplayState Follower::Display(int64_t now_ms) const {
     const double left = ms_per_step_ * static_cast<double>(progress_.total_steps - progress_.step) -
                         static_cast<double>(now_ms - progress_ms_);
     display.eta_ms = std::max<int64_t>(0, static_cast<int64_t>(left));
+  }
+  if (options_.rent != nullptr && options_.rent->bill.PerHour() > 0) {
+    display.cost = options_.rent->bill.Cost(now_ms);
+    display.cost_per_hour = options_.rent->bill.PerHour();
   }
   return display;
 }

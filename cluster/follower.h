@@ -15,10 +15,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "cluster/bill.h"
 #include "cluster/display.h"
 #include "cluster/process.h"
 #include "master/status_line.h"
@@ -38,6 +40,7 @@ struct FollowerOptions {
   int64_t hang_ms = 3'500;            // a role that has not registered by then, and has done
   int64_t idle_ms = 1'500;            // nothing for so long, is not waited for
   int64_t max_running_ms = 0;         // from RUNNING on; 0: no limit
+  std::shared_ptr<const Rent> rent;   // on this clock; null: nothing is rented
   int64_t settle_ms = 300;  // between the first sign of a failure and its judgement: causes arrive
                             // after consequences
   int64_t patience_ms = 10'000;        // for roles to leave after the master has ended the job
@@ -117,6 +120,9 @@ class Follower {
   // Notes a sign of failure; the first begins settling.
   void Suspect(Failure failure, bool certain, int64_t now_ms);
   void Enter(Phase phase, int64_t deadline_ms);
+  // Ends the job in order, for `reason`.
+  void Cancel(const std::string& reason, int64_t now_ms);
+  int64_t StopBy(int64_t now_ms) const;  // by the budget
   void Terminate(int64_t now_ms);
   void Kill();
 

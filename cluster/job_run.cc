@@ -45,6 +45,7 @@ FollowerOptions MakeFollowerOptions(const LocalJob& job, bool elsewhere) {
   }
   options.start_timeout_ms = job.start_timeout_ms;
   options.max_running_ms = job.max_running_ms;
+  options.rent = job.rent;
   if (elsewhere) options.settle_ms = kSettleElsewhereMs;
   return options;
 }

@@ -6,10 +6,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "cluster/bill.h"
 #include "cluster/follower.h"
 #include "cluster/tf_config.h"
 #include "kernels/gpu.h"
@@ -42,6 +44,7 @@ struct LocalJob {
   int64_t max_running_ms = 0;         // 0: no limit
   bool stays = false;                 // goes on when its launcher is gone without a word
   double dollars_per_hour = 0;        // by the catalogue; 0: not known
+  std::shared_ptr<const Rent> rent;   // null: nothing is rented
   TfCluster tf;                       // the address is filled in
   std::vector<master::PlanRow> plan;  // for the report
   std::vector<std::pair<std::string, std::string>> settings, substitutions;

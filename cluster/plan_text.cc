@@ -184,8 +184,11 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
                                plan.price_date));
     const double hours = static_cast<double>(limit.seconds()) / 3600;
     if (plan.usd_per_hour) {
-      line("at most",
-           fmt::format("${:.2f}, if it runs until it is stopped", *plan.usd_per_hour * hours));
+      const double limit_usd = *plan.usd_per_hour * hours,
+                   budget = job.cluster().budget().max_cost();
+      line("at most", budget > 0 && budget < limit_usd
+                          ? fmt::format("${:.2f}, its budget", budget)
+                          : fmt::format("${:.2f}, if it runs until it is stopped", limit_usd));
     }
   } else {
     line("prices", fmt::format("Cloud ML Engine, Americas, {}; on {} nothing is paid",

@@ -20,7 +20,7 @@ constexpr const char* kTrainerMachine =
 constexpr const char* kNoContainer =
     "roles are programs of this build, not containers: delete it and name a module in pythonModule";
 
-constexpr std::array<FieldTreatmentOf, 36> kFields = {{
+constexpr std::array<FieldTreatmentOf, 37> kFields = {{
     {"jobId", {kHonoured, "made from the job directory, or from module and time, when absent"}},
     {"labels", {kHonoured, "kept in the job directory's job.yaml"}},
     {"trainingInput.scaleTier",
@@ -71,6 +71,7 @@ constexpr std::array<FieldTreatmentOf, 36> kFields = {{
     {"trainingInput.enableWebAccess", {kSubstituted, "open a shell on this machine"}},
     {"trainingInput.useChiefInTfConfig", {kHonoured, "TF_CONFIG says chief rather than master"}},
     {"trainingInput.nasJobSpec", {kRefused, "there is no architecture search: delete it"}},
+    {"cluster.budget", {kRefused, "nothing is rented: delete it"}},
     {"cluster.stagingBucket", {kSubstituted, "nothing has to be copied anywhere"}},
 }};
 

@@ -27,6 +27,7 @@ namespace {
 // The provider ends machines so long after the job's own limit.
 constexpr int64_t kLifetimeSlackSeconds = 1'800;
 constexpr int64_t kReachMs = 300'000;
+constexpr int kLeastMinutes = 5;
 
 std::string MakeRun() {
   unsigned char bytes[8] = {};
@@ -81,6 +82,7 @@ class Runner {
     const MachineOrder order = Order(draft);
     ASSIGN_OR_RETURN(const std::vector<std::string> found, provider->Check(order));
     for (const std::string& line : found) Say(line);
+    RETURN_IF_ERROR(CheckBudget(draft));
     RETURN_IF_ERROR(AskUser(draft, order));
     return RunOn(*provider, order, draft);
   }
@@ -156,6 +158,22 @@ class Runner {
     return machines;
   }
 
+  // What is used up before training begins is better not begun.
+  absl::Status CheckBudget(const LocalJob& job) const {
+    const double budget = run_.cluster.budget().max_cost();
+    if (budget <= 0) return absl::OkStatus();
+    if (job.dollars_per_hour <= 0) {
+      return absl::FailedPreconditionError(
+          "cluster.budget.maxCost cannot be kept: what the machines cost is not known here");
+    }
+    const double minutes = budget / job.dollars_per_hour * 60;
+    if (minutes >= kLeastMinutes) return absl::OkStatus();
+    return absl::FailedPreconditionError(fmt::format(
+        "cluster.budget.maxCost buys {:.1f} minutes of these machines (${:.2f} an hour), of which "
+        "starting and giving back take {}: write more, or smaller machines",
+        minutes, job.dollars_per_hour, kLeastMinutes));
+  }
+
   absl::Status AskUser(const LocalJob& job, const MachineOrder& order) const {
     const double hours = static_cast<double>(job.max_running_ms) / 3.6e6;
     const std::string what =
@@ -189,23 +207,33 @@ class Runner {
                            .cluster = run_.cluster};
     ASSIGN_OR_RETURN(const std::unique_ptr<MachineJournal> journal,
                      MachineJournal::Begin(run_.folder, head, patience_.now_ms()));
-    const int64_t began = patience_.now_ms();
+    const int64_t began = MonotonicMillis();
     NodeSet set(provider, *journal, patience_, [this](const std::string& line) { Say(line); });
     ASSIGN_OR_RETURN(const std::vector<Machine> machines,
                      set.Create({.order = order, .max_wait_ms = run_.max_wait_s * 1000}));
     absl::StatusOr<int> code = kInterrupted;
-    if (!machines.empty()) code = RunOnMachines(provider, machines, draft);
+    const auto rent = std::make_shared<Rent>();
+    rent->max_cost = run_.cluster.budget().max_cost();
+    for (const Machine& machine : machines) rent->bill.Begin(PriceOf(machine.role), began);
+    if (!machines.empty()) code = RunOnMachines(provider, machines, draft, rent);
     RETURN_IF_ERROR(set.GiveBack());
-    const double hours = static_cast<double>(patience_.now_ms() - began) / 3.6e6;
+    const double cost = rent->bill.Cost(MonotonicMillis());
     Say(fmt::format("{} given back{}", Count(static_cast<int64_t>(machines.size())),
-                    draft.dollars_per_hour > 0
-                        ? fmt::format("; about ${:.2f}", hours * draft.dollars_per_hour)
-                        : ""));
+                    cost > 0 ? fmt::format("; about ${:.2f}", cost) : ""));
     return code;
   }
 
+  // By the plan, and by the hour; 0: not known.
+  double PriceOf(Role role) const {
+    for (const PlanRole& planned : run_.plan.roles) {
+      if (planned.role == role) return planned.usd_per_hour.value_or(0);
+    }
+    return 0;
+  }
+
   absl::StatusOr<int> RunOnMachines(Provider& provider, const std::vector<Machine>& machines,
-                                    const LocalJob& draft) {
+                                    const LocalJob& draft,
+                                    const std::shared_ptr<const Rent>& rent) {
     HostsRun hosts;
     for (const Machine& machine : machines) {
       ASSIGN_OR_RETURN(RunHost host, provider.Reach(machine));
@@ -220,7 +248,11 @@ class Runner {
     hosts.host_of_role = PlaceRoles(draft.roles, machines.size());
     hosts.job_folder = JobFolder(ssh_, draft.job_id);
     hosts.build_id = run_.build_id;
-    hosts.make_job = run_.make_job;
+    hosts.make_job = [this, rent](int threads) {
+      LocalJob job = run_.make_job(threads);
+      job.rent = rent;
+      return job;
+    };
     hosts.bundle = BundleFor(options_);
     return RunOnHosts(hosts, options_);
   }

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -129,6 +130,12 @@ void CheckCluster(JobDraft* draft) {
   CheckSsh(draft);
   CheckSlurm(draft);
   CheckAws(draft);
+  const double max_cost = draft->job.cluster().budget().max_cost();
+  if (max_cost < 0 || !std::isfinite(max_cost)) {
+    RuleReporter("cluster.budget", draft)
+        .Add("maxCost", fmt::format("{} is no sum of money", max_cost),
+             "write US dollars, such as 25");
+  }
   const int timeout = draft->job.cluster().start_timeout_s();
   if (timeout < 0) {
     RuleReporter("cluster", draft)

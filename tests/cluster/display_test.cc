@@ -38,6 +38,16 @@ size_t Columns(const std::string& text) {
       text.begin(), text.end(), [](char c) { return (static_cast<uint8_t>(c) & 0xc0) != 0x80; }));
 }
 
+TEST(RenderPlainTest, WhatIsRentedShowsItsCostSoFarByTheHourAndInAll) {
+  DisplayState state = Training();
+  EXPECT_EQ(RenderPlain(state).find('$'), std::string::npos) << "nothing is rented";
+  state.cost = 0.5;
+  state.cost_per_hour = 5;
+  EXPECT_TRUE(RenderPlain(state).ends_with("$0.50 at $5.00/h, $1.50 in all")) << RenderPlain(state);
+  state.eta_ms.reset();
+  EXPECT_TRUE(RenderPlain(state).ends_with("$0.50 at $5.00/h")) << RenderPlain(state);
+}
+
 TEST(RenderLiveTest, ShowsStageStepsNumbersAndTimeLeft) {
   EXPECT_THAT(RenderLive(Training(), 60),
               ElementsAre("speech_20261121  RUNNING  training  4 min 05 s",

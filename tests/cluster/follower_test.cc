@@ -242,6 +242,27 @@ TEST(FollowerTest, TheRunningTimeIsCountedFromRunning) {
   EXPECT_EQ(follower.exit_code(), 1);
 }
 
+TEST(FollowerTest, ABudgetEndsTheJobInOrderBeforeItIsUsedUp) {
+  auto rent = std::make_shared<Rent>();
+  rent->bill.Begin(/*usd_per_hour=*/60, 0);
+  rent->max_cost = 10;  // ten minutes, of which the last one and a half are for giving back
+  FollowerOptions options = Options();
+  options.rent = rent;
+  Follower follower = Running(5'000, options);
+  const int64_t stop = 600'000 - Rent::kTeardownMs - 1;
+  EXPECT_EQ(follower.NextDeadline(), stop);
+  EXPECT_EQ(follower.Display(61'000).cost, 2);
+  EXPECT_EQ(follower.Display(61'000).cost_per_hour, 60);
+  follower.OnTick(stop - 1);
+  EXPECT_THAT(follower.TakeActions(), IsEmpty());
+  follower.OnTick(stop);
+  EXPECT_THAT(follower.TakeActions(), ElementsAre(Action::kInterruptMaster));
+  EXPECT_THAT(follower.cancel_reason(), HasSubstr("the budget of $10.00 is used up"));
+  EndAll(follower, kOk, 560'000);
+  EXPECT_EQ(follower.outcome(), RunState::kCancelled);
+  EXPECT_EQ(follower.exit_code(), 1);
+}
+
 TEST(FollowerTest, RolesThatStayAfterTheEndAreMadeToLeave) {
   Follower follower = Running();
   follower.OnLine(master::StateLine{RunState::kSucceeded, ""}, 100);
