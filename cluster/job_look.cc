@@ -41,8 +41,8 @@ JobLook Look(const JobEntry& entry) {
     look.problem = "its directory is gone";
     return look;
   }
-  auto holder = LookAtHolder(entry.job_dir);
-  if (holder.ok()) look.holder = *std::move(holder);
+  const auto holder = LookAtHolder(entry.job_dir);
+  if (holder.ok()) look.holder = *holder;
   auto state = ReadStateOf(entry.job_dir);
   if (!state.ok()) {
     look.shown = "UNKNOWN";

@@ -96,8 +96,8 @@ class Keeper : RoleProcesses::Listener {
     const bool parts = client_ >= 0 && files_ && files_->sending() && outbox_.empty();
     poll(fds.data(), fds.size(), parts ? 0 : logs_.following() ? kLogPauseMs : 1000);
     while (signals_.Take() != 0) OnTerminate();
+    if (fds[2].revents != 0) Hear();
     if (fds[1].revents != 0) Accept();
-    if (fds[2].revents != 0 && client_ == fds[2].fd) Hear();
   }
 
   void OnTerminate() {
@@ -113,6 +113,9 @@ class Keeper : RoleProcesses::Listener {
   void Accept() {
     const int fd = AcceptOwn(listener_);
     if (fd < 0) return;
+    // Whoever has gone already is in nobody's way; its last words count.
+    pollfd gone{client_, POLLRDHUP, 0};
+    while (client_ >= 0 && poll(&gone, 1, 0) > 0) Hear();
     if (client_ >= 0) {
       NodeEvent event;
       event.mutable_error()->set_text(fmt::format(

@@ -155,7 +155,7 @@ class NodeRelay {
 
   // False at the end of the keeper or the launcher.
   bool Bring() {
-    std::array<char, size_t{64} << 10> buffer;
+    std::array<char, size_t{64} << 10> buffer{};
     ssize_t n;
     do {
       n = read(keeper_, buffer.data(), buffer.size());

@@ -180,6 +180,46 @@ TEST_F(KeeperTest, ASecondLauncherIsToldWhoTheFirstIsAndCannotEndItsJob) {
   EXPECT_EQ(End(first), 0);
 }
 
+TEST_F(KeeperTest, AJobThatWasLeftIsEndedByWhomItIsOpenToAlone) {
+  std::filesystem::create_symlink("/bin/sleep", folder_.path() + "/ps");
+  Node first;
+  Begin(first);
+  Open(first);
+  ASSERT_TRUE(Next(first).has_opened());
+  NodeRequest start, leave, end;
+  start.mutable_start()->set_role(3);
+  start.mutable_start()->set_name("ps-0");
+  start.mutable_start()->set_program("ps");
+  start.mutable_start()->add_arguments("600");
+  start.mutable_start()->set_log_path(folder_.path() + "/job/logs/ps-0.log");
+  Say(first, start);
+  EXPECT_EQ(Next(first).started().role(), 3);
+  leave.mutable_leave();
+  Say(first, leave);
+  while (!Next(first).has_left()) {
+  }
+  End(first);
+  end.mutable_end();
+
+  Node launch;
+  Begin(launch);
+  Open(launch);
+  Say(launch, end);
+  EXPECT_THAT(Next(launch).error().text(), HasSubstr("launch attach"));
+  End(launch);
+  EXPECT_TRUE(KeeperLives());
+
+  Node attach;
+  Begin(attach);
+  Open(attach, /*attach=*/true);
+  const NodeEvent started = Next(attach);
+  EXPECT_EQ(started.started().name(), "ps-0");
+  EXPECT_TRUE(Next(attach).opened().runs());
+  Say(attach, end);
+  End(attach);
+  EXPECT_TRUE(KeeperEnds());
+}
+
 TEST_F(KeeperTest, BeforeAJobIsOpenNothingElseIsDone) {
   for (const bool role : {true, false}) {
     Node node;

@@ -143,5 +143,15 @@ TEST_F(SlurmTest, WhatSlurmRefusesIsToldInOneLine) {
   EXPECT_THAT(none.err, HasSubstr("there is no program squeue in PATH"));
 }
 
+TEST_F(SlurmTest, AJobThatCannotBeLeftIsNotBegun) {
+  std::vector<std::string> words = LaunchWords(NewFolder("async"), Job());
+  words.emplace_back("--async");
+  const Ended refused = Launch(words);
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("the job cannot be left: Slurm ends"));
+  ExpectForHumans(refused);
+  EXPECT_THAT(slurm_.Queue(), IsEmpty());
+}
+
 }  // namespace
 }  // namespace muster::e2e
