@@ -1,6 +1,10 @@
 #include "configs/rule_reporter.h"
 
+#include <fmt/format.h>
+
 #include <utility>
+
+#include "configs/scalar.h"
 
 namespace muster {
 
@@ -17,6 +21,12 @@ void RuleReporter::Add(const std::string& field, std::string what, std::string w
     if (unreadable_.contains(p)) return;
   }
   draft_->problems.Add(draft_->origins.Find(path), path, std::move(what), std::move(write));
+}
+
+void RuleReporter::CheckAbsolute(const std::string& field, const std::string& path) {
+  if (path.empty() || path.starts_with("/") || path.starts_with("~/")) return;
+  Add(field, fmt::format("{} is no absolute path", Quoted(path)),
+      "write one that begins with / or ~/");
 }
 
 }  // namespace muster

@@ -16,6 +16,8 @@ class RuleReporter {
   RuleReporter(std::string prefix, JobDraft* draft);
 
   void Add(const std::string& field, std::string what, std::string write);
+  // `field`, whose value is `path`, must be absent or an absolute path of a host.
+  void CheckAbsolute(const std::string& field, const std::string& path);
   // True when file or flags gave this field, right or wrong.
   bool Given(const std::string& field) const { return draft_->origins.Has(Path(field)); }
   std::string Path(const std::string& field) const {

@@ -20,5 +20,6 @@ void CheckReplicas(const Catalog& catalog, JobDraft* draft);  // rules_replicas.
 void CheckHyperparameters(JobDraft* draft);                   // rules_hyperparameters.cc
 void CheckTraining(JobDraft* draft);                          // rules_training.cc
 void CheckCluster(JobDraft* draft);                           // rules_cluster.cc
+void CheckKubernetes(JobDraft* draft);                        // rules_kubernetes.cc
 
 }  // namespace muster

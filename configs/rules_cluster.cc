@@ -11,12 +11,6 @@
 namespace muster {
 namespace {
 
-void CheckAbsolute(const std::string& path, const char* name, RuleReporter* report) {
-  if (path.empty() || path.starts_with("/") || path.starts_with("~/")) return;
-  report->Add(name, fmt::format("{} is no absolute path", Quoted(path)),
-              "write one that begins with / or ~/");
-}
-
 void CheckSsh(JobDraft* draft) {
   const Cluster& cluster = draft->job.cluster();
   const Ssh& ssh = cluster.ssh();
@@ -43,8 +37,8 @@ void CheckSsh(JobDraft* draft) {
                  "write 1 to 65535, or delete it");
     }
   }
-  CheckAbsolute(ssh.directory(), "directory", &report);
-  CheckAbsolute(ssh.programs(), "programs", &report);
+  report.CheckAbsolute("directory", ssh.directory());
+  report.CheckAbsolute("programs", ssh.programs());
 }
 
 void CheckSlurm(JobDraft* draft) {
@@ -57,8 +51,8 @@ void CheckSlurm(JobDraft* draft) {
     return;
   }
   const Slurm& slurm = cluster.slurm();
-  CheckAbsolute(slurm.directory(), "directory", &report);
-  CheckAbsolute(slurm.programs(), "programs", &report);
+  report.CheckAbsolute("directory", slurm.directory());
+  report.CheckAbsolute("programs", slurm.programs());
   // Each becomes a line of a script.
   const auto check = [&report](const std::string& path, const std::string& value) {
     if (value.find_first_of("\n\r") != std::string::npos) {
@@ -121,7 +115,7 @@ void CheckAws(JobDraft* draft) {
     report.Add("diskGb", fmt::format("{} is too small", aws.disk_gb()),
                "write 8 or more, or delete it");
   }
-  CheckAbsolute(aws.directory(), "directory", &report);
+  report.CheckAbsolute("directory", aws.directory());
 }
 
 }  // namespace
@@ -130,6 +124,7 @@ void CheckCluster(JobDraft* draft) {
   CheckSsh(draft);
   CheckSlurm(draft);
   CheckAws(draft);
+  CheckKubernetes(draft);
   const double max_cost = draft->job.cluster().budget().max_cost();
   if (max_cost < 0 || !std::isfinite(max_cost)) {
     RuleReporter("cluster.budget", draft)

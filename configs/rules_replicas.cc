@@ -49,7 +49,7 @@ class ReplicaRules {
     for (const RoleFields& role : kRoles) {
       Count(role);
       Type(role);
-      Config(role, ConfigOf(role.role));
+      Config(role, ConfigOf(input_, role.role));
     }
     Containers();
   }
@@ -59,18 +59,6 @@ class ReplicaRules {
   std::string tier() const { return ScaleTier_Name(input_.scale_tier()); }
   bool tier_known() const { return input_.scale_tier() != SCALE_TIER_UNSPECIFIED; }
 
-  const ReplicaConfig& ConfigOf(Role role) const {
-    switch (role) {
-      case Role::kMaster:
-        return input_.master_config();
-      case Role::kWorker:
-        return input_.worker_config();
-      case Role::kParameterServer:
-        return input_.parameter_server_config();
-      default:
-        return input_.evaluator_config();
-    }
-  }
   std::string TypeOf(Role role) const {
     switch (role) {
       case Role::kMaster:
@@ -170,7 +158,7 @@ class ReplicaRules {
     if (!config.tpu_tf_version().empty()) {
       const bool tpu = config.accelerator_config().type().starts_with("TPU_") ||
                        TypeOf(role.role) == "cloud_tpu";
-      if (role.role != Role::kWorker || !tpu || ImageOf(config).empty()) {
+      if (role.role != Role::kWorker || !tpu || ImageOf(input_, role.role).empty()) {
         report_.Add(JoinPath(role.config, "tpuTfVersion"),
                     "only for TPU workers with a custom container", "delete it");
       }
@@ -223,17 +211,12 @@ class ReplicaRules {
     }
   }
 
-  // The image of a role that names none is the master's.
-  std::string ImageOf(const ReplicaConfig& config) const {
-    return config.image_uri().empty() ? input_.master_config().image_uri() : config.image_uri();
-  }
-
   void Containers() {
     for (const RoleFields& role : kRoles) {
-      const ReplicaConfig& config = ConfigOf(role.role);
+      const ReplicaConfig& config = ConfigOf(input_, role.role);
       const auto check = [&](const char* field, int size) {
         const std::string path = JoinPath(role.config, field);
-        if (size > 0 && ImageOf(config).empty()) {
+        if (size > 0 && ImageOf(input_, role.role).empty()) {
           report_.Add(path, "only with a custom image",
                       fmt::format("write {}.imageUri, or delete it", role.config));
         }

@@ -36,19 +36,6 @@ RoleSize CustomSize(const TrainingInput& input, Role role) {
   return {};
 }
 
-const AcceleratorConfig& AttachedTo(const TrainingInput& input, Role role) {
-  switch (role) {
-    case Role::kMaster:
-      return input.master_config().accelerator_config();
-    case Role::kWorker:
-      return input.worker_config().accelerator_config();
-    case Role::kParameterServer:
-      return input.parameter_server_config().accelerator_config();
-    default:
-      return input.evaluator_config().accelerator_config();
-  }
-}
-
 }  // namespace
 
 const char* RoleName(Role role) {
@@ -76,8 +63,26 @@ RoleSize SizeOf(const TrainingInput& input, Role role) {
   return CustomSize(input, role);
 }
 
+const ReplicaConfig& ConfigOf(const TrainingInput& input, Role role) {
+  switch (role) {
+    case Role::kMaster:
+      return input.master_config();
+    case Role::kWorker:
+      return input.worker_config();
+    case Role::kParameterServer:
+      return input.parameter_server_config();
+    default:
+      return input.evaluator_config();
+  }
+}
+
+std::string ImageOf(const TrainingInput& input, Role role) {
+  const std::string& own = ConfigOf(input, role).image_uri();
+  return own.empty() ? input.master_config().image_uri() : own;
+}
+
 AcceleratorConfig AcceleratorsOf(const TrainingInput& input, Role role, const Catalog& catalog) {
-  const AcceleratorConfig& attached = AttachedTo(input, role);
+  const AcceleratorConfig& attached = ConfigOf(input, role).accelerator_config();
   if (attached.count() > 0) return attached;
   AcceleratorConfig built_in;
   const MachineType* type = catalog.FindMachineType(SizeOf(input, role).machine_type);

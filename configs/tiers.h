@@ -30,6 +30,12 @@ struct RoleSize {
 // Sizes of a role under the job's tier. CUSTOM takes them from the job. REQUIRES: the tier is set.
 RoleSize SizeOf(const TrainingInput& input, Role role);
 
+// What the job says of one of the role's machines.
+const ReplicaConfig& ConfigOf(const TrainingInput& input, Role role);
+
+// The container that the job names for the role: the master's for one that names none. "": none.
+std::string ImageOf(const TrainingInput& input, Role role);
+
 // The accelerators of one of the role's machines: those attached to it, or else built into its
 // type; count 0 for none. REQUIRES: as SizeOf, and a machine type that the catalogue has, or "".
 AcceleratorConfig AcceleratorsOf(const TrainingInput& input, Role role, const Catalog& catalog);
