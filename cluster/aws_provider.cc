@@ -70,7 +70,7 @@ absl::StatusOr<std::string> AwsProvider::Ask(const std::vector<std::string>& wor
                                              int tries) const {
   absl::Status last;
   for (int64_t pause = kFirstPauseMs; tries > 0; --tries, pause *= 2) {
-    const auto result = tools_(words, kToolMs);
+    const auto result = tools_(words, kToolMs, "");
     if (absl::IsNotFound(result.status())) {
       return absl::NotFoundError(
           "there is no program aws in PATH: install AWS's command line, and log in (aws "

@@ -20,7 +20,7 @@ absl::StatusOr<MachineKey> MakeMachineKey(const std::string& folder, const std::
   RemoveMachineKey(folder, job_id);
   const std::string base = fmt::format("{}/{}", folder, job_id), key = base + ".key";
   const auto made =
-      tools({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "muster", "-f", key}, 30'000);
+      tools({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "muster", "-f", key}, 30'000, "");
   if (absl::IsNotFound(made.status())) {
     return absl::NotFoundError(
         "there is no program ssh-keygen in PATH: install it (apt install openssh-client)");

@@ -100,8 +100,11 @@ absl::StatusOr<std::vector<Machine>> NodeSet::Create(NodeSetOptions options) {
     if (full_regions.contains(place.region)) continue;
     order.place = place;
     ++order.attempt;
-    auto machines = TryPlace(order, deadline);
-    if (machines.ok() || !IsRefusal(machines.status())) return machines;
+    // A provider without places has a queue, in which the job waits as long as the user lets it.
+    const bool queued = place == Place();
+    const int64_t until = queued ? deadline : patience_.now_ms() + kPlaceMs;
+    auto machines = TryPlace(order, std::min(deadline, until));
+    if (machines.ok() || !IsRefusal(machines.status()) || queued) return machines;
     last = fmt::format("{}: {}", Name(place), Text(machines.status()));
     say_(last);
     if (machines.status().code() == kNoQuotaInRegion) full_regions.insert(place.region);
@@ -136,7 +139,6 @@ absl::StatusOr<std::vector<Machine>> NodeSet::AwaitRunning(const MachineOrder& o
     wanted[group.role] += group.count;
     total += group.count;
   }
-  const int64_t until = std::min(deadline_ms, patience_.now_ms() + kPlaceMs);
   std::string told;
   for (int64_t pause = kFirstLookMs;; pause = std::min(pause * 2, kMaxLookMs)) {
     auto listed = provider_.List(order.job_id);
@@ -167,7 +169,7 @@ absl::StatusOr<std::vector<Machine>> NodeSet::AwaitRunning(const MachineOrder& o
                       "for",
                       machines.size(), order.job_id, total));
     }
-    if (patience_.now_ms() > until) {
+    if (patience_.now_ms() > deadline_ms) {
       return absl::Status(kNoRoomInZone,
                           fmt::format("{} of {} machines were there in time{}{}", machines.size(),
                                       total, waits_for.empty() ? "" : "; ", waits_for));

@@ -27,7 +27,7 @@ using Say = std::function<void(const std::string& line)>;
 
 struct NodeSetOptions {
   MachineOrder order;       // place and attempt are filled in
-  int64_t max_wait_ms = 0;  // until all machines run
+  int64_t max_wait_ms = 0;  // until all machines run; five minutes of it in each place
 };
 
 class NodeSet {

@@ -29,6 +29,7 @@ void Rent(const MachineType& type, PlanRole* plan, std::string* price_date) {
 PlanRole PlanOf(const TrainingInput& input, Role role, const RoleSize& size, const Catalog& catalog,
                 std::string* price_date) {
   PlanRole plan{role, size.count, size.machine_type};
+  plan.image = ImageOf(input, role);
   const MachineType* type = catalog.FindMachineType(size.machine_type);
   CHECK(type != nullptr);
   plan.vcpus = type->vcpus;

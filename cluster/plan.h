@@ -22,6 +22,7 @@ struct PlanRole {
   int64_t count = 0;
   std::string machine_type;
   std::string rented_type;             // what the provider has for it; "": nothing is rented
+  std::string image;                   // container that the job file names for it, or ""
   int vcpus = 0;                       // of one machine
   double memory_gb = 0;                // of one machine
   std::string accelerators;            // of one machine: "4 x NVIDIA_TESLA_K80"; "" for none

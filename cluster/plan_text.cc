@@ -175,10 +175,11 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
   line("scale tier", ScaleTier_Name(input.scale_tier()));
   text += "\n" + RoleTable(plan) + "\n";
   const Cluster::Provider provider = job.cluster().provider();
-  const char* where = provider == Cluster::SSH     ? "hosts of your own"
-                      : provider == Cluster::SLURM ? "nodes of Slurm's"
-                      : provider == Cluster::AWS   ? "machines of EC2"
-                                                   : "this machine";
+  const char* where = provider == Cluster::SSH          ? "hosts of your own"
+                      : provider == Cluster::SLURM      ? "nodes of Slurm's"
+                      : provider == Cluster::AWS        ? "machines of EC2"
+                      : provider == Cluster::KUBERNETES ? "pods of Kubernetes's"
+                                                        : "this machine";
   if (provider == Cluster::AWS) {
     line("prices", fmt::format("EC2 on demand, us-east-1, {}; disks and traffic are not in them",
                                plan.price_date));
@@ -190,6 +191,10 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
                           ? fmt::format("${:.2f}, its budget", budget)
                           : fmt::format("${:.2f}, if it runs until it is stopped", limit_usd));
     }
+  } else if (provider == Cluster::KUBERNETES) {
+    line("prices", fmt::format("Cloud ML Engine, Americas, {}; what the cluster's nodes cost is "
+                               "not known here",
+                               plan.price_date));
   } else {
     line("prices", fmt::format("Cloud ML Engine, Americas, {}; on {} nothing is paid",
                                plan.price_date, where));

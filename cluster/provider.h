@@ -20,8 +20,8 @@ namespace muster::cluster {
 // Runs a command to its end (RunTool): what tests put something else in place of. --dry-run's fails
 // with Unimplemented: then a provider goes on with "$NAME" for what it would have been told, as far
 // as that shows the commands that follow.
-using ToolRunner = std::function<absl::StatusOr<ToolResult>(const std::vector<std::string>& words,
-                                                            int64_t timeout_ms)>;
+using ToolRunner = std::function<absl::StatusOr<ToolResult>(
+    const std::vector<std::string>& words, int64_t timeout_ms, const std::string& input)>;
 
 // Where machines can be; "" where the provider has no such thing.
 struct Place {
@@ -33,8 +33,9 @@ struct Place {
 struct MachineGroup {
   Role role = Role::kMaster;
   int64_t count = 0;
-  std::string type;  // as the provider calls it: "g6.xlarge"; "": made to measure
-  int vcpus = 0;     // of one machine, as are the following
+  std::string type;  // as the provider calls it: "g6.xlarge"; made to measure: as the job file does
+  std::string image;  // container that the job file names for it, or ""
+  int vcpus = 0;      // of one machine, as are the following
   double memory_gb = 0;
   int64_t gpus = 0;
   bool spot = false;

@@ -84,6 +84,7 @@ constexpr ProviderTable kProviders[] = {
     {Cluster::LOCAL, [] { return std::span<const FieldTreatmentOf>(); }},
     {Cluster::SSH, SshFields},
     {Cluster::SLURM, SlurmFields},
+    {Cluster::KUBERNETES, KubernetesFields},
     {Cluster::AWS, AwsFields},
 };
 

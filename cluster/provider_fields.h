@@ -35,6 +35,7 @@ std::span<const FieldTreatmentOf> ProviderFields();
 std::span<const FieldTreatmentOf> AwsFields();
 std::span<const FieldTreatmentOf> SshFields();
 std::span<const FieldTreatmentOf> SlurmFields();
+std::span<const FieldTreatmentOf> KubernetesFields();
 
 // The row of ProviderFields that decides `path`, or null when no row does.
 const FieldTreatmentOf* FindProviderField(const std::string& path);

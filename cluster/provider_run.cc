@@ -67,8 +67,12 @@ class Runner {
     if (run_.dry_run) return ShowCommands(draft);
     job_id_ = draft.job_id;
     RETURN_IF_ERROR(ClearEarlier(draft.job_id));
-    ASSIGN_OR_RETURN(const std::string ssh_program, FindSsh(options_.environment));
-    ASSIGN_OR_RETURN(MachineKey key, MakeMachineKey(run_.folder, draft.job_id, tools_));
+    MachineKey key;
+    std::string ssh_program;
+    if (IsReachedBySsh(run_.cluster.provider())) {
+      ASSIGN_OR_RETURN(ssh_program, FindSsh(options_.environment));
+      ASSIGN_OR_RETURN(key, MakeMachineKey(run_.folder, draft.job_id, tools_));
+    }
     key.ssh.set_directory(MachineFolder(run_.cluster));
     ssh_ = std::move(key.ssh);
     const std::unique_ptr<Provider> provider = MakeProvider(
@@ -76,14 +80,17 @@ class Runner {
          .tools = tools_,
          .patience = patience_,
          .public_key = key.public_key,
-         .reach = [&](const SshHost& host) {
-           return SshRunHost(ssh_, host, ssh_program, options_.environment, run_.build_id);
-         }});
+         .reach =
+             [&](const SshHost& host) {
+               return SshRunHost(ssh_, host, ssh_program, options_.environment, run_.build_id);
+             },
+         .environment = options_.environment,
+         .build_id = run_.build_id});
     const MachineOrder order = Order(draft);
     ASSIGN_OR_RETURN(const std::vector<std::string> found, provider->Check(order));
     for (const std::string& line : found) Say(line);
     RETURN_IF_ERROR(CheckBudget(draft));
-    RETURN_IF_ERROR(AskUser(draft, order));
+    if (BillsTheUser(run_.cluster.provider())) RETURN_IF_ERROR(AskUser(draft, order));
     return RunOn(*provider, order, draft);
   }
 
@@ -95,14 +102,17 @@ class Runner {
 
   // Every command of a run that nothing hinders.
   absl::StatusOr<int> ShowCommands(const LocalJob& draft) const {
-    const ToolRunner show = [this](const std::vector<std::string>& words, int64_t) {
+    const ToolRunner show = [this](const std::vector<std::string>& words, int64_t,
+                                   const std::string& input) {
       std::vector<std::string> quoted;
       for (const std::string& word : words) {
         const bool plain =
             !word.empty() && word.find_first_of(" \t\n'\"`|&;<>()[]{}*?!#~") == std::string::npos;
         quoted.push_back(plain ? word : ShellQuote(word));
       }
-      Say(fmt::format("{}", fmt::join(quoted, " ")));
+      const bool has_input = !input.empty();
+      Say(fmt::format("{}{}", fmt::join(quoted, " "),
+                      has_input ? fmt::format(" <<'END'\n{}END", input) : ""));
       return absl::StatusOr<ToolResult>(absl::UnimplementedError("not asked"));
     };
     const auto provider = MakeProvider({.cluster = run_.cluster,
@@ -142,12 +152,14 @@ class Runner {
     order.lifetime_s = job.max_running_ms / 1000 + kLifetimeSlackSeconds;
     for (const PlanRole& role : run_.plan.roles) {
       if (role.role == Role::kEvaluator) continue;
-      order.groups.push_back({.role = role.role,
-                              .count = role.count,
-                              .type = role.rented_type,
-                              .vcpus = role.vcpus,
-                              .memory_gb = role.memory_gb,
-                              .gpus = role.accelerator_count});
+      order.groups.push_back(
+          {.role = role.role,
+           .count = role.count,
+           .type = role.rented_type.empty() ? role.machine_type : role.rented_type,
+           .image = role.image,
+           .vcpus = role.vcpus,
+           .memory_gb = role.memory_gb,
+           .gpus = role.accelerator_count});
     }
     return order;
   }
@@ -225,6 +237,7 @@ class Runner {
 
   // By the plan, and by the hour; 0: not known.
   double PriceOf(Role role) const {
+    if (!BillsTheUser(run_.cluster.provider())) return 0;
     for (const PlanRole& planned : run_.plan.roles) {
       if (planned.role == role) return planned.usd_per_hour.value_or(0);
     }
@@ -239,8 +252,10 @@ class Runner {
       ASSIGN_OR_RETURN(RunHost host, provider.Reach(machine));
       hosts.hosts.push_back(std::move(host));
     }
-    Say(fmt::format("{} run in {}; waiting for them to be reached",
-                    Count(static_cast<int64_t>(machines.size())), machines.front().place.zone));
+    const std::string& zone = machines.front().place.zone;
+    Say(fmt::format("{} run{}; waiting for them to be reached",
+                    Count(static_cast<int64_t>(machines.size())),
+                    zone.empty() ? "" : " in " + zone));
     const absl::Status reached = AwaitHosts(hosts.hosts, kReachMs, patience_);
     if (absl::IsCancelled(reached)) return kInterrupted;
     RETURN_IF_ERROR(reached);

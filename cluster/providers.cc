@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cluster/aws_provider.h"
+#include "cluster/kubernetes.h"
 #include "telemetry/check.h"
 
 namespace muster::cluster {
@@ -15,13 +16,22 @@ std::unique_ptr<Provider> MakeAws(const ProviderSetup& setup) {
                                        setup.patience, setup.reach);
 }
 
+std::unique_ptr<Provider> MakeKubernetes(const ProviderSetup& setup) {
+  return std::make_unique<KubernetesProvider>(setup.cluster.kubernetes(), setup.tools,
+                                              setup.environment, setup.build_id);
+}
+
 struct Row {
   Cluster::Provider provider;
+  bool by_ssh, bills;
   std::unique_ptr<Provider> (*make)(const ProviderSetup& setup);
   std::string (*folder)(const Cluster& cluster);
 };
 constexpr Row kProviders[] = {
-    {Cluster::AWS, MakeAws, [](const Cluster& cluster) { return cluster.aws().directory(); }},
+    {Cluster::AWS, /*by_ssh=*/true, /*bills=*/true, MakeAws,
+     [](const Cluster& cluster) { return cluster.aws().directory(); }},
+    {Cluster::KUBERNETES, /*by_ssh=*/false, /*bills=*/false, MakeKubernetes,
+     [](const Cluster& cluster) { return cluster.kubernetes().directory(); }},
 };
 
 const Row* Find(Cluster::Provider provider) {
@@ -41,13 +51,23 @@ ToolRunner MakeToolRunner(std::vector<std::string> environment) {
     std::erase_if(environment, [&](const std::string& old) { return old.starts_with(name); });
     environment.emplace_back(entry);
   }
-  return [environment = std::move(environment), path](const std::vector<std::string>& words,
-                                                      int64_t timeout_ms) {
-    return RunTool(words, environment, path, timeout_ms);
+  return [environment = std::move(environment), path](
+             const std::vector<std::string>& words, int64_t timeout_ms, const std::string& input) {
+    return RunTool(words, environment, path, timeout_ms, input);
   };
 }
 
 bool MakesMachines(Cluster::Provider provider) { return Find(provider) != nullptr; }
+
+bool IsReachedBySsh(Cluster::Provider provider) {
+  const Row* row = Find(provider);
+  return row != nullptr && row->by_ssh;
+}
+
+bool BillsTheUser(Cluster::Provider provider) {
+  const Row* row = Find(provider);
+  return row != nullptr && row->bills;
+}
 
 std::unique_ptr<Provider> MakeProvider(const ProviderSetup& setup) {
   const Row* row = Find(setup.cluster.provider());

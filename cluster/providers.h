@@ -17,8 +17,11 @@ struct ProviderSetup {
   const Cluster& cluster;  // of the job file
   ToolRunner tools;
   const Patience& patience;
-  std::string public_key;                                  // that machines let in; "": none is made
-  std::function<RunHost(const SshHost&)> reach = nullptr;  // by ssh; needed for Reach alone
+  std::string public_key;  // that machines let in; "": none is made
+  // The following are for Reach alone.
+  std::function<RunHost(const SshHost&)> reach = nullptr;  // by ssh
+  std::vector<std::string> environment = {};               // of the launcher
+  std::string build_id = "";                               // of this program
 };
 
 // Runs the providers' commands with the user's `environment`, and such that they ask nobody and
@@ -31,7 +34,13 @@ bool MakesMachines(Cluster::Provider provider);
 // PRECONDITION: MakesMachines.
 std::unique_ptr<Provider> MakeProvider(const ProviderSetup& setup);
 
-// The folder of machines that an ssh reaches: for programs and jobs. "": ~/.muster.
+// Whether its machines are reached by ssh, with a key of the job's own.
+bool IsReachedBySsh(Cluster::Provider provider);
+
+// Whether its machines cost the user money, which is asked about first.
+bool BillsTheUser(Cluster::Provider provider);
+
+// The folder of the machines for programs and jobs. "": ~/.muster.
 std::string MachineFolder(const Cluster& cluster);
 
 }  // namespace muster::cluster

@@ -15,15 +15,15 @@
 namespace muster::cluster {
 namespace {
 
-// Output without a name, which is gone with its descriptor.
-class Output {
+// A file without a name, which is gone with its descriptor.
+class Stream {
  public:
-  Output() : fd_(memfd_create("output", MFD_CLOEXEC)) {}
-  ~Output() {
+  Stream() : fd_(memfd_create("stream", MFD_CLOEXEC)) {}
+  ~Stream() {
     if (fd_ >= 0) close(fd_);
   }
-  Output(const Output&) = delete;
-  Output& operator=(const Output&) = delete;
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
   int fd() const { return fd_; }
   std::string Text() const {
     struct stat info {};
@@ -59,8 +59,11 @@ std::string FindProgram(const std::string& name, const std::string& path_variabl
 
 absl::StatusOr<ToolResult> RunTool(const std::vector<std::string>& words,
                                    const std::vector<std::string>& environment,
-                                   const std::string& path_variable, int64_t timeout_ms) {
-  const Output out, err;
+                                   const std::string& path_variable, int64_t timeout_ms,
+                                   const std::string& input) {
+  const Stream in, out, err;
+  RETURN_IF_ERROR(WriteAll(in.fd(), input, "what a command reads"));
+  lseek(in.fd(), 0, SEEK_SET);
   ProcessSpec spec;
   spec.name = words.front();
   spec.argv = words;
@@ -70,7 +73,7 @@ absl::StatusOr<ToolResult> RunTool(const std::vector<std::string>& words,
   }
   spec.environment = environment;
   spec.log_path = "/dev/null";
-  spec.fds = {{out.fd(), 1}, {err.fd(), 2}};
+  spec.fds = {{in.fd(), 0}, {out.fd(), 1}, {err.fd(), 2}};
   ASSIGN_OR_RETURN(const std::unique_ptr<Process> process, Process::Start(spec));
   pollfd ended{process->pidfd(), POLLIN, 0};
   if (poll(&ended, 1, static_cast<int>(timeout_ms)) == 0) {

@@ -18,12 +18,13 @@ struct ToolResult {
   int code = 0;     // 128 + signal when it was killed
 };
 
-// `path_variable`: the value of PATH, where words[0] is looked for unless it holds a '/'. Fails
-// with NotFound when there is no such program, with DeadlineExceeded when it takes longer than
-// `timeout_ms`; it is killed then.
+// `path_variable`: the value of PATH, where words[0] is looked for unless it holds a '/'. `input`:
+// what it reads from its stdin. Fails with NotFound when there is no such program, with
+// DeadlineExceeded when it takes longer than `timeout_ms`; it is killed then.
 absl::StatusOr<ToolResult> RunTool(const std::vector<std::string>& words,
                                    const std::vector<std::string>& environment,
-                                   const std::string& path_variable, int64_t timeout_ms);
+                                   const std::string& path_variable, int64_t timeout_ms,
+                                   const std::string& input = "");
 
 // The value of `name` in a list of "NAME=value"; "" when it is not there.
 std::string Variable(const std::vector<std::string>& environment, const std::string& name);

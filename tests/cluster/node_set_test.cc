@@ -73,7 +73,7 @@ class World {
       now_ms += ms;
       return now_ms < interrupt_ms;
     };
-    tools = [this](const std::vector<std::string>& words, int64_t) {
+    tools = [this](const std::vector<std::string>& words, int64_t, const std::string&) {
       now_ms += 50;
       return cloud.Run(words, now_ms);
     };
@@ -293,7 +293,7 @@ std::vector<std::string> AskParent(int fd, const std::vector<std::string>& words
   patience.pause = [fd](int64_t ms) {
     return AskParent(fd, {"pause", fmt::format("{}", ms)})[0] == "1";
   };
-  const ToolRunner tools = [fd](std::vector<std::string> words, int64_t) {
+  const ToolRunner tools = [fd](std::vector<std::string> words, int64_t, const std::string&) {
     words.insert(words.begin(), "tool");
     const std::vector<std::string> answer = AskParent(fd, words);
     return ToolResult{answer[0], answer[1], std::stoi(answer[2])};
@@ -342,7 +342,7 @@ int Serve(int fd, pid_t pid, int kill_at, std::mt19937_64& random, World* world,
     } else if (kind == "pause") {
       answer = {world->patience.pause(std::stoll(words[0])) ? "1" : "0"};
     } else {
-      const auto result = world->tools(words, 0);
+      const auto result = world->tools(words, 0, "");
       answer = {result->out, result->err, fmt::format("{}", result->code)};
     }
     const std::string text = Pack(answer);
