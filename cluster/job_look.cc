@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "cluster/printable.h"
+#include "cluster/providers.h"
 #include "telemetry/time.h"
 
 namespace muster::cluster {
@@ -25,7 +26,12 @@ std::string Dollars(std::optional<double> dollars) {
   return dollars ? fmt::format("{:.2f}", *dollars) : "-";
 }
 
+// None where nothing is paid.
 std::optional<double> DollarsPerHour(const JobLook& look) {
+  Cluster::Provider provider = Cluster::LOCAL;
+  if (!Cluster::Provider_Parse(look.entry.provider, &provider) || !BillsTheUser(provider)) {
+    return std::nullopt;
+  }
   if (!look.state || look.state->dollars_per_hour <= 0) return std::nullopt;
   return look.state->dollars_per_hour;
 }

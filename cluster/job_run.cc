@@ -213,7 +213,7 @@ class JobRun : RoleProcesses::Listener {
   std::string GoesOnText() const {
     const int64_t now = MonotonicMillis(), end = follower_.EndsBy(now);
     std::string text = "the job goes on";
-    if (job_.dollars_per_hour > 0) text += fmt::format(", ${:.2f}/h", job_.dollars_per_hour);
+    if (job_.rent != nullptr) text += fmt::format(", ${:.2f}/h", job_.rent->bill.PerHour());
     if (end > 0) {
       text += fmt::format(", ends by {} at the latest", FormatTime(UnixMillis() + end - now));
     }
