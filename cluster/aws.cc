@@ -27,13 +27,6 @@ std::string Tags(const char* kind, const MachineOrder& order, const MachineGroup
                      tag(kOwnerTag, order.owner));
 }
 
-std::optional<Role> RoleOf(std::string_view name) {
-  for (const Role role : {Role::kMaster, Role::kWorker, Role::kParameterServer, Role::kEvaluator}) {
-    if (name == RoleName(role)) return role;
-  }
-  return std::nullopt;
-}
-
 std::optional<MachineState> StateOf(std::string_view name) {
   if (name == "pending") return MachineState::kPending;
   if (name == "running") return MachineState::kRunning;

@@ -15,6 +15,7 @@ constexpr std::pair<std::string_view, std::string_view> kStandIns[] = {
     {"NVIDIA_TESLA_P4", "NVIDIA_TESLA_T4"},
     {"NVIDIA_TESLA_P100", "NVIDIA_A10G"},
     {"NVIDIA_TESLA_V100", "NVIDIA_A10G"},
+    {"NVIDIA_L4", "NVIDIA_A10G"},  // in more sizes; EC2's own L4s are asked for by type
 };
 
 std::string_view StandInOf(std::string_view accelerator) {
@@ -26,9 +27,9 @@ std::string_view StandInOf(std::string_view accelerator) {
 
 }  // namespace
 
-absl::StatusOr<const MachineType*> Ec2TypeFor(const MachineNeed& need, const Catalog& catalog) {
+absl::StatusOr<RentedMachine> Ec2TypeFor(const MachineNeed& need, const Catalog& catalog) {
   const MachineType* asked = catalog.FindMachineType(need.type);
-  if (asked != nullptr && asked->category == MachineType::Category::kEc2) return asked;
+  if (asked != nullptr && asked->category == MachineType::Category::kEc2) return AsItIs(*asked);
   const std::string_view accelerator = StandInOf(need.accelerator);
   const MachineType* best = nullptr;
   for (const MachineType& type : catalog.machine_types()) {
@@ -37,7 +38,7 @@ absl::StatusOr<const MachineType*> Ec2TypeFor(const MachineNeed& need, const Cat
     if (type.vcpus < need.vcpus || type.memory_gb < need.memory_gb) continue;
     if (best == nullptr || type.price->usd_per_hour < best->price->usd_per_hour) best = &type;
   }
-  if (best != nullptr) return best;
+  if (best != nullptr) return AsItIs(*best);
   return absl::NotFoundError(
       need.accelerators == 0
           ? fmt::format("no EC2 type that is known here has {} vCPUs and {:g} GB", need.vcpus,

@@ -9,24 +9,16 @@
 // Pure functions over the catalogue: thread-safe.
 #pragma once
 
-#include <cstdint>
 #include <string>
 
+#include "cluster/rented_machine.h"
 #include "configs/catalog.h"
 #include "telemetry/status.h"
 
 namespace muster::cluster {
 
-struct MachineNeed {
-  std::string type;  // as the job file names it
-  int vcpus = 0;
-  double memory_gb = 0;
-  std::string accelerator;  // "" for none
-  int64_t accelerators = 0;
-};
-
-// Owned by `catalog`. Fails with what there is none of.
-absl::StatusOr<const MachineType*> Ec2TypeFor(const MachineNeed& need, const Catalog& catalog);
+// Fails with what there is none of.
+absl::StatusOr<RentedMachine> Ec2TypeFor(const MachineNeed& need, const Catalog& catalog);
 
 // The name of the service quota, in vCPUs, that machines of a type count in, and its code:
 // L-1216C47A, L-DB2E81BA, …

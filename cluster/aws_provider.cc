@@ -13,25 +13,20 @@
 namespace muster::cluster {
 namespace {
 
-constexpr int64_t kToolMs = 90'000;
-constexpr int64_t kFirstPauseMs = 1'000;
 // terminate-instances takes no more than a thousand.
 constexpr size_t kBatch = 500;
 constexpr char kGroupName[] = "muster";
 constexpr char kDebian[] = "resolve:ssm:/aws/service/debian/release/12/latest/amd64";
 constexpr std::string_view kResolve = "resolve:ssm:";
 
-std::vector<std::string> Lines(const std::string& text) {
-  return absl::StrSplit(text, '\n', absl::SkipWhitespace());
-}
-
 std::string Trimmed(std::string text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
   return text == "None" ? "" : text;
 }
 
-// --dry-run.
-bool IsUnasked(const absl::Status& status) { return absl::IsUnimplemented(status); }
+absl::Status Judge(const ToolResult& result) {
+  return result.code == 0 ? absl::OkStatus() : ExplainAws(result.err);
+}
 
 // "us-east-1a" is in us-east-1; local zones, "us-west-2-lax-1a", in us-west-2.
 std::string RegionOf(const std::string& zone) {
@@ -50,8 +45,9 @@ AwsProvider::AwsProvider(Aws aws, std::string public_key, ToolRunner tools,
                          const Patience& patience, std::function<RunHost(const SshHost&)> reach)
     : aws_(std::move(aws)),
       public_key_(std::move(public_key)),
-      tools_(std::move(tools)),
-      patience_(patience),
+      tool_(std::move(tools), patience, Judge,
+            "there is no program aws in PATH: install AWS's command line, and log in (aws "
+            "configure)"),
       reach_(std::move(reach)) {
   regions_.assign(aws_.regions().begin(), aws_.regions().end());
   for (const std::string& zone : aws_.zones()) {
@@ -66,22 +62,9 @@ AwsProvider::AwsProvider(Aws aws, std::string public_key, ToolRunner tools,
   }
 }
 
-absl::StatusOr<std::string> AwsProvider::Ask(const std::vector<std::string>& words,
-                                             int tries) const {
-  absl::Status last;
-  for (int64_t pause = kFirstPauseMs; tries > 0; --tries, pause *= 2) {
-    const auto result = tools_(words, kToolMs, "");
-    if (absl::IsNotFound(result.status())) {
-      return absl::NotFoundError(
-          "there is no program aws in PATH: install AWS's command line, and log in (aws "
-          "configure)");
-    }
-    if (result.ok() && result->code == 0) return result->out;
-    last = result.ok() ? ExplainAws(result->err) : result.status();
-    if (!absl::IsUnavailable(last) && !absl::IsDeadlineExceeded(last)) return last;
-    if (tries > 1 && !patience_.pause(pause)) break;
-  }
-  return absl::UnavailableError(last.message());
+absl::StatusOr<std::string> AwsProvider::Ask(const std::vector<std::string>& words) const {
+  ASSIGN_OR_RETURN(ToolResult result, tool_.Ask(words));
+  return std::move(result.out);
 }
 
 absl::StatusOr<std::string> AwsProvider::Ask(const std::string& region,
@@ -319,14 +302,7 @@ absl::Status AwsProvider::Destroy(const std::string& job_id) {
 }
 
 absl::StatusOr<RunHost> AwsProvider::Reach(const Machine& machine) {
-  SshHost host;
-  host.set_host(machine.address);
-  host.set_user(aws_.user().empty() ? "admin" : aws_.user());
-  RunHost way = reach_(host);
-  way.link.name = fmt::format("{} {} ({}, {})", RoleName(machine.role), machine.index, machine.id,
-                              machine.address);
-  way.address_field = "a network where machines see their own address";
-  return way;
+  return ReachMachine(machine, aws_.user().empty() ? "admin" : aws_.user(), reach_);
 }
 
 std::string AwsProvider::ListCommand(const std::string& job_id) const {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cluster/aws.h"
-#include "cluster/node_set.h"
+#include "cluster/cloud_tool.h"
 #include "cluster/provider.h"
 
 namespace muster::cluster {
@@ -34,8 +34,8 @@ class AwsProvider : public Provider {
     std::string id, root_device;
   };
 
-  // What aws prints; asked again, `tries` times in all, while the failure may pass by itself.
-  absl::StatusOr<std::string> Ask(const std::vector<std::string>& words, int tries = 4) const;
+  // What aws prints.
+  absl::StatusOr<std::string> Ask(const std::vector<std::string>& words) const;
   absl::StatusOr<std::string> Ask(const std::string& region, std::vector<std::string> words) const;
   absl::StatusOr<const Image*> ImageIn(const std::string& region);
   absl::StatusOr<std::vector<std::string>> GroupsIn(const std::string& region);
@@ -49,8 +49,7 @@ class AwsProvider : public Provider {
 
   const Aws aws_;
   const std::string public_key_;
-  const ToolRunner tools_;
-  const Patience& patience_;
+  const CloudTool tool_;
   const std::function<RunHost(const SshHost&)> reach_;
   std::vector<std::string> regions_;
   std::vector<Place> places_;

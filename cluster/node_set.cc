@@ -140,6 +140,8 @@ absl::StatusOr<std::vector<Machine>> NodeSet::AwaitRunning(const MachineOrder& o
     total += group.count;
   }
   std::string told;
+  std::map<std::string, std::string> seen;     // id, name: some clouds list what is gone no more
+  const bool queued = order.place == Place();  // then another may come for it
   for (int64_t pause = kFirstLookMs;; pause = std::min(pause * 2, kMaxLookMs)) {
     auto listed = provider_.List(order.job_id);
     std::vector<Machine> machines;
@@ -156,6 +158,13 @@ absl::StatusOr<std::vector<Machine>> NodeSet::AwaitRunning(const MachineOrder& o
         waits_for = fmt::format("{}: {}", NameOf(machine), machine.reason);
       }
       machines.push_back(std::move(machine));
+    }
+    for (const Machine& machine : machines) seen[machine.id] = NameOf(machine);
+    for (const auto& [id, name] : seen) {
+      const auto is_it = [&id = id](const Machine& machine) { return machine.id == id; };
+      if (queued || !listed.ok() || std::ranges::any_of(machines, is_it)) continue;
+      return absl::Status(kNoRoomInZone,
+                          fmt::format("{} was taken away: it is listed no more", name));
     }
     std::map<Role, int64_t> here;
     for (const Machine& machine : machines) ++here[machine.role];

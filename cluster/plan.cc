@@ -1,6 +1,6 @@
 #include "cluster/plan.h"
 
-#include "cluster/aws_machines.h"
+#include "cluster/rented_machine.h"
 #include "configs/schedule.h"
 #include "telemetry/check.h"
 
@@ -14,16 +14,19 @@ void KeepOlder(const std::string& date, std::string* oldest) {
   if (oldest->empty() || date < *oldest) *oldest = date;
 }
 
-void Rent(const MachineType& type, PlanRole* plan, std::string* price_date) {
-  plan->rented_type = type.name;
-  plan->vcpus = type.vcpus;
-  plan->memory_gb = type.memory_gb;
-  plan->accelerator_count = type.accelerator_count;
-  plan->accelerators = type.accelerator.empty()
+void Rent(const RentedMachine& machine, PlanRole* plan, std::string* price_date) {
+  plan->rented_type = machine.type;
+  plan->vcpus = machine.vcpus;
+  plan->memory_gb = machine.memory_gb;
+  plan->accelerator = machine.accelerator;
+  plan->accelerator_count = machine.accelerators;
+  plan->accelerators = machine.accelerator.empty()
                            ? ""
-                           : fmt::format("{} x {}", type.accelerator_count, type.accelerator);
-  plan->usd_per_hour = type.price->usd_per_hour;
-  KeepOlder(type.price->date, price_date);
+                           : fmt::format("{} x {}", machine.accelerators, machine.accelerator);
+  plan->usd_per_hour.reset();
+  if (!machine.price) return;
+  plan->usd_per_hour = machine.price->usd_per_hour;
+  KeepOlder(machine.price->date, price_date);
 }
 
 PlanRole PlanOf(const TrainingInput& input, Role role, const RoleSize& size, const Catalog& catalog,
@@ -40,6 +43,7 @@ PlanRole PlanOf(const TrainingInput& input, Role role, const RoleSize& size, con
   }
   const AcceleratorConfig gpus = AcceleratorsOf(input, role, catalog);
   if (gpus.count() == 0) return plan;
+  plan.accelerator = gpus.type();
   plan.accelerator_count = gpus.count();
   plan.accelerators = fmt::format("{} x {}", gpus.count(), gpus.type());
   if (type->accelerator_count > 0) return plan;  // in the machine's price
@@ -63,20 +67,6 @@ int64_t Plan::count(Role role) const {
   return 0;
 }
 
-absl::StatusOr<const MachineType*> RentedMachine(const TrainingInput& input, Role role,
-                                                 const Catalog& catalog) {
-  const RoleSize size = SizeOf(input, role);
-  const MachineType* type = catalog.FindMachineType(size.machine_type);
-  CHECK(type != nullptr);
-  const AcceleratorConfig gpus = AcceleratorsOf(input, role, catalog);
-  return Ec2TypeFor({.type = size.machine_type,
-                     .vcpus = type->vcpus,
-                     .memory_gb = type->memory_gb,
-                     .accelerator = gpus.type(),
-                     .accelerators = gpus.count()},
-                    catalog);
-}
-
 Plan MakePlan(const Job& job, const Catalog& catalog) {
   Plan plan;
   plan.usd_per_hour = 0;
@@ -85,11 +75,11 @@ Plan MakePlan(const Job& job, const Catalog& catalog) {
     if (size.count == 0) continue;
     std::string price_date;
     plan.roles.push_back(PlanOf(job.training_input(), role, size, catalog, &price_date));
-    if (job.cluster().provider() == Cluster::AWS) {
-      const auto rented = RentedMachine(job.training_input(), role, catalog);
+    if (const Cluster::Provider provider = job.cluster().provider(); RentsByType(provider)) {
+      const auto rented = FindRented(provider, job.training_input(), role, catalog);
       CHECK(rented.ok());
       price_date.clear();
-      Rent(**rented, &plan.roles.back(), &price_date);
+      Rent(*rented, &plan.roles.back(), &price_date);
     }
     if (!price_date.empty()) KeepOlder(price_date, &plan.price_date);
     const PlanRole& r = plan.roles.back();

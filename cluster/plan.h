@@ -26,6 +26,7 @@ struct PlanRole {
   int vcpus = 0;                       // of one machine
   double memory_gb = 0;                // of one machine
   std::string accelerators;            // of one machine: "4 x NVIDIA_TESLA_K80"; "" for none
+  std::string accelerator;             // "NVIDIA_TESLA_K80"; "" for none
   int64_t accelerator_count = 0;       // of one machine
   std::optional<double> usd_per_hour;  // of one machine with its accelerators; empty when not known
 };
@@ -44,10 +45,6 @@ struct Plan {
 
   int64_t count(Role role) const;  // 0 when there is none
 };
-
-// The machine of a role that provider AWS rents. Fails when there is none of its size.
-absl::StatusOr<const MachineType*> RentedMachine(const TrainingInput& input, Role role,
-                                                 const Catalog& catalog);
 
 // REQUIRES: `job` is resolved: ResolveJob found no problem.
 Plan MakePlan(const Job& job, const Catalog& catalog);

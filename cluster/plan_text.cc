@@ -4,6 +4,7 @@
 #include <map>
 
 #include "cluster/plan.h"
+#include "cluster/rented_machine.h"
 #include "configs/codec_text.h"
 #include "telemetry/time.h"
 
@@ -178,10 +179,11 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
   const char* where = provider == Cluster::SSH          ? "hosts of your own"
                       : provider == Cluster::SLURM      ? "nodes of Slurm's"
                       : provider == Cluster::AWS        ? "machines of EC2"
+                      : provider == Cluster::GCP        ? "machines of Compute Engine"
                       : provider == Cluster::KUBERNETES ? "pods of Kubernetes's"
                                                         : "this machine";
-  if (provider == Cluster::AWS) {
-    line("prices", fmt::format("EC2 on demand, us-east-1, {}; disks and traffic are not in them",
+  if (RentsByType(provider)) {
+    line("prices", fmt::format("{}, {}; disks and traffic are not in them", PricesOf(provider),
                                plan.price_date));
     const double hours = static_cast<double>(limit.seconds()) / 3600;
     if (plan.usd_per_hour) {

@@ -37,6 +37,7 @@ struct MachineGroup {
   std::string image;  // container that the job file names for it, or ""
   int vcpus = 0;      // of one machine, as are the following
   double memory_gb = 0;
+  std::string accelerator;  // of the catalogue: "NVIDIA_TESLA_T4"; "" for none
   int64_t gpus = 0;
   bool spot = false;
 };

@@ -85,6 +85,7 @@ constexpr ProviderTable kProviders[] = {
     {Cluster::SSH, SshFields},
     {Cluster::SLURM, SlurmFields},
     {Cluster::KUBERNETES, KubernetesFields},
+    {Cluster::GCP, GcpFields},
     {Cluster::AWS, AwsFields},
 };
 
@@ -162,18 +163,6 @@ const FieldTreatmentOf* FindProviderField(const std::string& path) {
   }
   return nullptr;
 }
-
-std::string ProviderNames() {
-  std::vector<std::string> names;
-  for (const ProviderTable& table : kProviders) {
-    names.push_back(Cluster::Provider_Name(table.provider));
-  }
-  const std::string last = names.back();
-  names.pop_back();
-  return fmt::format("{} or {}", fmt::join(names, ", "), last);
-}
-
-bool IsProviderThere(Cluster::Provider provider) { return FindTable(provider) != nullptr; }
 
 const FieldTreatment& TreatmentOf(const FieldTreatmentOf& field, Cluster::Provider provider) {
   const FieldTreatment* own = FindOwn(*FindTable(provider), field.path);

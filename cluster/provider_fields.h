@@ -33,6 +33,7 @@ std::span<const FieldTreatmentOf> ProviderFields();
 
 // Where the others differ (cluster/fields_*.cc).
 std::span<const FieldTreatmentOf> AwsFields();
+std::span<const FieldTreatmentOf> GcpFields();
 std::span<const FieldTreatmentOf> SshFields();
 std::span<const FieldTreatmentOf> SlurmFields();
 std::span<const FieldTreatmentOf> KubernetesFields();
@@ -40,13 +41,7 @@ std::span<const FieldTreatmentOf> KubernetesFields();
 // The row of ProviderFields that decides `path`, or null when no row does.
 const FieldTreatmentOf* FindProviderField(const std::string& path);
 
-// The providers that jobs run on, in words: "LOCAL, SSH or SLURM".
-std::string ProviderNames();
-
-// Whether jobs run on this provider yet.
-bool IsProviderThere(Cluster::Provider provider);
-
-// What `provider` does with a field of ProviderFields. PRECONDITION: IsProviderThere(provider).
+// What `provider` does with a field of ProviderFields.
 const FieldTreatment& TreatmentOf(const FieldTreatmentOf& field, Cluster::Provider provider);
 
 // What is done instead of what a field asks for.
@@ -57,7 +52,7 @@ struct Substitution {
 };
 
 // Substitutions of the fields that the job sets, with its provider; those that are refused become
-// problems. PRECONDITION: IsProviderThere.
+// problems.
 std::vector<Substitution> CheckProviderFields(JobDraft* draft);
 
 // The table in Markdown, as docs/job-file.md shows it.

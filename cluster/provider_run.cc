@@ -159,6 +159,7 @@ class Runner {
            .image = role.image,
            .vcpus = role.vcpus,
            .memory_gb = role.memory_gb,
+           .accelerator = role.accelerator,
            .gpus = role.accelerator_count});
     }
     return order;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cluster/aws_provider.h"
+#include "cluster/gcp_provider.h"
 #include "cluster/kubernetes.h"
 #include "telemetry/check.h"
 
@@ -21,6 +22,11 @@ std::unique_ptr<Provider> MakeKubernetes(const ProviderSetup& setup) {
                                               setup.environment, setup.build_id);
 }
 
+std::unique_ptr<Provider> MakeGcp(const ProviderSetup& setup) {
+  return std::make_unique<GcpProvider>(setup.cluster.gcp(), setup.public_key, setup.tools,
+                                       setup.patience, setup.reach);
+}
+
 struct Row {
   Cluster::Provider provider;
   bool by_ssh, bills;
@@ -30,6 +36,8 @@ struct Row {
 constexpr Row kProviders[] = {
     {Cluster::AWS, /*by_ssh=*/true, /*bills=*/true, MakeAws,
      [](const Cluster& cluster) { return cluster.aws().directory(); }},
+    {Cluster::GCP, /*by_ssh=*/true, /*bills=*/true, MakeGcp,
+     [](const Cluster& cluster) { return cluster.gcp().directory(); }},
     {Cluster::KUBERNETES, /*by_ssh=*/false, /*bills=*/false, MakeKubernetes,
      [](const Cluster& cluster) { return cluster.kubernetes().directory(); }},
 };
@@ -45,8 +53,14 @@ const Row* Find(Cluster::Provider provider) {
 
 ToolRunner MakeToolRunner(std::vector<std::string> environment) {
   const std::string path = Variable(environment, "PATH");
-  // aws repeats a refusal for want of room four times, for ten seconds.
-  for (const char* entry : {"AWS_RETRY_MODE=standard", "AWS_MAX_ATTEMPTS=1", "AWS_PAGER="}) {
+  // aws repeats a refusal for want of room four times, for ten seconds; gcloud looks for news of
+  // itself, tells of its use, and can be made to keep warnings for itself: of lists that are not
+  // whole.
+  for (const char* entry :
+       {"AWS_RETRY_MODE=standard", "AWS_MAX_ATTEMPTS=1",
+        "AWS_PAGER=", "CLOUDSDK_CORE_DISABLE_PROMPTS=1", "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING=1",
+        "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK=1", "CLOUDSDK_CORE_VERBOSITY=warning",
+        "CLOUDSDK_CORE_USER_OUTPUT_ENABLED=true"}) {
     const std::string name(entry, std::string_view(entry).find('=') + 1);
     std::erase_if(environment, [&](const std::string& old) { return old.starts_with(name); });
     environment.emplace_back(entry);

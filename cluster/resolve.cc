@@ -9,7 +9,7 @@
 #include <ctime>
 
 #include "cluster/knobs.h"
-#include "cluster/plan.h"
+#include "cluster/rented_machine.h"
 #include "configs/rules.h"
 #include "configs/secrets.h"
 #include "configs/tiers.h"
@@ -143,18 +143,13 @@ class Resolver {
 
   void CheckProvider() {
     const Cluster::Provider provider = draft_->job.cluster().provider();
-    if (!IsProviderThere(provider)) {
-      return Add("cluster.provider",
-                 fmt::format("{} is not there yet", Cluster::Provider_Name(provider)),
-                 fmt::format("write {}", ProviderNames()));
-    }
     resolved_.substitutions = CheckProviderFields(draft_);
     if (provider == Cluster::LOCAL && draft_->job.training().device() == Training::GPU) {
       if (const absl::Status gpu = options_.find_gpu(); !gpu.ok()) {
         Add("training.device", std::string(gpu.message()), "or write AUTO or CPU");
       }
     }
-    if (provider == Cluster::AWS) CheckAws();
+    if (RentsByType(provider)) CheckRented(provider);
     int64_t processes = 2;
     for (const Role role : {Role::kWorker, Role::kParameterServer}) {
       processes += std::clamp<int64_t>(SizeOf(input(), role).count, 0, kMaxProcesses + 1);
@@ -165,21 +160,25 @@ class Resolver {
     }
   }
 
-  void CheckAws() {
+  // Fills in where, and says which machines there are none of.
+  void CheckRented(Cluster::Provider provider) {
     if (!draft_->problems.empty()) return;  // machine types may not be known
-    Aws& aws = *draft_->job.mutable_cluster()->mutable_aws();
-    if (aws.regions().empty() && aws.zones().empty() && !input().region().empty()) {
-      aws.add_regions(input().region());
-    }
+    const auto in_region = [&](auto* places) {
+      if (places->regions().empty() && places->zones().empty() && !input().region().empty()) {
+        places->add_regions(input().region());
+      }
+    };
+    if (provider == Cluster::AWS) in_region(draft_->job.mutable_cluster()->mutable_aws());
+    if (provider == Cluster::GCP) in_region(draft_->job.mutable_cluster()->mutable_gcp());
     for (const auto& [role, field] :
          {std::pair(Role::kMaster, "masterType"), std::pair(Role::kWorker, "workerType"),
           std::pair(Role::kParameterServer, "parameterServerType"),
           std::pair(Role::kEvaluator, "evaluatorType")}) {
       if (SizeOf(input(), role).count == 0) continue;
-      const auto type = RentedMachine(input(), role, options_.catalog);
+      const auto type = FindRented(provider, input(), role, options_.catalog);
       if (!type.ok()) {
         Add(fmt::format("trainingInput.{}", field), std::string(type.status().message()),
-            "write another, or a type of EC2's such as c6i.4xlarge");
+            fmt::format("write another, or a type of {}", ExampleTypeOf(provider)));
       }
     }
   }

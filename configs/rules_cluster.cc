@@ -118,12 +118,55 @@ void CheckAws(JobDraft* draft) {
   report.CheckAbsolute("directory", aws.directory());
 }
 
+void CheckGcp(JobDraft* draft) {
+  const Cluster& cluster = draft->job.cluster();
+  RuleReporter report("cluster.gcp", draft);
+  if (cluster.provider() != Cluster::GCP) {
+    if (cluster.has_gcp()) {
+      report.Add("", "only provider GCP uses it", "write provider: GCP, or delete it");
+    }
+    return;
+  }
+  const Gcp& gcp = cluster.gcp();
+  for (const auto& [name, value] :
+       {std::pair("project", gcp.project()), std::pair("image", gcp.image()),
+        std::pair("imageFamily", gcp.image_family()),
+        std::pair("imageProject", gcp.image_project()), std::pair("user", gcp.user()),
+        std::pair("network", gcp.network()), std::pair("subnetwork", gcp.subnetwork())}) {
+    CheckWord(name, value, &report);
+  }
+  for (const auto& [name, values] :
+       {std::pair("regions", &gcp.regions()), std::pair("zones", &gcp.zones())}) {
+    for (int i = 0; i < values->size(); ++i) {
+      CheckWord(fmt::format("{}[{}]", name, i), values->Get(i), &report);
+    }
+  }
+  RuleReporter input("trainingInput", draft);
+  CheckWord("region", draft->job.training_input().region(), &input);
+  if (gcp.user().find_first_of(":/") != std::string::npos) {
+    report.Add("user", fmt::format("{} is no user's name", Quoted(gcp.user())),
+               "write letters, digits, '-' and '_'");
+  }
+  if (!gcp.image().empty() && !gcp.image_family().empty()) {
+    report.Add("imageFamily", "there is an image already", "delete image or imageFamily");
+  }
+  if (!gcp.image().empty() && gcp.image_project().empty()) {
+    report.Add("imageProject", "required beside image", "write the project that the image is in");
+  }
+  if (gcp.disk_gb() < 0) {
+    report.Add("diskGb", fmt::format("{} is too small", gcp.disk_gb()),
+               "write 10 or more, or delete it");
+  }
+  report.CheckAbsolute("directory", gcp.directory());
+}
+
 }  // namespace
 
 void CheckCluster(JobDraft* draft) {
   CheckSsh(draft);
   CheckSlurm(draft);
   CheckAws(draft);
+  CheckGcp(draft);
   CheckKubernetes(draft);
   const double max_cost = draft->job.cluster().budget().max_cost();
   if (max_cost < 0 || !std::isfinite(max_cost)) {

@@ -183,6 +183,12 @@ class ReplicaRules {
       report_.Add(path,
                   fmt::format("accelerators are for scaleTier CUSTOM, and this is {}", tier()),
                   "write scaleTier: CUSTOM with Compute Engine machine types, or delete it");
+    } else if (type != nullptr && type->category == MachineType::Category::kComputeEngine &&
+               type->accelerator_count > 0) {
+      report_.Add(path,
+                  fmt::format("{} {} has {} x {} of its own", role.type, type->name,
+                              type->accelerator_count, type->accelerator),
+                  "delete it, or write an n1 type");
     } else if (type != nullptr && type->category == MachineType::Category::kEc2) {
       report_.Add(path,
                   fmt::format("accelerators attach to Compute Engine types, and {} {} is an EC2 "

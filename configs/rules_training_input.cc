@@ -94,7 +94,8 @@ class InputRules {
 
   void Place() {
     const bool cloud = cluster_.provider() == Cluster::GCP || cluster_.provider() == Cluster::AWS;
-    const bool listed = !cluster_.aws().regions().empty() || !cluster_.aws().zones().empty();
+    const bool listed = !cluster_.aws().regions().empty() || !cluster_.aws().zones().empty() ||
+                        !cluster_.gcp().regions().empty() || !cluster_.gcp().zones().empty();
     if (cloud && input_.region().empty() && !listed) {
       report_.Add(
           "region",

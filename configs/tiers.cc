@@ -52,6 +52,13 @@ const char* RoleName(Role role) {
   return "";
 }
 
+std::optional<Role> RoleOf(std::string_view name) {
+  for (const Role role : {Role::kMaster, Role::kWorker, Role::kParameterServer, Role::kEvaluator}) {
+    if (name == RoleName(role)) return role;
+  }
+  return std::nullopt;
+}
+
 RoleSize SizeOf(const TrainingInput& input, Role role) {
   for (const TierRow& row : kTiers) {
     if (row.tier != input.scale_tier()) continue;

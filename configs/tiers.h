@@ -9,7 +9,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "configs/catalog.h"
 #include "configs/job.pb.h"
@@ -20,6 +22,8 @@ enum class Role { kMaster, kWorker, kParameterServer, kEvaluator };
 
 // "master", "worker", "ps", "evaluator": names of logs, processes and TF_CONFIG's cluster.
 const char* RoleName(Role role);
+// The role of such a name; none when it is none's.
+std::optional<Role> RoleOf(std::string_view name);
 
 // How many of a role, and on which machine type ("" when there is none of it).
 struct RoleSize {

@@ -1,18 +1,15 @@
-#include "tests/cluster/fake_ec2.h"
-
+// EC2 in memory, as `aws` tells of it: honours client tokens.
 #include <absl/strings/str_split.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <regex>
+#include <set>
+
+#include "tests/cluster/fake_cloud.h"
 
 namespace muster::cluster {
 namespace {
-
-std::string After(const std::vector<std::string>& words, const std::string& flag) {
-  const auto it = std::ranges::find(words, flag);
-  return it == words.end() || it + 1 == words.end() ? "" : *(it + 1);
-}
 
 ToolResult Failure(const std::string& code, const std::string& action) {
   return {.err = fmt::format("\nAn error occurred ({}) when calling the {} operation: as it is.\n",
@@ -22,16 +19,37 @@ ToolResult Failure(const std::string& code, const std::string& action) {
 
 ToolResult Answer(const std::string& text) { return {.out = text + "\n"}; }
 
-}  // namespace
+class FakeEc2 : public FakeCloud {
+ public:
+  using FakeCloud::FakeCloud;
 
-ToolResult FakeEc2::Run(const std::vector<std::string>& words, int64_t now_ms) {
-  Advance(now_ms);
-  const auto service = std::ranges::find_if(words, [](const std::string& word) {
-    return word == "ec2" || word == "sts" || word == "service-quotas";
-  });
-  const std::string action = *(service + 1);
-  asked.push_back(action);
-  if (Chance(options_.throttled)) return Failure("RequestLimitExceeded", action);
+ private:
+  std::string ActionOf(const std::vector<std::string>& words) const override {
+    return *(std::ranges::find_if(words,
+                                  [](const std::string& word) {
+                                    return word == "ec2" || word == "sts" ||
+                                           word == "service-quotas";
+                                  }) +
+             1);
+  }
+  ToolResult Throttled(const std::string& action) const override {
+    return Failure("RequestLimitExceeded", action);
+  }
+  ToolResult Lost() const override {
+    return {.err = "\nConnection was closed before we received a valid response.\n", .code = 255};
+  }
+  ToolResult Do(const std::string& action, const std::vector<std::string>& words,
+                int64_t now_ms) override;
+  ToolResult RunInstances(const std::vector<std::string>& words, int64_t now_ms);
+  ToolResult Describe(const std::vector<std::string>& words, int64_t now_ms) const;
+  ToolResult Terminate(const std::vector<std::string>& words);
+
+  std::map<std::string, std::vector<std::string>> tokens_;  // words of the call
+  std::set<std::string> groups_;                            // regions that have the security group
+};
+
+ToolResult FakeEc2::Do(const std::string& action, const std::vector<std::string>& words,
+                       int64_t now_ms) {
   ToolResult result;
   if (action == "run-instances") {
     result = RunInstances(words, now_ms);
@@ -66,22 +84,7 @@ ToolResult FakeEc2::Run(const std::vector<std::string>& words, int64_t now_ms) {
   } else {
     result = Failure("InvalidAction", action);
   }
-  if (Chance(options_.lost)) {
-    return {.err = "\nConnection was closed before we received a valid response.\n", .code = 255};
-  }
   return result;
-}
-
-void FakeEc2::Advance(int64_t now_ms) {
-  for (Machine& machine : machines_) {
-    if (machine.state != "pending" || now_ms < machine.runs_ms) continue;
-    machine.state = machine.taken ? "terminated" : "running";
-  }
-}
-
-int64_t FakeEc2::Alive(int64_t now_ms) {
-  Advance(now_ms);
-  return std::ranges::count_if(machines_, [](const Machine& m) { return m.state != "terminated"; });
 }
 
 ToolResult FakeEc2::RunInstances(const std::vector<std::string>& words, int64_t now_ms) {
@@ -95,19 +98,16 @@ ToolResult FakeEc2::RunInstances(const std::vector<std::string>& words, int64_t 
   const int64_t count = std::stoll(After(words, "--count"));
   const std::string placement = After(words, "--placement"), region = After(words, "--region");
   const std::string zone = placement.substr(placement.find('=') + 1);
-  int64_t in_zone = 0, in_region = 0;
-  for (const Machine& machine : machines_) {
-    if (machine.state == "terminated") continue;
-    in_zone += machine.zone == zone ? 1 : 0;
-    in_region += machine.region == region ? 1 : 0;
+  switch (Refuses(region, zone, count)) {
+    case Refusal::kNoQuota:
+      return Failure("VcpuLimitExceeded", kAction);
+    case Refusal::kNoSuchZone:
+      return Failure("InvalidParameterValue", kAction);
+    case Refusal::kNoRoom:
+      return Failure("InsufficientInstanceCapacity", kAction);
+    case Refusal::kNone:
+      break;
   }
-  const auto quota = options_.quota.find(region);
-  if (quota != options_.quota.end() && in_region + count > quota->second) {
-    return Failure("VcpuLimitExceeded", kAction);
-  }
-  const auto room = options_.room.find(zone);
-  if (room == options_.room.end()) return Failure("InvalidParameterValue", kAction);
-  if (in_zone + count > room->second) return Failure("InsufficientInstanceCapacity", kAction);
   tokens_[token] = words;
   std::map<std::string, std::string> tags;
   const std::string text = After(words, "--tag-specifications");
@@ -116,23 +116,17 @@ ToolResult FakeEc2::RunInstances(const std::vector<std::string>& words, int64_t 
     tags[(*it)[1]] = (*it)[2];
   }
   for (int64_t i = 0; i < count; ++i) {
-    Machine machine;
-    machine.id = fmt::format("i-{:017x}", machines_.size() + 1);
-    machine.region = region;
-    machine.zone = zone;
-    machine.state = "pending";
-    machine.tags = tags;
-    machine.index = i;
-    machine.listed_ms = now_ms + UpTo(options_.appear_ms);
-    machine.runs_ms = now_ms + UpTo(options_.boot_ms);
-    machine.taken = Chance(options_.taken);
-    machines_.push_back(std::move(machine));
+    Make({.id = fmt::format("i-{:017x}", machines_.size() + 1),
+          .region = region,
+          .zone = zone,
+          .tags = tags,
+          .index = i},
+         now_ms);
   }
-  most_ = std::max(most_, Alive(now_ms));
   return Answer(fmt::format("{}", count));
 }
 
-ToolResult FakeEc2::Describe(const std::vector<std::string>& words, int64_t now_ms) {
+ToolResult FakeEc2::Describe(const std::vector<std::string>& words, int64_t now_ms) const {
   const std::string filter = After(words, "--filters"), region = After(words, "--region");
   const std::string job =
       filter.starts_with("Name=tag:") ? filter.substr(filter.rfind('=') + 1) : "";
@@ -140,12 +134,15 @@ ToolResult FakeEc2::Describe(const std::vector<std::string>& words, int64_t now_
   for (const Machine& m : machines_) {
     if (m.region != region || now_ms < m.listed_ms) continue;
     if (!job.empty() && m.tags.at("muster-job") != job) continue;
-    const std::string address = m.state == "running" ? "10.0.0.1" : "None";
+    const std::string state = m.state == State::kPending   ? "pending"
+                              : m.state == State::kRunning ? "running"
+                                                           : "terminated";
+    const std::string address = m.state == State::kRunning ? "10.0.0.1" : "None";
     out +=
-        fmt::format("{}\t{}\t{}\t{}\t{}\tNone\t{}\t{}\t{}\t{}\t{}\t{}\n", m.id, m.state, address,
+        fmt::format("{}\t{}\t{}\t{}\t{}\tNone\t{}\t{}\t{}\t{}\t{}\t{}\n", m.id, state, address,
                     address, m.zone, m.index, m.tags.at("muster-job"), m.tags.at("muster-role"),
                     m.tags.at("muster-attempt"), m.tags.at("muster-owner"),
-                    m.taken && m.state == "terminated" ? "Server.SpotInstanceTermination" : "None");
+                    m.taken && m.state == State::kGone ? "Server.SpotInstanceTermination" : "None");
   }
   return Answer(out);
 }
@@ -154,10 +151,16 @@ ToolResult FakeEc2::Terminate(const std::vector<std::string>& words) {
   auto it = std::ranges::find(words, "--instance-ids");
   for (++it; it != words.end(); ++it) {
     for (Machine& machine : machines_) {
-      if (machine.id == *it) machine.state = "terminated";
+      if (machine.id == *it) machine.state = State::kGone;
     }
   }
   return Answer("1");
+}
+
+}  // namespace
+
+std::unique_ptr<FakeCloud> MakeFakeEc2(FakeCloudOptions options) {
+  return std::make_unique<FakeEc2>(std::move(options));
 }
 
 }  // namespace muster::cluster

@@ -80,6 +80,13 @@ TEST(Plan, WhatIsRentedOnAws) {
                      "--parameter-server-machine-type=large_model", "--max-running-time=36000s"});
 }
 
+TEST(Plan, WhatIsRentedOnGcp) {
+  ExpectPlan("gcp", {"--scale-tier=custom", "--provider=GCP", "--region=europe-west4",
+                     "--master-machine-type=complex_model_m_gpu", "--worker-count=4",
+                     "--worker-machine-type=standard_v100", "--parameter-server-count=2",
+                     "--parameter-server-machine-type=large_model", "--max-running-time=36000s"});
+}
+
 TEST(Plan, AMachineThatAwsHasNoneOf) {
   const Result result = Launch({"--scale-tier=custom", "--provider=AWS", "--module-name=toy",
                                 "--region=r", "--check", "--master-machine-type=n1-highmem-96",

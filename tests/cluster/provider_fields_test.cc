@@ -35,7 +35,7 @@ TEST(ProviderFields, NameFieldsThatExist) {
 }
 
 TEST(ProviderFields, OfAProviderAreRowsOfTheTable) {
-  for (const auto& fields : {SshFields(), SlurmFields(), AwsFields()}) {
+  for (const auto& fields : {SshFields(), SlurmFields(), AwsFields(), GcpFields()}) {
     for (const FieldTreatmentOf& field : fields) {
       const FieldTreatmentOf* row = FindProviderField(field.path);
       if (std::string(field.path).find('*') != std::string::npos) continue;

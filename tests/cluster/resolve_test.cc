@@ -222,11 +222,6 @@ TEST(Resolve, ASecretAmongTheArgumentsIsRefusedWithoutRepeatingIt) {
   EXPECT_THAT(problems, ::testing::Not(HasSubstr(secret)));
 }
 
-TEST(Resolve, ProvidersThatAreNotThereAreNamed) {
-  EXPECT_THAT(Resolve(kBasic, {"--provider=GCP", "--region=r"}).problems,
-              HasSubstr("--provider: GCP is not there yet; write LOCAL, SSH, "));
-}
-
 TEST(Resolve, TooManyProcessesForOneMachine) {
   EXPECT_THAT(Resolve("trainingInput: {scaleTier: CUSTOM, pythonModule: toy, masterType: standard, "
                       "workerType: standard, workerCount: 9223372036854775807}")

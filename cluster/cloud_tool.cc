@@ -1,0 +1,47 @@
+#include "cluster/cloud_tool.h"
+
+#include <absl/strings/str_split.h>
+#include <fmt/format.h>
+
+namespace muster::cluster {
+namespace {
+
+constexpr int64_t kToolMs = 90'000;
+constexpr int64_t kFirstPauseMs = 1'000;
+constexpr int kTries = 4;
+
+}  // namespace
+
+absl::StatusOr<ToolResult> CloudTool::Ask(const std::vector<std::string>& words) const {
+  absl::Status last;
+  int64_t pause = kFirstPauseMs;
+  for (int tries = kTries; tries > 0; --tries, pause *= 2) {
+    auto result = tools_(words, kToolMs, "");
+    if (absl::IsNotFound(result.status())) return absl::NotFoundError(missing_);
+    last = result.ok() ? judge_(*result) : result.status();
+    if (last.ok()) return result;
+    if (!absl::IsUnavailable(last) && !absl::IsDeadlineExceeded(last)) return last;
+    if (tries > 1 && !patience_.pause(pause)) break;
+  }
+  return absl::UnavailableError(last.message());
+}
+
+bool IsUnasked(const absl::Status& status) { return absl::IsUnimplemented(status); }
+
+std::vector<std::string> Lines(const std::string& text) {
+  return absl::StrSplit(text, '\n', absl::SkipWhitespace());
+}
+
+RunHost ReachMachine(const Machine& machine, const std::string& user,
+                     const std::function<RunHost(const SshHost&)>& reach) {
+  SshHost host;
+  host.set_host(machine.address);
+  host.set_user(user);
+  RunHost way = reach(host);
+  way.link.name = fmt::format("{} {} ({}, {})", RoleName(machine.role), machine.index, machine.id,
+                              machine.address);
+  way.address_field = "a network where machines see their own address";
+  return way;
+}
+
+}  // namespace muster::cluster

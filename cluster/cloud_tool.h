@@ -1,0 +1,47 @@
+// CloudTool: asks a cloud through its command line, again while a failure may pass by itself; and
+// the way to a machine of a cloud.
+//
+// Borrows `patience`; as thread-safe as what it is given.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cluster/node_set.h"
+#include "cluster/provider.h"
+
+namespace muster::cluster {
+
+class CloudTool {
+ public:
+  // What an answer means: OK, or a line for the user; Unavailable for what may pass by itself.
+  using Judge = absl::Status (*)(const ToolResult& result);
+  // `missing`: what to do where there is no such program.
+  CloudTool(ToolRunner tools, const Patience& patience, Judge judge, std::string missing)
+      : tools_(std::move(tools)),
+        patience_(patience),
+        judge_(judge),
+        missing_(std::move(missing)) {}
+
+  // Four times in all, with longer and longer pauses, for as long as the user has patience.
+  absl::StatusOr<ToolResult> Ask(const std::vector<std::string>& words) const;
+
+ private:
+  const ToolRunner tools_;
+  const Patience& patience_;
+  const Judge judge_;
+  const std::string missing_;
+};
+
+// --dry-run: nobody was asked (ToolRunner).
+bool IsUnasked(const absl::Status& status);
+
+// The lines of an answer that are not empty.
+std::vector<std::string> Lines(const std::string& text);
+
+// By ssh as `user`.
+RunHost ReachMachine(const Machine& machine, const std::string& user,
+                     const std::function<RunHost(const SshHost&)>& reach);
+
+}  // namespace muster::cluster

@@ -1,0 +1,213 @@
+#include "cluster/gcp_provider.h"
+
+#include <absl/strings/str_split.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "cluster/gcp_machines.h"
+
+namespace muster::cluster {
+namespace {
+
+constexpr size_t kBatch = 500;  // machines of one delete
+
+}  // namespace
+
+GcpProvider::GcpProvider(Gcp gcp, std::string public_key, ToolRunner tools,
+                         const Patience& patience, std::function<RunHost(const SshHost&)> reach)
+    : gcp_(std::move(gcp)),
+      public_key_(std::move(public_key)),
+      tool_(std::move(tools), patience, JudgeGcloud,
+            "there is no program gcloud in PATH: install Google Cloud's command line, and log in "
+            "(gcloud auth login)"),
+      reach_(std::move(reach)) {
+  regions_.assign(gcp_.regions().begin(), gcp_.regions().end());
+  for (const std::string& zone : gcp_.zones()) {
+    places_.push_back({GceRegionOf(zone), zone});
+    if (std::ranges::count(regions_, places_.back().region) == 0) {
+      regions_.push_back(places_.back().region);
+    }
+  }
+}
+
+absl::StatusOr<std::string> GcpProvider::Ask(const std::vector<std::string>& words) const {
+  ASSIGN_OR_RETURN(ToolResult result, tool_.Ask(words));
+  return std::move(result.out);
+}
+
+absl::Status GcpProvider::CheckImage() const {
+  const auto about = Ask(DescribeImageWords(gcp_));
+  if (IsUnasked(about.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(about.status());
+  if (about->find("X86_64") != std::string::npos) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format(
+      "{} is no image for x86_64, which this build is for: see cluster.gcp.image and imageFamily",
+      about->substr(0, about->find_first_of("\t\n"))));
+}
+
+std::vector<std::string> GcpProvider::Quotas(const std::string& name, const GceRegion& region,
+                                             const MachineOrder& order, bool* enough) const {
+  std::map<std::string, int64_t> needs;  // by metric
+  for (const MachineGroup& group : order.groups) {
+    needs[GceCpuQuota(group.type, region)] += group.count * group.vcpus;
+    if (group.gpus > 0) needs[GceGpuQuota(group.accelerator)] += group.count * group.gpus;
+  }
+  std::vector<std::string> lines;
+  for (const auto& [metric, need] : needs) {
+    const auto quota = region.quotas.find(metric);
+    if (quota == region.quotas.end()) {
+      lines.push_back(fmt::format("{}: quota not known: {} ({} needed)", name, metric, need));
+      continue;
+    }
+    const auto& [limit, usage] = quota->second;
+    lines.push_back(fmt::format("{}: quota {}: {} of {} free, {} needed", name, metric,
+                                limit - usage, limit, need));
+    if (limit - usage >= static_cast<double>(need)) continue;
+    *enough = false;
+    std::string id = metric;
+    std::ranges::replace(id, '_', '-');
+    lines.back() += fmt::format(
+        "; ask for more: gcloud beta quotas preferences create --service=compute.googleapis.com "
+        "--project={} --quota-id={}-per-project-region --dimensions=region={} "
+        "--preferred-value={}",
+        gcp_.project().empty() ? "PROJECT" : gcp_.project(), id, name,
+        usage + static_cast<double>(need));
+  }
+  return lines;
+}
+
+absl::StatusOr<std::vector<Place>> GcpProvider::Having(const std::vector<Place>& candidates,
+                                                       const MachineOrder& order) const {
+  std::set<std::string> types;
+  for (const MachineGroup& group : order.groups) types.insert(group.type);
+  std::vector<std::string> zones;
+  for (const Place& place : candidates) zones.push_back(place.zone);
+  const auto text = Ask(MachineTypesWords(gcp_, order.groups, zones));
+  if (IsUnasked(text.status())) return candidates;
+  RETURN_IF_ERROR(text.status());
+  std::map<std::string, std::set<std::string>> offered;  // by zone
+  for (const std::string& line : Lines(*text)) {
+    const std::vector<std::string> cells = absl::StrSplit(line, '\t');
+    if (cells.size() == 2) offered[cells[1]].insert(cells[0]);
+  }
+  std::vector<Place> having;
+  for (const Place& place : candidates) {
+    if (std::ranges::includes(offered[place.zone], types)) having.push_back(place);
+  }
+  return having;
+}
+
+absl::StatusOr<std::vector<std::string>> GcpProvider::Check(const MachineOrder& order) {
+  std::vector<std::string> lines;
+  std::vector<Place> candidates;
+  for (const std::string& name : regions_) {
+    const auto text = Ask(DescribeRegionWords(gcp_, name));
+    if (!text.ok() && !IsUnasked(text.status())) return text.status();
+    GceRegion region{.zones = {"$ZONE"}};
+    if (text.ok()) {
+      ASSIGN_OR_RETURN(region, ParseGceRegion(*text));
+    }
+    bool enough = true;
+    for (std::string& line : Quotas(name, region, order, &enough)) {
+      lines.push_back(std::move(line));
+    }
+    if (!enough) continue;
+    for (const std::string& zone : region.zones) {
+      if (gcp_.zones().empty()) candidates.push_back({name, zone});
+    }
+    for (const std::string& zone : gcp_.zones()) {
+      if (GceRegionOf(zone) == name) candidates.push_back({name, zone});
+    }
+  }
+  std::vector<Place> places;
+  if (!candidates.empty()) {
+    RETURN_IF_ERROR(CheckImage());
+    ASSIGN_OR_RETURN(places, Having(candidates, order));
+    if (places.empty()) lines.emplace_back("no zone has all of these machine types");
+  }
+  if (places.empty()) {
+    return absl::FailedPreconditionError(
+        fmt::format("no place for these machines: write other types, or cluster.gcp.regions\n{}",
+                    fmt::join(lines, "\n")));
+  }
+  places_ = std::move(places);
+  return lines;
+}
+
+absl::Status GcpProvider::CreateGroup(const MachineOrder& order, const MachineGroup& group) const {
+  const auto answer = tool_.Ask(BulkCreateWords(gcp_, order, group, public_key_));
+  const absl::Status& made = answer.status();
+  if (answer.ok()) {
+    // With another format than its own it is silent about refusals, too.
+    if (answer->err.find("finished with status") != std::string::npos) return absl::OkStatus();
+    return absl::InternalError(
+        "gcloud does not say what became of the machines: gcloud config unset core/default_format");
+  }
+  // An earlier call was done, and its answer lost: nobody else gives such names.
+  if (IsUnasked(made) || absl::IsAlreadyExists(made)) return absl::OkStatus();
+  if (made.code() != kNoRoomInZone && made.code() != kNoQuotaInRegion) return made;
+  // What a refused call has begun with is being taken back; not to hope for it, but to know.
+  const absl::Status ended = Delete(order.place.zone, GceNames(order, group));
+  return ended.ok() ? made : absl::UnavailableError(ended.message());
+}
+
+absl::Status GcpProvider::Create(
+    const MachineOrder& order, const std::function<absl::Status(const std::string& name)>& before) {
+  for (const MachineGroup& group : order.groups) {
+    RETURN_IF_ERROR(before(GceNames(order, group).front()));
+    RETURN_IF_ERROR(CreateGroup(order, group));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Machine>> GcpProvider::List(const std::string& job_id) {
+  ASSIGN_OR_RETURN(const std::string text, Ask(ListInstancesWords(gcp_, job_id)));
+  ASSIGN_OR_RETURN(std::vector<Machine> machines, ParseGceInstances(text));
+  // Labels are not as exact as ids (GceJobLabel).
+  std::erase_if(machines, [&](const Machine& machine) {
+    return !job_id.empty() && machine.job_id != job_id;
+  });
+  return machines;
+}
+
+absl::Status GcpProvider::Delete(const std::string& zone,
+                                 const std::vector<std::string>& names) const {
+  std::vector<std::string> words = {"compute", "instances", "delete", "--zone=" + zone};
+  words.insert(words.end(), names.begin(), names.end());
+  const absl::Status ended = Ask(GcloudWords(gcp_, words)).status();
+  // The others of the call are told to end all the same.
+  return IsUnasked(ended) || absl::IsNotFound(ended) ? absl::OkStatus() : ended;
+}
+
+absl::Status GcpProvider::Destroy(const std::string& job_id) {
+  const auto machines = List(job_id);
+  if (IsUnasked(machines.status())) return Delete("$ZONE", {"$NAMES"});
+  RETURN_IF_ERROR(machines.status());
+  std::map<std::string, std::vector<std::string>> names;  // by zone
+  for (const Machine& machine : *machines) {
+    if (machine.state != MachineState::kGone) names[machine.place.zone].push_back(machine.id);
+  }
+  for (const auto& [zone, all] : names) {
+    for (size_t i = 0; i < all.size(); i += kBatch) {
+      RETURN_IF_ERROR(
+          Delete(zone, {all.begin() + static_cast<ptrdiff_t>(i),
+                        all.begin() + static_cast<ptrdiff_t>(std::min(all.size(), i + kBatch))}));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RunHost> GcpProvider::Reach(const Machine& machine) {
+  return ReachMachine(machine, gcp_.user().empty() ? "muster" : gcp_.user(), reach_);
+}
+
+std::string GcpProvider::ListCommand(const std::string& job_id) const {
+  return fmt::format("{} compute instances list --filter=labels.muster-job={}",
+                     gcp_.project().empty() ? "gcloud" : "gcloud --project=" + gcp_.project(),
+                     GceJobLabel(job_id));
+}
+
+}  // namespace muster::cluster

@@ -1,0 +1,53 @@
+// GcpProvider: machines of Compute Engine through the user's own `gcloud`. A group is one `bulk
+// create`, which is all or nothing; the names that it gives make a repeated call harmless.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cluster/cloud_tool.h"
+#include "cluster/gcp.h"
+#include "cluster/provider.h"
+
+namespace muster::cluster {
+
+class GcpProvider : public Provider {
+ public:
+  // `public_key`: of the launcher, which the machines let in. `reach`: the way to a host by ssh.
+  // Borrows `patience`.
+  GcpProvider(Gcp gcp, std::string public_key, ToolRunner tools, const Patience& patience,
+              std::function<RunHost(const SshHost&)> reach);
+
+  std::vector<Place> Places() const override { return places_; }
+  absl::StatusOr<std::vector<std::string>> Check(const MachineOrder& order) override;
+  absl::Status Create(const MachineOrder& order,
+                      const std::function<absl::Status(const std::string& name)>& before) override;
+  // In the whole project.
+  absl::StatusOr<std::vector<Machine>> List(const std::string& job_id) override;
+  absl::Status Destroy(const std::string& job_id) override;
+  absl::StatusOr<RunHost> Reach(const Machine& machine) override;
+  std::string ListCommand(const std::string& job_id) const override;
+
+ private:
+  // What gcloud prints.
+  absl::StatusOr<std::string> Ask(const std::vector<std::string>& words) const;
+  absl::Status CheckImage() const;
+  // A line for each quota of a region; false in `enough` when one is too small.
+  std::vector<std::string> Quotas(const std::string& name, const GceRegion& region,
+                                  const MachineOrder& order, bool* enough) const;
+  // Those of `candidates` that have all types of the order.
+  absl::StatusOr<std::vector<Place>> Having(const std::vector<Place>& candidates,
+                                            const MachineOrder& order) const;
+  absl::Status CreateGroup(const MachineOrder& order, const MachineGroup& group) const;
+  absl::Status Delete(const std::string& zone, const std::vector<std::string>& names) const;
+
+  const Gcp gcp_;
+  const std::string public_key_;
+  const CloudTool tool_;
+  const std::function<RunHost(const SshHost&)> reach_;
+  std::vector<std::string> regions_;
+  std::vector<Place> places_;
+};
+
+}  // namespace muster::cluster

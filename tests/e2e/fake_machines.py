@@ -1,0 +1,106 @@
+"""Machines behind the instances of a cloud that a test plays: each is a network namespace with an address, a home and an sshd of
+its own, in which a first script runs; `shutdown -P +minutes` there really ends it.
+
+Needs root, iproute2, util-linux and openssh. Of one process; everything is gone after Network.close(), and what a process that was
+killed has left goes when the next one begins.
+"""
+
+import os
+import subprocess
+
+
+def sh(script):
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+
+
+class Network:
+    """`prefix`: two letters of the cloud, for what it makes; `octet`: of its addresses, 10.octet.x.x."""
+
+    def __init__(self, folder, build_id, programs, prefix, octet):
+        pid = os.getpid()
+        self.folder, self.build_id, self.programs = folder, build_id, programs
+        self.bridge = f"{prefix}{pid}"
+        self.subnet = f"10.{octet}.{1 + pid % 250}"
+        self.count = 0
+        # What a test that was killed has left.
+        sh(f"""for ns in $(ip netns list | grep -o '^{prefix}[0-9]*n[0-9]*'); do
+  pid=${{ns#{prefix}}}; pid=${{pid%n*}}
+  [ -d /proc/$pid ] || {{ ip netns pids $ns | xargs -r kill -9; ip netns del $ns; ip link del {prefix}$pid; }}
+done""")
+        made = sh(f"""set -e
+for tool in ip unshare ssh-keygen /usr/sbin/sshd; do command -v $tool >/dev/null || {{ echo "needs $tool" >&2; exit 1; }}; done
+mkdir -p {folder} /run/sshd; cd {folder}; echo 1 >speed
+ssh-keygen -q -t ed25519 -N '' -f host_key
+printf '%s\\n' 'HostKey {folder}/host_key' 'UsePAM no' 'StrictModes no' 'PidFile none' 'PasswordAuthentication no' \\
+  'PermitRootLogin yes' 'MaxStartups 100' >sshd_config
+ip link add {self.bridge} type bridge; ip addr add {self.subnet}.254/24 dev {self.bridge}; ip link set {self.bridge} up""")
+        self.problem = made.stderr.strip().replace("\n", "; ") if made.returncode else ""
+
+    def close(self):
+        sh(f"ip link del {self.bridge}")
+
+
+class Machine:
+    """`script`: its first; the image has the programs of this build."""
+
+    def __init__(self, network, instance, script):
+        network.count += 1
+        self.name = f"{network.bridge}n{network.count}"
+        self.address = f"{network.subnet}.{network.count % 250 + 1}"
+        self.folder = f"{network.folder}/{instance}"
+        os.makedirs(f"{self.folder}/bin")
+        with open(f"{self.folder}/first_script", "w") as file:
+            file.write(script)
+        # `shutdown -P +120`, the last one counts; `shutdown -c` takes it back.
+        with open(f"{self.folder}/bin/shutdown", "w") as file:
+            file.write(f"""#!/bin/sh
+echo "$@" >>{self.folder}/shutdowns
+[ -f {self.folder}/timer ] && kill $(cat {self.folder}/timer) 2>/dev/null
+[ "$1" = -c ] && exit
+seconds=$(awk "BEGIN {{ print 60 * ${{2#+}} / $(cat {network.folder}/speed) }}")
+setsid sh -c "echo \\$\\$ >{self.folder}/timer; sleep $seconds; touch {self.folder}/off" >/dev/null 2>&1 &
+""")
+        os.chmod(f"{self.folder}/bin/shutdown", 0o755)
+        made = sh(f"""set -e
+ip netns add {self.name}; ip link add {self.name} type veth peer name eth0 netns {self.name}
+ip link set {self.name} master {network.bridge}; ip link set {self.name} up
+ip -n {self.name} addr add {self.address}/24 dev eth0; ip -n {self.name} link set eth0 up; ip -n {self.name} link set lo up
+""")
+        assert made.returncode == 0, made.stderr
+        inside = f"""mount -t tmpfs none /root
+mkdir -p /root/.muster/builds/{network.build_id}; ln -s {network.programs} /root/.muster/builds/{network.build_id}/bin
+PATH={self.folder}/bin:$PATH sh {self.folder}/first_script
+exec /usr/sbin/sshd -D -f {network.folder}/sshd_config -o ListenAddress={self.address} -E {self.folder}/sshd.log"""
+        self.process = subprocess.Popen(
+            ["ip", "netns", "exec", self.name, "unshare", "-m", "--propagation", "private", "sh", "-c", inside],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def is_off(self):
+        """Whether it has turned itself off."""
+        return os.path.exists(f"{self.folder}/off")
+
+    def die(self):
+        """Without a word, as hardware does; its instance goes on to exist."""
+        sh(f"ip link set {self.name} down; ip netns pids {self.name} | xargs -r kill -9")
+
+    def kill(self):
+        sh(f"ip netns pids {self.name} | xargs -r kill -9; ip netns del {self.name}; ip link del {self.name}")
+        self.process.wait()
+
+
+class Faults:
+    """What is to go wrong: {"action": …, "times": 1, "skip": 0, …}. The caller locks."""
+
+    def __init__(self):
+        self.faults = []
+
+    def take(self, action):
+        for fault in self.faults:
+            if fault["action"] != action:
+                continue
+            if fault.get("skip", 0) > 0:
+                fault["skip"] -= 1
+            elif fault.get("times", 1) > 0:
+                fault["times"] = fault.get("times", 1) - 1
+                return fault
+        return None

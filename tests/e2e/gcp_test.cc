@@ -1,0 +1,242 @@
+// Jobs on machines of a Compute Engine that is played (tests/e2e/fake_gcp.py), with a machine
+// behind each instance, through the real `gcloud`, which takes seconds: few launches that show
+// much.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <random>
+#include <thread>
+
+#include "tests/e2e/gcp_cloud.h"
+#include "tests/e2e/programs.h"
+
+namespace muster::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using master::RunState;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+// One cloud for all tests of the binary; each leaves it empty.
+GcpCloud& Cloud() {
+  static auto* const cloud = new GcpCloud(NewFolder("gcp"));
+  return *cloud;
+}
+class CloudEnd : public ::testing::Environment {
+ public:
+  void TearDown() override { Cloud().~GcpCloud(); }
+};
+
+class GcpTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!Cloud().problem().empty()) GTEST_SKIP() << Cloud().problem();
+    Cloud().SetFaults("[]");
+    Cloud().SetSpeed(1);
+    (void)Cloud().Actions();
+  }
+  // Whatever became of the launch: no machine, no journal, no key.
+  void TearDown() override {
+    if (!Cloud().problem().empty()) return;
+    EXPECT_THAT(Cloud().Machines(), IsEmpty());
+    const fs::path folder = home_ + "/.muster/machines";
+    EXPECT_TRUE(!fs::exists(folder) || fs::is_empty(folder));
+  }
+
+  // Of a job whose id has capitals, which labels have not.
+  std::vector<std::string> Words(const std::string& name, const TinyJob& job) {
+    std::vector<std::string> words = LaunchWords(NewFolder(name), job);
+    words.insert(words.end(), {"--yes", "--job-id", name});
+    return words;
+  }
+  static TinyJob Job() {
+    TinyJob job;
+    job.cluster = GcpCloud::Cluster();
+    return job;
+  }
+  Ended Launch(const std::vector<std::string>& words) {
+    return Running(words, /*unprivileged=*/false, environment_).Wait();
+  }
+
+  const std::string home_ = NewFolder("home");
+  const std::map<std::string, std::string> environment_ = Cloud().environment(home_);
+};
+
+TEST_F(GcpTest, AJobLearnsTheSameAsOnOneMachine) {
+  TinyJob job = Job();
+  job.workers = 2;
+  job.servers = 1;
+  TinyJob local = job;
+  local.cluster = "";
+  const std::string here = NewFolder("here"), there = NewFolder("there");
+  ASSERT_EQ(RunToEnd(LaunchWords(here, local)).code, 0);
+  std::vector<std::string> words = LaunchWords(there, job);
+  words.emplace_back("--yes");
+  const Ended run = Launch(words);
+  ASSERT_EQ(run.code, 0) << run.out << run.err;
+  EXPECT_EQ(run.err, "");
+  ExpectForHumans(run);
+  EXPECT_THAT(run.out, AllOf(HasSubstr("standard as n1-standard-4"),
+                             HasSubstr("us-central1: quota CPUS: 64 of 72 free, 16 needed"),
+                             HasSubstr("starting 4 machines at $0.76 an hour"),
+                             HasSubstr("4 machines run in us-central1-a"),
+                             HasSubstr("4 machines given back")));
+  EXPECT_EQ(StateOf(there + "/job").state, RunState::kSucceeded);
+  const std::string model = "/job/export/model.onnx";
+  EXPECT_TRUE(Contents(there + model) == Contents(here + model));
+}
+
+TEST_F(GcpTest, WhatIsRefusedIsAskedForInTheNextPlaceAndALostAnswerMakesNothingTwice) {
+  TinyJob job = Job();
+  job.workers = 1;
+  Running run(Words("Next_Place", job), false, environment_);
+  ASSERT_TRUE(run.WaitFor("starting 2 machines")) << run.out();
+  // The master is there already when the worker is refused; the next worker's answer is lost.
+  Cloud().SetFaults(
+      R"([{"action": "bulkInsert", "skip": 1, "code": "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS",
+           "message": "The zone does not have enough resources available to fulfill the request."},
+          {"action": "bulkInsert", "skip": 2, "lose": true}])");
+  ASSERT_TRUE(run.WaitFor("2 machines run in us-central1-b")) << run.out();
+  EXPECT_THAT(Cloud().Machines(), SizeIs(2));
+  // No credentials; a deadline that Compute Engine holds.
+  EXPECT_THAT(Cloud().Asked(), AllOf(Not(HasSubstr("serviceAccounts")),
+                                     HasSubstr(R"("instanceTerminationAction": "DELETE")"),
+                                     HasSubstr(R"("muster-job": "next_place")"),
+                                     HasSubstr(R"("value": "Next_Place")")));
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.code, 0) << ended.out << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("us-central1-a: The zone does not have enough resources"));
+}
+
+// MUSTER_ROUNDS more of them, where somebody asks for it.
+TEST_F(GcpTest, NothingIsLeftOfLaunchersThatAreKilled) {
+  const char* asked = std::getenv("MUSTER_ROUNDS");
+  const uint64_t rounds = asked == nullptr ? 2 : std::strtoull(asked, nullptr, 10);
+  const auto seed = static_cast<uint64_t>(getpid());
+  std::printf("seed %lu\n", seed);
+  std::mt19937_64 random(seed);
+  for (uint64_t round = 0; round < rounds; ++round) {
+    TinyJob job = Job();
+    job.steps = 100'000;
+    job.workers = static_cast<int>(random() % 2);
+    const auto after = std::chrono::milliseconds(4'000 + random() % 14'000);
+    SCOPED_TRACE(testing::Message()
+                 << "seed " << seed << " round " << round << " after " << after.count() << " ms");
+    {
+      Running run(Words(fmt::format("Killed_{}", round), job), false, environment_);
+      std::this_thread::sleep_for(after);
+      run.Signal(SIGKILL);
+      run.Wait();
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 2000));
+    const Ended collected = Launch({"launch", "gc"});
+    EXPECT_EQ(collected.code, 0) << collected.out << collected.err;
+    EXPECT_THAT(Cloud().Machines(), IsEmpty()) << collected.out;
+  }
+  fs::remove_all(home_ + "/.muster/machines");  // keys of launches that had not asked for anything
+}
+
+TEST_F(GcpTest, MachinesThatNobodyIsLeftForAreFoundAndInTheEndDeletedByTheCloud) {
+  TinyJob job = Job();
+  job.steps = 100'000;
+  std::vector<std::string> words = Words("Alone", job);
+  words.insert(words.end(), {"--max-running-time", "3600s"});
+  Running run(words, false, environment_);
+  ASSERT_TRUE(run.WaitFor("1 machine run in")) << run.out();
+  run.Signal(SIGKILL);
+  run.Wait();
+  // Without a journal it is found by what it carries: the user's name.
+  const std::string file = NewFolder("gc") + "/job.yaml";
+  WriteText(file, fmt::format("cluster: {{{}}}\n", GcpCloud::Cluster()));
+  const fs::path machines = home_ + "/.muster/machines";
+  fs::rename(machines, home_ + "/elsewhere");
+  EXPECT_THAT(Launch({"launch", "gc", "--dry-run", "--config", file}).out,
+              AllOf(HasSubstr("Alone"), HasSubstr("would go")));
+  fs::remove_all(machines);
+  fs::rename(home_ + "/elsewhere", machines);
+  EXPECT_THAT(Cloud().Machines(), SizeIs(1));
+  Cloud().SetSpeed(5'000);  // an hour and a half in a second
+  for (int i = 0; i < 300 && !Cloud().Machines().empty(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  EXPECT_THAT(Cloud().Machines(), IsEmpty());
+  EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
+}
+
+TEST_F(GcpTest, ADryRunShowsEveryCommandAndNeedsNeitherGcloudNorALogin) {
+  std::vector<std::string> words = LaunchWords(NewFolder("dry"), Job());
+  words.emplace_back("--dry-run");
+  const Ended run = Running(words, false, {{"PATH", NewFolder("nothing")}, {"HOME", home_}}).Wait();
+  EXPECT_EQ(run.code, 0) << run.err;
+  size_t at = 0;
+  for (const char* command :
+       {"regions describe us-central1", "images describe-from-family debian-12",
+        "machine-types list", "instances bulk create", "--machine-type=n1-standard-4",
+        "instances list", "instances delete"}) {
+    at = run.out.find(command, at);
+    EXPECT_NE(at, std::string::npos) << command << " in\n" << run.out;
+  }
+  EXPECT_THAT(Cloud().Actions(), IsEmpty());
+}
+
+TEST_F(GcpTest, WhatCannotStartIsToldInOneLineBeforeItCosts) {
+  const auto refused = [&](const std::string& name, const TinyJob& job,
+                           const std::map<std::string, std::string>& added = {}) {
+    std::vector<std::string> words = LaunchWords(NewFolder(name), job);
+    words.emplace_back("--yes");
+    std::map<std::string, std::string> environment = environment_;
+    for (const auto& [key, value] : added) environment[key] = value;
+    const Ended run = Running(words, false, environment).Wait();
+    EXPECT_EQ(run.code, 2) << run.out << run.err;
+    ExpectForHumans(run);
+    return run.err;
+  };
+  const auto with = [&](const std::string& fields) {
+    TinyJob job = Job();
+    job.cluster = fmt::format("provider: GCP, gcp: {{user: root, {}}}", fields);
+    return job;
+  };
+  const std::string empty = NewFolder("no_programs");
+  for (const char* program : {"ssh", "ssh-keygen"}) {
+    fs::create_symlink(fmt::format("/usr/bin/{}", program), fmt::format("{}/{}", empty, program));
+  }
+  EXPECT_THAT(refused("no_gcloud", Job(), {{"PATH", empty}}),
+              HasSubstr("no program gcloud in PATH"));
+  EXPECT_THAT(refused("no_login", Job(), {{"CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", ""}}),
+              HasSubstr("log in: gcloud auth login"));
+  EXPECT_THAT(refused("project", with("project: nobody, regions: [us-central1]")),
+              HasSubstr("Failed to find project nobody: see cluster.gcp.project"));
+  EXPECT_THAT(refused("region", with("project: muster-test, regions: [us-central9]")),
+              HasSubstr("see cluster.gcp.regions"));
+  EXPECT_THAT(
+      refused("image", with("project: muster-test, regions: [us-central1], imageFamily: mine")),
+      HasSubstr("see cluster.gcp.image"));
+  EXPECT_THAT(
+      refused("quota", with("project: muster-test, regions: [europe-west4]")),
+      AllOf(HasSubstr("europe-west4: quota CPUS: 2 of 2 free, 4 needed"),
+            HasSubstr("--quota-id=CPUS-per-project-region"), HasSubstr("--preferred-value=4")));
+  Cloud().SetFaults(
+      R"([{"action": "region", "status": 403, "code": "accessNotConfigured",
+           "message": "Compute Engine API has not been used in project 1 before."}])");
+  EXPECT_THAT(refused("api", Job()), HasSubstr("gcloud services enable compute.googleapis.com"));
+  Cloud().SetFaults(
+      R"([{"action": "bulkInsert", "status": 403, "code": "forbidden",
+           "message": "Required 'compute.instances.create' permission for 'projects/p'"}])");
+  EXPECT_THAT(refused("permission", Job()), HasSubstr("ask whoever runs the project"));
+}
+
+[[maybe_unused]] const auto* const cloud_end = ::testing::AddGlobalTestEnvironment(new CloudEnd);
+
+}  // namespace
+}  // namespace muster::e2e
