@@ -261,8 +261,10 @@ absl::Status AwsProvider::Create(
                          .security_groups = std::move(groups),
                          .first_script = UserDataOf(aws_, public_key_, order.lifetime_s)};
   for (const MachineGroup& group : order.groups) {
-    RETURN_IF_ERROR(before(Ec2Token(order, group)));
-    const absl::Status made = Ask(RunInstancesWords(aws_, order, group, launch)).status();
+    const absl::Status made = tool_
+                                  .Ask(RunInstancesWords(aws_, order, group, launch),
+                                       [&] { return before(Ec2Token(order, group)); })
+                                  .status();
     if (!made.ok() && !IsUnasked(made)) return made;
   }
   return absl::OkStatus();

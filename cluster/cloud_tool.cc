@@ -12,10 +12,12 @@ constexpr int kTries = 4;
 
 }  // namespace
 
-absl::StatusOr<ToolResult> CloudTool::Ask(const std::vector<std::string>& words) const {
+absl::StatusOr<ToolResult> CloudTool::Ask(const std::vector<std::string>& words,
+                                          const std::function<absl::Status()>& before_each) const {
   absl::Status last;
   int64_t pause = kFirstPauseMs;
   for (int tries = kTries; tries > 0; --tries, pause *= 2) {
+    if (before_each) RETURN_IF_ERROR(before_each());
     auto result = tools_(words, kToolMs, "");
     if (absl::IsNotFound(result.status())) return absl::NotFoundError(missing_);
     last = result.ok() ? judge_(*result) : result.status();

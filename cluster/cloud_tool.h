@@ -25,7 +25,9 @@ class CloudTool {
         missing_(std::move(missing)) {}
 
   // Four times in all, with longer and longer pauses, for as long as the user has patience.
-  absl::StatusOr<ToolResult> Ask(const std::vector<std::string>& words) const;
+  // `before_each`: told of each time, and stops it all when it fails.
+  absl::StatusOr<ToolResult> Ask(const std::vector<std::string>& words,
+                                 const std::function<absl::Status()>& before_each = nullptr) const;
 
  private:
   const ToolRunner tools_;

@@ -137,8 +137,11 @@ absl::StatusOr<std::vector<std::string>> GcpProvider::Check(const MachineOrder& 
   return lines;
 }
 
-absl::Status GcpProvider::CreateGroup(const MachineOrder& order, const MachineGroup& group) const {
-  const auto answer = tool_.Ask(BulkCreateWords(gcp_, order, group, public_key_));
+absl::Status GcpProvider::CreateGroup(
+    const MachineOrder& order, const MachineGroup& group,
+    const std::function<absl::Status(const std::string& name)>& before) const {
+  const auto answer = tool_.Ask(BulkCreateWords(gcp_, order, group, public_key_),
+                                [&] { return before(GceNames(order, group).front()); });
   const absl::Status& made = answer.status();
   if (answer.ok()) {
     // With another format than its own it is silent about refusals, too.
@@ -157,8 +160,7 @@ absl::Status GcpProvider::CreateGroup(const MachineOrder& order, const MachineGr
 absl::Status GcpProvider::Create(
     const MachineOrder& order, const std::function<absl::Status(const std::string& name)>& before) {
   for (const MachineGroup& group : order.groups) {
-    RETURN_IF_ERROR(before(GceNames(order, group).front()));
-    RETURN_IF_ERROR(CreateGroup(order, group));
+    RETURN_IF_ERROR(CreateGroup(order, group, before));
   }
   return absl::OkStatus();
 }

@@ -39,7 +39,9 @@ class GcpProvider : public Provider {
   // Those of `candidates` that have all types of the order.
   absl::StatusOr<std::vector<Place>> Having(const std::vector<Place>& candidates,
                                             const MachineOrder& order) const;
-  absl::Status CreateGroup(const MachineOrder& order, const MachineGroup& group) const;
+  absl::Status CreateGroup(
+      const MachineOrder& order, const MachineGroup& group,
+      const std::function<absl::Status(const std::string& name)>& before) const;
   absl::Status Delete(const std::string& zone, const std::vector<std::string>& names) const;
 
   const Gcp gcp_;

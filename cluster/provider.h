@@ -91,10 +91,10 @@ class Provider {
   virtual absl::StatusOr<std::vector<std::string>> Check(const MachineOrder& order) = 0;
 
   // Asks for all machines of `order`: all of a group or none of it. `before` is told of each thing
-  // that is about to be asked for, by name, and stops it all when it fails. Fails with
-  // kNoRoomInZone or kNoQuotaInRegion, having got nothing for the last name; otherwise for good, or
-  // without an answer. Machines of earlier groups may be there after a failure: whoever called
-  // destroys them.
+  // that is about to be asked for, by name, each time that it is, and stops it all when it fails.
+  // Fails with kNoRoomInZone or kNoQuotaInRegion, having got nothing for the last name; otherwise
+  // for good, or without an answer. Machines of earlier groups may be there after a failure:
+  // whoever called destroys them.
   virtual absl::Status Create(
       const MachineOrder& order,
       const std::function<absl::Status(const std::string& name)>& before) = 0;
