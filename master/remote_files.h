@@ -1,7 +1,8 @@
 // RemoteFiles: a role's way to the files of its job's directory, whether its host has the master's
 // one or another.
 //
-// Paths are absolute; those that set-ups tell are in the master's directory. Thread-safe; calls block.
+// Paths are absolute; those that set-ups tell are in the master's directory. Thread-safe; calls
+// block.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,6 @@ class RemoteFiles {
   absl::Status Send(const std::string& path) const;
 
  private:
-
   rpc::Transport& transport_;
   const std::string master_address_;
   rpc::Hello self_;

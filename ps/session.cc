@@ -2,8 +2,8 @@
 
 #include "ps/client.h"
 #include "ps/declare.h"
-#include "telemetry/build_id.h"
 #include "rpc/process_transport.h"
+#include "telemetry/build_id.h"
 
 namespace muster::ps {
 

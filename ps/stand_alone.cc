@@ -12,8 +12,8 @@
 #include "configs/rules.h"
 #include "ps/declared_server.h"
 #include "rpc/allocator.h"
-#include "telemetry/build_id.h"
 #include "rpc/process_transport.h"
+#include "telemetry/build_id.h"
 
 namespace muster::ps {
 namespace {
