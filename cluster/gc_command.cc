@@ -122,22 +122,11 @@ class Collector {
                                       machines.size(), owner));
     }
     if (dry_run_) return Show(provider, job_id);
-    absl::Status destroyed = provider.Destroy(job_id);
-    if (destroyed.ok()) {
-      for (int look = 0; look < 30; ++look) {
-        const auto listed = provider.List(job_id);
-        destroyed = listed.status();
-        if (listed.ok() && std::ranges::all_of(*listed, [](const Machine& m) {
-              return m.state == MachineState::kGone;
-            })) {
-          return Tell(job_id, fmt::format("{} machines given back", machines.size()));
-        }
-        (void)patience_.pause(2'000);
-      }
+    if (const absl::Status ended = EndMachines(provider, job_id, 0, patience_); !ended.ok()) {
+      ++left_;
+      return Tell(job_id, std::string(ended.message()));
     }
-    ++left_;
-    Tell(job_id, fmt::format("machines may be left: {} {}", std::string(destroyed.message()),
-                             provider.ListCommand(job_id)));
+    Tell(job_id, fmt::format("{} machines given back", machines.size()));
   }
 
   std::FILE* const out_;

@@ -147,8 +147,7 @@ NodeLink::Bundle BundleFor(const LocalOptions& options) {
   auto bundle = std::make_shared<std::shared_ptr<const std::string>>();
   return [&options, bundle]() -> absl::StatusOr<std::shared_ptr<const std::string>> {
     if (*bundle != nullptr) return *bundle;
-    const std::string_view text = "sending the programs to where they are missing\n";
-    (void)!write(options.out_fd, text.data(), text.size());
+    Tell(options, "sending the programs to where they are missing");
     ASSIGN_OR_RETURN(*bundle, MakeBundle(options.program_dir, options.environment,
                                          Variable(options.environment, "PATH")));
     return *bundle;

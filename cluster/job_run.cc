@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 
 #include "cluster/display.h"
 #include "cluster/local_record.h"
+#include "cluster/random_hex.h"
 #include "cluster/signals.h"
 #include "master/job_directory.h"
 #include "rpc/grpc_environment.h"
@@ -27,14 +27,7 @@ constexpr int kTailLines = 10;
 constexpr int64_t kFrameMs = 200;
 // What happens on several hosts is heard of in another order.
 constexpr int64_t kSettleElsewhereMs = 2000;
-
-std::string MakeToken() {
-  unsigned char bytes[16];
-  std::string token;
-  if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes)) return token;
-  for (const unsigned char byte : bytes) token += fmt::format("{:02x}", byte);
-  return token;
-}
+constexpr size_t kTokenBytes = 16;
 
 // `elsewhere`: roles are on other hosts.
 FollowerOptions MakeFollowerOptions(const LocalJob& job, bool elsewhere) {
@@ -60,7 +53,7 @@ class JobRun : RoleProcesses::Listener {
         processes_(processes),
         mode_(mode),
         dir_(job.job_dir),
-        token_(MakeToken()),
+        token_(RandomHex(kTokenBytes)),
         screen_(options.out_fd, options.term.empty() ? nullptr : options.term.c_str()),
         follower_(MakeFollowerOptions(job, !places.empty()), MonotonicMillis()),
         log_starts_(job.roles.size()) {}

@@ -29,6 +29,11 @@ absl::StatusOr<std::unique_ptr<JobLock>> Prepare(const LocalJob& job, const Loca
 
 }  // namespace
 
+void Tell(const LocalOptions& options, const std::string& line) {
+  const std::string text = line + "\n";
+  (void)!write(options.out_fd, text.data(), text.size());
+}
+
 int ExitCodeOf(const absl::StatusOr<int>& code, const LocalOptions& options) {
   if (code.ok()) return *code;
   const std::string text = fmt::format("error: {}\n", std::string(code.status().message()));

@@ -61,6 +61,9 @@ struct LocalOptions {
   std::string registry;  // folder of cluster/job_registry.h; "": the job is not noted
 };
 
+// Prints a line for the user; nothing when nobody reads any more.
+void Tell(const LocalOptions& options, const std::string& line);
+
 // The exit code that `code` is, or 2 after its reason as one line for people.
 int ExitCodeOf(const absl::StatusOr<int>& code, const LocalOptions& options);
 

@@ -37,10 +37,20 @@ int64_t Left(const std::vector<Machine>& machines) {
                                [](const Machine& m) { return m.state != MachineState::kGone; });
 }
 
-// Ends everything of the job and waits until nothing is left.
-absl::Status DestroyAll(Provider& provider, const MachineJournal& journal,
-                        const Patience& patience) {
-  const std::string& job = journal.head().job_id;
+}  // namespace
+
+NodeSet::~NodeSet() {
+  if (!asked_) return;
+  if (const absl::Status given = GiveBack(); !given.ok()) say_(Text(given));
+}
+
+absl::Status NodeSet::GiveBack() {
+  asked_ = false;
+  return GiveBackMachines(provider_, journal_, patience_);
+}
+
+absl::Status EndMachines(Provider& provider, const std::string& job, int64_t asked_ms,
+                         const Patience& patience) {
   const int64_t began = patience.now_ms();
   absl::Status last;
   int64_t left = 0;
@@ -51,7 +61,7 @@ absl::Status DestroyAll(Provider& provider, const MachineJournal& journal,
       const auto machines = provider.List(job);
       last = machines.status();
       left = machines.ok() ? Left(*machines) : 0;
-      if (machines.ok() && left == 0 && looked >= journal.asked_ms() + kAppearMs) {
+      if (machines.ok() && left == 0 && looked >= asked_ms + kAppearMs) {
         return absl::OkStatus();
       }
     }
@@ -65,21 +75,9 @@ absl::Status DestroyAll(Provider& provider, const MachineJournal& journal,
                                             what, provider.ListCommand(job)));
 }
 
-}  // namespace
-
-NodeSet::~NodeSet() {
-  if (!asked_) return;
-  if (const absl::Status given = GiveBack(); !given.ok()) say_(Text(given));
-}
-
-absl::Status NodeSet::GiveBack() {
-  asked_ = false;
-  return GiveBackMachines(provider_, journal_, patience_);
-}
-
 absl::Status GiveBackMachines(Provider& provider, MachineJournal& journal,
                               const Patience& patience) {
-  RETURN_IF_ERROR(DestroyAll(provider, journal, patience));
+  RETURN_IF_ERROR(EndMachines(provider, journal.head().job_id, journal.asked_ms(), patience));
   return journal.Close();
 }
 
@@ -126,7 +124,7 @@ absl::StatusOr<std::vector<Machine>> NodeSet::TryPlace(const MachineOrder& order
   if (machines.ok() && !machines->empty()) return machines;
   // A refusal of the very first thing leaves nothing to look for.
   if (asked > 1 || !IsRefusal(created)) {
-    RETURN_IF_ERROR(DestroyAll(provider_, journal_, patience_));
+    RETURN_IF_ERROR(EndMachines(provider_, journal_.head().job_id, journal_.asked_ms(), patience_));
   }
   return machines;
 }

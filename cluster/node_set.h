@@ -59,10 +59,14 @@ class NodeSet {
   bool asked_ = false;
 };
 
-// Ends all that the journal's job has with the provider, looks until nothing is left, and closes
-// the journal. What was asked for a moment ago may not be listed yet, so it looks again until that
-// has had time to appear. Fails when something is left after two minutes, with the command that
-// shows it; the journal stays then.
+// Ends all that a job has with the provider, and looks until nothing is left. What was asked for a
+// moment before (`asked_ms`, of patience's clock; 0: nothing was) may not be listed yet, so it
+// looks again until that has had time to appear. Fails when something is left after two minutes,
+// with the command that shows it.
+absl::Status EndMachines(Provider& provider, const std::string& job, int64_t asked_ms,
+                         const Patience& patience);
+
+// The same for the journal's job; then closes the journal, which stays where something is left.
 absl::Status GiveBackMachines(Provider& provider, MachineJournal& journal,
                               const Patience& patience);
 

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +15,7 @@
 #include "cluster/machine_key.h"
 #include "cluster/node_set.h"
 #include "cluster/providers.h"
+#include "cluster/random_hex.h"
 #include "cluster/signals.h"
 #include "cluster/ssh.h"
 #include "cluster/ssh_run.h"
@@ -28,14 +28,7 @@ namespace {
 constexpr int64_t kLifetimeSlackSeconds = 1'800;
 constexpr int64_t kReachMs = 300'000;
 constexpr int kLeastMinutes = 5;
-
-std::string MakeRun() {
-  unsigned char bytes[8] = {};
-  (void)!getrandom(bytes, sizeof(bytes), 0);
-  std::string run = "mu";
-  for (const unsigned char byte : bytes) run += fmt::format("{:02x}", byte);
-  return run;
-}
+constexpr size_t kRunBytes = 8;
 
 std::string Count(int64_t machines) {
   return fmt::format("{} machine{}", machines, machines == 1 ? "" : "s");
@@ -95,10 +88,7 @@ class Runner {
   }
 
  private:
-  void Say(const std::string& line) const {
-    const std::string text = line + "\n";
-    (void)!write(options_.out_fd, text.data(), text.size());
-  }
+  void Say(const std::string& line) const { Tell(options_, line); }
 
   // Every command of a run that nothing hinders.
   absl::StatusOr<int> ShowCommands(const LocalJob& draft) const {
@@ -147,7 +137,7 @@ class Runner {
   MachineOrder Order(const LocalJob& job) const {
     MachineOrder order;
     order.job_id = job.job_id;
-    order.run = MakeRun();
+    order.run = "mu" + RandomHex(kRunBytes);
     order.owner = run_.owner;
     order.lifetime_s = job.max_running_ms / 1000 + kLifetimeSlackSeconds;
     for (const PlanRole& role : run_.plan.roles) {

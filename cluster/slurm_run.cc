@@ -3,7 +3,6 @@
 #include <absl/strings/str_split.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -200,10 +199,7 @@ class SlurmRun {
     return host;
   }
 
-  void Say(const std::string& line) const {
-    const std::string text = line + "\n";
-    (void)!write(options_.out_fd, text.data(), text.size());
-  }
+  void Say(const std::string& line) const { Tell(options_, line); }
 
   const Slurm& slurm_;
   const std::vector<SlurmComponent> components_;
