@@ -1,5 +1,7 @@
 #include "cluster/plan.h"
 
+#include <algorithm>
+
 #include "cluster/rented_machine.h"
 #include "configs/schedule.h"
 #include "telemetry/check.h"
@@ -65,6 +67,11 @@ int64_t Plan::count(Role role) const {
     if (r.role == role) return r.count;
   }
   return 0;
+}
+
+double MostUsd(double usd_per_hour, double max_running_s, double budget) {
+  const double usd = usd_per_hour * max_running_s / 3600;
+  return budget > 0 ? std::min(usd, budget) : usd;
 }
 
 Plan MakePlan(const Job& job, const Catalog& catalog) {

@@ -49,6 +49,10 @@ struct Plan {
 // REQUIRES: `job` is resolved: ResolveJob found no problem.
 Plan MakePlan(const Job& job, const Catalog& catalog);
 
+// What machines of that price can cost until the job is stopped: by its running time, or by its
+// budget (0: none) before that.
+double MostUsd(double usd_per_hour, double max_running_s, double budget);
+
 // The plan as a table, with the settings that matter and what is done instead of what the file
 // asks.
 std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan);

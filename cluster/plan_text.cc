@@ -185,13 +185,12 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
   if (RentsByType(provider)) {
     line("prices", fmt::format("{}, {}; disks and traffic are not in them", PricesOf(provider),
                                plan.price_date));
-    const double hours = static_cast<double>(limit.seconds()) / 3600;
     if (plan.usd_per_hour) {
-      const double limit_usd = *plan.usd_per_hour * hours,
-                   budget = job.cluster().budget().max_cost();
-      line("at most", budget > 0 && budget < limit_usd
-                          ? fmt::format("${:.2f}, its budget", budget)
-                          : fmt::format("${:.2f}, if it runs until it is stopped", limit_usd));
+      const double budget = job.cluster().budget().max_cost(),
+                   most = MostUsd(*plan.usd_per_hour, static_cast<double>(limit.seconds()), budget);
+      line("at most",
+           fmt::format("${:.2f}, {}", most,
+                       most == budget ? "its budget" : "if it runs until it is stopped"));
     }
   } else if (provider == Cluster::KUBERNETES) {
     line("prices", fmt::format("Cloud ML Engine, Americas, {}; what the cluster's nodes cost is "

@@ -178,11 +178,13 @@ class Runner {
   }
 
   absl::Status AskUser(const LocalJob& job, const MachineOrder& order) const {
-    const double hours = static_cast<double>(job.max_running_ms) / 3.6e6;
+    const double most =
+        MostUsd(job.dollars_per_hour, static_cast<double>(job.max_running_ms) / 1000,
+                run_.cluster.budget().max_cost());
     const std::string what =
         job.dollars_per_hour > 0
             ? fmt::format("{} at ${:.2f} an hour, ${:.2f} at most", Count(Machines(order)),
-                          job.dollars_per_hour, job.dollars_per_hour * hours)
+                          job.dollars_per_hour, most)
             : fmt::format("{}; what they cost is not known here", Count(Machines(order)));
     if (run_.yes) {
       Say("starting " + what);

@@ -87,6 +87,19 @@ TEST(Plan, WhatIsRentedOnGcp) {
                      "--parameter-server-machine-type=large_model", "--max-running-time=36000s"});
 }
 
+TEST(Plan, ABudgetIsTheMostWhereTheRunningTimeAllowsMore) {
+  EXPECT_DOUBLE_EQ(MostUsd(/*usd_per_hour=*/2, /*max_running_s=*/7200, /*budget=*/0), 4);
+  EXPECT_DOUBLE_EQ(MostUsd(2, 7200, 5), 4);
+  EXPECT_DOUBLE_EQ(MostUsd(2, 7200, 3), 3);
+  const std::vector<std::string> words = {
+      "--scale-tier=basic",        "--provider=AWS", "--region=r", "--module-name=toy",
+      "--max-running-time=36000s", "--check"};
+  EXPECT_THAT(Launch(words).out, HasSubstr("$1.92, if it runs until it is stopped"));
+  std::vector<std::string> limited = words;
+  limited.insert(limited.end(), {"--set", "cluster.budget.maxCost=1.5"});
+  EXPECT_THAT(Launch(limited).out, HasSubstr("$1.50, its budget"));
+}
+
 TEST(Plan, AMachineThatAwsHasNoneOf) {
   const Result result = Launch({"--scale-tier=custom", "--provider=AWS", "--module-name=toy",
                                 "--region=r", "--check", "--master-machine-type=n1-highmem-96",
