@@ -146,8 +146,8 @@ class Cluster:
         elif "Failed" in ends:
             end(jobset, "Failed", "FailedJobs", "jobset failed due to one or more job failures")
             for job in self._owned("jobs", jobset):
-                for pod in self._owned("pods", job):
-                    self.delete("pods", pod)
+                if not conditions(job):  # Jobs that have ended stay, and say why.
+                    self.delete("jobs", job)
         elif len(ends) == len(spec["replicatedJobs"]):
             end(jobset, "Completed", "AllJobsCompleted", "jobset completed successfully")
 
