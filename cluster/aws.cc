@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 
+#include "cluster/watchdog.h"
 #include "configs/tiers.h"
 
 namespace muster::cluster {
@@ -163,13 +164,14 @@ std::string UserDataOf(const Aws& aws, const std::string& public_key, int64_t li
   return fmt::format(
       "#!/bin/sh\n"
       "shutdown -P +{minutes}\n"
+      "{watchdog}"
       "home=$(getent passwd {user} | cut -d: -f6)\n"
       "mkdir -p -m 700 \"$home/.ssh\"\n"
       "echo '{key}' >>\"$home/.ssh/authorized_keys\"\n"
       "chmod 600 \"$home/.ssh/authorized_keys\"\n"
       "chown -R {user}: \"$home/.ssh\"\n",
       fmt::arg("minutes", (lifetime_s + 59) / 60), fmt::arg("user", user),
-      fmt::arg("key", public_key));
+      fmt::arg("watchdog", WatchdogScript(user)), fmt::arg("key", public_key));
 }
 
 absl::StatusOr<std::vector<Machine>> ParseInstances(const std::string& text,

@@ -37,7 +37,8 @@ std::vector<std::string> DescribeInstancesWords(const Aws& aws, const std::strin
                                                 const std::string& job_id);
 
 // A machine's first script: lets the launcher's key in, and turns the machine off at the end of
-// its lifetime, which terminates it (--instance-initiated-shutdown-behavior terminate).
+// its lifetime and when nobody is there (cluster/watchdog.h), which terminates it
+// (--instance-initiated-shutdown-behavior terminate).
 std::string UserDataOf(const Aws& aws, const std::string& public_key, int64_t lifetime_s);
 
 // The machines that describe-instances told of. Fails on what is none of its lines.

@@ -12,6 +12,7 @@
 
 #include "cluster/cloud_tool.h"
 #include "cluster/gcp_machines.h"
+#include "cluster/watchdog.h"
 #include "configs/tiers.h"
 
 namespace muster::cluster {
@@ -156,6 +157,7 @@ std::vector<std::string> GceNames(const MachineOrder& order, const MachineGroup&
 
 std::vector<std::string> BulkCreateWords(const Gcp& gcp, const MachineOrder& order,
                                          const MachineGroup& group, const std::string& public_key) {
+  const std::string user = gcp.user().empty() ? "muster" : gcp.user();
   std::vector<std::string> words = {
       "compute", "instances", "bulk", "create",
       fmt::format("--predefined-names={}", fmt::join(GceNames(order, group), ",")),
@@ -168,9 +170,8 @@ std::vector<std::string> BulkCreateWords(const Gcp& gcp, const MachineOrder& ord
       fmt::format("--labels={}={},{}={},{}={}", kJob, GceJobLabel(order.job_id), kRole,
                   RoleName(group.role), kAttempt, order.attempt),
       fmt::format("--metadata={}={},{}={},enable-oslogin=FALSE,block-project-ssh-keys=TRUE,"
-                  "ssh-keys={}:{}",
-                  kJob, order.job_id, kOwner, order.owner,
-                  gcp.user().empty() ? "muster" : gcp.user(), public_key)};
+                  "ssh-keys={}:{},startup-script=#!/bin/sh\n{}",
+                  kJob, order.job_id, kOwner, order.owner, user, public_key, WatchdogScript(user))};
   const std::string project = gcp.image_project().empty() ? "debian-cloud" : gcp.image_project();
   words.push_back("--image-project=" + project);
   if (!gcp.image().empty()) {

@@ -23,7 +23,9 @@ std::vector<std::string> GcloudWords(const Gcp& gcp, const std::vector<std::stri
 std::string GceJobLabel(const std::string& job_id);
 
 // One call for all machines of a group: all of them or none. Their names are made of run, attempt,
-// role and index, so a repeated call finds them there already and makes none twice.
+// role and index, so a repeated call finds them there already and makes none twice. A machine that
+// turns itself off (cluster/watchdog.h) is stopped: its disk costs until somebody deletes it, since
+// Compute Engine forgets the deadline of what does not run.
 std::vector<std::string> GceNames(const MachineOrder& order, const MachineGroup& group);
 std::vector<std::string> BulkCreateWords(const Gcp& gcp, const MachineOrder& order,
                                          const MachineGroup& group, const std::string& public_key);

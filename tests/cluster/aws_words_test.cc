@@ -6,6 +6,7 @@
 
 #include "cluster/aws.h"
 #include "cluster/aws_machines.h"
+#include "cluster/watchdog.h"
 
 namespace muster::cluster {
 namespace {
@@ -74,6 +75,7 @@ TEST(AwsWords, TheFirstScriptTurnsTheMachineOffBeforeItLetsAnybodyIn) {
   const std::string script = UserDataOf(aws, "ssh-ed25519 AAAA muster", 3601);
   EXPECT_LT(script.find("shutdown -P +61\n"), script.find("ssh-ed25519 AAAA muster"));
   EXPECT_THAT(script, HasSubstr("getent passwd admin"));
+  EXPECT_THAT(script, HasSubstr(WatchdogScript("admin")));
   EXPECT_THAT(script, Not(HasSubstr("PRIVATE")));
 }
 

@@ -81,5 +81,14 @@ std::vector<std::string> AwsCloud::Asked() const {
 void AwsCloud::SetFaults(const std::string& json) const { Ask("fault", json); }
 void AwsCloud::Kill(const std::string& id) const { Ask("kill", id); }
 void AwsCloud::SetSpeed(int times) const { Ask("speed", fmt::format("{}", times)); }
+void AwsCloud::SetSleepSpeed(int times) const { Ask("sleep", fmt::format("{}", times)); }
+
+int AwsCloud::Slept() const {
+  std::istringstream machines(Ask("machines"));
+  std::string id, address, name;
+  int slept = 0;
+  machines >> id >> address >> name >> slept;
+  return slept;
+}
 
 }  // namespace muster::e2e

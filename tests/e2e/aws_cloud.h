@@ -38,6 +38,10 @@ class AwsCloud {
   void Kill(const std::string& id) const;
   // How much faster than it says `shutdown -P +minutes` waits on a machine.
   void SetSpeed(int times) const;
+  // The same for what a machine's first script sleeps, and how many seconds that has been on the
+  // first machine, by its own count.
+  void SetSleepSpeed(int times) const;
+  int Slept() const;
 
  private:
   std::string Ask(const std::string& path, const std::string& body = "") const;

@@ -41,6 +41,7 @@ class AwsTest : public ::testing::Test {
   void SetUp() override {
     if (!Cloud().problem().empty()) GTEST_SKIP() << Cloud().problem();
     Cloud().SetFaults("[]");
+    Cloud().SetSleepSpeed(1);
     (void)Cloud().Asked();
   }
   // Whatever became of the launch: no machine, no journal, no key.
@@ -64,6 +65,12 @@ class AwsTest : public ::testing::Test {
   }
   Ended Launch(const std::vector<std::string>& words) {
     return Running(words, /*unprivileged=*/false, environment_).Wait();
+  }
+  static void AwaitNoMachines() {
+    for (int i = 0; i < 600 && !Cloud().Machines().empty(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    EXPECT_THAT(Cloud().Machines(), IsEmpty());
   }
 
   const std::string home_ = NewFolder("home");
@@ -204,7 +211,25 @@ TEST_F(AwsTest, GarbageIsCollectedAndTheLivingLeftAlone) {
               HasSubstr("living: 1 machines given back"));
 }
 
-TEST_F(AwsTest, MachinesTurnThemselvesOffWhenNobodyIsLeft) {
+TEST_F(AwsTest, AMachineWithoutAKeeperEndsItself) {
+  TinyJob job = Job();
+  job.steps = 1'000'000;
+  Running run(Words("watched", job), false, environment_);
+  ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+  // Half an hour, of which ten minutes without a keeper would do.
+  Cloud().SetSleepSpeed(300);
+  for (int i = 0; i < 600 && Cloud().Slept() < 1'800; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  EXPECT_THAT(Cloud().Machines(), SizeIs(1)) << "its keeper is there";
+  run.Signal(SIGKILL);
+  run.Wait();
+  AwaitNoMachines();
+  EXPECT_THAT(Cloud().Asked(), Not(Contains("TerminateInstances")));
+  EXPECT_THAT(Launch({"launch", "gc"}).out, HasSubstr("watched: nothing is left"));
+}
+
+TEST_F(AwsTest, MachinesTurnThemselvesOffWhenTheirTimeIsOver) {
   TinyJob job = Job();
   job.steps = 100'000;
   std::vector<std::string> words = Words("alone", job);
@@ -215,10 +240,7 @@ TEST_F(AwsTest, MachinesTurnThemselvesOffWhenNobodyIsLeft) {
   run.Signal(SIGKILL);
   run.Wait();
   EXPECT_THAT(Cloud().Machines(), SizeIs(1));
-  for (int i = 0; i < 300 && !Cloud().Machines().empty(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  }
-  EXPECT_THAT(Cloud().Machines(), IsEmpty());
+  AwaitNoMachines();
   Cloud().SetSpeed(1);
   EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
 }

@@ -8,9 +8,10 @@ test asks for. Behind: fake_machines.Machine, in which the user data runs as a f
     POST /_fault      [{"action": "RunInstances", "times": 1, "code": "…", "status": 400}]   fails like that
                       {"skip": n}: not the first n;  {"lose": true}: does it, and closes the connection without an answer;  {"sleep": s}: answers later
     GET  /_asked      the actions that were asked for, a line each
-    GET  /_machines   id, address and state of each instance, a line each
+    GET  /_machines   id, address, name and seconds slept of each instance, a line each
     POST /_kill       an instance's id: the machine dies without a word, as hardware does
     POST /_speed      so many times faster than they say `shutdown -P +minutes` waits
+    POST /_sleep      so many times faster than it says the first script's `sleep` does
 """
 
 import base64
@@ -157,14 +158,15 @@ class Front:
                 self.asked = []
         elif path == "/_machines":
             with self.lock:
-                text = "\n".join(f"{i} {m.address} {m.name}" for i, (m, _) in self.machines.items())
+                text = "\n".join(f"{i} {m.address} {m.name} {m.slept()}" for i, (m, _) in self.machines.items())
         elif path == "/_kill":
             with self.lock:
                 machine = self.machines[body.decode()][0]
             machine.die()
         elif path == "/_speed":
-            with open(f"{FOLDER}/speed", "w") as file:
-                file.write(body.decode())
+            self.network.set_speed("speed", body.decode())
+        elif path == "/_sleep":
+            self.network.set_speed("sleep_speed", body.decode())
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [text.encode()]
 

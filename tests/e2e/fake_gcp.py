@@ -1,7 +1,8 @@
 """A Compute Engine for tests of the real `gcloud`, with a real machine behind each instance (fake_machines.py).
 
 As the real one it makes all instances of a bulk insert or none of them, refuses names that exist, answers with operations that have to
-be waited for, and deletes what has run for its maxRunDuration. The image's guest agent is played: it lets in who is in the metadata.
+be waited for, and deletes what has run for its maxRunDuration; what turns itself off is stopped, and its deadline forgotten. The image's guest agent
+is played: it lets in who is in the metadata, and runs the startup script.
 
     fake_gcp.py FOLDER BUILD_ID PROGRAMS     prints "port N", and serves until SIGTERM
 
@@ -13,6 +14,7 @@ be waited for, and deletes what has run for its maxRunDuration. The image's gues
     GET  /_instance   what was asked for the first instance, in JSON
     POST /_kill       an instance's name: the machine dies without a word, as hardware does
     POST /_speed      so many times faster than they say do maxRunDurations end
+    POST /_sleep      so many times faster than it says the startup script's `sleep` does
 """
 
 import email.parser
@@ -141,7 +143,8 @@ class Cloud:
         metadata = {item["key"]: item["value"] for item in properties["metadata"]["items"]}
         user, key = metadata["ssh-keys"].split(":", 1)
         assert user == "root", "the namespaces have no other"
-        machine = Machine(self.network, name, f"mkdir -p -m 700 /root/.ssh; echo '{key}' >/root/.ssh/authorized_keys\n")
+        lets_in = f"mkdir -p -m 700 /root/.ssh; echo '{key}' >/root/.ssh/authorized_keys\n"
+        machine = Machine(self.network, name, lets_in + metadata["startup-script"])
         self.instances[name] = {
             "machine": machine, "where": zone, "began": time.monotonic(), "asked": properties,
             "seconds": float(properties["scheduling"]["maxRunDuration"]["seconds"]),
@@ -186,8 +189,14 @@ class Cloud:
         while True:
             time.sleep(0.2)
             with self.lock:
-                over = [name for name, i in self.instances.items()
-                        if time.monotonic() - i["began"] > i["seconds"] / self.speed]
+                over = []
+                for name, instance in self.instances.items():
+                    resource = instance["resource"]
+                    if resource["status"] == "RUNNING" and instance["machine"].is_off():
+                        instance["machine"].die()
+                        resource["status"] = "TERMINATED"
+                    if resource["status"] == "RUNNING" and time.monotonic() - instance["began"] > instance["seconds"] / self.speed:
+                        over.append(name)
             self.end(over)
 
     # ---- the test's own questions
@@ -200,13 +209,15 @@ class Cloud:
                 asked, self.asked = self.asked, []
                 return "\n".join(asked)
             elif path == "/_machines":
-                return "\n".join(f"{n} {i['machine'].address} RUNNING" for n, i in self.instances.items())
+                return "\n".join(f"{n} {i['machine'].address} {i['resource']['status']}" for n, i in self.instances.items())
             elif path == "/_instance":
                 return json.dumps(next(iter(self.instances.values()))["asked"])
             elif path == "/_kill":
                 self.instances[body]["machine"].die()
             elif path == "/_speed":
                 self.speed = float(body)
+            elif path == "/_sleep":
+                self.network.set_speed("sleep_speed", body)
         return ""
 
 

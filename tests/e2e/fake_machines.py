@@ -1,5 +1,5 @@
 """Machines behind the instances of a cloud that a test plays: each is a network namespace with an address, a home and an sshd of
-its own, in which a first script runs; `shutdown -P +minutes` there really ends it.
+its own, in which a first script runs; `shutdown -P +minutes` there really ends it, and what the script sleeps is counted.
 
 Needs root, iproute2, util-linux and openssh. Of one process; everything is gone after Network.close(), and what a process that was
 killed has left goes when the next one begins.
@@ -29,7 +29,7 @@ class Network:
 done""")
         made = sh(f"""set -e
 for tool in ip unshare ssh-keygen /usr/sbin/sshd; do command -v $tool >/dev/null || {{ echo "needs $tool" >&2; exit 1; }}; done
-mkdir -p {folder} /run/sshd; cd {folder}; echo 1 >speed
+mkdir -p {folder} /run/sshd; cd {folder}; echo 1 >speed; echo 1 >sleep_speed
 ssh-keygen -q -t ed25519 -N '' -f host_key
 printf '%s\\n' 'HostKey {folder}/host_key' 'UsePAM no' 'StrictModes no' 'PidFile none' 'PasswordAuthentication no' \\
   'PermitRootLogin yes' 'MaxStartups 100' >sshd_config
@@ -38,6 +38,10 @@ ip link add {self.bridge} type bridge; ip addr add {self.subnet}.254/24 dev {sel
 
     def close(self):
         sh(f"ip link del {self.bridge}")
+
+    def set_speed(self, what, times):
+        with open(f"{self.folder}/{what}", "w") as file:
+            file.write(times)
 
 
 class Machine:
@@ -58,9 +62,15 @@ echo "$@" >>{self.folder}/shutdowns
 [ -f {self.folder}/timer ] && kill $(cat {self.folder}/timer) 2>/dev/null
 [ "$1" = -c ] && exit
 seconds=$(awk "BEGIN {{ print 60 * ${{2#+}} / $(cat {network.folder}/speed) }}")
-setsid sh -c "echo \\$\\$ >{self.folder}/timer; sleep $seconds; touch {self.folder}/off" >/dev/null 2>&1 &
+setsid sh -c "echo \\$\\$ >{self.folder}/timer; /bin/sleep $seconds; touch {self.folder}/off" >/dev/null 2>&1 &
 """)
-        os.chmod(f"{self.folder}/bin/shutdown", 0o755)
+        with open(f"{self.folder}/bin/sleep", "w") as file:
+            file.write(f"""#!/bin/sh
+echo $1 >>{self.folder}/sleeps
+exec /bin/sleep $(awk "BEGIN {{ print $1 / $(cat {network.folder}/sleep_speed) }}")
+""")
+        for program in ("shutdown", "sleep"):
+            os.chmod(f"{self.folder}/bin/{program}", 0o755)
         made = sh(f"""set -e
 ip netns add {self.name}; ip link add {self.name} type veth peer name eth0 netns {self.name}
 ip link set {self.name} master {network.bridge}; ip link set {self.name} up
@@ -78,6 +88,14 @@ exec /usr/sbin/sshd -D -f {network.folder}/sshd_config -o ListenAddress={self.ad
     def is_off(self):
         """Whether it has turned itself off."""
         return os.path.exists(f"{self.folder}/off")
+
+    def slept(self):
+        """The seconds that its first script has slept, by its own count."""
+        try:
+            with open(f"{self.folder}/sleeps") as file:
+                return sum(int(line) for line in file)
+        except FileNotFoundError:
+            return 0
 
     def die(self):
         """Without a word, as hardware does; its instance goes on to exist."""

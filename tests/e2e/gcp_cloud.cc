@@ -78,5 +78,13 @@ std::string GcpCloud::Asked() const { return Ask("instance"); }
 std::vector<std::string> GcpCloud::Actions() const { return FirstWords(Ask("asked")); }
 void GcpCloud::SetFaults(const std::string& json) const { Ask("fault", json); }
 void GcpCloud::SetSpeed(int times) const { Ask("speed", fmt::format("{}", times)); }
+void GcpCloud::SetSleepSpeed(int times) const { Ask("sleep", fmt::format("{}", times)); }
+
+std::string GcpCloud::StateOfMachine() const {
+  std::istringstream machines(Ask("machines"));
+  std::string name, address, state;
+  machines >> name >> address >> state;
+  return state;
+}
 
 }  // namespace muster::e2e

@@ -38,6 +38,10 @@ class GcpCloud {
   void SetFaults(const std::string& json) const;
   // How much faster than it says a machine's maxRunDuration ends.
   void SetSpeed(int times) const;
+  // The same for what a machine's startup script sleeps.
+  void SetSleepSpeed(int times) const;
+  // Of the first machine, as the cloud calls it.
+  std::string StateOfMachine() const;
 
  private:
   std::string Ask(const std::string& path, const std::string& body = "") const;

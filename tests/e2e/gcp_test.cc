@@ -44,6 +44,7 @@ class GcpTest : public ::testing::Test {
     if (!Cloud().problem().empty()) GTEST_SKIP() << Cloud().problem();
     Cloud().SetFaults("[]");
     Cloud().SetSpeed(1);
+    Cloud().SetSleepSpeed(1);
     (void)Cloud().Actions();
   }
   // Whatever became of the launch: no machine, no journal, no key.
@@ -172,6 +173,21 @@ TEST_F(GcpTest, MachinesThatNobodyIsLeftForAreFoundAndInTheEndDeletedByTheCloud)
   }
   EXPECT_THAT(Cloud().Machines(), IsEmpty());
   EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
+}
+
+TEST_F(GcpTest, AMachineWithoutAKeeperStopsAndItsDiskIsCollected) {
+  TinyJob job = Job();
+  job.steps = 1'000'000;
+  Running run(Words("Watched", job), false, environment_);
+  ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+  run.Signal(SIGKILL);
+  run.Wait();
+  Cloud().SetSleepSpeed(300);
+  for (int i = 0; i < 600 && Cloud().StateOfMachine() == "RUNNING"; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  EXPECT_EQ(Cloud().StateOfMachine(), "TERMINATED") << "it runs no more, and its disk costs";
+  EXPECT_THAT(Launch({"launch", "gc"}).out, HasSubstr("Watched: nothing is left"));
 }
 
 TEST_F(GcpTest, ADryRunShowsEveryCommandAndNeedsNeitherGcloudNorALogin) {
