@@ -131,7 +131,10 @@ absl::Status WriteLastRecord(const LocalJob& job, const master::JobDirectory& di
   if (state.error_message.empty() && follower.failure()) {
     state.error_message = follower.failure()->text;
   }
-  if (state.error_message.empty()) state.error_message = follower.cancel_reason();
+  // The master only knows that it was interrupted.
+  if (!follower.cancel_reason().empty() && state.state == RunState::kCancelled) {
+    state.error_message = follower.cancel_reason();
+  }
   RETURN_IF_ERROR(master::WriteJobState(dir.state_json(), state));
   std::error_code error;
   if (said && std::filesystem::exists(dir.report_html(), error)) return absl::OkStatus();
