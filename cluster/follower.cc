@@ -22,9 +22,14 @@ std::string TimeIsOver(int64_t max_running_ms) {
                      FormatDuration(max_running_ms));
 }
 
+std::string BudgetIsUsedUp(double max_cost) {
+  return fmt::format("the budget of ${:.2f} is used up (cluster.budget.maxCost)", max_cost);
+}
+
 Follower::Follower(FollowerOptions options, int64_t now_ms)
     : options_(std::move(options)),
       began_ms_(now_ms),
+      idle_(options_.idle, options_.machines),
       deadline_ms_(kNever),
       roles_(options_.roles.size()) {}
 
@@ -82,6 +87,10 @@ void Follower::OnActivity(size_t role, const ProcessActivity& activity, int64_t 
   } else if (!state.idle_since_ms.has_value()) {
     state.idle_since_ms = now_ms;
   }
+}
+
+void Follower::OnMachineUsed(size_t machine, double share, int64_t now_ms) {
+  if (state_ == RunState::kRunning) idle_.OnUse(machine, share, now_ms);
 }
 
 void Follower::OnError(const std::string& text, int64_t now_ms) {
@@ -251,9 +260,9 @@ void Follower::OnTick(int64_t now_ms) {
         now_ms >= running_ms_ + options_.max_running_ms && phase_ == Phase::kFollowing) {
       Cancel(TimeIsOver(options_.max_running_ms), now_ms);
     } else if (phase_ == Phase::kFollowing && now_ms >= StopBy(now_ms)) {
-      Cancel(fmt::format("the budget of ${:.2f} is used up (cluster.budget.maxCost)",
-                         options_.rent->max_cost),
-             now_ms);
+      Cancel(BudgetIsUsedUp(options_.rent->max_cost), now_ms);
+    } else if (phase_ == Phase::kFollowing && idle_.IsIdle(now_ms)) {
+      Cancel(IdleReason(options_.idle), now_ms);
     }
     return;
   }
@@ -310,8 +319,9 @@ bool Follower::done() const {
 }
 
 int64_t Follower::EndsBy(int64_t now_ms) const {
-  if (options_.max_running_ms <= 0) return 0;
-  return (running_ms_ != 0 ? running_ms_ : now_ms) + options_.max_running_ms;
+  const int64_t stop = StopBy(now_ms);
+  if (options_.max_running_ms <= 0) return stop == Bill::kNever ? 0 : stop;
+  return std::min(stop, (running_ms_ != 0 ? running_ms_ : now_ms) + options_.max_running_ms);
 }
 
 DisplayState Follower::Display(int64_t now_ms) const {

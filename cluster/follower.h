@@ -22,6 +22,7 @@
 
 #include "cluster/bill.h"
 #include "cluster/display.h"
+#include "cluster/idle_watch.h"
 #include "cluster/process.h"
 #include "master/status_line.h"
 
@@ -41,6 +42,8 @@ struct FollowerOptions {
   int64_t idle_ms = 1'500;            // nothing for so long, is not waited for
   int64_t max_running_ms = 0;         // from RUNNING on; 0: no limit
   std::shared_ptr<const Rent> rent;   // on this clock; null: nothing is rented
+  IdleLimit idle;                     // of the machines, while it trains
+  size_t machines = 1;
   int64_t settle_ms = 300;  // between the first sign of a failure and its judgement: causes arrive
                             // after consequences
   int64_t patience_ms = 10'000;        // for roles to leave after the master has ended the job
@@ -51,6 +54,7 @@ struct FollowerOptions {
 
 // Why a job is stopped that has trained for so long.
 std::string TimeIsOver(int64_t max_running_ms);
+std::string BudgetIsUsedUp(double max_cost);
 
 class Follower {
  public:
@@ -69,6 +73,8 @@ class Follower {
   // registered.
   void OnActivity(size_t role, const ProcessActivity& activity, int64_t now_ms);
   bool registered(size_t role) const { return roles_[role].registered; }
+  // How busy a machine was lately (RoleProcesses::Listener::OnMachineUsed).
+  void OnMachineUsed(size_t machine, double share, int64_t now_ms);
   void OnLine(const master::StatusLine& line, int64_t now_ms);
   void OnBadLine(const absl::Status& status);
   void OnExit(size_t role, const ExitStatus& status, int64_t now_ms);
@@ -89,7 +95,8 @@ class Follower {
   // Where roles find the master; empty until it listens.
   const std::string& master_address() const { return address_; }
   DisplayState Display(int64_t now_ms) const;
-  // When its running time is over; from `now_ms` on while it does not train yet. 0: never.
+  // When its running time is over, from `now_ms` on while it does not train yet, or its budget is
+  // used up. 0: never.
   int64_t EndsBy(int64_t now_ms) const;
 
   // How it ended; PRECONDITION: done().
@@ -128,6 +135,7 @@ class Follower {
 
   const FollowerOptions options_;
   const int64_t began_ms_;
+  IdleWatch idle_;
   Phase phase_ = Phase::kFollowing;
   int64_t deadline_ms_;  // of the phase
   std::vector<RoleState> roles_;

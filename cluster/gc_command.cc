@@ -10,6 +10,7 @@
 #include <set>
 #include <utility>
 
+#include "cluster/bill_record.h"
 #include "cluster/journal.h"
 #include "cluster/machine_key.h"
 #include "cluster/node_set.h"
@@ -49,6 +50,13 @@ class Collector {
       return Tell(job_id, "its provider is none of this build's");
     AddProvider(cluster);
     const auto provider = Make(cluster);
+    const auto left = IsLeft(*provider, **journal, patience_.now_ms());
+    if (!left.ok() || *left) {
+      living_.insert(job_id);
+      if (left.ok()) return Tell(job_id, LeftText(**journal));
+      ++left_;
+      return Tell(job_id, std::string(left.status().message()));
+    }
     if (dry_run_) {
       living_.insert(job_id);
       return Show(*provider, job_id);
@@ -59,6 +67,8 @@ class Collector {
       return Tell(job_id, std::string(given.message()));
     }
     RemoveMachineKey(options_.folder, job_id);
+    // The directory may be gone.
+    NoteGivenBack((*journal)->head().job_dir, patience_.now_ms()).IgnoreError();
     Tell(job_id, "nothing is left");
   }
 

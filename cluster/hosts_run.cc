@@ -51,6 +51,9 @@ absl::StatusOr<std::unique_ptr<NodeProcesses>> Link(const HostsRun& run, const L
   options.can_detach = run.can_detach;
   options.stay = stay;
   options.here = run.here;
+  options.rented = run.rented;
+  options.idle = job.idle;
+  options.before_leaving = run.before_leaving;
   options.max_running_ms = job.max_running_ms;
   const JobDirectory dir(job.job_dir);
   for (const LocalRole& role : job.roles) {
@@ -112,11 +115,17 @@ absl::StatusOr<int> TellEnd(const HostsRun& run, const LocalJob& job, const Loca
     (void)!write(fd, text.data(), text.size());
   };
   if (!run.here) {
+    // Of hosts that are rented the others may be gone.
     ASSIGN_OR_RETURN(const std::unique_ptr<NodeProcesses> nodes,
-                     Link(run, job, /*stay=*/false, run.hosts.size()));
+                     Link(run, job, /*stay=*/false, run.rented ? 1 : run.hosts.size()));
     RETURN_IF_ERROR(nodes->Open());
-    RETURN_IF_ERROR(nodes->Pull());
-    RETURN_IF_ERROR(nodes->PullLogs());
+    absl::Status brought = nodes->Pull();
+    if (brought.ok()) brought = nodes->PullLogs();
+    if (!brought.ok()) {
+      // It still lies there for the next who comes.
+      nodes->Abandon();
+      return brought;
+    }
   }
   const std::string path = JobDirectory(job.job_dir).state_json();
   ASSIGN_OR_RETURN(const master::JobState state, master::ReadJobState(path));
@@ -175,7 +184,7 @@ absl::StatusOr<int> RunOnHosts(const HostsRun& run, const LocalOptions& options)
   const JobDirectory dir(draft.job_dir);
   RETURN_IF_ERROR(master::CreateJobDirectory(dir));
   const int64_t now = UnixMillis();
-  const bool stay = run.can_detach.ok() && (options.async || draft.stays);
+  const bool stay = run.can_detach.ok() && !run.rented && (options.async || draft.stays);
   // The directory of a job on this machine is locked by its keeper.
   std::unique_ptr<JobLock> lock;
   if (!run.here) {
@@ -194,7 +203,8 @@ absl::StatusOr<int> RunOnHosts(const HostsRun& run, const LocalOptions& options)
   RETURN_IF_ERROR(nodes->Pull());
   RETURN_IF_ERROR(WriteFirstRecord(job, dir, now));
   RETURN_IF_ERROR(nodes->Push());
-  return RunJobRoles(job, options, places, *nodes, {.leave = options.async});
+  return RunJobRoles(job, options, places, *nodes,
+                     {.leave = options.async, .on_left = run.on_left});
 }
 
 absl::StatusOr<int> AttachToHosts(const HostsRun& run, const LocalOptions& options, bool cancel) {
@@ -210,7 +220,8 @@ absl::StatusOr<int> AttachToHosts(const HostsRun& run, const LocalOptions& optio
     if (nodes->runs() == run.hosts.size()) {
       NoteStays(job, options);
       const std::vector<RolePlace> places(job.roles.size());
-      return RunJobRoles(job, options, places, *nodes, {.attached = true, .cancel = cancel});
+      return RunJobRoles(job, options, places, *nodes,
+                         {.attached = true, .cancel = cancel, .on_left = run.on_left});
     }
     if (!nodes->runs_master()) return TellEnd(run, job, options);
     // A host whose roles have ended: the others follow.
@@ -218,6 +229,24 @@ absl::StatusOr<int> AttachToHosts(const HostsRun& run, const LocalOptions& optio
   }
   return absl::UnavailableError(
       "on some hosts nothing of the job runs any more: it is about to end; attach again");
+}
+
+absl::StatusOr<int> FetchFromMaster(const HostsRun& run, const LocalOptions& options) {
+  const LocalJob job = run.make_job(1);
+  ASSIGN_OR_RETURN(const std::unique_ptr<JobLock> lock,
+                   JobLock::Take(JobDirectory(job.job_dir), UnixMillis()));
+  {
+    ASSIGN_OR_RETURN(const std::unique_ptr<NodeProcesses> nodes,
+                     Link(run, job, /*stay=*/true, /*hosts=*/1));
+    const absl::Status attached = nodes->Attach();
+    nodes->Abandon();
+    RETURN_IF_ERROR(attached);
+    if (nodes->runs_master()) {
+      return absl::UnavailableError(
+          "some of the job's machines are gone: it is about to end; attach again");
+    }
+  }
+  return TellEnd(run, job, options);
 }
 
 }  // namespace muster::cluster

@@ -32,6 +32,12 @@ struct HostsRun {
   absl::Status can_detach =
       absl::FailedPreconditionError("its machines are given back when its launcher ends");
   bool here = false;  // the one host is this machine, and the job's directory is the folder
+  // The hosts are given back after the job, with all that lies there. Such a job goes on without
+  // its launcher only when that has said so.
+  bool rented = false;
+  // Told before the job is left, for how long at most; when it fails the job is not. May be null.
+  std::function<absl::Status(int64_t until_in_ms)> before_leaving = nullptr;
+  std::function<void()> on_left = nullptr;  // it goes on without this launcher; may be null
 };
 
 // Makes the programs' archive when a host lacks them, once, and tells the user. Borrows `options`.
@@ -49,5 +55,9 @@ absl::StatusOr<int> RunOnHosts(const HostsRun& run, const LocalOptions& options)
 // brings what it has left. `cancel`: ends it as Ctrl-C does. Exit codes as RunJobRoles'; 1 also for
 // a job that has failed. Fails when a host cannot be reached or somebody else follows the job.
 absl::StatusOr<int> AttachToHosts(const HostsRun& run, const LocalOptions& options, bool cancel);
+
+// Of a job that has ended without a launcher and has no other hosts than its master's, the first,
+// any more: tells how, and brings what it has left. Fails as above, and when it goes on.
+absl::StatusOr<int> FetchFromMaster(const HostsRun& run, const LocalOptions& options);
 
 }  // namespace muster::cluster

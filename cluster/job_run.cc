@@ -28,9 +28,12 @@ constexpr int64_t kFrameMs = 200;
 // What happens on several hosts is heard of in another order.
 constexpr int64_t kSettleElsewhereMs = 2000;
 constexpr size_t kTokenBytes = 16;
+// How long a job that was left keeps its results after its running time, where they go with its
+// machines: less than provider's own deadline leaves.
+constexpr int64_t kKeepMs = 900'000;
 
 // `elsewhere`: roles are on other hosts.
-FollowerOptions MakeFollowerOptions(const LocalJob& job, bool elsewhere) {
+FollowerOptions MakeFollowerOptions(const LocalJob& job, bool elsewhere, size_t machines) {
   FollowerOptions options;
   options.job_id = job.job_id;
   for (const LocalRole& role : job.roles) {
@@ -39,6 +42,8 @@ FollowerOptions MakeFollowerOptions(const LocalJob& job, bool elsewhere) {
   options.start_timeout_ms = job.start_timeout_ms;
   options.max_running_ms = job.max_running_ms;
   options.rent = job.rent;
+  options.idle = job.idle;
+  options.machines = machines;
   if (elsewhere) options.settle_ms = kSettleElsewhereMs;
   return options;
 }
@@ -55,7 +60,8 @@ class JobRun : RoleProcesses::Listener {
         dir_(job.job_dir),
         token_(RandomHex(kTokenBytes)),
         screen_(options.out_fd, options.term.empty() ? nullptr : options.term.c_str()),
-        follower_(MakeFollowerOptions(job, !places.empty()), MonotonicMillis()),
+        follower_(MakeFollowerOptions(job, !places.empty(), processes.machines()),
+                  MonotonicMillis()),
         log_starts_(job.roles.size()) {}
 
   int Run() {
@@ -206,22 +212,43 @@ class JobRun : RoleProcesses::Listener {
   std::string GoesOnText() const {
     const int64_t now = MonotonicMillis(), end = follower_.EndsBy(now);
     std::string text = "the job goes on";
-    if (job_.rent != nullptr) text += fmt::format(", ${:.2f}/h", job_.rent->bill.PerHour());
+    if (job_.rent != nullptr && job_.rent->bill.PerHour() > 0) {
+      text += fmt::format(", ${:.2f}/h", job_.rent->bill.PerHour());
+    }
     if (end > 0) {
       text += fmt::format(", ends by {} at the latest", FormatTime(UnixMillis() + end - now));
+    }
+    if (job_.rent != nullptr) {
+      const int64_t until = UnixMillis() + Terms(now).until_in_ms;
+      text += fmt::format("; what it has learned by then is kept on its master's machine until {}",
+                          FormatTime(until));
     }
     return text;
   }
 
+  LeaveTerms Terms(int64_t now) const {
+    LeaveTerms terms;
+    if (job_.rent == nullptr) return terms;
+    const int64_t end = follower_.EndsBy(now), stop = job_.rent->StopBy(now);
+    terms.until_in_ms = std::max(now, end) + kKeepMs - now;
+    if (stop < Bill::kNever) {
+      terms.stop_in_ms = std::max<int64_t>(1, stop - now);
+      terms.stop_reason = BudgetIsUsedUp(job_.rent->max_cost);
+      terms.until_in_ms = std::min(terms.until_in_ms, terms.stop_in_ms + Rent::kTeardownMs);
+    }
+    return terms;
+  }
+
   // False when the job cannot be left alone.
   bool Leave() {
-    const absl::Status left = processes_.Detach();
+    const absl::Status left = processes_.Detach(Terms(MonotonicMillis()));
     Warn(left);
     return left.ok();
   }
 
   int Left() {
     NoteStays(job_, options_);
+    if (mode_.on_left) mode_.on_left();
     screen_.Clear();
     if (!lost_.empty()) WriteError(fmt::format("error: {}\n", lost_));
     screen_.Print(fmt::format("{}\n{:<20} launch attach {}\n{:<20} launch jobs cancel {}",
@@ -249,6 +276,10 @@ class JobRun : RoleProcesses::Listener {
 
   void OnActivity(size_t role, const ProcessActivity& activity) override {
     follower_.OnActivity(role, activity, MonotonicMillis());
+  }
+
+  void OnMachineUsed(size_t machine, double share) override {
+    follower_.OnMachineUsed(machine, share, MonotonicMillis());
   }
 
   void OnExit(size_t role, pid_t pid, const ExitStatus& status) override {

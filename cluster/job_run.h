@@ -5,6 +5,8 @@
 // meanwhile. Borrows everything it is given.
 #pragma once
 
+#include <functional>
+
 #include "cluster/local.h"
 #include "cluster/role_processes.h"
 
@@ -21,6 +23,7 @@ struct JobRunMode {
   bool attached = false;  // the roles run already: `processes` tells of them what there was
   bool leave = false;     // detach once all roles are there and the job trains
   bool cancel = false;    // end the job as Ctrl-C does, as soon as the master is known
+  std::function<void()> on_left = nullptr;  // the job goes on without this launcher
 };
 
 // Runs `job`, whose directory is locked and has its first record, to its end. `places`: by role;

@@ -11,7 +11,10 @@
 #include "cluster/attach_command.h"
 #include "cluster/job_logs.h"
 #include "cluster/job_look.h"
+#include "cluster/journal.h"
+#include "cluster/node_set.h"
 #include "cluster/printable.h"
+#include "cluster/providers.h"
 #include "configs/nearest.h"
 #include "configs/scalar.h"
 #include "master/job_directory.h"
@@ -85,7 +88,24 @@ absl::StatusOr<JobsWords> Parse(const std::vector<std::string>& words) {
   return parsed;
 }
 
-int List(const JobRegistry& registry, const CommandContext& context) {
+// A line for each job whose machines may cost something and that no launcher follows.
+std::string StillRented(const std::string& folder, int64_t now_ms) {
+  std::string text;
+  for (const std::string& job : MachineJournal::Jobs(folder)) {
+    const auto journal = MachineJournal::TakeOver(folder, job);
+    if (!journal.ok() || !BillsTheUser((*journal)->head().cluster.provider())) continue;
+    text +=
+        (*journal)->left_until_ms() > now_ms
+            ? fmt::format("{}: its machines cost until it is over: {}\n", job, LeftText(**journal))
+            : fmt::format(
+                  "{}: no launch holds its machines any more, which may still cost: "
+                  "launch gc gives them back\n",
+                  job);
+  }
+  return text;
+}
+
+int List(const JobRegistry& registry, const std::string& machines, const CommandContext& context) {
   std::vector<std::string> damaged;
   std::vector<JobLook> looks;
   for (const JobEntry& entry : registry.Read(&damaged)) looks.push_back(Look(entry));
@@ -93,6 +113,7 @@ int List(const JobRegistry& registry, const CommandContext& context) {
   fmt::print(
       context.out, "{}",
       looks.empty() ? "no job was started from this machine yet\n" : JobTable(looks, UnixMillis()));
+  fmt::print(context.out, "{}", StillRented(machines, UnixMillis()));
   return kSucceeded;
 }
 
@@ -144,7 +165,7 @@ int Cancel(const JobEntry& entry, const CommandContext& context, const AttachToJ
 }  // namespace
 
 int RunJobsCommand(const CommandContext& context, const std::string& registry_folder,
-                   const AttachToJob& attach) {
+                   const std::string& machines, const AttachToJob& attach) {
   const auto words = Parse(context.words);
   if (!words.ok()) {
     fmt::print(context.err, "{}\n", std::string(words.status().message()));
@@ -155,7 +176,7 @@ int RunJobsCommand(const CommandContext& context, const std::string& registry_fo
     return kSucceeded;
   }
   const JobRegistry registry(registry_folder);
-  if (words->verb == "list") return List(registry, context);
+  if (words->verb == "list") return List(registry, machines, context);
   const auto entry = registry.Find(words->job);
   if (!entry.ok()) {
     fmt::print(context.err, "{}\n", std::string(entry.status().message()));

@@ -9,10 +9,10 @@
 namespace muster::cluster {
 
 // launch jobs list | describe JOB | logs JOB [-f] [--role R] | cancel JOB. `registry`: the folder
-// of cluster/job_registry.h. `attach`: the way to a job that nobody here follows. Exit code 2,
-// after one line on context.err, for words that make no sense and jobs that are not known; 1 where
-// there is nothing to cancel.
+// of cluster/job_registry.h. `machines`: that of cluster/journal.h. `attach`: the way to a job that
+// nobody here follows. Exit code 2, after one line on context.err, for words that make no sense and
+// jobs that are not known; 1 where there is nothing to cancel.
 int RunJobsCommand(const CommandContext& context, const std::string& registry,
-                   const AttachToJob& attach);
+                   const std::string& machines, const AttachToJob& attach);
 
 }  // namespace muster::cluster

@@ -132,6 +132,7 @@ absl::StatusOr<std::unique_ptr<MachineJournal>> MachineJournal::TakeOver(
     if (!json.ok()) continue;
     master::Fields fields(*json);
     fields.ReadTime("asking", &journal->asked_ms_);
+    fields.ReadTime("leftUntil", &journal->left_until_ms_);
   }
   if (first) return absl::DataLossError(path + " is empty");
   if (journal->head_.job_id != job_id) {
@@ -162,6 +163,11 @@ absl::Status MachineJournal::Append(const std::string& line) {
 absl::Status MachineJournal::Asking(const std::string& name, int64_t now_ms) {
   asked_ms_ = now_ms;
   return Append(DumpJson({{"asking", FormatTime(now_ms)}, {"name", name}}));
+}
+
+absl::Status MachineJournal::Leaving(int64_t until_ms) {
+  left_until_ms_ = until_ms;
+  return Append(DumpJson({{"leftUntil", FormatTime(until_ms)}}));
 }
 
 absl::Status MachineJournal::Close() {

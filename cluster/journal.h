@@ -2,7 +2,8 @@
 // that whatever happens to the launcher somebody can find out where to look and give it back.
 //
 //   <folder>/<job-id>.jsonl   the first line says whose job on which provider; then a line for each
-//                             thing that is about to be asked for
+//                             thing that is about to be asked for, and for each time that the job
+//                             is left to go on without a launcher
 //
 // Held by flock while its launcher lives; the file is gone once all machines are. Owned by one
 // thread.
@@ -47,9 +48,13 @@ class MachineJournal {
   const JournalHead& head() const { return head_; }
   // When something was last asked for (Unix time); 0: nothing was.
   int64_t asked_ms() const { return asked_ms_; }
+  // Until when the job was left to itself (Unix time); 0: it was not.
+  int64_t left_until_ms() const { return left_until_ms_; }
 
   // On disk when it returns OK. `name`: what is about to be asked for.
   absl::Status Asking(const std::string& name, int64_t now_ms);
+  // The same for a job that is about to be left.
+  absl::Status Leaving(int64_t until_ms);
   // Nothing is left: removes the file. PRECONDITION: so it is.
   absl::Status Close();
 
@@ -60,7 +65,7 @@ class MachineJournal {
   const std::string path_;
   const int fd_;
   JournalHead head_;
-  int64_t asked_ms_ = 0;
+  int64_t asked_ms_ = 0, left_until_ms_ = 0;
 };
 
 }  // namespace muster::cluster

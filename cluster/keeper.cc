@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "cluster/follower.h"
+#include "cluster/idle_watch.h"
 #include "cluster/keeper_socket.h"
 #include "cluster/local_processes.h"
 #include "cluster/node.pb.h"
@@ -27,6 +28,7 @@
 #include "cluster/run_memory.h"
 #include "cluster/signals.h"
 #include "cluster/unattended.h"
+#include "cluster/watchdog.h"
 #include "master/job_directory.h"
 #include "master/job_files.h"
 #include "telemetry/file.h"
@@ -70,8 +72,10 @@ class Keeper : RoleProcesses::Listener {
         DropLauncher("is silent");
       }
       GoOn();
+      if (Holds() && client_ < 0) WriteEnd();
     }
     if (unattended_ && !end_) WriteEnd();
+    if (rented_ && left_) EndMachine();
     // The launcher, too, is to see the end of this process only after that of the roles.
     for (const size_t role : running_) processes_.Kill(role);
     while (!running_.empty()) {
@@ -85,8 +89,13 @@ class Keeper : RoleProcesses::Listener {
  private:
   // Whether nothing is left to do and nobody here to ask for more.
   bool Done() const {
-    if (client_ >= 0 || !running_.empty()) return false;
+    if (client_ >= 0 || !running_.empty() || Holds()) return false;
     return unattended_ || came_ || MonotonicMillis() - born_ms_ > kFirstMs;
+  }
+
+  // Whether the job has ended here, and what it has written waits for somebody who fetches it.
+  bool Holds() const {
+    return rented_ && left_ && has_master_ && running_.empty() && MonotonicMillis() < until_ms_;
   }
 
   void Wait() {
@@ -103,7 +112,7 @@ class Keeper : RoleProcesses::Listener {
   void OnTerminate() {
     Note("asked to end the job by a signal");
     // Only the master can end it in order.
-    if (!unattended_ || !has_master_) {
+    if (!unattended_ || !has_master_ || running_.empty()) {
       end_ = true;
     } else {
       unattended_->OnTerminate();
@@ -182,7 +191,14 @@ class Keeper : RoleProcesses::Listener {
     }
     if (request.has_start()) return Start(request.start());
     if (request.has_leave()) {
+      const LeaveJob& leave = request.leave();
+      const int64_t now = MonotonicMillis();
       unattended_->Stay();
+      left_ = true;
+      until_ms_ = now + std::max<int64_t>(0, leave.until_in_ms());
+      stop_ms_.reset();
+      if (leave.stop_in_ms() > 0) stop_ms_ = now + leave.stop_in_ms();
+      stop_reason_ = Printable(leave.stop_reason());
       NodeEvent event;
       event.mutable_left();
       Send(event);
@@ -202,7 +218,8 @@ class Keeper : RoleProcesses::Listener {
 
   absl::Status Open(const OpenJob& open) {
     const int64_t now = MonotonicMillis();
-    if (unattended_ && !open.attach()) {
+    // Where the job has ended somebody may come for what it has left.
+    if (unattended_ && !open.attach() && !Holds()) {
       return absl::FailedPreconditionError(
           fmt::format("the job runs there without a launcher: launch attach follows it, launch "
                       "jobs cancel ends it ({})",
@@ -216,6 +233,10 @@ class Keeper : RoleProcesses::Listener {
       }
       directory_ = open.directory();
       max_running_ms_ = open.max_running_ms();
+      rented_ = open.rented();
+      idle_limit_ = {open.busy_below(), open.idle_ms()};
+      idle_.emplace(idle_limit_, /*machines=*/1);
+      processes_.WatchUse(idle_limit_);
       unattended_.emplace(Unattended::Options{.max_running_ms = max_running_ms_}, open.stay(), now);
       if (auto log = Log::ToFile(dir.log("keeper", open.host()), "keeper"); log.ok()) {
         log_ = *std::move(log);
@@ -231,7 +252,7 @@ class Keeper : RoleProcesses::Listener {
     }
     NodeEvent event;
     event.mutable_opened()->set_directory(directory_);
-    event.mutable_opened()->set_runs(true);
+    event.mutable_opened()->set_runs(!Holds());
     event.mutable_opened()->set_build_id(options_.build_id);
     Send(event);
     return absl::OkStatus();
@@ -263,11 +284,15 @@ class Keeper : RoleProcesses::Listener {
 
   // What is to be done when no launcher says so.
   void GoOn() {
-    if (!unattended_) return;
-    const auto action = unattended_->Tick(MonotonicMillis());
+    if (!unattended_ || Holds()) return;
+    const int64_t now = MonotonicMillis();
+    if (client_ < 0 && stop_ms_ && now >= *stop_ms_) Stop(stop_reason_);
+    if (client_ < 0 && idle_->IsIdle(now)) Stop(IdleReason(idle_limit_));
+    const auto action = unattended_->Tick(now);
     if (!action) return;
-    if (unattended_->time_is_over() && reason_.empty()) {
-      reason_ = TimeIsOver(max_running_ms_);
+    if (unattended_->time_is_over() && !stopped_) {
+      stopped_ = true;
+      if (reason_.empty()) reason_ = TimeIsOver(max_running_ms_);
       Note(reason_);
     }
     if (*action == Unattended::Action::kInterruptMaster) {
@@ -282,18 +307,34 @@ class Keeper : RoleProcesses::Listener {
     }
   }
 
+  // Has the master end the job in order, as when its time is over.
+  void Stop(const std::string& reason) {
+    stop_ms_.reset();
+    if (!has_master_ || stopped_) return;
+    stopped_ = true;
+    reason_ = reason;
+    Note(reason_);
+    unattended_->OnTerminate();
+  }
+
+  // Nothing is left to do on this machine, and its watchdog need not wait.
+  void EndMachine() {
+    const absl::Status said = WriteFileAtomically(
+        fmt::format("{}/{}", options_.home, kMachineEndsFile), "nothing is left to do\n");
+    if (!said.ok()) Note(std::string(said.message()));
+  }
+
   // The job has ended while nobody followed it: its last record, where the master has not written
   // it.
   void WriteEnd() {
+    if (std::exchange(ended_, true)) return;
     Note("the job has ended here");
     if (!has_master_) return;
     const std::string path = JobDirectory(directory_).state_json();
     auto state = master::ReadJobState(path);
     if (!state.ok()) return Note(std::string(state.status().message()));
     const bool said = master::IsFinal(state->state);
-    if (said && !(unattended_->time_is_over() && state->state == master::RunState::kCancelled)) {
-      return;
-    }
+    if (said && !(stopped_ && state->state == master::RunState::kCancelled)) return;
     if (!said) {
       state->state = master::RunState::kFailed;
       state->end_ms = UnixMillis();
@@ -324,11 +365,21 @@ class Keeper : RoleProcesses::Listener {
     if (!line.ok()) return OnError(std::string(line.status().message()));
     memory_.OnLine(*line, MonotonicMillis());
     const auto* state = std::get_if<master::StateLine>(&*line);
-    if (state != nullptr && state->state == master::RunState::kRunning) {
-      unattended_->OnRunning(MonotonicMillis());
+    if (state != nullptr) trains_ = state->state == master::RunState::kRunning;
+    if (trains_) unattended_->OnRunning(MonotonicMillis());
+    // The other machines are not seen from here; what they do shows in steps.
+    const auto* progress = std::get_if<master::ProgressLine>(&*line);
+    if (progress != nullptr && std::exchange(step_, progress->step) != progress->step) {
+      idle_->Reset();
     }
     NodeEvent event;
     event.mutable_status()->set_line(master::EncodeStatusLine(*line));
+    Send(event);
+  }
+  void OnMachineUsed(size_t /*machine*/, double share) override {
+    if (trains_) idle_->OnUse(0, share, MonotonicMillis());
+    NodeEvent event;
+    event.mutable_used()->set_share(share);
     Send(event);
   }
   bool WantsActivity(size_t role) const override {
@@ -395,8 +446,18 @@ class Keeper : RoleProcesses::Listener {
   std::map<size_t, int64_t> activity_ms_;  // when it was told
   bool has_master_ = false;
   size_t master_ = 0;
-  std::string reason_;  // why it ends, as far as it is seen from here
-  bool end_ = false;    // the launcher has said so
+  bool rented_ = false, left_ = false;  // as OpenJob and LeaveJob have it
+  int64_t until_ms_ = 0;
+  IdleLimit idle_limit_;
+  std::optional<IdleWatch> idle_;  // once a job is open
+  bool trains_ = false;            // the master says so
+  int64_t step_ = 0;
+  std::optional<int64_t> stop_ms_;
+  std::string stop_reason_;
+  std::string reason_;    // why it ends, as far as it is seen from here
+  bool stopped_ = false;  // for that reason, by this keeper
+  bool ended_ = false;    // WriteEnd has done its work
+  bool end_ = false;      // the launcher has said so
 };
 
 // What the relay is told before anything is served: "ok", or why there is no keeper.

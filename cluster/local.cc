@@ -47,6 +47,7 @@ int RunLocal(const LocalJob& job, const LocalOptions& options) {
   const auto processes = LocalProcesses::Make(options.program_dir, options.environment);
   if (!processes.ok()) return ExitCodeOf(processes.status(), options);
   (*processes)->GiveLock((*lock)->fd());
+  (*processes)->WatchUse(job.idle);
   return RunJobRoles(job, options, /*places=*/{}, **processes);
 }
 

@@ -13,6 +13,7 @@
 
 #include "cluster/bill.h"
 #include "cluster/follower.h"
+#include "cluster/idle_watch.h"
 #include "cluster/tf_config.h"
 #include "kernels/gpu.h"
 #include "master/report.h"
@@ -45,6 +46,7 @@ struct LocalJob {
   bool stays = false;                 // goes on when its launcher is gone without a word
   double dollars_per_hour = 0;        // by the catalogue; 0: not known
   std::shared_ptr<const Rent> rent;   // null: nothing is rented
+  IdleLimit idle;                     // after which it is ended
   TfCluster tf;                       // the address is filled in
   std::vector<master::PlanRow> plan;  // for the report
   std::vector<std::pair<std::string, std::string>> settings, substitutions;

@@ -10,11 +10,14 @@
 
 #include "cluster/lifeline.h"
 #include "telemetry/file.h"
+#include "telemetry/time.h"
 
 namespace muster::cluster {
 namespace {
 
 constexpr int kLockFd = 5;
+// A limit is looked at so often in its time, and at most so many ms lie between.
+constexpr int64_t kLooks = 10, kMaxLookMs = 10'000;
 
 }  // namespace
 
@@ -77,6 +80,11 @@ void LocalProcesses::Start(size_t role, const RoleCommand& command) {
   started_.push_back(role);
 }
 
+void LocalProcesses::WatchUse(const IdleLimit& limit) {
+  if (limit.for_ms <= 0) return;
+  use_ = std::make_unique<MachineUse>(environment_, std::min(limit.for_ms / kLooks, kMaxLookMs));
+}
+
 void LocalProcesses::Signal(size_t role, int signal) {
   if (const auto it = processes_.find(role); it != processes_.end()) it->second->Signal(signal);
 }
@@ -95,6 +103,9 @@ void LocalProcesses::Watch(std::vector<pollfd>* fds) const {
 void LocalProcesses::Collect(Listener& listener) {
   for (const size_t role : std::exchange(started_, {})) listener.OnStarted(role, 0);
   for (const std::string& error : std::exchange(errors_, {})) listener.OnError(error);
+  if (use_ != nullptr) {
+    if (const auto share = use_->Look(MonotonicMillis())) listener.OnMachineUsed(0, *share);
+  }
   const auto drain = [&] {
     status_->Drain([&listener](const absl::StatusOr<master::StatusLine>& line) {
       listener.OnStatusLine(line, 0);

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "cluster/idle_watch.h"
+#include "cluster/machine_use.h"
 #include "cluster/process.h"
 #include "cluster/role_processes.h"
 #include "cluster/status_pipe.h"
@@ -25,6 +27,8 @@ class LocalProcesses : public RoleProcesses {
   // The master inherits a duplicate of the job directory's lock, so that the directory is free only
   // when it, too, is gone. Before it is started.
   void GiveLock(int lock_fd) { lock_fd_ = lock_fd; }
+  // From now on Collect tells how busy this machine is, as often as `limit` needs.
+  void WatchUse(const IdleLimit& limit);
 
   void Start(size_t role, const RoleCommand& command) override;
   void Signal(size_t role, int signal) override;
@@ -45,6 +49,7 @@ class LocalProcesses : public RoleProcesses {
   std::map<size_t, std::unique_ptr<Process>> processes_;  // by role
   std::vector<size_t> started_;                           // not told yet
   std::vector<std::string> errors_;
+  std::unique_ptr<MachineUse> use_;  // null: nobody asks
 };
 
 }  // namespace muster::cluster

@@ -13,6 +13,8 @@ namespace muster::cluster {
 namespace {
 
 // The training contract's default: seven days.
+constexpr double kDefaultBusyBelow = 0.3;
+constexpr int64_t kDefaultIdleMs = 300'000;
 constexpr int64_t kDefaultRunningSeconds = 604'800;
 constexpr int kDefaultStartTimeoutSeconds = 60;
 constexpr int kMostGpus = 1024;  // more than any machine has
@@ -95,6 +97,11 @@ LocalJob MakeLocalJob(const Job& job, int cores) {
                              : kDefaultRunningSeconds * 1000;
   // Whoever has said how long it may take has said how long it may be left alone.
   local.stays = local.max_running_ms != kDefaultRunningSeconds * 1000;
+  if (job.cluster().has_idle()) {
+    const auto& idle = job.cluster().idle();
+    local.idle.busy_below = idle.cpu_below() > 0 ? idle.cpu_below() : kDefaultBusyBelow;
+    local.idle.for_ms = idle.has_for_() ? idle.for_().seconds() * 1000 : kDefaultIdleMs;
+  }
   local.tf.workers = static_cast<int>(SizeOf(input, Role::kWorker).count);
   local.tf.servers = static_cast<int>(SizeOf(input, Role::kParameterServer).count);
   local.tf.use_chief = input.use_chief_in_tf_config();

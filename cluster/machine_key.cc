@@ -9,6 +9,20 @@
 #include "telemetry/file.h"
 
 namespace muster::cluster {
+namespace {
+
+std::string BaseOf(const std::string& folder, const std::string& job_id) {
+  return fmt::format("{}/{}", folder, job_id);
+}
+
+Ssh SshWith(const std::string& base) {
+  Ssh ssh;
+  ssh.set_identity_file(base + ".key");
+  ssh.set_config_file(base + ".ssh_config");
+  return ssh;
+}
+
+}  // namespace
 
 absl::StatusOr<MachineKey> MakeMachineKey(const std::string& folder, const std::string& job_id,
                                           const ToolRunner& tools) {
@@ -18,7 +32,7 @@ absl::StatusOr<MachineKey> MakeMachineKey(const std::string& folder, const std::
     return ErrnoStatus(error ? error.value() : errno, "cannot make " + folder);
   }
   RemoveMachineKey(folder, job_id);
-  const std::string base = fmt::format("{}/{}", folder, job_id), key = base + ".key";
+  const std::string base = BaseOf(folder, job_id), key = base + ".key";
   const auto made =
       tools({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "muster", "-f", key}, 30'000, "");
   if (absl::IsNotFound(made.status())) {
@@ -32,14 +46,20 @@ absl::StatusOr<MachineKey> MakeMachineKey(const std::string& folder, const std::
   MachineKey result;
   ASSIGN_OR_RETURN(result.public_key, ReadFile(key + ".pub"));
   while (result.public_key.ends_with('\n')) result.public_key.pop_back();
-  const std::string config = base + ".ssh_config";
-  RETURN_IF_ERROR(
-      WriteFileAtomically(config, fmt::format("Host *\n  UserKnownHostsFile \"{}.known_hosts\"\n"
-                                              "  StrictHostKeyChecking accept-new\n",
-                                              base)));
-  result.ssh.set_identity_file(key);
-  result.ssh.set_config_file(config);
+  result.ssh = SshWith(base);
+  RETURN_IF_ERROR(WriteFileAtomically(
+      result.ssh.config_file(), fmt::format("Host *\n  UserKnownHostsFile \"{}.known_hosts\"\n"
+                                            "  StrictHostKeyChecking accept-new\n",
+                                            base)));
   return result;
+}
+
+absl::StatusOr<Ssh> FindMachineKey(const std::string& folder, const std::string& job_id) {
+  Ssh ssh = SshWith(BaseOf(folder, job_id));
+  for (const std::string& path : {ssh.identity_file(), ssh.config_file()}) {
+    if (access(path.c_str(), R_OK) != 0) return ErrnoStatus(errno, "cannot read " + path);
+  }
+  return ssh;
 }
 
 void RemoveMachineKey(const std::string& folder, const std::string& job_id) {

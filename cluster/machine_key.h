@@ -23,6 +23,9 @@ struct MachineKey {
 absl::StatusOr<MachineKey> MakeMachineKey(const std::string& folder, const std::string& job_id,
                                           const ToolRunner& tools);
 
+// What ssh needs to use the one that is there. Fails when it is not.
+absl::StatusOr<Ssh> FindMachineKey(const std::string& folder, const std::string& job_id);
+
 // Removes it all; OK when there is nothing.
 void RemoveMachineKey(const std::string& folder, const std::string& job_id);
 

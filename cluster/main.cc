@@ -10,6 +10,7 @@
 
 #include "cluster/attach_command.h"
 #include "cluster/command.h"
+#include "cluster/cost_command.h"
 #include "cluster/doctor_command.h"
 #include "cluster/evaluate_command.h"
 #include "cluster/gc_command.h"
@@ -98,11 +99,9 @@ LocalOptions MakeOptions() {
 
 // Why a job there ends with its launcher; OK when it can be left.
 absl::Status CanBeLeft(Cluster::Provider provider) {
-  if (provider == Cluster::LOCAL || provider == Cluster::SSH) return absl::OkStatus();
+  if (provider != Cluster::SLURM) return absl::OkStatus();
   return absl::FailedPreconditionError(
-      provider == Cluster::SLURM
-          ? "the job cannot be left: Slurm ends what a step has started with the step"
-          : "the job cannot be left: its machines are given back when its launcher ends");
+      "the job cannot be left: Slurm ends what a step has started with the step");
 }
 
 // Follows a job that was left, or ends it.
@@ -110,13 +109,24 @@ int AttachTo(const Job& job, bool cancel) {
   const LocalOptions options = MakeOptions();
   const LocalJob local =
       MakeJob({.job = job}, UsableCores(), std::max(1, static_cast<int>(job.training().threads())));
-  if (job.cluster().provider() == Cluster::SSH) {
-    return AttachToSshHosts(job.cluster().ssh(), local, options, BuildId(), cancel);
+  const Cluster& cluster = job.cluster();
+  if (cluster.provider() == Cluster::SSH) {
+    return AttachToSshHosts(cluster.ssh(), local, options, BuildId(), cancel);
   }
-  if (job.cluster().provider() == Cluster::LOCAL) {
+  if (cluster.provider() == Cluster::LOCAL) {
     return AttachToKept(local, options, BuildId(), cancel);
   }
-  return ExitCodeOf(CanBeLeft(job.cluster().provider()), options);
+  if (MakesMachines(cluster.provider())) {
+    const Plan plan;
+    return AttachOnProvider({.cluster = cluster,
+                             .plan = plan,
+                             .build_id = BuildId(),
+                             .folder = MachinesFolder(),
+                             .owner = Owner(),
+                             .make_job = [&local](int) { return local; }},
+                            options, cancel);
+  }
+  return ExitCodeOf(CanBeLeft(cluster.provider()), options);
 }
 
 int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& flags) {
@@ -186,6 +196,8 @@ int main(int argc, char** argv) {
        [](const CommandContext& context) {
          return RunAttachCommand(context, RegistryFolder(), AttachTo);
        }},
+      {"cost", "what the machines that were rented for a job have cost",
+       [](const CommandContext& context) { return RunCostCommand(context, RegistryFolder()); }},
       {"evaluate", "accuracy of a job directory's model on a split of its data, or of other data",
        RunEvaluateCommand},
       {"doctor", "whether this machine's GPU can be used, and computes what the CPU does",
@@ -197,7 +209,7 @@ int main(int argc, char** argv) {
        }},
       {"jobs", "list, describe, cancel the jobs started from this machine, and show their logs",
        [](const CommandContext& context) {
-         return RunJobsCommand(context, RegistryFolder(), AttachTo);
+         return RunJobsCommand(context, RegistryFolder(), MachinesFolder(), AttachTo);
        }},
       {"node", "what the launcher runs on other hosts, which roles are started by",
        [](const CommandContext&) { return RunNodeCommand(); }},

@@ -95,6 +95,9 @@ absl::Status NodeProcesses::Connect(bool attach) {
           open.set_max_running_ms(options_.max_running_ms);
           open.set_launcher(options_.launcher);
           open.set_here(options_.here);
+          open.set_rented(options_.rented);
+          open.set_busy_below(options_.idle.busy_below);
+          open.set_idle_ms(options_.idle.for_ms);
           host.Send(request);
         }
       }
@@ -183,10 +186,14 @@ absl::Status NodeProcesses::FollowLogs() {
   return absl::OkStatus();
 }
 
-absl::Status NodeProcesses::Detach() {
+absl::Status NodeProcesses::Detach(const LeaveTerms& terms) {
   RETURN_IF_ERROR(options_.can_detach);
+  if (options_.before_leaving) RETURN_IF_ERROR(options_.before_leaving(terms.until_in_ms));
   NodeRequest request;
-  request.mutable_leave();
+  LeaveJob& leave = *request.mutable_leave();
+  leave.set_stop_in_ms(terms.stop_in_ms);
+  leave.set_stop_reason(terms.stop_reason);
+  leave.set_until_in_ms(terms.until_in_ms);
   left_ = 0;
   for (const auto& host : hosts_) host->Send(request);
   RETURN_IF_ERROR(Await([this] { return left_ == hosts_.size(); }, options_.connect_ms,
@@ -256,18 +263,21 @@ absl::Status NodeProcesses::Fetch(const FileList& there, const std::set<std::str
 
 absl::Status NodeProcesses::PullLogs() {
   const std::string coming = options_.job_dir + "/logs/coming";
+  std::vector<size_t> roles;
   for (size_t i = 0; i < options_.role_names.size(); ++i) {
+    if (options_.host_of_role[i] >= hosts_.size()) continue;
+    roles.push_back(i);
     Ask(options_.host_of_role[i], fmt::format("logs/{}.log", options_.role_names[i]));
   }
   const absl::Status got = AwaitFiles(coming);
-  for (size_t i = 0; got.ok() && i < options_.role_names.size(); ++i) {
-    std::error_code error, none;
+  std::error_code error;
+  for (const size_t i : got.ok() ? roles : std::vector<size_t>()) {
+    std::error_code none;
     const std::string from = fmt::format("{}/logs/{}.log", coming, options_.role_names[i]);
     const auto size = fs::file_size(from, error);
     const auto here = fs::file_size(options_.log_paths[i], none);
     if (!error && (none || size >= here)) fs::rename(from, options_.log_paths[i], error);
   }
-  std::error_code error;
   fs::remove_all(coming, error);
   return got;
 }
@@ -454,6 +464,8 @@ void NodeProcesses::Collect(Listener& listener) {
       const auto role = static_cast<size_t>(event.activity().role());
       if (!listener.WantsActivity(role)) continue;
       listener.OnActivity(role, {event.activity().cpu_ticks(), event.activity().asleep()});
+    } else if (event.has_used()) {
+      listener.OnMachineUsed(host, event.used().share());
     } else if (event.has_exited() && mine(event.exited().role())) {
       const auto role = static_cast<size_t>(event.exited().role());
       if (running_.erase(role) == 0) continue;

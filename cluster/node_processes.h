@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/idle_watch.h"
 #include "cluster/node_link.h"
 #include "cluster/role_processes.h"
 #include "master/job_files.h"
@@ -30,10 +31,14 @@ class NodeProcesses : public RoleProcesses {
     std::vector<std::string> log_paths;   // by role, on this machine
     std::string launcher;                 // who this is, for others
     absl::Status can_detach;              // why not; OK when they go on without a launcher
-    bool stay = false;                    // and do so when it is gone without a word
-    bool here = false;                    // the one host is this machine, its folder is job_dir
-    int64_t max_running_ms = 0;           // of the job
-    int64_t connect_ms = 20'000;          // for all hosts to say who they are, copying not counted
+    // Told first for how long they will; they do not when it fails. May be null.
+    std::function<absl::Status(int64_t until_in_ms)> before_leaving = nullptr;
+    bool rented = false;          // the hosts are given back after the job
+    IdleLimit idle;               // of the job
+    bool stay = false;            // and do so when it is gone without a word
+    bool here = false;            // the one host is this machine, its folder is job_dir
+    int64_t max_running_ms = 0;   // of the job
+    int64_t connect_ms = 20'000;  // for all hosts to say who they are, copying not counted
     int64_t max_clock_skew_ms = 30'000;
   };
 
@@ -52,16 +57,19 @@ class NodeProcesses : public RoleProcesses {
   absl::Status Attach();
   size_t runs() const { return runs_; }
   bool runs_master() const { return runs_master_; }
+  // Nothing there ends with this any more.
+  void Abandon() { owns_ = false; }
   const NodeHello& hello(size_t host) const { return *hosts_[host]->hello(); }
   // Absolute. PRECONDITION: Open succeeded.
   const std::string& job_folder(size_t host) const { return opened_[host]; }
   // Brings what is newer there to this machine, which may have lost its launcher in an earlier run.
   absl::Status Pull();
-  // Brings the logs of hosts whose roles have ended, where they are longer than those here.
+  // Brings the logs of linked hosts whose roles have ended, where they are longer than those here.
   absl::Status PullLogs();
   // Brings what is newer here there.
   absl::Status Push();
 
+  size_t machines() const override { return hosts_.size(); }
   void Start(size_t role, const RoleCommand& command) override;
   void Signal(size_t role, int signal) override;
   void Kill(size_t role) override;
@@ -69,7 +77,7 @@ class NodeProcesses : public RoleProcesses {
   void Collect(Listener& listener) override;
   absl::Status CanDetach() const override { return options_.can_detach; }
   bool GoesOn() const override { return stay_; }
-  absl::Status Detach() override;
+  absl::Status Detach(const LeaveTerms& terms) override;
   absl::Status Gather() override;
 
  private:

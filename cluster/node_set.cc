@@ -8,6 +8,8 @@
 #include <tuple>
 #include <utility>
 
+#include "telemetry/time.h"
+
 namespace muster::cluster {
 namespace {
 
@@ -47,6 +49,22 @@ NodeSet::~NodeSet() {
 absl::Status NodeSet::GiveBack() {
   asked_ = false;
   return GiveBackMachines(provider_, journal_, patience_);
+}
+
+absl::StatusOr<bool> IsLeft(Provider& provider, const MachineJournal& journal, int64_t now_ms) {
+  if (journal.left_until_ms() <= now_ms) return false;
+  ASSIGN_OR_RETURN(const std::vector<Machine> machines, provider.List(journal.head().job_id));
+  return std::ranges::any_of(machines, [](const Machine& machine) {
+    return machine.state == MachineState::kRunning || machine.state == MachineState::kPending;
+  });
+}
+
+std::string LeftText(const MachineJournal& journal) {
+  const std::string& job = journal.head().job_id;
+  return fmt::format(
+      "it was left to go on until {} at the latest: launch attach {} follows it, launch jobs "
+      "cancel {} ends it",
+      FormatTime(journal.left_until_ms()), job, job);
 }
 
 absl::Status EndMachines(Provider& provider, const std::string& job, int64_t asked_ms,

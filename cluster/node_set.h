@@ -59,6 +59,12 @@ class NodeSet {
   bool asked_ = false;
 };
 
+// Whether the journal's job was left to go on and something of it still runs, so that its machines
+// are nobody's to take. Fails when the provider does not say.
+absl::StatusOr<bool> IsLeft(Provider& provider, const MachineJournal& journal, int64_t now_ms);
+// What to do with such a job, in one line.
+std::string LeftText(const MachineJournal& journal);
+
 // Ends all that a job has with the provider, and looks until nothing is left. What was asked for a
 // moment before (`asked_ms`, of patience's clock; 0: nothing was) may not be listed yet, so it
 // looks again until that has had time to appear. Fails when something is left after two minutes,

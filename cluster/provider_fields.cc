@@ -20,7 +20,7 @@ constexpr const char* kTrainerMachine =
 constexpr const char* kNoContainer =
     "roles are programs of this build, not containers: delete it and name a module in pythonModule";
 
-constexpr std::array<FieldTreatmentOf, 37> kFields = {{
+constexpr std::array<FieldTreatmentOf, 38> kFields = {{
     {"jobId", {kHonoured, "made from the job directory, or from module and time, when absent"}},
     {"labels", {kHonoured, "kept in the job directory's job.yaml"}},
     {"trainingInput.scaleTier",
@@ -72,6 +72,10 @@ constexpr std::array<FieldTreatmentOf, 37> kFields = {{
     {"trainingInput.useChiefInTfConfig", {kHonoured, "TF_CONFIG says chief rather than master"}},
     {"trainingInput.nasJobSpec", {kRefused, "there is no architecture search: delete it"}},
     {"cluster.budget", {kRefused, "nothing is rented: delete it"}},
+    {"cluster.idle",
+     {kHonoured,
+      "the job is ended in order when no machine has been busier for so long; of one that was "
+      "left, the master's machine is looked at, and no step must have been finished"}},
     {"cluster.stagingBucket", {kSubstituted, "nothing has to be copied anywhere"}},
 }};
 

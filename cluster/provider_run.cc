@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <tuple>
 #include <utility>
 
 #include "cluster/await_hosts.h"
+#include "cluster/bill_record.h"
 #include "cluster/command.h"
 #include "cluster/hosts_run.h"
 #include "cluster/machine_key.h"
@@ -61,24 +63,10 @@ class Runner {
     job_id_ = draft.job_id;
     RETURN_IF_ERROR(ClearEarlier(draft.job_id));
     MachineKey key;
-    std::string ssh_program;
     if (IsReachedBySsh(run_.cluster.provider())) {
-      ASSIGN_OR_RETURN(ssh_program, FindSsh(options_.environment));
       ASSIGN_OR_RETURN(key, MakeMachineKey(run_.folder, draft.job_id, tools_));
     }
-    key.ssh.set_directory(MachineFolder(run_.cluster));
-    ssh_ = std::move(key.ssh);
-    const std::unique_ptr<Provider> provider = MakeProvider(
-        {.cluster = run_.cluster,
-         .tools = tools_,
-         .patience = patience_,
-         .public_key = key.public_key,
-         .reach =
-             [&](const SshHost& host) {
-               return SshRunHost(ssh_, host, ssh_program, options_.environment, run_.build_id);
-             },
-         .environment = options_.environment,
-         .build_id = run_.build_id});
+    ASSIGN_OR_RETURN(const std::unique_ptr<Provider> provider, MakeReaching(std::move(key)));
     const MachineOrder order = Order(draft);
     ASSIGN_OR_RETURN(const std::vector<std::string> found, provider->Check(order));
     for (const std::string& line : found) Say(line);
@@ -87,8 +75,73 @@ class Runner {
     return RunOn(*provider, order, draft);
   }
 
+  // Follows the job that was left, or ends it; gives the machines back once it has ended.
+  absl::StatusOr<int> Attach(bool cancel) {
+    const LocalJob draft = run_.make_job(1);
+    job_id_ = draft.job_id;
+    auto journal = MachineJournal::TakeOver(run_.folder, job_id_);
+    if (absl::IsNotFound(journal.status())) {
+      return absl::NotFoundError(
+          fmt::format("no machines of {} are known here: they were given back, or another user or "
+                      "machine has started it (its journal would be {}/{}.jsonl)",
+                      job_id_, run_.folder, job_id_));
+    }
+    RETURN_IF_ERROR(journal.status());
+    const JournalHead& head = (*journal)->head();
+    std::error_code error;
+    if (!std::filesystem::equivalent(head.job_dir, draft.job_dir, error)) {
+      return absl::FailedPreconditionError(
+          fmt::format("the machines of {} are those of another job: of {}", job_id_, head.job_dir));
+    }
+    MachineKey key;
+    if (IsReachedBySsh(run_.cluster.provider())) {
+      ASSIGN_OR_RETURN(key.ssh, FindMachineKey(run_.folder, job_id_));
+    }
+    ASSIGN_OR_RETURN(const std::unique_ptr<Provider> provider, MakeReaching(std::move(key)));
+    ASSIGN_OR_RETURN(const std::vector<Machine> machines, FindMachines(*provider, job_id_));
+    ASSIGN_OR_RETURN(const std::shared_ptr<Rent> rent, RentSoFar(head.job_dir));
+    absl::StatusOr<int> code = 1;
+    if (machines.empty() || machines.front().role != Role::kMaster) {
+      Say(fmt::format("the machine that had the results of {} is gone, and they are gone with it",
+                      job_id_));
+    } else {
+      ASSIGN_OR_RETURN(HostsRun hosts, MakeHosts(*provider, machines, draft, rent, **journal));
+      if (machines.size() == MachinesOf(draft)) {
+        code = AttachToHosts(hosts, options_, cancel);
+      } else {
+        hosts.hosts.resize(1);
+        code = FetchFromMaster(hosts, options_);
+      }
+    }
+    // Whoever comes later may have more luck, and gc comes when the job's time is over.
+    if (!code.ok() || left_) return code;
+    RETURN_IF_ERROR(GiveBackMachines(*provider, **journal, patience_));
+    TellGivenBack(head.job_dir, machines.size(), *rent);
+    return code;
+  }
+
  private:
   void Say(const std::string& line) const { Tell(options_, line); }
+
+  // One that reaches machines by ssh with `key`, where they are reached so.
+  absl::StatusOr<std::unique_ptr<Provider>> MakeReaching(MachineKey key) {
+    if (IsReachedBySsh(run_.cluster.provider())) {
+      ASSIGN_OR_RETURN(ssh_program_, FindSsh(options_.environment));
+    }
+    ssh_ = std::move(key.ssh);
+    ssh_.set_directory(MachineFolder(run_.cluster));
+    return MakeProvider({.cluster = run_.cluster,
+                         .tools = tools_,
+                         .patience = patience_,
+                         .public_key = key.public_key,
+                         .reach =
+                             [this](const SshHost& host) {
+                               return SshRunHost(ssh_, host, ssh_program_, options_.environment,
+                                                 run_.build_id);
+                             },
+                         .environment = options_.environment,
+                         .build_id = run_.build_id});
+  }
 
   // Every command of a run that nothing hinders.
   absl::StatusOr<int> ShowCommands(const LocalJob& draft) const {
@@ -127,11 +180,16 @@ class Runner {
     auto journal = MachineJournal::TakeOver(run_.folder, job_id);
     if (absl::IsNotFound(journal.status())) return absl::OkStatus();
     RETURN_IF_ERROR(journal.status());
-    Say(fmt::format("an earlier launch of {} has left machines, perhaps: they go first", job_id));
     const Cluster cluster = (*journal)->head().cluster;
     const auto provider =
         MakeProvider({.cluster = cluster, .tools = tools_, .patience = patience_});
-    return GiveBackMachines(*provider, **journal, patience_);
+    ASSIGN_OR_RETURN(const bool left, IsLeft(*provider, **journal, patience_.now_ms()));
+    if (left) return absl::FailedPreconditionError(LeftText(**journal));
+    Say(fmt::format("an earlier launch of {} has left machines, perhaps: they go first", job_id));
+    RETURN_IF_ERROR(GiveBackMachines(*provider, **journal, patience_));
+    // The directory may be gone.
+    NoteGivenBack((*journal)->head().job_dir, patience_.now_ms()).IgnoreError();
+    return absl::OkStatus();
   }
 
   MachineOrder Order(const LocalJob& job) const {
@@ -220,12 +278,56 @@ class Runner {
     const auto rent = std::make_shared<Rent>();
     rent->max_cost = run_.cluster.budget().max_cost();
     for (const Machine& machine : machines) rent->bill.Begin(PriceOf(machine.role), began);
-    if (!machines.empty()) code = RunOnMachines(provider, machines, draft, rent);
+    NoteBill(head.job_dir, machines, UnixMillis() - (MonotonicMillis() - began));
+    if (!machines.empty()) code = RunOnMachines(provider, machines, draft, rent, *journal);
+    if (left_) {
+      set.Leave();
+      return code;
+    }
     RETURN_IF_ERROR(set.GiveBack());
-    const double cost = rent->bill.Cost(MonotonicMillis());
-    Say(fmt::format("{} given back{}", Count(static_cast<int64_t>(machines.size())),
-                    cost > 0 ? fmt::format("; about ${:.2f}", cost) : ""));
+    TellGivenBack(head.job_dir, machines.size(), *rent);
     return code;
+  }
+
+  // Where the bill cannot be written, training matters more.
+  void NoteBill(const std::string& job_dir, const std::vector<Machine>& machines,
+                int64_t began_ms) const {
+    std::vector<RentedSpan> spans;
+    for (const Machine& machine : machines) {
+      spans.push_back({.machine = machine.id,
+                       .role = RoleName(machine.role),
+                       .index = machine.index,
+                       .spot = machine.spot,
+                       .usd_per_hour = PriceOf(machine.role),
+                       .began_ms = began_ms});
+    }
+    if (spans.empty() || !BillsTheUser(run_.cluster.provider())) return;
+    std::error_code error;
+    std::filesystem::create_directories(job_dir, error);
+    Warn(NoteRented(job_dir, spans));
+  }
+
+  void TellGivenBack(const std::string& job_dir, size_t machines, const Rent& rent) const {
+    Warn(NoteGivenBack(job_dir, patience_.now_ms()));
+    const double cost = rent.bill.Cost(MonotonicMillis());
+    Say(fmt::format("{} given back{}", Count(static_cast<int64_t>(machines)),
+                    cost > 0 ? fmt::format("; about ${:.2f}", cost) : ""));
+  }
+
+  void Warn(const absl::Status& status) const {
+    if (!status.ok()) Say("warning: " + std::string(status.message()));
+  }
+
+  // What the machines of a job that was left have cost and cost, as its launcher has noted it.
+  absl::StatusOr<std::shared_ptr<Rent>> RentSoFar(const std::string& job_dir) const {
+    ASSIGN_OR_RETURN(const std::vector<RentedSpan> spans, ReadBill(job_dir));
+    auto rent = std::make_shared<Rent>();
+    rent->max_cost = run_.cluster.budget().max_cost();
+    const int64_t age_ms = patience_.now_ms() - MonotonicMillis();
+    for (const RentedSpan& span : spans) {
+      if (span.ended_ms == 0) rent->bill.Begin(span.usd_per_hour, span.began_ms - age_ms);
+    }
+    return rent;
   }
 
   // By the plan, and by the hour; 0: not known.
@@ -238,13 +340,9 @@ class Runner {
   }
 
   absl::StatusOr<int> RunOnMachines(Provider& provider, const std::vector<Machine>& machines,
-                                    const LocalJob& draft,
-                                    const std::shared_ptr<const Rent>& rent) {
-    HostsRun hosts;
-    for (const Machine& machine : machines) {
-      ASSIGN_OR_RETURN(RunHost host, provider.Reach(machine));
-      hosts.hosts.push_back(std::move(host));
-    }
+                                    const LocalJob& draft, const std::shared_ptr<const Rent>& rent,
+                                    MachineJournal& journal) {
+    ASSIGN_OR_RETURN(const HostsRun hosts, MakeHosts(provider, machines, draft, rent, journal));
     const std::string& zone = machines.front().place.zone;
     Say(fmt::format("{} run{}; waiting for them to be reached",
                     Count(static_cast<int64_t>(machines.size())),
@@ -252,8 +350,20 @@ class Runner {
     const absl::Status reached = AwaitHosts(hosts.hosts, kReachMs, patience_);
     if (absl::IsCancelled(reached)) return kInterrupted;
     RETURN_IF_ERROR(reached);
+    return RunOnHosts(hosts, options_);
+  }
+
+  // The job's hosts; of those it needs `machines` may be the first alone.
+  absl::StatusOr<HostsRun> MakeHosts(Provider& provider, const std::vector<Machine>& machines,
+                                     const LocalJob& draft, const std::shared_ptr<const Rent>& rent,
+                                     MachineJournal& journal) {
+    HostsRun hosts;
+    for (const Machine& machine : machines) {
+      ASSIGN_OR_RETURN(RunHost host, provider.Reach(machine));
+      hosts.hosts.push_back(std::move(host));
+    }
     // A machine for each of the plan: masters, workers, servers.
-    hosts.host_of_role = PlaceRoles(draft.roles, machines.size());
+    hosts.host_of_role = PlaceRoles(draft.roles, MachinesOf(draft));
     hosts.job_folder = JobFolder(ssh_, draft.job_id);
     hosts.build_id = run_.build_id;
     hosts.make_job = [this, rent](int threads) {
@@ -262,7 +372,29 @@ class Runner {
       return job;
     };
     hosts.bundle = BundleFor(options_);
-    return RunOnHosts(hosts, options_);
+    hosts.can_detach = absl::OkStatus();
+    hosts.rented = true;
+    hosts.before_leaving = [this, &journal](int64_t until_in_ms) {
+      return journal.Leaving(patience_.now_ms() + until_in_ms);
+    };
+    hosts.on_left = [this] { left_ = true; };
+    return hosts;
+  }
+
+  // One for the master, and one for each worker and server.
+  static size_t MachinesOf(const LocalJob& job) {
+    return 1 + static_cast<size_t>(std::ranges::count_if(job.roles, [](const LocalRole& role) {
+             return role.role == "worker" || role.role == "ps";
+           }));
+  }
+
+  // Those of a job that was left which still run, those of the master first.
+  static absl::StatusOr<std::vector<Machine>> FindMachines(Provider& provider,
+                                                           const std::string& job_id) {
+    ASSIGN_OR_RETURN(std::vector<Machine> machines, provider.List(job_id));
+    std::erase_if(machines, [](const Machine& m) { return m.state != MachineState::kRunning; });
+    std::ranges::sort(machines, {}, [](const Machine& m) { return std::tuple(m.role, m.index); });
+    return machines;
   }
 
   const ProviderRun& run_;
@@ -271,7 +403,9 @@ class Runner {
   Signals signals_;
   Patience patience_;
   Ssh ssh_;
+  std::string ssh_program_;
   std::string job_id_;
+  bool left_ = false;  // the job goes on without this launcher
 };
 
 }  // namespace
@@ -279,6 +413,11 @@ class Runner {
 int RunOnProvider(const ProviderRun& run, const LocalOptions& options) {
   Runner runner(run, options);
   return ExitCodeOf(runner.Run(), options);
+}
+
+int AttachOnProvider(const ProviderRun& run, const LocalOptions& options, bool cancel) {
+  Runner runner(run, options);
+  return ExitCodeOf(runner.Attach(cancel), options);
 }
 
 }  // namespace muster::cluster

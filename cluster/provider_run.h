@@ -1,4 +1,5 @@
-// Runs a job on machines that a provider makes for it, and gives them back on every way out.
+// Runs a job on machines that a provider makes for it, and gives them back on every way out, unless
+// the job was left to go on; then whoever attaches to it does.
 //
 // Called as RunLocal is.
 #pragma once
@@ -28,5 +29,10 @@ struct ProviderRun {
 
 // Exit codes as RunLocal's; 2 also when the machines cannot be had.
 int RunOnProvider(const ProviderRun& run, const LocalOptions& options);
+
+// Follows the job that was left there, or ends it as Ctrl-C does, and gives its machines back when
+// it has ended. Of `run` cluster, build_id, folder, owner and make_job count. Exit codes as
+// AttachToHosts'; 2 also when its machines are not known here.
+int AttachOnProvider(const ProviderRun& run, const LocalOptions& options, bool cancel);
 
 }  // namespace muster::cluster

@@ -30,6 +30,14 @@ struct RoleCommand {
   bool is_master = false;  // its status lines are wanted, and it holds the job directory's lock
 };
 
+// How roles go on without this process.
+struct LeaveTerms {
+  int64_t stop_in_ms =
+      0;  // then they end in order, for `stop_reason`; 0: by the running time alone
+  int64_t until_in_ms = 0;  // on hosts that are given back: how long what they have written is kept
+  std::string stop_reason;
+};
+
 class RoleProcesses {
  public:
   // Called from Collect alone.
@@ -46,6 +54,8 @@ class RoleProcesses {
     // After every status line that the master wrote before; the master's own exit comes last of
     // those that are seen together: others may have taken it along.
     virtual void OnExit(size_t role, pid_t pid, const ExitStatus& status) = 0;
+    // How busy a machine of the run was lately, from 0 to 1; by its place among them.
+    virtual void OnMachineUsed(size_t /*machine*/, double /*share*/) {}
     // A role cannot be started.
     virtual void OnError(const std::string& text) = 0;
     // There is no way to a host any more. Unless the job goes on without it (GoesOn), the exits of
@@ -56,6 +66,8 @@ class RoleProcesses {
   // Ends whatever still runs.
   virtual ~RoleProcesses() = default;
 
+  // How many machines it has roles on.
+  virtual size_t machines() const { return 1; }
   // Its outcome, OnStarted or OnError, is told by Collect.
   virtual void Start(size_t role, const RoleCommand& command) = 0;
   // Sends `signal` to the role's process alone; nothing once it has ended.
@@ -74,7 +86,7 @@ class RoleProcesses {
   // Whether they do when it is gone without a word.
   virtual bool GoesOn() const { return false; }
   // Has them go on: destroying this ends nothing any more. Fails when a host does not agree.
-  virtual absl::Status Detach() { return CanDetach(); }
+  virtual absl::Status Detach(const LeaveTerms& /*terms*/) { return CanDetach(); }
   // Brings what the roles have written into the job's directory to this machine. Once all have
   // ended.
   virtual absl::Status Gather() { return absl::OkStatus(); }

@@ -174,6 +174,15 @@ void CheckCluster(JobDraft* draft) {
         .Add("maxCost", fmt::format("{} is no sum of money", max_cost),
              "write US dollars, such as 25");
   }
+  const Idle& idle = draft->job.cluster().idle();
+  RuleReporter idle_report("cluster.idle", draft);
+  if (!(idle.cpu_below() >= 0 && idle.cpu_below() <= 1)) {
+    idle_report.Add("cpuBelow", fmt::format("{} is no share", idle.cpu_below()),
+                    "write a number above 0, and 1 at most, such as 0.3");
+  }
+  if (idle.has_for_() && idle.for_().seconds() < 1) {
+    idle_report.Add("for", "is too short", "write 1s or more, such as 300s");
+  }
   const int timeout = draft->job.cluster().start_timeout_s();
   if (timeout < 0) {
     RuleReporter("cluster", draft)

@@ -26,7 +26,7 @@ std::string TemporaryPath(const std::string& folder, const std::string& path) {
 
 // What belongs to the host alone.
 bool Stays(const std::string& path) {
-  return path == "lock" || path.starts_with("logs/") || path.ends_with(kUnfinished) ||
+  return path == "lock" || path == "bill.json" || path.starts_with("logs/") || path.ends_with(kUnfinished) ||
          path.find(".tmp.") != std::string::npos;
 }
 

@@ -263,6 +263,28 @@ TEST(FollowerTest, ABudgetEndsTheJobInOrderBeforeItIsUsedUp) {
   EXPECT_EQ(follower.exit_code(), 1);
 }
 
+TEST(FollowerTest, AJobWhoseMachinesAreIdleIsEndedInOrder) {
+  FollowerOptions options = Options();
+  options.idle = {.busy_below = 0.3, .for_ms = 10'000};
+  options.machines = 2;
+  Follower starting(options, 0);
+  starting.OnMachineUsed(0, 0, 0);
+  starting.OnMachineUsed(1, 0, 0);
+  starting.OnTick(60'000);
+  EXPECT_THAT(starting.TakeActions(), IsEmpty()) << "it does not train yet";
+  Follower follower = Running(60'000, options);
+  follower.OnMachineUsed(0, 0.1, 61'000);
+  follower.OnMachineUsed(1, 0.1, 62'000);
+  follower.OnTick(71'999);
+  EXPECT_THAT(follower.TakeActions(), IsEmpty());
+  follower.OnTick(72'000);
+  EXPECT_THAT(follower.TakeActions(), ElementsAre(Action::kInterruptMaster));
+  EXPECT_THAT(follower.cancel_reason(), HasSubstr("cluster.idle"));
+  EndAll(follower, kOk, 73'000);
+  EXPECT_EQ(follower.outcome(), RunState::kCancelled);
+  EXPECT_EQ(follower.exit_code(), 1);
+}
+
 TEST(FollowerTest, RolesThatStayAfterTheEndAreMadeToLeave) {
   Follower follower = Running();
   follower.OnLine(master::StateLine{RunState::kSucceeded, ""}, 100);

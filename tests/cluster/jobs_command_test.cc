@@ -15,6 +15,7 @@
 
 #include "cluster/job_logs.h"
 #include "cluster/job_look.h"
+#include "cluster/journal.h"
 #include "master/job_directory.h"
 #include "tests/harness/temporary_folder.h"
 
@@ -45,7 +46,7 @@ class JobsCommandTest : public ::testing::Test {
     context.out = open_memstream(&out, &out_size);
     context.err = open_memstream(&err, &err_size);
     Said said;
-    said.code = RunJobsCommand(context, registry_, [this](const Job& job, bool cancel) {
+    said.code = RunJobsCommand(context, registry_, machines_, [this](const Job& job, bool cancel) {
       attached_ =
           fmt::format("{} {}", job.training_input().job_dir(), cancel ? "cancel" : "follow");
       return 0;
@@ -83,7 +84,7 @@ class JobsCommandTest : public ::testing::Test {
   static constexpr int64_t kBegan = 1'700'000'000'000;
   const harness::TemporaryFolder folder_;
   std::string attached_;  // which job was attached to, and how
-  const std::string registry_ = folder_.path() + "/jobs";
+  const std::string registry_ = folder_.path() + "/jobs", machines_ = folder_.path() + "/machines";
 };
 
 TEST_F(JobsCommandTest, AJobThatNobodyRunsIsNotSaidToRun) {
@@ -106,6 +107,24 @@ TEST_F(JobsCommandTest, AJobThatNobodyRunsIsNotSaidToRun) {
   EXPECT_THAT(list, ContainsRegex("cut +SSH +LOST "));
   EXPECT_THAT(list, ContainsRegex("gone +LOCAL +GONE .*\\(its directory is gone\\)"));
   EXPECT_THAT(list, ContainsRegex("torn +LOCAL +UNKNOWN "));
+}
+
+TEST_F(JobsCommandTest, MachinesThatMayStillCostAreNamed) {
+  JournalHead head{.job_id = "left", .run = "mu1", .job_dir = "/left", .owner = "me@here"};
+  head.cluster.set_provider(Cluster::AWS);
+  const int64_t later = 4'000'000'000'000;
+  ASSERT_TRUE((*MachineJournal::Begin(machines_, head, 0))->Leaving(later).ok());
+  head.job_id = "dead";
+  ASSERT_TRUE(MachineJournal::Begin(machines_, head, 0).ok());
+  head.job_id = "followed";
+  const auto followed = MachineJournal::Begin(machines_, head, 0);
+  head.job_id = "pods";
+  head.cluster.set_provider(Cluster::KUBERNETES);
+  ASSERT_TRUE(MachineJournal::Begin(machines_, head, 0).ok());
+  const std::string list = Run({"list"}).out;
+  EXPECT_THAT(list, AllOf(ContainsRegex("left: its machines cost .* 2096-.* launch attach left"),
+                          ContainsRegex("dead: .* launch gc"), Not(HasSubstr("followed")),
+                          Not(HasSubstr("pods"))));
 }
 
 TEST_F(JobsCommandTest, DescribeSaysWhatIsKnownAndWhatToDo) {

@@ -50,6 +50,20 @@ TEST_F(JournalTest, SaysWhoseMachinesWhere) {
   EXPECT_EQ((*journal)->asked_ms(), 3000);
 }
 
+TEST_F(JournalTest, SaysUntilWhenAJobWasLeft) {
+  {
+    const auto journal = MachineJournal::Begin(folder_, Head(), 1000);
+    EXPECT_EQ((*journal)->left_until_ms(), 0);
+    ASSERT_TRUE((*journal)->Asking("mu1-1-master", 2000).ok());
+    ASSERT_TRUE((*journal)->Leaving(7000).ok());
+    ASSERT_TRUE((*journal)->Leaving(9000).ok());
+  }
+  const auto journal = MachineJournal::TakeOver(folder_, "job");
+  ASSERT_TRUE(journal.ok()) << journal.status();
+  EXPECT_EQ((*journal)->left_until_ms(), 9000) << "the last time that it was";
+  EXPECT_EQ((*journal)->asked_ms(), 2000);
+}
+
 TEST_F(JournalTest, IsItsUsersAlone) {
   const auto journal = MachineJournal::Begin(folder_, Head(), 0);
   struct stat info {};

@@ -3,6 +3,7 @@
 #include "cluster/keeper.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -12,12 +13,15 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "cluster/keeper_socket.h"
 #include "cluster/node.pb.h"
 #include "cluster/node_relay.h"
 #include "cluster/node_wire.h"
+#include "master/status_line.h"
+#include "telemetry/file.h"
 #include "tests/harness/temporary_folder.h"
 
 namespace muster::cluster {
@@ -122,6 +126,30 @@ class KeeperTest : public ::testing::Test {
     waitpid(node.pid, &status, 0);
     return WEXITSTATUS(status);
   }
+  // One of a rented host, whose master ends half a second after it has begun.
+  void LeaveAMaster(int64_t until_in_ms) {
+    std::filesystem::create_symlink("/bin/sleep", folder_.path() + "/master");
+    Node first;
+    Begin(first);
+    NodeRequest open, start, leave;
+    open.mutable_open()->set_directory(folder_.path() + "/job");
+    open.mutable_open()->set_lock(true);
+    open.mutable_open()->set_rented(true);
+    Say(first, open);
+    ASSERT_TRUE(Next(first).has_opened());
+    start.mutable_start()->set_name("master-0");
+    start.mutable_start()->set_program("master");
+    start.mutable_start()->add_arguments("0.5");
+    start.mutable_start()->set_is_master(true);
+    start.mutable_start()->set_log_path(folder_.path() + "/job/logs/master-0.log");
+    Say(first, start);
+    EXPECT_TRUE(Next(first).has_started());
+    leave.mutable_leave()->set_until_in_ms(until_in_ms);
+    Say(first, leave);
+    while (!Next(first).has_left()) {
+    }
+    End(first);
+  }
   bool KeeperLives() const {
     const auto name = KeeperName(folder_.path() + "/job", 0);
     if (!name.ok()) return false;
@@ -218,6 +246,84 @@ TEST_F(KeeperTest, AJobThatWasLeftIsEndedByWhomItIsOpenToAlone) {
   Say(attach, end);
   End(attach);
   EXPECT_TRUE(KeeperEnds());
+}
+
+// A master that has ended by itself: what it has written is kept for whoever comes, on a host that
+// is given back.
+TEST_F(KeeperTest, ResultsOnARentedHostWaitForSomebodyWhoFetchesThem) {
+  LeaveAMaster(/*until_in_ms=*/600'000);
+  // Whoever attaches hears of the end, and that nothing runs any more.
+  bool runs = true;
+  for (int i = 0; i < 200 && runs; ++i) {
+    poll(nullptr, 0, 50);
+    Node attach;
+    Begin(attach);
+    Open(attach, /*attach=*/true);
+    NodeEvent event = Next(attach);
+    while (!event.has_opened() && event.kind_case() != NodeEvent::KIND_NOT_SET) {
+      event = Next(attach);
+    }
+    ASSERT_TRUE(event.has_opened());
+    runs = event.opened().runs();
+    End(attach);
+  }
+  EXPECT_FALSE(runs);
+  EXPECT_TRUE(KeeperLives());
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() + "/.muster-ends"));
+
+  Node fetch;
+  Begin(fetch);
+  Open(fetch);
+  ASSERT_TRUE(Next(fetch).has_opened());
+  NodeRequest list, end;
+  list.mutable_list();
+  Say(fetch, list);
+  EXPECT_TRUE(Next(fetch).has_files());
+  end.mutable_end();
+  Say(fetch, end);
+  End(fetch);
+  EXPECT_TRUE(KeeperEnds());
+  EXPECT_TRUE(std::filesystem::exists(folder_.path() + "/.muster-ends")) << "the watchdog's word";
+}
+
+TEST_F(KeeperTest, AndTheyWaitNoLongerThanTheJobWasToBeLeft) {
+  LeaveAMaster(/*until_in_ms=*/1);
+  EXPECT_TRUE(KeeperEnds());
+  EXPECT_TRUE(std::filesystem::exists(folder_.path() + "/.muster-ends"));
+}
+
+TEST_F(KeeperTest, AJobThatWasLeftAndDoesNothingIsEndedInOrder) {
+  // One that says that it trains, and then neither finishes a step nor anything else.
+  const std::string line = folder_.path() + "/line", master = folder_.path() + "/master";
+  std::ofstream(line) << master::EncodeStatusLine(master::StateLine{master::RunState::kRunning, ""})
+                      << "\n";
+  std::ofstream(master) << fmt::format("#!/bin/sh\ncat {} >&{}\nexec sleep 600\n", line,
+                                       master::kStatusFd);
+  std::filesystem::permissions(master, std::filesystem::perms::owner_all);
+  Node node;
+  Begin(node);
+  NodeRequest open, start, leave;
+  open.mutable_open()->set_directory(folder_.path() + "/job");
+  open.mutable_open()->set_lock(true);
+  open.mutable_open()->set_busy_below(1);  // whatever else this machine does
+  open.mutable_open()->set_idle_ms(1'000);
+  Say(node, open);
+  ASSERT_TRUE(Next(node).has_opened());
+  start.mutable_start()->set_name("master-0");
+  start.mutable_start()->set_program("master");
+  start.mutable_start()->set_is_master(true);
+  start.mutable_start()->set_log_path(folder_.path() + "/job/logs/master-0.log");
+  Say(node, start);
+  while (!Next(node).has_used()) {
+  }
+  leave.mutable_leave();
+  Say(node, leave);
+  while (!Next(node).has_left()) {
+  }
+  End(node);
+  EXPECT_TRUE(KeeperEnds());
+  EXPECT_THAT(*ReadFile(folder_.path() + "/job/logs/keeper-0.log"),
+              HasSubstr("no machine was busier than 100 % for 1 s (cluster.idle)"));
 }
 
 TEST_F(KeeperTest, BeforeAJobIsOpenNothingElseIsDone) {

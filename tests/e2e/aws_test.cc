@@ -229,6 +229,104 @@ TEST_F(AwsTest, AMachineWithoutAKeeperEndsItself) {
   EXPECT_THAT(Launch({"launch", "gc"}).out, HasSubstr("watched: nothing is left"));
 }
 
+TEST_F(AwsTest, AJobThatIsLeftAndFollowedAgainLearnsTheSameAndIsGivenBack) {
+  TinyJob job = Job();
+  job.workers = 1;
+  job.steps = 3'000;
+  job.evaluate_every = job.save_every = 1'000;
+  TinyJob local = job;
+  local.cluster = "";
+  const std::string here = NewFolder("here");
+  ASSERT_EQ(RunToEnd(LaunchWords(here, local)).code, 0);
+  std::vector<std::string> words = Words("left", job);
+  const std::string dir = words[4];
+  words.emplace_back("--async");
+  const Ended left = Launch(words);
+  ASSERT_EQ(left.code, 0) << left.out << left.err;
+  ExpectForHumans(left);
+  EXPECT_THAT(left.out, AllOf(HasSubstr("the job goes on, $0.38/h, ends by 20"),
+                              HasSubstr("kept on its master's machine until 20"),
+                              HasSubstr("launch attach left"), Not(HasSubstr("given back"))));
+  // Its machines are nobody's to take.
+  const Ended collected = Launch({"launch", "gc"});
+  EXPECT_EQ(collected.code, 0) << collected.out;
+  EXPECT_THAT(collected.out, HasSubstr("left: it was left to go on until 20"));
+  words.pop_back();
+  const Ended again = Launch(words);
+  EXPECT_EQ(again.code, 2);
+  EXPECT_THAT(again.err, HasSubstr("launch attach left"));
+  EXPECT_THAT(Launch({"launch", "jobs", "list"}).out, HasSubstr("left: its machines cost until"));
+  EXPECT_THAT(Cloud().Machines(), SizeIs(2));
+
+  const Ended followed = Launch({"launch", "attach", dir});
+  ASSERT_EQ(followed.code, 0) << followed.out << followed.err;
+  EXPECT_EQ(followed.err, "");
+  ExpectForHumans(followed);
+  EXPECT_THAT(followed.out, HasSubstr("2 machines given back; about $0.0"));
+  EXPECT_EQ(StateOf(dir).state, RunState::kSucceeded);
+  EXPECT_TRUE(Contents(dir + "/export/model.onnx") == Contents(here + "/job/export/model.onnx"));
+  EXPECT_THAT(Contents(dir + "/logs/worker-0.log"), HasSubstr(" I device /cpu:0"));
+  const Ended cost = Launch({"launch", "cost", dir});
+  EXPECT_THAT(cost.out, AllOf(HasSubstr("worker"), Not(HasSubstr("not given back"))));
+  const Ended late = Launch({"launch", "attach", dir});
+  EXPECT_EQ(late.code, 2);
+  EXPECT_THAT(late.err, HasSubstr("no machines of left are known here"));
+}
+
+TEST_F(AwsTest, WhatAJobHasLearnedAloneWaitsOnItsMastersMachine) {
+  TinyJob job = Job();
+  job.workers = 1;
+  job.steps = 2'000;
+  job.evaluate_every = job.save_every = 1'000;
+  std::vector<std::string> words = Words("ended", job);
+  const std::string dir = words[4];
+  words.emplace_back("--async");
+  ASSERT_EQ(Launch(words).code, 0);
+  ASSERT_THAT(Cloud().Machines(), SizeIs(2));
+  const std::string master = Cloud().Machines().front();
+  Cloud().SetSleepSpeed(100);
+  for (int i = 0; i < 600 && Cloud().Machines().size() > 1; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  const int slept = Cloud().Slept();
+  for (int i = 0; i < 600 && Cloud().Slept() < slept + 1'800; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  ASSERT_THAT(Cloud().Machines(), ::testing::ElementsAre(master)) << "long after the job's end";
+  EXPECT_FALSE(fs::exists(dir + "/export/model.onnx"));
+  const Ended fetched = Launch({"launch", "attach", dir});
+  EXPECT_EQ(fetched.code, 0) << fetched.out << fetched.err;
+  ExpectForHumans(fetched);
+  EXPECT_THAT(fetched.out, AllOf(HasSubstr("SUCCEEDED at step 2000 of 2000"),
+                                 HasSubstr("given back; about $0.0")));
+  EXPECT_EQ(StateOf(dir).state, RunState::kSucceeded);
+  EXPECT_TRUE(fs::exists(dir + "/export/model.onnx"));
+  EXPECT_TRUE(fs::exists(dir + "/checkpoints/step-2000/manifest.json"));
+}
+
+TEST_F(AwsTest, AJobThatWasLeftIsEndedFromAfarWithACheckpoint) {
+  TinyJob job = Job();
+  job.steps = 1'000'000;
+  std::vector<std::string> words = Words("cancelled", job);
+  const std::string dir = words[4];
+  words.emplace_back("--async");
+  ASSERT_EQ(Launch(words).code, 0);
+  // A launcher that is killed while it follows ends nothing.
+  {
+    Running follower({"launch", "attach", dir}, false, environment_);
+    ASSERT_TRUE(follower.WaitFor("RUNNING")) << follower.out();
+    follower.Signal(SIGKILL);
+    follower.Wait();
+  }
+  const Ended ended = Launch({"launch", "jobs", "cancel", dir});
+  EXPECT_EQ(ended.code, 130) << ended.out << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("1 machine given back"));
+  const master::JobState state = StateOf(dir);
+  EXPECT_EQ(state.state, RunState::kCancelled);
+  ASSERT_TRUE(state.last_checkpoint.has_value());
+  EXPECT_TRUE(fs::exists(dir + "/" + state.last_checkpoint->path + "/manifest.json"));
+}
+
 TEST_F(AwsTest, MachinesTurnThemselvesOffWhenTheirTimeIsOver) {
   TinyJob job = Job();
   job.steps = 100'000;

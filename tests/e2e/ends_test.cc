@@ -52,6 +52,21 @@ TEST(Ends, NothingSurvivesAKilledLauncherAndTheSameCommandResumes) {
   EXPECT_GE(StateOf(job).resumed_from, 10);
 }
 
+TEST(Ends, AJobThatCountsAsIdleIsStoppedWithACheckpoint) {
+  TinyJob job = Long();
+  job.cluster = "idle: {cpuBelow: 1, for: 1s}";  // nothing is busier
+  const std::string folder = NewFolder("idle");
+  const Ended run = RunToEnd(LaunchWords(folder, job));
+  EXPECT_EQ(run.code, 1) << run.out << run.err;
+  ExpectForHumans(run);
+  EXPECT_THAT(run.out, HasSubstr("no machine was busier than 100 % for 1 s (cluster.idle)"));
+  const master::JobState state = StateOf(folder + "/job");
+  EXPECT_EQ(state.state, RunState::kCancelled);
+  EXPECT_THAT(state.error_message, HasSubstr("cluster.idle"));
+  ASSERT_TRUE(state.last_checkpoint.has_value());
+  EXPECT_EQ(state.last_checkpoint->step, state.step);
+}
+
 TEST(Ends, AnInterruptedRunThatGoesOnEndsWithTheWeightsOfOneThatWasNeverStopped) {
   const TinyJob job = {
       .workers = 2, .servers = 1, .steps = 200, .evaluate_every = 10, .save_every = 1000};

@@ -190,6 +190,23 @@ TEST_F(GcpTest, AMachineWithoutAKeeperStopsAndItsDiskIsCollected) {
   EXPECT_THAT(Launch({"launch", "gc"}).out, HasSubstr("Watched: nothing is left"));
 }
 
+TEST_F(GcpTest, AJobThatIsLeftIsFollowedAgainAndGivenBack) {
+  TinyJob job = Job();
+  job.steps = 3'000;
+  job.evaluate_every = job.save_every = 1'000;
+  std::vector<std::string> words = Words("Left", job);
+  const std::string dir = words[4];
+  words.emplace_back("--async");
+  const Ended left = Launch(words);
+  ASSERT_EQ(left.code, 0) << left.out << left.err;
+  EXPECT_THAT(Cloud().Machines(), SizeIs(1));
+  const Ended followed = Launch({"launch", "attach", dir});
+  ASSERT_EQ(followed.code, 0) << followed.out << followed.err;
+  EXPECT_THAT(followed.out, HasSubstr("1 machine given back; about $0.0"));
+  EXPECT_EQ(StateOf(dir).state, RunState::kSucceeded);
+  EXPECT_TRUE(fs::exists(dir + "/export/model.onnx"));
+}
+
 TEST_F(GcpTest, ADryRunShowsEveryCommandAndNeedsNeitherGcloudNorALogin) {
   std::vector<std::string> words = LaunchWords(NewFolder("dry"), Job());
   words.emplace_back("--dry-run");

@@ -123,6 +123,24 @@ TEST_F(KubernetesTest, ProgramsAreSentToPodsWhoseImageLacksThem) {
   ExpectGivenBack();
 }
 
+TEST_F(KubernetesTest, AJobThatIsLeftGoesOnInItsPodsAndIsFollowedAgain) {
+  TinyJob job = Job();
+  job.steps = 3'000;
+  job.evaluate_every = job.save_every = 1'000;
+  const std::string folder = NewFolder("left"), dir = folder + "/job";
+  std::vector<std::string> words = LaunchWords(folder, job);
+  words.emplace_back("--async");
+  const Ended left = Launch(words);
+  ASSERT_EQ(left.code, 0) << left.out << left.err;
+  EXPECT_THAT(left.out, HasSubstr("the job goes on, ends by 20")) << "nothing is paid";
+  EXPECT_THAT(Launch({"launch", "gc"}).out, HasSubstr("job: it was left to go on until 20"));
+  const Ended followed = Launch({"launch", "attach", dir});
+  ASSERT_EQ(followed.code, 0) << followed.out << followed.err;
+  EXPECT_EQ(StateOf(dir).state, RunState::kSucceeded);
+  EXPECT_TRUE(fs::exists(dir + "/export/model.onnx"));
+  ExpectGivenBack();
+}
+
 TEST_F(KubernetesTest, CtrlCEndsTheJobWithACheckpoint) {
   TinyJob job = Job();
   job.steps = 100'000;
