@@ -251,6 +251,7 @@ TEST(FollowerTest, ABudgetEndsTheJobInOrderBeforeItIsUsedUp) {
   Follower follower = Running(5'000, options);
   const int64_t stop = 600'000 - Rent::kTeardownMs - 1;
   EXPECT_EQ(follower.NextDeadline(), stop);
+  EXPECT_EQ(follower.EndsBy(6'000), stop);
   EXPECT_EQ(follower.Display(61'000).cost, 2);
   EXPECT_EQ(follower.Display(61'000).cost_per_hour, 60);
   follower.OnTick(stop - 1);

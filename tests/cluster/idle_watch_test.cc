@@ -5,9 +5,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <random>
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <thread>
 
 #include "cluster/machine_use.h"
+#include "tests/harness/temporary_folder.h"
 
 namespace muster::cluster {
 namespace {
@@ -67,6 +72,21 @@ TEST(MachineUse, AShareIsAShareOfThisMachine) {
   for (int64_t now = 100; !share; now += 100) share = use.Look(now);
   EXPECT_GE(*share, 0);
   EXPECT_LE(*share, 1);
+}
+
+TEST(MachineUse, GpusThatAreBusierThanTheProcessorsCount) {
+  const harness::TemporaryFolder folder;
+  const std::string program = folder.path() + "/nvidia-smi";
+  std::ofstream(program)
+      << "#!/bin/sh\n[ \"$1\" = --query-gpu=utilization.gpu ] && echo 3 && echo 100\n";
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  MachineUse use({"PATH=" + folder.path() + ":/usr/bin:/bin"}, 1);
+  double most = 0;
+  for (int64_t now = 0; most < 1 && now < 2'000; now += 1) {
+    if (const auto share = use.Look(now)) most = std::max(most, *share);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(most, 1);
 }
 
 }  // namespace

@@ -150,6 +150,36 @@ class KeeperTest : public ::testing::Test {
     }
     End(first);
   }
+  // Leaves a job whose master says that it trains, and then neither finishes a step nor anything
+  // else, until it is told; waits for its end.
+  void LeaveOneThatTrains(NodeRequest open, const NodeRequest& leave) {
+    const std::string line = folder_.path() + "/line", master = folder_.path() + "/master";
+    std::ofstream(line) << master::EncodeStatusLine(
+                               master::StateLine{master::RunState::kRunning, ""})
+                        << "\n";
+    std::ofstream(master) << fmt::format("#!/bin/sh\ncat {} >&{}\nexec sleep 600\n", line,
+                                         master::kStatusFd);
+    std::filesystem::permissions(master, std::filesystem::perms::owner_all);
+    Node node;
+    Begin(node);
+    open.mutable_open()->set_directory(folder_.path() + "/job");
+    open.mutable_open()->set_lock(true);
+    Say(node, open);
+    ASSERT_TRUE(Next(node).has_opened());
+    NodeRequest start;
+    start.mutable_start()->set_name("master-0");
+    start.mutable_start()->set_program("master");
+    start.mutable_start()->set_is_master(true);
+    start.mutable_start()->set_log_path(folder_.path() + "/job/logs/master-0.log");
+    Say(node, start);
+    while (!Next(node).has_status()) {
+    }
+    Say(node, leave);
+    while (!Next(node).has_left()) {
+    }
+    End(node);
+    EXPECT_TRUE(KeeperEnds());
+  }
   bool KeeperLives() const {
     const auto name = KeeperName(folder_.path() + "/job", 0);
     if (!name.ok()) return false;
@@ -293,37 +323,23 @@ TEST_F(KeeperTest, AndTheyWaitNoLongerThanTheJobWasToBeLeft) {
 }
 
 TEST_F(KeeperTest, AJobThatWasLeftAndDoesNothingIsEndedInOrder) {
-  // One that says that it trains, and then neither finishes a step nor anything else.
-  const std::string line = folder_.path() + "/line", master = folder_.path() + "/master";
-  std::ofstream(line) << master::EncodeStatusLine(master::StateLine{master::RunState::kRunning, ""})
-                      << "\n";
-  std::ofstream(master) << fmt::format("#!/bin/sh\ncat {} >&{}\nexec sleep 600\n", line,
-                                       master::kStatusFd);
-  std::filesystem::permissions(master, std::filesystem::perms::owner_all);
-  Node node;
-  Begin(node);
-  NodeRequest open, start, leave;
-  open.mutable_open()->set_directory(folder_.path() + "/job");
-  open.mutable_open()->set_lock(true);
+  NodeRequest open, leave;
   open.mutable_open()->set_busy_below(1);  // whatever else this machine does
   open.mutable_open()->set_idle_ms(1'000);
-  Say(node, open);
-  ASSERT_TRUE(Next(node).has_opened());
-  start.mutable_start()->set_name("master-0");
-  start.mutable_start()->set_program("master");
-  start.mutable_start()->set_is_master(true);
-  start.mutable_start()->set_log_path(folder_.path() + "/job/logs/master-0.log");
-  Say(node, start);
-  while (!Next(node).has_used()) {
-  }
   leave.mutable_leave();
-  Say(node, leave);
-  while (!Next(node).has_left()) {
-  }
-  End(node);
-  EXPECT_TRUE(KeeperEnds());
+  LeaveOneThatTrains(open, leave);
   EXPECT_THAT(*ReadFile(folder_.path() + "/job/logs/keeper-0.log"),
               HasSubstr("no machine was busier than 100 % for 1 s (cluster.idle)"));
+}
+
+TEST_F(KeeperTest, AJobThatWasLeftIsEndedInOrderWhenItsBudgetIsUsedUp) {
+  NodeRequest open, leave;
+  leave.mutable_leave()->set_stop_in_ms(1);
+  leave.mutable_leave()->set_stop_reason("the budget is\nused up");
+  LeaveOneThatTrains(open, leave);
+  EXPECT_THAT(*ReadFile(folder_.path() + "/job/logs/keeper-0.log"),
+              ::testing::AllOf(::testing::ContainsRegex("the budget is.+used up"),
+                               HasSubstr("the master is asked to finish the step")));
 }
 
 TEST_F(KeeperTest, BeforeAJobIsOpenNothingElseIsDone) {

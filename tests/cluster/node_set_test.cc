@@ -174,6 +174,31 @@ TEST_P(NodeSetTest, AJobOfThisNameElsewhereIsLeftAlone) {
   EXPECT_EQ(world.cloud->Alive(world.now_ms), 2);
 }
 
+TEST_P(NodeSetTest, MachinesOfAJobThatWasLeftAreNobodysUntilItsTimeIsOverOrTheyAreGone) {
+  World world(GetParam(), {.room = {{"us-east1-a", 9}}});
+  const auto provider = world.MakeProvider();
+  const MachineOrder order = OrderOf(1, 0);
+  ASSERT_TRUE(provider->Check(order).ok());
+  const auto journal = Journal(order);
+  const auto is_left = [&] { return *IsLeft(*provider, *journal, world.now_ms); };
+  {
+    NodeSet set(*provider, *journal, world.patience, world.Listen());
+    ASSERT_TRUE(set.Create({.order = order, .max_wait_ms = 600'000}).ok());
+    EXPECT_FALSE(is_left()) << "nobody has said so";
+    ASSERT_TRUE(journal->Leaving(world.now_ms + 100'000).ok());
+    set.Leave();
+  }
+  EXPECT_EQ(world.cloud->Alive(world.now_ms), 2);
+  EXPECT_TRUE(is_left());
+  EXPECT_THAT(LeftText(*journal), AllOf(HasSubstr("launch attach job"), HasSubstr("1970-01-01")));
+  const int64_t before = world.now_ms;
+  world.now_ms += 100'000;
+  EXPECT_FALSE(is_left());
+  world.now_ms = before;
+  EXPECT_TRUE(provider->Destroy("job").ok());
+  EXPECT_FALSE(is_left());
+}
+
 TEST_P(NodeSetTest, TheUserMayHaveEnoughOfWaiting) {
   World world(GetParam(), {.room = {{"us-east1-a", 9}}, .boot_ms = 200'000});
   const auto provider = world.MakeProvider();
