@@ -93,6 +93,10 @@ std::string StillRented(const std::string& folder, int64_t now_ms) {
   std::string text;
   for (const std::string& job : MachineJournal::Jobs(folder)) {
     const auto journal = MachineJournal::TakeOver(folder, job);
+    if (absl::IsDataLoss(journal.status())) {
+      text += fmt::format("{}: what it has rented is not known: {}\n", job,
+                          Printable(std::string(journal.status().message())));
+    }
     if (!journal.ok() || !BillsTheUser((*journal)->head().cluster.provider())) continue;
     text +=
         (*journal)->left_until_ms() > now_ms

@@ -121,7 +121,9 @@ TEST_F(JobsCommandTest, MachinesThatMayStillCostAreNamed) {
   head.job_id = "pods";
   head.cluster.set_provider(Cluster::KUBERNETES);
   ASSERT_TRUE(MachineJournal::Begin(machines_, head, 0).ok());
+  std::ofstream(machines_ + "/torn.jsonl") << "{\n";
   const std::string list = Run({"list"}).out;
+  EXPECT_THAT(list, HasSubstr("torn: what it has rented is not known"));
   EXPECT_THAT(list, AllOf(ContainsRegex("left: its machines cost .* 2096-.* launch attach left"),
                           ContainsRegex("dead: .* launch gc"), Not(HasSubstr("followed")),
                           Not(HasSubstr("pods"))));
