@@ -74,8 +74,7 @@ void Follower::Suspect(Failure failure, bool certain, int64_t now_ms) {
 }
 
 void Follower::OnStarted(size_t role, int64_t now_ms) {
-  roles_[role].started = true;
-  roles_[role].started_ms = now_ms;
+  roles_[role] = {.started = true, .started_ms = now_ms};
 }
 
 void Follower::OnActivity(size_t role, const ProcessActivity& activity, int64_t now_ms) {
@@ -132,6 +131,7 @@ void Follower::OnState(const master::StateLine& line, int64_t now_ms) {
   }
   if (state_ == RunState::kFailed) {
     stage_.clear();
+    if (!failure_ && spared_ && now_ms <= spared_ms_ + options_.settle_ms) failure_ = spared_;
     if (!failure_.has_value()) {
       failure_ = Failure{line.text.empty() ? "the master gave up" : line.text, std::nullopt};
     }
@@ -167,6 +167,8 @@ void Follower::OnReplica(const master::ReplicaLine& line) {
   if (!role.has_value()) return;
   if (line.state != "EXPECTED") roles_[*role].registered = true;
   roles_[*role].ready = line.state == "READY" || line.state == "FINISHED";
+  roles_[*role].left = line.state == "LEFT";
+  roles_[*role].lost = line.state == "LOST";
 }
 
 void Follower::OnExit(size_t role, const ExitStatus& status, int64_t now_ms) {
@@ -189,7 +191,12 @@ void Follower::OnExit(size_t role, const ExitStatus& status, int64_t now_ms) {
   Failure failure{fmt::format("{} {}{}{}", Name(role), DescribeExit(status),
                               roles_[role].registered ? "" : " before it registered", Sized(role)),
                   role};
-  if (state_ != RunState::kFailed || status.signal != 0) {
+  if (CanBeSpared(role, status)) {
+    if (roles_[role].left) return;
+    messages_.push_back(fmt::format("warning: {} {}", Name(role), DescribeExit(status)));
+    spared_ = std::move(failure);
+    spared_ms_ = now_ms;
+  } else if (state_ != RunState::kFailed || status.signal != 0) {
     // Killed from outside, or left without having been told to while the master lived: a cause.
     const bool certain = status.signal != 0 || !roles_[0].exit.has_value();
     Suspect(std::move(failure), certain, now_ms);
@@ -197,6 +204,16 @@ void Follower::OnExit(size_t role, const ExitStatus& status, int64_t now_ms) {
     // The log of the first role that ended explains what the master said.
     failure_->role = role;
   }
+}
+
+bool Follower::CanBeSpared(size_t role, const ExitStatus& status) const {
+  if (options_.roles[role].role != "worker" || phase_ != Phase::kFollowing ||
+      state_ != RunState::kRunning) {
+    return false;
+  }
+  // One that has lost its link to the master ends by itself.
+  const bool cut_off = roles_[role].lost && status.signal == 0;
+  return roles_[role].left || cut_off || EndedFromOutside(status);
 }
 
 void Follower::OnMasterExit(const ExitStatus& status, int64_t now_ms) {

@@ -11,6 +11,10 @@
 //     └─ master: SUCCEEDED, CANCELLED, ──▶ ending (roles leave by themselves)
 //        FAILED                              └─ out of patience ─▶ terminating
 //
+// A worker that leaves, or is killed, while the job runs is no failure by itself: the master says
+// whether the others go on with its replicas (master/lease_moves.h). One that ends by a fault of
+// its own is: the fault would come again.
+//
 // `done` once every role has ended.
 #pragma once
 
@@ -49,7 +53,7 @@ struct FollowerOptions {
   int64_t patience_ms = 10'000;        // for roles to leave after the master has ended the job
   int64_t failed_patience_ms = 3'000;  // the same after FAILED
   int64_t drain_ms = 120'000;          // for the checkpoint after the running time is over
-  int64_t terminate_ms = 2'000;        // between SIGTERM and SIGKILL
+  int64_t terminate_ms = 2'000;        // between SIGINT and SIGKILL
 };
 
 // Why a job is stopped that has trained for so long.
@@ -68,7 +72,7 @@ class Follower {
 
   Follower(FollowerOptions options, int64_t now_ms);
 
-  void OnStarted(size_t role, int64_t now_ms);  // its process runs
+  void OnStarted(size_t role, int64_t now_ms);  // its process, or another one, runs
   // What a role's process has done so far. To be told about once a second while it has not
   // registered.
   void OnActivity(size_t role, const ProcessActivity& activity, int64_t now_ms);
@@ -111,6 +115,7 @@ class Follower {
   enum class Phase { kFollowing, kDraining, kEnding, kSettling, kTerminating, kKilling };
   struct RoleState {
     bool started = false, registered = false, ready = false, warned = false;
+    bool left = false, lost = false;  // as the master says
     int64_t started_ms = 0;
     ProcessActivity activity;
     std::optional<int64_t> idle_since_ms;  // asleep, and activity has been the same
@@ -124,6 +129,8 @@ class Follower {
   void OnProgress(const master::ProgressLine& line, int64_t now_ms);
   void OnReplica(const master::ReplicaLine& line);
   void OnMasterExit(const ExitStatus& status, int64_t now_ms);
+  // Whether the job may go on without the role, which has ended so.
+  bool CanBeSpared(size_t role, const ExitStatus& status) const;
   // Notes a sign of failure; the first begins settling.
   void Suspect(Failure failure, bool certain, int64_t now_ms);
   void Enter(Phase phase, int64_t deadline_ms);
@@ -145,7 +152,9 @@ class Follower {
   bool wrong_input_ = false;
   int64_t running_ms_ = 0;  // when RUNNING began
   std::optional<Failure> failure_;
-  bool certain_ = false;      // failure_ is a cause, not perhaps a consequence
+  bool certain_ = false;           // failure_ is a cause, not perhaps a consequence
+  std::optional<Failure> spared_;  // the last role that was, and may not be: what the master says
+  int64_t spared_ms_ = 0;
   bool interrupted_ = false;  // before the master had ended the job
   int interrupts_ = 0;
   std::string cancel_reason_;

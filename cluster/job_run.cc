@@ -310,7 +310,8 @@ class JobRun : RoleProcesses::Listener {
         continue;
       }
       for (size_t i = 0; i < job_.roles.size(); ++i) {
-        if (action == Follower::Action::kTerminateAll) processes_.Signal(i, SIGTERM);
+        // SIGTERM would ask workers to leave.
+        if (action == Follower::Action::kTerminateAll) processes_.Signal(i, SIGINT);
         if (action == Follower::Action::kKillAll) processes_.Kill(i);
       }
     }

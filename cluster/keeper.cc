@@ -303,7 +303,8 @@ class Keeper : RoleProcesses::Listener {
     const bool kill = *action == Unattended::Action::kKillAll;
     Note(kill ? "all roles here are killed" : "all roles here are told to end");
     for (const size_t role : running_) {
-      kill ? processes_.Kill(role) : processes_.Signal(role, SIGTERM);
+      // SIGTERM would ask workers to leave.
+      kill ? processes_.Kill(role) : processes_.Signal(role, SIGINT);
     }
   }
 
@@ -372,6 +373,10 @@ class Keeper : RoleProcesses::Listener {
     if (progress != nullptr && std::exchange(step_, progress->step) != progress->step) {
       idle_->Reset();
     }
+    const auto* replica = std::get_if<master::ReplicaLine>(&*line);
+    if (replica != nullptr && replica->state == "LEFT") {
+      gone_.insert(fmt::format("{}-{}", replica->role, replica->index));
+    }
     NodeEvent event;
     event.mutable_status()->set_line(master::EncodeStatusLine(*line));
     Send(event);
@@ -399,9 +404,14 @@ class Keeper : RoleProcesses::Listener {
     running_.erase(role);
     const std::string& name = starts_[role].first;
     Note(fmt::format("{} {}", name, DescribeExit(status)));
-    if (!status.ok() && reason_.empty()) reason_ = fmt::format("{} {}", name, DescribeExit(status));
+    // A worker that is killed, or is said to have left, ends the job only where the master says so.
+    const bool spared =
+        name.starts_with("worker-") && (EndedFromOutside(status) || gone_.contains(name));
+    if (!spared && !status.ok() && reason_.empty()) {
+      reason_ = fmt::format("{} {}", name, DescribeExit(status));
+    }
     memory_.OnExit(static_cast<int64_t>(role), pid, status);
-    unattended_->OnEnd(MonotonicMillis());
+    if (!spared) unattended_->OnEnd(MonotonicMillis());
     logs_.SendRest(static_cast<int64_t>(role), sender_);
     NodeEvent event;
     event.mutable_exited()->set_role(static_cast<int64_t>(role));
@@ -454,10 +464,11 @@ class Keeper : RoleProcesses::Listener {
   int64_t step_ = 0;
   std::optional<int64_t> stop_ms_;
   std::string stop_reason_;
-  std::string reason_;    // why it ends, as far as it is seen from here
-  bool stopped_ = false;  // for that reason, by this keeper
-  bool ended_ = false;    // WriteEnd has done its work
-  bool end_ = false;      // the launcher has said so
+  std::set<std::string> gone_;  // workers that have left, as the master here says
+  std::string reason_;          // why it ends, as far as it is seen from here
+  bool stopped_ = false;        // for that reason, by this keeper
+  bool ended_ = false;          // WriteEnd has done its work
+  bool end_ = false;            // the launcher has said so
 };
 
 // What the relay is told before anything is served: "ok", or why there is no keeper.

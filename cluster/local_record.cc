@@ -45,7 +45,7 @@ void NoteEnd(const RoleEnd& end, JobState* state) {
       replica.pids.push_back(end.pid);
     }
     if (end.exit.ok()) {
-      if (replica.state != "LOST") replica.state = "FINISHED";
+      if (replica.state != "LOST" && replica.state != "LEFT") replica.state = "FINISHED";
     } else {
       replica.state = "LOST";
       replica.detail = DescribeExit(end.exit);

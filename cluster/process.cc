@@ -121,6 +121,11 @@ int ReadStartError(int fd) {
 
 }  // namespace
 
+bool EndedFromOutside(const ExitStatus& status) {
+  return status.signal == SIGKILL || status.signal == SIGTERM || status.signal == SIGINT ||
+         status.signal == SIGHUP;
+}
+
 std::string DescribeExit(const ExitStatus& status) {
   if (status.signal != 0) {
     return fmt::format("was killed by signal {} ({})", status.signal, strsignal(status.signal));

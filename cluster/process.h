@@ -25,6 +25,9 @@ struct ExitStatus {
   bool ok() const { return code == 0 && signal == 0; }
 };
 
+// Something outside of the process ended it: no fault of its own, which would come again.
+bool EndedFromOutside(const ExitStatus& status);
+
 // "exited with code 3", "was killed by signal 9 (Killed)".
 std::string DescribeExit(const ExitStatus& status);
 

@@ -21,7 +21,7 @@ class Unattended {
     int64_t max_running_ms = 0;    // from RUNNING on
     int64_t patience_ms = 10'000;  // between the first end of a role and that of the others
     int64_t drain_ms = 120'000;    // for the checkpoint after the running time is over
-    int64_t terminate_ms = 2'000;  // between SIGTERM and SIGKILL
+    int64_t terminate_ms = 2'000;  // between SIGINT and SIGKILL
     int64_t around_ms = 900'000;   // of max_running_ms: for what comes before and after training
   };
   enum class Action { kInterruptMaster, kTerminateAll, kKillAll };

@@ -1,6 +1,7 @@
 #include "master/coordinator.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <optional>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "master/event_queue.h"
 #include "master/gather.h"
 #include "master/lag_watch.h"
+#include "master/lease_moves.h"
 #include "master/membership.h"
 #include "master/replica_table.h"
 #include "master/role_links.h"
@@ -74,6 +76,7 @@ class CoordinatorImpl : public Coordinator {
   const std::string& address() const override { return listener_->address(); }
   absl::Status Run() override;
   void Interrupt(const std::string& reason) override { queue_->Put(Interrupted{reason}); }
+  int64_t lease_moves() const override { return lease_moves_; }
   void Fail(absl::Status status) override { queue_->Put(Broken{std::move(status)}); }
 
  private:
@@ -92,15 +95,36 @@ class CoordinatorImpl : public Coordinator {
   void OnFinished(Member& member);
   void OnFailed(const RoleId& role, const Failed& failed);
   void OnWarning(const RoleId& role, const Warning& warning);
+  void OnLeave(const Member& member);
+  void OnPaused(const Member& member);
 
   void SendSetupsOnce();
   void BeginTraining();
+  // Does what lease_moves.h says is to be done.
+  void MoveLeases();
+  // Says what has happened to a trainer, and who goes on with its replicas.
+  void TellOfTrainer(const RoleId& role, const std::string& what);
+  // Why the job cannot do without the role; empty: it can.
+  std::string WhyNeeded(const RoleId& role) const;
+  // Begins to end an interrupted run, unless leases have to find their trainers first.
+  void HoldTrainers();
   void StopEarly(EarlyStop::Action action);
   void FinishIfDone();
   void End(absl::Status status);
   void AwaitRoles();
   void JoinTraces();
   void UpdateReplicas();
+  // Numbers of trainers in lease_moves.h: the chief first.
+  int TrainerOf(const RoleId& role) const {
+    return role.kind == RoleId::Kind::kChief ? role.index : options_.chief + role.index;
+  }
+  RoleId RoleOf(int trainer) const {
+    if (trainer < options_.chief) return {RoleId::Kind::kChief, trainer};
+    return {RoleId::Kind::kWorker, trainer - options_.chief};
+  }
+  int trainers() const { return options_.chief + options_.workers; }
+  void SendToThoseWhoTrain(const MasterMessage& message) const;
+  SetTarget Target() const;
 
   const CoordinatorOptions options_;
   const RunStart run_;
@@ -116,12 +140,15 @@ class CoordinatorImpl : public Coordinator {
   LagWatch lag_watch_;
   EvaluationGather evaluations_;
   CheckpointCommits checkpoints_;
-  EarlyStop early_stop_;
+  LeaseMoves moves_;
+  std::optional<EarlyStop> early_stop_;
   int64_t target_;  // clock at which this run ends
   bool setups_sent_ = false, training_ = false;
   std::optional<std::string> interrupted_;  // why
   EvaluationPoint testing_;                 // the last one
   std::optional<absl::Status> ended_;
+
+  std::atomic<int64_t> lease_moves_ = 0;
 };
 
 CoordinatorImpl::CoordinatorImpl(CoordinatorOptions options, RunStart run)
@@ -141,14 +168,10 @@ CoordinatorImpl::CoordinatorImpl(CoordinatorOptions options, RunStart run)
                     .log = options_.log,
                     .record = &record_,
                     .now_ms = options_.now_ms}),
-      early_stop_({.trainers = options_.chief + options_.workers,
-                   .servers = options_.servers,
-                   .start = run_.start,
-                   .total = run_.total,
-                   .cut_interval = options_.job.training().checkpoints().interval()}),
+      moves_(options_.num_replicas, options_.chief + options_.workers),
       target_(run_.total) {
   record_.state().dollars_per_hour = options_.dollars_per_hour;
-  membership_.AssignLeases(options_.num_replicas);
+  for (int t = 0; t < trainers(); ++t) membership_.Find(RoleOf(t))->leases = moves_.home(t);
 }
 
 absl::Status CoordinatorImpl::Listen() {
@@ -200,7 +223,7 @@ void CoordinatorImpl::AwaitRoles() {
   while (!links_.all_left() && options_.now_ms() < deadline) {
     const Event event = queue_->Take(kTick);
     if (const auto* left = std::get_if<RoleLeft>(&event)) {
-      links_.MarkLeft(left->role);
+      if (links_.Has(left->role, left->link)) links_.MarkLeft(left->role);
     } else if (const auto* said = std::get_if<RoleSaid>(&event);
                said != nullptr && said->message.has_cut_done()) {
       OnCut(said->role, said->message.cut_done());
@@ -222,19 +245,18 @@ void CoordinatorImpl::JoinTraces() {
 }
 
 void CoordinatorImpl::Handle(const RoleJoined& joined) {
-  auto member = membership_.Register(joined.role, options_.now_ms());
-  if (!member.ok()) {
-    options_.log->Warning("refused {}: {}", RoleName(joined.role),
-                          std::string(member.status().message()));
-    joined.stream->Close(member.status());
+  const absl::Status refused = membership_.Register(joined.role, options_.now_ms()).status();
+  if (!refused.ok()) {
+    options_.log->Warning("refused {}: {}", RoleName(joined.role), std::string(refused.message()));
+    joined.stream->Close(refused);
     return;
   }
-  links_.Add(joined.role, joined.stream);
+  links_.Add(joined.role, joined.stream, joined.link);
 }
 
 void CoordinatorImpl::Handle(const RoleSaid& said) {
   Member* member = membership_.Find(said.role);
-  if (member == nullptr) return;
+  if (member == nullptr || IsGone(*member) || !links_.Has(said.role, said.link)) return;
   member->last_seen_ms = options_.now_ms();
   switch (said.message.kind_case()) {
     case RoleMessage::kRegister:
@@ -252,9 +274,15 @@ void CoordinatorImpl::Handle(const RoleSaid& said) {
     case RoleMessage::kCutDone:
       return OnCut(said.role, said.message.cut_done());
     case RoleMessage::kHeld:
-      return StopEarly(early_stop_.OnHeld(said.role, said.message.held().started()));
+      if (early_stop_) StopEarly(early_stop_->OnHeld(said.role, said.message.held().started()));
+      return;
     case RoleMessage::kCutAccepted:
-      return StopEarly(early_stop_.OnCutAccepted(said.role));
+      if (early_stop_) StopEarly(early_stop_->OnCutAccepted(said.role));
+      return;
+    case RoleMessage::kLeave:
+      return OnLeave(*member);
+    case RoleMessage::kPaused:
+      return OnPaused(*member);
     case RoleMessage::kFinished:
       return OnFinished(*member);
     case RoleMessage::kFailed:
@@ -268,14 +296,100 @@ void CoordinatorImpl::Handle(const RoleSaid& said) {
 
 void CoordinatorImpl::Handle(const RoleLeft& left) {
   Member* member = membership_.Find(left.role);
-  if (member == nullptr) return;
+  if (member == nullptr || !links_.Has(left.role, left.link)) return;
   links_.MarkLeft(left.role);
-  if (member->state == Member::State::kLost) return;
+  if (IsGone(*member)) return;
   member->state = Member::State::kLost;
   record_.AddReplica(LineOf(*member, std::string(left.status.message())));
-  End(absl::UnavailableError(
-      fmt::format("{} (pid {} on {}) is gone: {}", RoleName(left.role), member->pid, member->host,
-                  left.status.ok() ? "it closed its link" : std::string(left.status.message()))));
+  const std::string text =
+      fmt::format("(pid {} on {}) is gone: {}", member->pid, member->host,
+                  left.status.ok() ? "it closed its link" : std::string(left.status.message()));
+  if (const std::string needed = WhyNeeded(left.role); !needed.empty()) {
+    return End(absl::UnavailableError(fmt::format("{} {}", RoleName(left.role), text)));
+  }
+  member->leases.clear();
+  moves_.Lose(TrainerOf(left.role));
+  TellOfTrainer(left.role, text);
+  MoveLeases();
+}
+
+std::string CoordinatorImpl::WhyNeeded(const RoleId& role) const {
+  if (role.kind != RoleId::Kind::kWorker) return "only workers can be spared";
+  if (!training_) return "training has not begun";
+  if (ps::HasResiduals(run_.table)) {
+    return "the codec of training.codec keeps back what only its worker has";
+  }
+  if (!moves_.CanSpare(TrainerOf(role))) return "nobody else trains";
+  return "";
+}
+
+void CoordinatorImpl::TellOfTrainer(const RoleId& role, const std::string& what) {
+  std::vector<std::string> moved;
+  for (int t = 0; t < trainers(); ++t) {
+    for (const int32_t replica : moves_.planned(t)) {
+      const Leases& now = moves_.leases(t);
+      if (std::ranges::find(now, replica) != now.end()) continue;
+      moved.push_back(fmt::format("replica {} goes on in {}", replica, RoleName(RoleOf(t))));
+    }
+  }
+  const std::string text = fmt::format("{} {}{}{}", RoleName(role), what, moved.empty() ? "" : "; ",
+                                       fmt::join(moved, ", "));
+  record_.Message(MessageLine::Level::kInfo, text);
+  record_.AddEvent(record_.state().step, text);
+}
+
+void CoordinatorImpl::OnLeave(const Member& member) {
+  const std::string needed = interrupted_ ? "the job is ending" : WhyNeeded(member.role);
+  if (!needed.empty()) {
+    return record_.Message(
+        MessageLine::Level::kWarning,
+        fmt::format("{} was asked to leave, and stays: {}", RoleName(member.role), needed));
+  }
+  moves_.Leave(TrainerOf(member.role));
+  TellOfTrainer(member.role, "leaves");
+  MoveLeases();
+}
+
+void CoordinatorImpl::OnPaused(const Member& member) {
+  if (!IsTrainer(member.role)) return;
+  moves_.OnPaused(TrainerOf(member.role));
+  MoveLeases();
+}
+
+void CoordinatorImpl::MoveLeases() {
+  const LeaseMoves::Actions actions = moves_.Take();
+  MasterMessage pause, stop;
+  pause.mutable_pause();
+  stop.mutable_stop();
+  for (const int t : actions.pause) links_.Send(RoleOf(t), pause);
+  for (const int t : actions.begin) {
+    membership_.Find(RoleOf(t))->state = Member::State::kReady;
+    links_.Send(RoleOf(t),
+                PlacementMessage(run_, membership_.members(), moves_.leases(t), Target()));
+  }
+  for (const int t : actions.let_go) {
+    Member& member = *membership_.Find(RoleOf(t));
+    member.state = Member::State::kLeft;
+    record_.AddReplica(LineOf(member));  // before its process ends
+    links_.Send(member.role, stop);
+  }
+  lease_moves_ = moves_.moves();
+  for (int t = 0; t < trainers(); ++t) membership_.Find(RoleOf(t))->leases = moves_.leases(t);
+  UpdateReplicas();
+  HoldTrainers();
+}
+
+SetTarget CoordinatorImpl::Target() const {
+  SetTarget target;
+  target.set_clock(target_);
+  target.set_final_evaluation(!early_stop_ || !early_stop_->target());
+  return target;
+}
+
+void CoordinatorImpl::SendToThoseWhoTrain(const MasterMessage& message) const {
+  for (int t = 0; t < trainers(); ++t) {
+    if (!moves_.leases(t).empty()) links_.Send(RoleOf(t), message);
+  }
 }
 
 void CoordinatorImpl::Handle(const Interrupted& interrupted) {
@@ -283,24 +397,36 @@ void CoordinatorImpl::Handle(const Interrupted& interrupted) {
   interrupted_ = interrupted.reason;
   if (again || !training_) return End(absl::CancelledError(interrupted.reason));
   // First of all: writing the state may wait for the disk, and meanwhile the trainers would go on.
-  MasterMessage hold;
-  hold.mutable_hold();
-  links_.SendToTrainers(hold);
+  HoldTrainers();
   record_.SetState(RunState::kCancelling,
                    interrupted.reason + ": finishing the step, writing a checkpoint");
 }
 
+void CoordinatorImpl::HoldTrainers() {
+  if (!interrupted_ || !moves_.settled() || (early_stop_ && early_stop_->target())) return;
+  int training = 0;
+  for (int t = 0; t < trainers(); ++t) training += moves_.leases(t).empty() ? 0 : 1;
+  early_stop_.emplace(
+      EarlyStop::Run{.trainers = training,
+                     .servers = options_.servers,
+                     .start = run_.start,
+                     .total = run_.total,
+                     .cut_interval = options_.job.training().checkpoints().interval()});
+  MasterMessage hold;
+  hold.mutable_hold();
+  SendToThoseWhoTrain(hold);
+}
+
 void CoordinatorImpl::StopEarly(EarlyStop::Action action) {
   if (action == EarlyStop::Action::kWait) return;
-  target_ = *early_stop_.target();
+  target_ = *early_stop_->target();
   MasterMessage message;
   if (action == EarlyStop::Action::kCut) {
     message.mutable_cut()->set_clock(target_);
     links_.SendToServers(message);
   } else {
-    message.mutable_set_target()->set_clock(target_);
-    message.mutable_set_target()->set_final_evaluation(false);
-    links_.SendToTrainers(message);
+    *message.mutable_set_target() = Target();
+    SendToThoseWhoTrain(message);
   }
 }
 
@@ -314,8 +440,9 @@ void CoordinatorImpl::OnRegister(Member& member, const Register& registration) {
   record_.AddReplica(LineOf(member));
   UpdateReplicas();
   if (IsTrainer(member.role)) {
-    links_.Send(member.role, TrainerSetupMessage(options_.job, run_, options_.num_replicas,
-                                                 member.leases, options_.dir));
+    links_.Send(member.role,
+                TrainerSetupMessage(options_.job, run_, options_.num_replicas,
+                                    moves_.home(TrainerOf(member.role)), options_.dir));
   }
   SendSetupsOnce();
 }
@@ -334,9 +461,16 @@ void CoordinatorImpl::SendSetupsOnce() {
 }
 
 void CoordinatorImpl::OnReady(Member& member) {
+  if (member.state != Member::State::kRegistered) return;
   member.state = Member::State::kReady;
   record_.AddReplica(LineOf(member));
   UpdateReplicas();
+  // One that comes while the job trains.
+  if (training_ && !interrupted_ && IsTrainer(member.role)) {
+    moves_.Join(TrainerOf(member.role));
+    TellOfTrainer(member.role, "has joined");
+    MoveLeases();
+  }
   if (!training_ && membership_.All(RoleId::Kind::kServer, Member::State::kReady) &&
       membership_.AllTrainers(Member::State::kReady)) {
     BeginTraining();
@@ -346,7 +480,8 @@ void CoordinatorImpl::OnReady(Member& member) {
 void CoordinatorImpl::BeginTraining() {
   training_ = true;
   progress_.Begin(options_.now_ms());
-  links_.SendToTrainers(PlacementMessage(run_, membership_.members()));
+  for (int t = 0; t < trainers(); ++t) moves_.Join(t);
+  MoveLeases();
   record_.SetState(RunState::kRunning, "training");
 }
 
@@ -397,17 +532,20 @@ void CoordinatorImpl::OnWarning(const RoleId& role, const Warning& warning) {
 }
 
 void CoordinatorImpl::FinishIfDone() {
-  if (ended_.has_value() || !training_ || !membership_.AllTrainers(Member::State::kFinished))
-    return;
+  if (ended_.has_value() || !training_ || !moves_.settled()) return;
+  for (int t = 0; t < trainers(); ++t) {
+    const bool trains = !moves_.leases(t).empty();
+    if (trains && membership_.Find(RoleOf(t))->state != Member::State::kFinished) return;
+  }
   const std::optional<absl::Status> checkpoint = checkpoints_.Outcome(target_);
   if (!checkpoint.has_value() || evaluations_.pending()) return;
   if (!checkpoint->ok()) {
     return End(absl::Status(checkpoint->code(), "the last checkpoint could not be written: " +
                                                     std::string(checkpoint->message())));
   }
-  if (interrupted_.has_value()) return End(absl::CancelledError(*interrupted_));
   JobState& state = record_.state();
   state.step = target_;
+  if (interrupted_.has_value()) return End(absl::CancelledError(*interrupted_));
   auto result = MakeResult(options_.dir, run_, state.metrics, testing_, *options_.log);
   if (!result.ok()) return End(result.status());
   if (!result->model_path.empty()) state.model_path = "export/model.onnx";

@@ -4,7 +4,8 @@
 //   roles register (event_queue.h, membership.h)
 //     → trainers read their data while servers initialise or restore (run_start.h, setup_message.h)
 //     → placement
-//     → steps … loss points and evaluations that roles report are gathered (training_progress.h,
+//     → steps … trainers leave, are lost and come back, and leases move (lease_moves.h); loss
+//     points and evaluations that roles report are gathered (training_progress.h,
 //       gather.h) and recorded (run_record.h), checkpoints committed (checkpoint_commits.h)
 //     → all trainers finished, the last checkpoint committed
 //     → model exported (run_result.h)
@@ -76,6 +77,9 @@ class Coordinator {
 
   // First call: finish the step, checkpoint, stop all. Second call: stop at once.
   virtual void Interrupt(const std::string& reason) = 0;
+
+  // Replicas that went from one trainer to another. Thread-safe.
+  virtual int64_t lease_moves() const = 0;
 
   // Ends the job as failed: a role that lives in this process could not go on. Has no effect once
   // the job has ended.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <optional>
 #include <utility>
 
@@ -13,20 +14,23 @@ namespace {
 // Puts what one role says into the queue.
 class RoleHandler : public rpc::StreamHandler {
  public:
-  RoleHandler(RoleId role, std::shared_ptr<EventQueue> queue)
-      : role_(role), queue_(std::move(queue)) {}
+  RoleHandler(RoleId role, int64_t link, std::shared_ptr<EventQueue> queue)
+      : role_(role), link_(link), queue_(std::move(queue)) {}
   void OnMessage(rpc::Message message) override {
     RoleMessage said;
     if (absl::Status status = UnpackControl(message, &said); !status.ok()) {
-      queue_->Put(RoleLeft{role_, status});
+      queue_->Put(RoleLeft{role_, status, link_});
       return;
     }
-    queue_->Put(RoleSaid{role_, std::move(said)});
+    queue_->Put(RoleSaid{role_, std::move(said), link_});
   }
-  void OnClosed(absl::Status status) override { queue_->Put(RoleLeft{role_, std::move(status)}); }
+  void OnClosed(absl::Status status) override {
+    queue_->Put(RoleLeft{role_, std::move(status), link_});
+  }
 
  private:
   const RoleId role_;
+  const int64_t link_;
   const std::shared_ptr<EventQueue> queue_;
 };
 
@@ -56,8 +60,8 @@ absl::StatusOr<std::unique_ptr<rpc::Listener>> ListenForRoles(rpc::Transport& tr
                                                               FileService& files) {
   return transport.Listen(
       address, self,
-      [queue = std::move(queue), &files](const rpc::Hello& peer,
-                                         std::shared_ptr<rpc::Stream> stream)
+      [queue = std::move(queue), &files, links = std::make_shared<std::atomic<int64_t>>(0)](
+          const rpc::Hello& peer, std::shared_ptr<rpc::Stream> stream)
           -> absl::StatusOr<std::unique_ptr<rpc::StreamHandler>> {
         const std::optional<RoleId> role = ParseRole(peer.role, peer.index);
         if (role.has_value() && peer.service == "files") return files.Accept(std::move(stream));
@@ -65,8 +69,9 @@ absl::StatusOr<std::unique_ptr<rpc::Listener>> ListenForRoles(rpc::Transport& tr
           return absl::InvalidArgumentError(
               fmt::format("{}-{} ({}) is no role of a job", peer.role, peer.index, peer.service));
         }
-        queue->Put(RoleJoined{*role, std::move(stream)});
-        return std::make_unique<RoleHandler>(*role, queue);
+        const int64_t link = ++*links;
+        queue->Put(RoleJoined{*role, std::move(stream), link});
+        return std::make_unique<RoleHandler>(*role, link, queue);
       });
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <string>
@@ -21,18 +22,21 @@
 namespace muster::master {
 
 // A role opened its control stream; said something on it; is gone (why: OK when it closed the
-// stream in order).
+// stream in order). `link`: the stream's number, by which a role's streams are told apart.
 struct RoleJoined {
   RoleId role;
   std::shared_ptr<rpc::Stream> stream;
+  int64_t link = 0;
 };
 struct RoleSaid {
   RoleId role;
   RoleMessage message;
+  int64_t link = 0;
 };
 struct RoleLeft {
   RoleId role;
   absl::Status status;
+  int64_t link = 0;
 };
 // Somebody wants the run to stop.
 struct Interrupted {

@@ -22,8 +22,10 @@ std::optional<double> LossGather::Add(int64_t step, int32_t replica, double loss
 }
 
 std::optional<EvaluationPoint> EvaluationGather::Add(const Evaluated& share) {
-  const auto key = std::make_pair(share.step(), share.split());
-  auto& shares = waiting_[key];
+  const auto newest = newest_.find(share.split());
+  if (newest != newest_.end() && share.step() <= newest->second) return std::nullopt;
+  auto& steps = waiting_[share.split()];
+  auto& shares = steps[share.step()];
   if (!shares.empty() && (shares.begin()->second.shares() != share.shares() ||
                           shares.begin()->second.confusion_size() != share.confusion_size())) {
     return std::nullopt;
@@ -38,7 +40,10 @@ std::optional<EvaluationPoint> EvaluationGather::Add(const Evaluated& share) {
     for (int i = 0; i < part.confusion_size(); ++i) point.confusion[i] += part.confusion(i);
   }
   point.accuracy = Accuracy(point.confusion);
-  waiting_.erase(key);
+  // One before that lacks a share was evaluated by somebody whose last words were lost.
+  steps.erase(steps.begin(), steps.upper_bound(share.step()));
+  if (steps.empty()) waiting_.erase(share.split());
+  newest_[point.split] = point.step;
   return point;
 }
 

@@ -35,13 +35,16 @@ class LossGather {
 class EvaluationGather {
  public:
   // The whole evaluation once all its shares are in; a share that does not fit the others is
-  // ignored.
+  // ignored. Whoever goes on with a replica may evaluate its share again: a repeated one replaces
+  // the first, and those of a whole evaluation, or of one before it, are ignored.
   std::optional<EvaluationPoint> Add(const Evaluated& share);
   // True when an evaluation has some of its shares.
   bool pending() const { return !waiting_.empty(); }
 
  private:
-  std::map<std::pair<int64_t, std::string>, std::map<int32_t, Evaluated>> waiting_;
+  using Split = std::string;
+  std::map<Split, std::map<int64_t, std::map<int32_t, Evaluated>>> waiting_;  // by step, replica
+  std::map<Split, int64_t> newest_;  // step of the last whole one
 };
 
 // Parts of a checkpoint → the checkpoint.

@@ -31,7 +31,7 @@ struct ReplicaState {
   std::string role;  // "master", "worker", "ps"
   int index = 0;
   std::vector<int64_t> pids;       // of its processes; master: coordinator, then chief trainer
-  std::string state = "EXPECTED";  // EXPECTED, REGISTERED, READY, FINISHED, LOST
+  std::string state = "EXPECTED";  // EXPECTED, REGISTERED, READY, FINISHED, LEFT, LOST
   int64_t last_seen_ms = 0;
   std::string host;
   std::vector<std::string> metrics;  // "127.0.0.1:43567": where its processes show them

@@ -129,6 +129,14 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   ASSIGN_OR_RETURN(std::shared_ptr<Coordinator> coordinator, Coordinator::Make(options));
   *made = true;
   ForwardSignals(coordinator, signals);
+  std::shared_ptr<void> shown;
+  if (metrics.page != nullptr) {
+    shown = metrics.page->Show([coordinator](std::vector<Metric>& out) {
+      out.push_back({.name = "muster_lease_moves_total",
+                     .help = "Replicas that went from one trainer to another",
+                     .value = static_cast<double>(coordinator->lease_moves())});
+    });
+  }
 
   RoleOptions role;
   role.metrics = metrics.page.get();

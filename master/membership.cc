@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "master/leases.h"
-
 namespace muster::master {
 
 bool IsTrainer(const RoleId& role) { return role.kind != RoleId::Kind::kServer; }
@@ -31,6 +29,10 @@ std::optional<RoleId> ParseRole(const std::string& role, int index) {
   return std::nullopt;
 }
 
+bool IsGone(const Member& member) {
+  return member.state == Member::State::kLeft || member.state == Member::State::kLost;
+}
+
 const char* MemberStateName(Member::State state) {
   switch (state) {
     case Member::State::kExpected:
@@ -41,6 +43,8 @@ const char* MemberStateName(Member::State state) {
       return "READY";
     case Member::State::kFinished:
       return "FINISHED";
+    case Member::State::kLeft:
+      return "LEFT";
     case Member::State::kLost:
       return "LOST";
   }
@@ -55,26 +59,17 @@ Membership::Membership(int chief, int workers, int servers, int64_t start_timeou
   for (int i = 0; i < servers; ++i) members_.push_back({RoleId{RoleId::Kind::kServer, i}});
 }
 
-void Membership::AssignLeases(int replicas) {
-  std::vector<Member*> trainers;
-  for (Member& member : members_) {
-    if (IsTrainer(member.role)) trainers.push_back(&member);
-  }
-  const auto leases = master::AssignLeases(replicas, static_cast<int>(trainers.size()));
-  for (size_t i = 0; i < trainers.size(); ++i) trainers[i]->leases = leases[i];
-}
-
 absl::StatusOr<Member*> Membership::Register(const RoleId& role, int64_t now_ms) {
   Member* member = Find(role);
   if (member == nullptr) {
     return absl::NotFoundError(fmt::format("{} is not part of this job", RoleName(role)));
   }
-  if (member->state != Member::State::kExpected) {
+  const bool free = member->state == Member::State::kExpected || IsGone(*member);
+  if (!free) {
     return absl::AlreadyExistsError(fmt::format("{} has registered already (pid {} on {})",
                                                 RoleName(role), member->pid, member->host));
   }
-  member->state = Member::State::kRegistered;
-  member->last_seen_ms = now_ms;
+  *member = {.role = role, .state = Member::State::kRegistered, .last_seen_ms = now_ms};
   return member;
 }
 
@@ -88,7 +83,7 @@ Member* Membership::Find(const RoleId& role) {
 bool Membership::All(RoleId::Kind kind, Member::State state) const {
   for (const Member& member : members_) {
     if (member.role.kind != kind) continue;
-    if (member.state < state || member.state == Member::State::kLost) return false;
+    if (member.state < state || IsGone(member)) return false;
   }
   return true;
 }
@@ -112,6 +107,7 @@ absl::Status Membership::CheckTime(int64_t now_ms) const {
         }
         break;
       case Member::State::kFinished:
+      case Member::State::kLeft:
       case Member::State::kLost:
         break;
     }

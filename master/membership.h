@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "master/leases.h"
 #include "telemetry/status.h"
 
 namespace muster::master {
@@ -32,7 +33,8 @@ std::optional<RoleId> ParseRole(const std::string& role, int index);
 
 struct Member {
   RoleId role;
-  enum class State { kExpected, kRegistered, kReady, kFinished, kLost };
+  // kLeft, kLost: the job goes on without it, unless that ends it; its place is free.
+  enum class State { kExpected, kRegistered, kReady, kFinished, kLeft, kLost };
   State state = State::kExpected;
   int64_t pid = 0;
   std::string host;
@@ -41,10 +43,12 @@ struct Member {
   std::string device;
   std::string isa;
   int64_t last_seen_ms = 0;
-  int64_t clock = 0;            // trainers: steps finished
-  std::vector<int32_t> leases;  // trainers: the replicas that it computes
+  int64_t clock = 0;  // trainers: steps finished
+  Leases leases;      // trainers: the replicas that it computes
 };
 const char* MemberStateName(Member::State state);
+// It has left or is lost.
+bool IsGone(const Member& member);
 
 class Membership {
  public:
@@ -53,15 +57,12 @@ class Membership {
   Membership(int chief, int workers, int servers, int64_t start_timeout_ms, int64_t silence_ms,
              int64_t now_ms);
 
-  // Divides replicas 0 … `replicas` - 1 among the trainers, the chief first (leases.h).
-  // PRECONDITION: there are trainers, and no more than replicas.
-  void AssignLeases(int replicas);
   // Fails when the role is not part of the job or is there already.
   absl::StatusOr<Member*> Register(const RoleId& role, int64_t now_ms);
   // The member, or null when the role is not part of the job.
   Member* Find(const RoleId& role);
   const std::vector<Member>& members() const { return members_; }
-  // True when every member of `kind` is at least in `state` (and none is lost).
+  // True when every member of `kind` is at least in `state` (and none has left or is lost).
   bool All(RoleId::Kind kind, Member::State state) const;
   bool AllTrainers(Member::State state) const {
     return All(RoleId::Kind::kChief, state) && All(RoleId::Kind::kWorker, state);

@@ -20,7 +20,7 @@ std::vector<ReplicaState> ReplicaTable(const MasterProcess& master,
     if (!chief) {
       replica.role = KindName(member.role.kind);
       replica.index = member.role.index;
-      replica.state = succeeded ? "FINISHED" : MemberStateName(member.state);
+      replica.state = succeeded && !IsGone(member) ? "FINISHED" : MemberStateName(member.state);
       replica.host = member.host;
       replica.last_seen_ms = member.last_seen_ms;
     }

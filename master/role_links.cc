@@ -7,8 +7,9 @@
 
 namespace muster::master {
 
-void RoleLinks::Add(const RoleId& role, std::shared_ptr<rpc::Stream> stream) {
-  links_.push_back({role, std::move(stream)});
+void RoleLinks::Add(const RoleId& role, std::shared_ptr<rpc::Stream> stream, int64_t link) {
+  std::erase_if(links_, [&](const Link& old) { return old.role == role; });
+  links_.push_back({role, std::move(stream), link});
 }
 
 void RoleLinks::MarkLeft(const RoleId& role) {
@@ -19,15 +20,14 @@ bool RoleLinks::all_left() const {
   return std::all_of(links_.begin(), links_.end(), [](const Link& link) { return link.left; });
 }
 
+bool RoleLinks::Has(const RoleId& role, int64_t link) const {
+  return std::ranges::any_of(
+      links_, [&](const Link& known) { return known.role == role && known.link == link; });
+}
+
 void RoleLinks::Send(const RoleId& role, const MasterMessage& message) const {
   for (const Link& link : links_) {
     if (link.role == role) (void)link.stream->Send(PackControl(message));
-  }
-}
-
-void RoleLinks::SendToTrainers(const MasterMessage& message) const {
-  for (const Link& link : links_) {
-    if (IsTrainer(link.role)) (void)link.stream->Send(PackControl(message));
   }
 }
 

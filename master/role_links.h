@@ -4,6 +4,7 @@
 // is dropped: its stream has said so to the queue of events (event_queue.h).
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -15,13 +16,15 @@ namespace muster::master {
 
 class RoleLinks {
  public:
-  void Add(const RoleId& role, std::shared_ptr<rpc::Stream> stream);
+  // Instead of the one that `role` had, if any. `link`: the stream's number (event_queue.h).
+  void Add(const RoleId& role, std::shared_ptr<rpc::Stream> stream, int64_t link = 0);
+  // Whether that is the role's stream.
+  bool Has(const RoleId& role, int64_t link) const;
   // `role` has closed its stream.
   void MarkLeft(const RoleId& role);
   bool all_left() const;
 
   void Send(const RoleId& role, const MasterMessage& message) const;
-  void SendToTrainers(const MasterMessage& message) const;
   void SendToServers(const MasterMessage& message) const;
   void SendToAll(const MasterMessage& message) const;
 
@@ -29,6 +32,7 @@ class RoleLinks {
   struct Link {
     RoleId role;
     std::shared_ptr<rpc::Stream> stream;
+    int64_t link = 0;
     bool left = false;
   };
   std::vector<Link> links_;  // in the order they joined

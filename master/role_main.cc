@@ -98,7 +98,8 @@ ProcessPage ServeProcessPage(std::string role, int index, Log& log) {
   return {*std::move(page), std::move(shown)};
 }
 
-int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&)) {
+int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&),
+                   LeaveNotice* leave) {
   const auto arguments = ParseRoleArguments(argc, argv, std::getenv("MUSTER_JOB_TOKEN"),
                                             std::getenv("MUSTER_IDENTITY"));
   if (!arguments.ok() || arguments->master.empty() || arguments->role.empty()) {
@@ -123,6 +124,7 @@ int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&
   const ProcessPage metrics = ServeProcessPage(arguments->role, arguments->index, **log);
   RoleOptions options;
   options.metrics = metrics.page.get();
+  if (arguments->role == "worker") options.leave = leave;
   options.transport = transport->get();
   options.log = log->get();
   options.self.protocol_version = rpc::kProtocolVersion;

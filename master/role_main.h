@@ -19,7 +19,9 @@
 
 namespace muster::master {
 
-int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&));
+// `leave`: RoleOptions::leave.
+int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&),
+                   LeaveNotice* leave = nullptr);
 
 // The arguments of any role program, the master included.
 struct RoleArguments {

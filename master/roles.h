@@ -12,6 +12,7 @@
 #include <string>
 
 #include "configs/job.pb.h"
+#include "master/leave_notice.h"
 #include "master/trainer_device.h"
 #include "rpc/transport.h"
 #include "telemetry/log.h"
@@ -30,6 +31,7 @@ struct RoleOptions {
   std::string job_dir;         // the job's directory on this host; "": the master's
   std::string host;
   int64_t pid = 0;
+  LeaveNotice* leave = nullptr;    // workers: borrowed, may be null
   MetricsPage* metrics = nullptr;  // where to show what the role counts; borrowed, may be null
   int first_core = -1;             // servers: ps::ServerOptions::first_core
   // Trainers: what to compute on; MakeTrainerDevice outside tests.
@@ -38,8 +40,8 @@ struct RoleOptions {
   std::function<absl::StatusOr<std::unique_ptr<worker::Module>>(const Job& job)> make_module;
 };
 
-// OK when the master said that the job is done; Cancelled when it was stopped; else what broke (the
-// master has been told).
+// OK when the master said that the job is done, or goes on without the worker; Cancelled when it
+// was stopped; else what broke (the master has been told).
 absl::Status RunServerRole(const RoleOptions& options);
 absl::Status RunTrainerRole(const RoleOptions& options);
 

@@ -63,9 +63,12 @@ MasterMessage ServerSetupMessage(const Job& job, const RunStart& run, int replic
   return message;
 }
 
-MasterMessage PlacementMessage(const RunStart& run, const std::vector<Member>& members) {
+MasterMessage PlacementMessage(const RunStart& run, const std::vector<Member>& members,
+                               const Leases& leases, const SetTarget& target) {
   MasterMessage message;
   Placement* placement = message.mutable_placement();
+  placement->mutable_leases()->Assign(leases.begin(), leases.end());
+  *placement->mutable_target() = target;
   ps::ToMessage(run.table.specs(), placement->mutable_params());
   for (const Member& member : members) {
     if (!IsTrainer(member.role)) placement->add_servers(member.params_address);

@@ -1,4 +1,4 @@
-// What the master tells its roles before the first step: how a server and a trainer are set up, and
+// What the master tells its roles before they begin: how a server and a trainer are set up, and
 // where the parameters live.
 //
 // Pure functions over values.
@@ -22,7 +22,9 @@ MasterMessage TrainerSetupMessage(const Job& job, const RunStart& run, int repli
 MasterMessage ServerSetupMessage(const Job& job, const RunStart& run, int replicas, int servers,
                                  const JobDirectory& dir);
 
-// For all trainers. PRECONDITION: every server among `members` has told its params_address.
-MasterMessage PlacementMessage(const RunStart& run, const std::vector<Member>& members);
+// For a trainer that is to compute `leases` until `target`. PRECONDITION: every server among
+// `members` has told its params_address.
+MasterMessage PlacementMessage(const RunStart& run, const std::vector<Member>& members,
+                               const Leases& leases, const SetTarget& target);
 
 }  // namespace muster::master

@@ -55,7 +55,7 @@ struct ProgressLine {
 struct ReplicaLine {
   std::string role;  // "chief", "worker", "ps"
   int index = 0;
-  std::string state;  // EXPECTED, REGISTERED, READY, FINISHED, LOST
+  std::string state;  // EXPECTED, REGISTERED, READY, FINISHED, LEFT, LOST
   int64_t pid = 0;
   std::string host;
   std::string device;

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -112,14 +113,26 @@ absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions
   return parts;
 }
 
-worker::TrainerOptions TrainerOptionsOf(const TrainerSetup& setup, bool exact) {
+// For the placement's leases. Their replicas go on with the steps that the servers have not counted
+// whole. That step's version is everywhere: let t be the least clock that any slice has for a
+// replica v. A slice at version t + 2 had v's step t + 1, which v computed after all slices had
+// reached version t + 1 with its step t. So all are at t or t + 1, and keep version t.
+absl::StatusOr<worker::TrainerOptions> TrainerOptionsOf(const TrainerSetup& setup,
+                                                        const Placement& placement, bool exact,
+                                                        ps::Client& client) {
   const Training& training = setup.job().training();
   worker::TrainerOptions options;
-  options.leases.assign(setup.leases().begin(), setup.leases().end());
+  options.leases.assign(placement.leases().begin(), placement.leases().end());
+  if (options.leases.empty()) return absl::InternalError("a placement without leases");
+  for (const int32_t replica : options.leases) {
+    ASSIGN_OR_RETURN(const int64_t clock, client.Clock(replica));
+    options.clocks.push_back(clock);
+  }
   options.num_replicas = setup.num_replicas();
   options.seed = training.seed();
-  options.start = setup.start_clock();
-  options.target = setup.target_clock();
+  options.start = *std::ranges::min_element(options.clocks);
+  options.target = placement.target().clock();
+  options.final_evaluation = placement.target().final_evaluation();
   options.batch_size = training.batch_size();
   options.summary_interval = SummaryInterval(training);
   options.evaluation_interval = training.evaluation().interval();
@@ -160,8 +173,8 @@ worker::TrainerEvents EventsTo(Agent& agent) {
   return events;
 }
 
-// Handles the commands that reach a running trainer, on a thread of its own, until Stop or the link
-// is lost.
+// Handles the commands that reach a running trainer, on a thread of its own, until Pause, Stop or
+// the link is lost.
 class TrainerControl {
  public:
   // `saver` may be null.
@@ -169,19 +182,20 @@ class TrainerControl {
       : trainer_(trainer), saver_(saver), inbox_(inbox), agent_(agent), thread_([this] {
           Loop();
         }) {}
-  // Waits for the end that the master decides and returns it.
-  absl::Status Join() {
+  // Waits for the end that the master decides: what the last command was.
+  absl::StatusOr<MasterMessage> Join() {
     thread_.join();
-    return status_;
+    return last_;
   }
 
  private:
   void Loop() {
     for (;;) {
       absl::StatusOr<MasterMessage> command = inbox_.Take();
-      if (!command.ok()) {
-        status_ = command.status();
-        trainer_.Cancel(status_);
+      if (!command.ok() || command->has_pause() || command->has_stop()) {
+        trainer_.Cancel(command.ok() ? absl::CancelledError("stopped by the master")
+                                     : command.status());
+        last_ = std::move(command);
         return;
       }
       if (command->has_hold()) {
@@ -192,10 +206,6 @@ class TrainerControl {
         // The run ends there, with a checkpoint.
         if (saver_ != nullptr) saver_->AddCut(command->set_target().clock());
         trainer_.SetTarget(command->set_target().clock(), command->set_target().final_evaluation());
-      } else if (command->has_stop()) {
-        status_ = StopStatus(command->stop());
-        trainer_.Cancel(absl::CancelledError("stopped by the master"));
-        return;
       }
     }
   }
@@ -204,7 +214,7 @@ class TrainerControl {
   ps::ResidualSaver* const saver_;
   Inbox& inbox_;
   Agent& agent_;
-  absl::Status status_;  // written by the thread, read after join
+  absl::StatusOr<MasterMessage> last_;  // written by the thread, read after join
   std::thread thread_;
 };
 
@@ -236,12 +246,25 @@ absl::StatusOr<std::unique_ptr<ps::ResidualSaver>> KeepResiduals(
   return saver;
 }
 
-absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, TrainerParts& parts,
-                   Inbox& inbox, Agent& agent) {
-  ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
-  if (command.has_stop()) return StopStatus(command.stop());
-  if (!command.has_placement()) return absl::InternalError("expected a placement");
-  const Placement& placement = command.placement();
+// What lasts from one placement to the next.
+struct Terms {
+  const RoleOptions& options;
+  const TrainerSetup& setup;
+  TrainerParts& parts;
+  Inbox& inbox;
+  Agent& agent;
+  const RemoteFiles files;
+  const std::unique_ptr<Trace> trace;
+  worker::TrainerStats stats = {};  // of the placements before
+};
+
+// Trains as `placement` says, until the master pauses or stops the trainer: its command. Fails when
+// that cannot begin, or the link is lost.
+absl::StatusOr<MasterMessage> TrainOnce(const Placement& placement, Terms& terms) {
+  const RoleOptions& options = terms.options;
+  const TrainerSetup& setup = terms.setup;
+  TrainerParts& parts = terms.parts;
+  Agent& agent = terms.agent;
   ASSIGN_OR_RETURN(const ps::ParamTable theirs, ps::FromMessage(placement.params()));
   if (ps::ModelFingerprint(theirs) != ps::ModelFingerprint(parts.table)) {
     return absl::FailedPreconditionError("the master's model has other parameters than mine");
@@ -250,29 +273,35 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
   const ps::Partition partition = ps::MakePartition(parts.table, static_cast<int>(servers.size()));
   rpc::Hello self = options.self;
   self.service = "params";
+  // Outlives the client: servers may hold gradients in its arenas until the streams are closed.
+  std::optional<worker::Trainer> trainer;
   ASSIGN_OR_RETURN(const auto client,
                    ps::Client::Connect(*options.transport, servers, self, parts.table, partition,
                                        ps::ClientOptions(), *options.log));
-  const std::unique_ptr<Trace> trace =
-      MakeTrace(setup.job().training(), options.self, options.pid, options.host);
-  worker::TrainerOptions trainer_options = TrainerOptionsOf(setup, parts.exact);
-  trainer_options.trace = trace.get();
-  const RemoteFiles files(options, setup.place());
+  ASSIGN_OR_RETURN(worker::TrainerOptions trainer_options,
+                   TrainerOptionsOf(setup, placement, parts.exact, *client));
+  trainer_options.trace = terms.trace.get();
+  if (!std::ranges::equal(placement.leases(), setup.leases()) ||
+      trainer_options.start != setup.start_clock()) {
+    parts.training->SetReplicas(trainer_options.leases, trainer_options.start);
+  }
   ASSIGN_OR_RETURN(const auto saver,
-                   KeepResiduals(setup, parts.table, partition, *client, files, agent));
+                   KeepResiduals(setup, parts.table, partition, *client, terms.files, agent));
   worker::TrainerEvents events = EventsTo(agent);
   events.on_clock = [&agent, saver = saver.get()](int64_t clock) {
     agent.SetClock(clock);
     if (saver != nullptr) saver->OnClock(clock);
   };
-  worker::Trainer trainer(*parts.models, parts.table, *client,
-                          {*parts.training, *parts.validation, *parts.testing},
-                          std::move(trainer_options), std::move(events));
-  const auto shown = ShowMetrics(options, [&trainer](std::vector<Metric>& out) {
-    worker::TrainerMetrics(trainer.stats(), out);
-  });
-  TrainerControl control(trainer, saver.get(), inbox, agent);
-  const absl::Status trained = trainer.Run();
+  trainer.emplace(*parts.models, parts.table, *client,
+                  worker::TrainerLoaders{*parts.training, *parts.validation, *parts.testing},
+                  std::move(trainer_options), std::move(events));
+  const auto shown =
+      ShowMetrics(options, [&trainer, before = terms.stats](std::vector<Metric>& out) {
+        worker::TrainerStats stats = before;
+        worker::TrainerMetrics(stats += trainer->stats(), out);
+      });
+  TrainerControl control(*trainer, saver.get(), terms.inbox, agent);
+  const absl::Status trained = trainer->Run();
   RoleMessage message;
   if (trained.ok()) {
     message.mutable_finished();
@@ -282,10 +311,50 @@ absl::Status Train(const RoleOptions& options, const TrainerSetup& setup, Traine
     SendFailure(agent, trained);
   }
   // The servers stay until all are done, and so does this role: the master says when.
-  const absl::Status ended = control.Join();
-  LeaveTrace(trace.get(), options, setup.trace_dir(), files, agent);
-  return ended;
+  absl::StatusOr<MasterMessage> last = control.Join();
+  terms.stats += trainer->stats();
+  return last;
 }
+
+absl::Status Train(Terms& terms) {
+  absl::StatusOr<MasterMessage> command = terms.inbox.Take();
+  while (command.ok() && !command->has_stop()) {
+    if (command->has_placement()) {
+      command = TrainOnce(command->placement(), terms);
+      continue;
+    }
+    if (command->has_pause()) {
+      RoleMessage paused;
+      paused.mutable_paused();
+      terms.agent.Send(paused);
+    }
+    command = terms.inbox.Take();
+  }
+  LeaveTrace(terms.trace.get(), terms.options, terms.setup.trace_dir(), terms.files, terms.agent);
+  return command.ok() ? StopStatus(command->stop()) : command.status();
+}
+
+// Passes on the wish that this worker leave, as long as it lives.
+class Leavable {
+ public:
+  Leavable(const RoleOptions& options, Agent& agent) : leave_(options.leave) {
+    if (leave_ == nullptr) return;
+    leave_->Listen([&agent, log = options.log] {
+      log->Info("asks the master to let it leave");
+      RoleMessage message;
+      message.mutable_leave();
+      agent.Send(message);
+    });
+  }
+  ~Leavable() {
+    if (leave_ != nullptr) leave_->Listen(nullptr);
+  }
+  Leavable(const Leavable&) = delete;
+  Leavable& operator=(const Leavable&) = delete;
+
+ private:
+  LeaveNotice* const leave_;
+};
 
 }  // namespace
 
@@ -301,6 +370,7 @@ absl::Status RunTrainerRole(const RoleOptions& options) {
   ASSIGN_OR_RETURN(const auto agent,
                    Agent::Join(*options.transport, options.master_address, self,
                                Registration(options, "", description), inbox.events()));
+  const Leavable leavable(options, *agent);
   ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
   if (command.has_stop()) return StopStatus(command.stop());
   if (!command.has_trainer_setup()) return absl::InternalError("expected a trainer's set-up");
@@ -318,7 +388,14 @@ absl::Status RunTrainerRole(const RoleOptions& options) {
     RoleMessage ready;
     ready.mutable_ready();
     agent->Send(ready);
-    status = Train(options, setup, **parts, inbox, *agent);
+    Terms terms = {options,
+                   setup,
+                   **parts,
+                   inbox,
+                   *agent,
+                   RemoteFiles(options, setup.place()),
+                   MakeTrace(setup.job().training(), options.self, options.pid, options.host)};
+    status = Train(terms);
   } else {
     status = parts.status();
   }

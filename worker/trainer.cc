@@ -40,6 +40,14 @@ StepTimes& StepTimes::operator+=(const StepTimes& other) {
   return *this;
 }
 
+TrainerStats& TrainerStats::operator+=(const TrainerStats& other) {
+  steps += other.steps;
+  samples += other.samples;
+  missed += other.missed;
+  times += other.times;
+  return *this;
+}
+
 Trainer::Trainer(ModelGroup& models, const ps::ParamTable& table, ps::Client& client,
                  TrainerLoaders loaders, TrainerOptions options, TrainerEvents events)
     : models_(models),
@@ -52,9 +60,13 @@ Trainer::Trainer(ModelGroup& models, const ps::ParamTable& table, ps::Client& cl
       losses_(options_.leases.size()),
       reported_(options_.start),
       missed_(options_.leases.size(), 0),
-      begun_(options_.start),
-      target_(options_.target) {
+      target_(options_.target),
+      final_evaluation_(options_.final_evaluation) {
   CHECK(!options_.leases.empty());
+  CHECK(options_.clocks.empty() || options_.clocks.size() == options_.leases.size());
+  for (size_t lease = 0; lease < options_.leases.size(); ++lease) {
+    begun_ = std::max(begun_, ClockOf(lease) + 1);
+  }
 }
 
 absl::Status Trainer::Run() {
@@ -104,14 +116,18 @@ absl::StatusOr<bool> Trainer::BeginStep(int64_t step) {
   while (held_ && cancelled_.ok()) changed_.Wait(mu_);
   if (!cancelled_.ok()) return cancelled_;
   if (step >= target_) return false;
-  begun_ = step + 1;
+  begun_ = std::max(begun_, step + 1);
   return true;
 }
 
 absl::Status Trainer::Step(int64_t step) {
   StepTimes times;
   ASSIGN_OR_RETURN(const ConstArenas weights, exchange_->Weights(step));
+  due_.clear();
   for (size_t lease = 0; lease < options_.leases.size(); ++lease) {
+    if (ClockOf(lease) <= step) due_.push_back(lease);
+  }
+  for (const size_t lease : due_) {
     const int32_t replica = options_.leases[lease];
     std::span<const Batch> shares;
     {
@@ -124,7 +140,7 @@ absl::Status Trainer::Step(int64_t step) {
       const TraceSpan span(trace_, "forward", step, replica);
       models_.Forward(weights, shares, {options_.seed, step, replica});
     }
-    const bool last = lease + 1 == options_.leases.size();
+    const bool last = lease == due_.back();
     const std::span<float> grads = exchange_->HostGradients(lease);
     const auto push_one = [&](ps::ParamId param) {
       const TraceSpan span(trace_, "push", step, replica, /*slice=*/-1,
@@ -166,7 +182,7 @@ absl::Status Trainer::Step(int64_t step) {
   ++steps_;
   MutexLock lock(mu_);
   ++stats_.steps;
-  stats_.samples += static_cast<int64_t>(options_.leases.size()) * options_.batch_size;
+  stats_.samples += static_cast<int64_t>(due_.size()) * options_.batch_size;
   stats_.times += times;
   stats_.missed = 0;
   for (const int32_t replica : options_.leases) stats_.missed += client_.missed(replica);
@@ -176,7 +192,7 @@ absl::Status Trainer::Step(int64_t step) {
 void Trainer::TraceWait(int64_t step, Clock::time_point begin, Clock::time_point end) {
   if (!trace_.Covers(step)) return;
   // The last lease's pushes ask for the parameters.
-  Trace::Event event{.step = step, .replica = options_.leases.back()};
+  Trace::Event event{.step = step, .replica = options_.leases[due_.back()]};
   const auto pulling =
       std::chrono::duration_cast<Clock::duration>(Milliseconds(client_.last_pull_ms()));
   const Clock::time_point arriving = std::max(begin, end - pulling);
@@ -187,7 +203,7 @@ void Trainer::TraceWait(int64_t step, Clock::time_point begin, Clock::time_point
 }
 
 void Trainer::Report(int64_t finished) {
-  for (size_t lease = 0; lease < options_.leases.size(); ++lease) {
+  for (const size_t lease : due_) {
     const int64_t missed = client_.missed(options_.leases[lease]);
     if (events_.on_progress) {
       events_.on_progress({options_.leases[lease], finished, losses_[lease],

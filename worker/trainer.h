@@ -32,10 +32,14 @@ namespace muster::worker {
 
 struct TrainerOptions {
   std::vector<int32_t> leases;  // replicas, rising
-  int num_replicas = 1;         // V
+  // By lease: the step with which its replica goes on, where that is not `start` for all: never
+  // before it, and for one of them it is.
+  std::vector<int64_t> clocks;
+  int num_replicas = 1;  // V
   uint64_t seed = 0;
-  int64_t start = 0;   // first step
-  int64_t target = 0;  // steps finished at the end
+  int64_t start = 0;             // first step
+  int64_t target = 0;            // steps finished at the end
+  bool final_evaluation = true;  // of both splits, there
   int64_t batch_size = 0;
   int64_t summary_interval = 10;  // steps between progress reports
   int64_t evaluation_interval =
@@ -82,6 +86,8 @@ struct TrainerStats {
   int64_t samples = 0;  // of all its leases
   int64_t missed = 0;   // steps that did without a gradient of a lease, over its leases
   StepTimes times;
+
+  TrainerStats& operator+=(const TrainerStats& other);
 };
 
 struct TrainerEvents {
@@ -108,7 +114,8 @@ class Trainer {
   // included).
   absl::Status Run();
 
-  // Lets no further step begin until SetTarget is called; returns the number of steps begun so far.
+  // Lets no further step begin until SetTarget is called; returns the number of steps begun so far,
+  // one more than `clocks` at least: they may have been begun before.
   int64_t Hold();
   // Ends the run at `clock` (>= every step begun) and lifts a Hold. Without `final_evaluation` the
   // splits are not evaluated at the end.
@@ -123,6 +130,9 @@ class Trainer {
   absl::StatusOr<bool> BeginStep(int64_t step);
   absl::Status Step(int64_t step);
   absl::Status Evaluate(int64_t clock, Split split);
+  int64_t ClockOf(size_t lease) const {
+    return options_.clocks.empty() ? options_.start : options_.clocks[lease];
+  }
   // Traces a Wait of step `step`, which ended with last_pull_ms of arriving parameters.
   void TraceWait(int64_t step, Trace::Clock::time_point begin, Trace::Clock::time_point end);
   void Report(int64_t finished);
@@ -137,6 +147,7 @@ class Trainer {
 
   // Owned by Run's thread.
   std::unique_ptr<Exchange> exchange_;
+  std::vector<size_t> due_;     // leases that the last step was of
   std::vector<double> losses_;  // by lease: of the last step
   int64_t reported_ = 0;        // clock of the last report
   // Since the last report:
@@ -149,7 +160,7 @@ class Trainer {
   int64_t begun_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t target_ ABSL_GUARDED_BY(mu_);
   bool held_ ABSL_GUARDED_BY(mu_) = false;
-  bool final_evaluation_ ABSL_GUARDED_BY(mu_) = true;
+  bool final_evaluation_ ABSL_GUARDED_BY(mu_);
   absl::Status cancelled_ ABSL_GUARDED_BY(mu_);
   TrainerStats stats_ ABSL_GUARDED_BY(mu_);
 };

@@ -165,8 +165,9 @@ int RunOther(const Flags& flags) {
     std::fprintf(stderr, "last words\n");
     raise(SIGKILL);
   }
-  if (behaviour == "ignore-sigterm") {
+  if (behaviour == "ignore-signals") {
     std::signal(SIGTERM, SIG_IGN);
+    std::signal(SIGINT, SIG_IGN);
     Sleep();
   }
   const int fd = open(fifo.c_str(), O_RDONLY);  // until the master opens it

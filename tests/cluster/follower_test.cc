@@ -73,6 +73,69 @@ TEST(FollowerTest, ARoleThatLeavesWithoutHavingBeenToldIsAFailureEvenWithCode0) 
   EXPECT_THAT(follower.failure()->text, HasSubstr("worker-0"));
 }
 
+TEST(FollowerTest, AWorkerThatLeavesIsNoFailure) {
+  Follower follower = Running();
+  follower.OnLine(master::ReplicaLine{.role = "worker", .index = 0, .state = "LEFT"}, 100);
+  follower.OnExit(1, kOk, 110);
+  follower.OnTick(1000);
+  EXPECT_THAT(follower.TakeActions(), IsEmpty());
+  EXPECT_THAT(follower.TakeMessages(), IsEmpty()) << "the master says what there is to say";
+  EXPECT_FALSE(follower.done());
+  follower.OnLine(master::StateLine{RunState::kSucceeded, ""}, 2000);
+  for (size_t role : {2, 0}) follower.OnExit(role, kOk, 2010);
+  EXPECT_TRUE(follower.done());
+  EXPECT_EQ(follower.exit_code(), 0);
+}
+
+TEST(FollowerTest, AWorkerThatIsKilledIsSparedIfTheMasterGoesOn) {
+  Follower follower = Running();
+  follower.OnExit(1, kKilled, 100);
+  EXPECT_THAT(follower.TakeMessages(),
+              ElementsAre("warning: worker-0 was killed by signal 9 (Killed)"));
+  follower.OnTick(1000);
+  EXPECT_THAT(follower.TakeActions(), IsEmpty());
+  EXPECT_FALSE(follower.failure().has_value());
+  // Another one in its place.
+  follower.OnStarted(1, 1100);
+  EXPECT_FALSE(follower.registered(1));
+  EXPECT_FALSE(follower.done());
+  follower.OnLine(master::StateLine{RunState::kFailed, "for another reason"}, 9000);
+  EndAll(follower, kOk, 9010);
+  EXPECT_EQ(follower.failure()->text, "for another reason");
+}
+
+TEST(FollowerTest, AWorkerThatIsKilledIsToBlameIfTheMasterGivesUpThen) {
+  Follower follower = Running();
+  follower.OnExit(1, kKilled, 100);
+  follower.OnLine(master::StateLine{RunState::kFailed, "worker-0 is gone"}, 150);
+  EXPECT_EQ(follower.failure()->text,
+            "worker-0 was killed by signal 9 (Killed) (asked for by trainingInput.workerCount)");
+  EXPECT_EQ(follower.failure()->role, 1u);
+  for (size_t role : {2, 0}) follower.OnExit(role, kOk, 200);
+  EXPECT_EQ(follower.exit_code(), 1);
+}
+
+TEST(FollowerTest, AWorkerThatDiesOfItsOwnFaultEndsTheJob) {
+  for (const ExitStatus& fault : {ExitStatus{0, 11}, {0, 6}, {3, 0}}) {
+    Follower follower = Running();
+    if (fault.signal != 0) {
+      follower.OnLine(master::ReplicaLine{.role = "worker", .index = 0, .state = "LOST"}, 90);
+    }
+    follower.OnExit(1, fault, 100);
+    EXPECT_TRUE(follower.failure().has_value()) << DescribeExit(fault);
+    follower.OnTick(400);
+    EXPECT_THAT(follower.TakeActions(), ElementsAre(Action::kTerminateAll));
+  }
+}
+
+TEST(FollowerTest, AWorkerThatEndsBecauseItLostTheMasterIsSpared) {
+  Follower follower = Running();
+  follower.OnLine(master::ReplicaLine{.role = "worker", .index = 0, .state = "LOST"}, 90);
+  follower.OnExit(1, kExit1, 100);
+  follower.OnTick(1000);
+  EXPECT_THAT(follower.TakeActions(), IsEmpty());
+}
+
 TEST(FollowerTest, AnOrderlyEndThatIsHeardOfBeforeTheMastersWordIsNoFailure) {
   Follower follower = Running();
   follower.OnExit(1, ExitStatus{}, 10);

@@ -249,7 +249,7 @@ TEST_F(LocalTest, AProgramThatIsNotThereIsNamed) {
 
 TEST_F(LocalTest, RolesThatDoNotLeaveAreMadeTo) {
   job_.roles.resize(3);
-  EXPECT_EQ(Run({{"FAKE_MASTER_0", "forget-others"}, {"FAKE_WORKER_0", "ignore-sigterm"}}), 0);
+  EXPECT_EQ(Run({{"FAKE_MASTER_0", "forget-others"}, {"FAKE_WORKER_0", "ignore-signals"}}), 0);
   EXPECT_TRUE(Roles().empty());
 }
 

@@ -137,11 +137,51 @@ TEST_P(KilledRole, IsNamedInOneLineAndTheRestIsStopped) {
 INSTANTIATE_TEST_SUITE_P(Roles, KilledRole,
                          ::testing::Values(std::pair("master-0", "trainingInput.masterType"),
                                            std::pair("chief-0", "trainingInput.masterType"),
-                                           std::pair("worker-1", "trainingInput.workerCount"),
                                            std::pair("ps-0", "trainingInput.parameterServerCount")),
                          [](const auto& info) {
                            std::string name = info.param.first;
                            return name.substr(0, name.find('-'));
+                         });
+
+// The weights and accuracies of `job`'s last step, and what it exported.
+void ExpectTheSameResult(const std::string& folder, const std::string& whole, int steps) {
+  const master::JobState state = StateOf(folder + "/job"), expected = StateOf(whole + "/job");
+  EXPECT_EQ(state.metrics.test_accuracy, expected.metrics.test_accuracy);
+  EXPECT_EQ(state.metrics.validation_accuracy, expected.metrics.validation_accuracy);
+  for (const std::string& file : {fmt::format("/job/checkpoints/step-{}/ps-0.safetensors", steps),
+                                  std::string("/job/export/model.onnx")}) {
+    EXPECT_TRUE(Contents(whole + file) == Contents(folder + file)) << file;
+  }
+}
+
+class GoneWorker : public ::testing::TestWithParam<int> {};
+
+TEST_P(GoneWorker, LeavesItsReplicaToTheOthersAndTheResultIsTheSame) {
+  const int signal = GetParam();
+  const TinyJob job = {
+      .workers = 2, .servers = 1, .steps = 300, .evaluate_every = 20, .save_every = 1000};
+  const std::string whole = NewFolder("whole"), folder = NewFolder("gone");
+  ASSERT_EQ(RunToEnd(LaunchWords(whole, job)).code, 0);
+
+  Running run(LaunchWords(folder, job));
+  ASSERT_TRUE(run.WaitFor("validation"));
+  const auto roles = RolesOf(folder + "/job");
+  kill(roles.at("worker-1"), signal);
+  ASSERT_TRUE(run.WaitFor("replica 2 goes on in chief-0"));
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_EQ(ended.err, "");
+  ExpectForHumans(ended);
+  EXPECT_TRUE(AwaitEnd(roles));
+  const master::JobState state = StateOf(folder + "/job");
+  EXPECT_EQ(state.state, RunState::kSucceeded);
+  EXPECT_EQ(state.replicas.at(2).state, signal == SIGTERM ? "LEFT" : "LOST");
+  ExpectTheSameResult(folder, whole, 300);
+}
+
+INSTANTIATE_TEST_SUITE_P(Signals, GoneWorker, ::testing::Values(SIGKILL, SIGTERM),
+                         [](const auto& info) {
+                           return info.param == SIGTERM ? "AskedToLeave" : "Killed";
                          });
 
 TEST(Ends, ASecondLaunchOnAHeldDirectoryIsRefusedWithWhoAndSinceWhen) {

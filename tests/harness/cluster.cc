@@ -11,6 +11,7 @@
 #include "rpc/inproc_transport.h"
 #include "telemetry/check.h"
 #include "telemetry/time.h"
+#include "tests/harness/mortal_transport.h"
 #include "tests/harness/toy_module.h"
 
 namespace muster::harness {
@@ -29,6 +30,16 @@ rpc::Hello HelloOf(const std::string& role, int index) {
 
 }  // namespace
 
+// One of a role.
+struct Cluster::Process {
+  Process(std::string of, int number, rpc::Transport& inner)
+      : name(std::move(of)), index(number), transport(inner) {}
+  const std::string name;
+  const int index;
+  MortalTransport transport;
+  master::LeaveNotice leave;
+};
+
 Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
   if (options_.transport == nullptr) own_transport_ = rpc::MakeInprocTransport();
   transport_ = options_.transport != nullptr ? options_.transport : own_transport_.get();
@@ -38,13 +49,8 @@ Cluster::~Cluster() = default;
 
 ClusterResult Cluster::Run() {
   ClusterResult result;
-  const auto log = Log::Discard();
   const master::JobDirectory dir(options_.job_dir);
   if (result.status = master::CreateJobDirectory(dir); !result.status.ok()) return result;
-  const auto make_module = [this](const Job&) -> absl::StatusOr<std::unique_ptr<worker::Module>> {
-    return options_.make_module ? options_.make_module() : MakeToyModule();
-  };
-
   master::CoordinatorOptions coordinator;
   coordinator.job = options_.job;
   coordinator.chief = 1;
@@ -55,14 +61,14 @@ ClusterResult Cluster::Run() {
   coordinator.transport = transport_;
   coordinator.listen_address = options_.listen_address;
   coordinator.self = HelloOf("master", 0);
-  coordinator.log = log.get();
+  coordinator.log = log_.get();
   coordinator.on_status = [this](const master::StatusLine& line) {
     if (options_.on_status) options_.on_status(line);
   };
   coordinator.now_ms = UnixMillis;
   coordinator.host = "here";
   coordinator.pid = getpid();
-  coordinator.make_module = make_module;
+  coordinator.make_module = [this](const Job&) { return MakeModule(); };
   auto made = master::Coordinator::Make(std::move(coordinator));
   if (!made.ok()) {
     result.status = made.status();
@@ -70,36 +76,23 @@ ClusterResult Cluster::Run() {
   }
   coordinator_ = *std::move(made);
 
-  std::vector<std::thread> roles;
-  const auto start = [&](const std::string& name, int index, auto run) {
-    roles.emplace_back([this, name, index, run, &log, &make_module] {
-      master::RoleOptions role;
-      role.transport = transport_;
-      role.log = log.get();
-      role.self = HelloOf(name, index);
-      role.master_address = coordinator_->address();
-      role.listen_address = options_.listen_address;
-      role.host = "here";
-      role.pid = 1000 + index;
-      role.make_device = [this]() -> absl::StatusOr<master::TrainerDevice> {
-        if (options_.make_device) return options_.make_device();
-        return master::MakeTrainerDevice(Training::CPU, Training::FP32, /*threads=*/1, {}, {});
-      };
-      role.make_module = make_module;
-      if (absl::Status status = run(role); !status.ok()) coordinator_->Fail(std::move(status));
-    });
-  };
-  for (int i = 0; i < options_.servers; ++i) start("ps", i, master::RunServerRole);
-  start("chief", 0, master::RunTrainerRole);
-  for (int i = 0; i + 1 < options_.trainers; ++i) start("worker", i, master::RunTrainerRole);
+  for (int i = 0; i < options_.servers; ++i) StartRole("ps", i, master::RunServerRole);
+  StartRole("chief", 0, master::RunTrainerRole);
+  for (int i = 0; i + 1 < options_.trainers; ++i) Start(i);
   result.status = coordinator_->Run();
+  std::vector<std::thread> roles;
+  {
+    MutexLock lock(mu_);
+    over_ = true;
+    roles.swap(roles_);
+  }
   for (std::thread& role : roles) role.join();
   coordinator_.reset();
 
   if (auto state = master::ReadJobState(dir.state_json()); state.ok()) result.state = *state;
   if (auto checkpoint = master::NewestCheckpoint(dir, nullptr); checkpoint.ok()) {
     result.checkpoint_step = checkpoint->step;
-    const auto module = *make_module(options_.job);
+    const auto module = MakeModule();
     const auto device = MakeCpuDevice(1);
     const auto table = ps::ParamTable::Make(module->MakeModel(*device)->params());
     CHECK(table.ok());
@@ -111,6 +104,58 @@ ClusterResult Cluster::Run() {
     }
   }
   return result;
+}
+
+void Cluster::StartRole(const std::string& name, int index,
+                        absl::Status (*run)(const master::RoleOptions&)) {
+  MutexLock lock(mu_);
+  if (over_) return;
+  processes_.push_back(std::make_unique<Process>(name, index, *transport_));
+  roles_.emplace_back([this, name, index, run, process = processes_.back().get()] {
+    master::RoleOptions role;
+    role.transport = &process->transport;
+    role.log = log_.get();
+    role.self = HelloOf(name, index);
+    role.master_address = coordinator_->address();
+    role.listen_address = options_.listen_address;
+    role.host = "here";
+    role.pid = 1000 + index;
+    if (name == "worker") role.leave = &process->leave;
+    role.make_device = [this]() -> absl::StatusOr<master::TrainerDevice> {
+      if (options_.make_device) return options_.make_device();
+      return master::MakeTrainerDevice(Training::CPU, Training::FP32, /*threads=*/1, {}, {});
+    };
+    role.make_module = [this](const Job&) { return MakeModule(); };
+    const absl::Status status = run(role);
+    if (!status.ok() && !process->transport.is_cut()) coordinator_->Fail(status);
+  });
+}
+
+Cluster::Process* Cluster::Newest(int worker) {
+  for (auto it = processes_.rbegin(); it != processes_.rend(); ++it) {
+    if ((*it)->name == "worker" && (*it)->index == worker) return it->get();
+  }
+  return nullptr;
+}
+
+void Cluster::Leave(int worker) {
+  MutexLock lock(mu_);
+  Newest(worker)->leave.Give();
+}
+
+void Cluster::Kill(int worker, int64_t messages) {
+  Process* process = nullptr;
+  {
+    MutexLock lock(mu_);
+    process = Newest(worker);
+  }
+  process->transport.Cut(messages);
+}
+
+void Cluster::Start(int worker) { StartRole("worker", worker, master::RunTrainerRole); }
+
+std::unique_ptr<worker::Module> Cluster::MakeModule() const {
+  return options_.make_module ? options_.make_module() : MakeToyModule();
 }
 
 void Cluster::Interrupt(const std::string& reason) { coordinator_->Interrupt(reason); }

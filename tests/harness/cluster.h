@@ -1,20 +1,25 @@
 // Cluster: a whole job in one process: the coordinator, trainers and parameter servers of a Job on
 // threads, joined by a transport.
 //
-// Owned by one thread. Run blocks; Interrupt may be called from another thread or from on_status.
+// Owned by one thread. Run blocks; what else may be done while the job runs is thread-safe, and may
+// be done in on_status.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "configs/job.pb.h"
 #include "master/coordinator.h"
 #include "master/job_state.h"
+#include "master/roles.h"
 #include "master/trainer_device.h"
 #include "rpc/transport.h"
+#include "telemetry/log.h"
+#include "telemetry/mutex.h"
 #include "telemetry/status.h"
 #include "worker/module.h"
 
@@ -48,12 +53,29 @@ class Cluster {
   ~Cluster();
   ClusterResult Run();
   void Interrupt(const std::string& reason);
+  // While the job trains. As SIGTERM to worker number `worker`, counted from 0.
+  void Leave(int worker);
+  // As SIGKILL, once it has sent `messages` more messages.
+  void Kill(int worker, int64_t messages = 0);
+  // Another process for the worker, which has left or was killed.
+  void Start(int worker);
 
  private:
+  struct Process;
+  std::unique_ptr<worker::Module> MakeModule() const;
+  void StartRole(const std::string& name, int index,
+                 absl::Status (*run)(const master::RoleOptions&));
+  Process* Newest(int worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   const ClusterOptions options_;
   std::unique_ptr<rpc::Transport> own_transport_;
   rpc::Transport* transport_;
+  const std::unique_ptr<Log> log_ = Log::Discard();
   std::unique_ptr<master::Coordinator> coordinator_;
+  Mutex mu_;
+  bool over_ ABSL_GUARDED_BY(mu_) = false;  // nobody is started any more
+  std::vector<std::thread> roles_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::unique_ptr<Process>> processes_ ABSL_GUARDED_BY(mu_);
 };
 
 // What a trainer with this device alone computes on.

@@ -51,6 +51,32 @@ TEST(EvaluationGather, SumsTheCountsOfAllShares) {
   EXPECT_FALSE(gather.pending());
 }
 
+// Whoever goes on with a replica evaluates its share again.
+TEST(EvaluationGather, ARepeatedShareChangesNothingAndMakesNoOtherEvaluation) {
+  EvaluationGather gather;
+  EXPECT_FALSE(gather.Add(Share(1, 2, {3, 1, 0, 4})).has_value());
+  EXPECT_FALSE(gather.Add(Share(1, 2, {3, 1, 0, 4})).has_value());
+  EXPECT_EQ(gather.Add(Share(0, 2, {1, 0, 1, 0}))->confusion, (std::vector<int64_t>{4, 1, 1, 4}));
+  EXPECT_FALSE(gather.Add(Share(1, 2, {3, 1, 0, 4})).has_value());
+  EXPECT_FALSE(gather.Add(Share(0, 2, {1, 0, 1, 0})).has_value());
+  EXPECT_FALSE(gather.pending());
+}
+
+TEST(EvaluationGather, AWholeEvaluationEndsTheWaitForSharesOfThoseBefore) {
+  EvaluationGather gather;
+  Evaluated early = Share(1, 2, {1, 0, 0, 1}), other = Share(1, 2, {1, 0, 0, 1});
+  early.set_step(20);
+  other.set_split("testing");
+  EXPECT_FALSE(gather.Add(early).has_value());
+  EXPECT_FALSE(gather.Add(other).has_value());
+  EXPECT_FALSE(gather.Add(Share(1, 2, {1, 0, 0, 1})).has_value());
+  EXPECT_TRUE(gather.Add(Share(0, 2, {1, 0, 0, 1})).has_value());
+  EXPECT_TRUE(gather.pending()) << "the other split";
+  other.set_replica(0);
+  EXPECT_TRUE(gather.Add(other).has_value());
+  EXPECT_FALSE(gather.pending());
+}
+
 TEST(EvaluationGather, IgnoresAShareOfAnotherShape) {
   EvaluationGather gather;
   EXPECT_FALSE(gather.Add(Share(0, 2, {1, 0, 0, 1})).has_value());

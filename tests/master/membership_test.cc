@@ -60,13 +60,23 @@ TEST(Membership, RolesAreNamedAsTheirHelloSays) {
   EXPECT_FALSE(ParseRole("master", 0).has_value());
 }
 
-TEST(Membership, ReplicasAreDividedAmongTheTrainersTheChiefFirst) {
-  Membership membership(1, 2, 1, 1000, 500, 0);
-  membership.AssignLeases(4);
-  EXPECT_EQ(membership.Find({Kind::kChief, 0})->leases, (std::vector<int32_t>{0}));
-  EXPECT_EQ(membership.Find({Kind::kWorker, 0})->leases, (std::vector<int32_t>{1}));
-  EXPECT_EQ(membership.Find({Kind::kWorker, 1})->leases, (std::vector<int32_t>{2, 3}));
-  EXPECT_TRUE(membership.Find({Kind::kServer, 0})->leases.empty());
+TEST(Membership, ThePlaceOfOneThatIsGoneIsFree) {
+  Membership membership = OneOfEach();
+  const RoleId worker = {Kind::kWorker, 0};
+  for (const State gone : {State::kLost, State::kLeft}) {
+    Member* member = *membership.Register(worker, 1);
+    member->state = gone;
+    member->pid = 7;
+    member->clock = 9;
+    EXPECT_TRUE(membership.CheckTime(900).ok());
+    const auto again = membership.Register(worker, 2);
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ((*again)->state, State::kRegistered);
+    EXPECT_EQ((*again)->pid, 0) << "what was known of the other is forgotten";
+    EXPECT_EQ((*again)->clock, 0);
+    EXPECT_FALSE(membership.Register(worker, 3).ok());
+    (*again)->state = State::kLost;
+  }
 }
 
 TEST(Membership, TrainersAreChiefAndWorkers) {

@@ -89,9 +89,11 @@ TEST(ReplicaTable, WhoHasNotRegisteredHasNoPid) {
   EXPECT_EQ(replicas.at(1).state, "EXPECTED");
 }
 
-TEST(ReplicaTable, AfterTheRunTheMasterHasFinishedAndAfterSuccessEverybody) {
+TEST(ReplicaTable, AfterTheRunTheMasterHasFinishedAndAfterSuccessEverybodyWhoWasThere) {
   std::vector<Member> members = OneOfEach();
   members[2].state = Member::State::kLost;
+  members.push_back(MemberOf(RoleId::Kind::kWorker, 1, 14));
+  members[3].state = Member::State::kLeft;
   const auto states = [&members](const absl::Status& ended) {
     std::vector<std::string> states;
     for (const auto& replica : ReplicaTable({"here", 10}, members, ended, 99)) {
@@ -100,8 +102,8 @@ TEST(ReplicaTable, AfterTheRunTheMasterHasFinishedAndAfterSuccessEverybody) {
     return states;
   };
   EXPECT_THAT(states(absl::UnavailableError("ps-0 is gone")),
-              ElementsAre("FINISHED", "READY", "LOST"));
-  EXPECT_THAT(states(absl::OkStatus()), ElementsAre("FINISHED", "FINISHED", "FINISHED"));
+              ElementsAre("FINISHED", "READY", "LOST", "LEFT"));
+  EXPECT_THAT(states(absl::OkStatus()), ElementsAre("FINISHED", "FINISHED", "LOST", "LEFT"));
 }
 
 }  // namespace

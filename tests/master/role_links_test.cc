@@ -42,13 +42,10 @@ class RoleLinksTest : public ::testing::Test {
 
 TEST_F(RoleLinksTest, AMessageReachesThoseItIsFor) {
   links_.Send(kChief, Word("to the chief"));
-  links_.SendToTrainers(Word("to trainers"));
   links_.SendToServers(Word("to servers"));
   links_.SendToAll(Word("to all"));
-  for (const char* expected : {"to the chief", "to trainers", "to all"}) {
-    EXPECT_EQ(Next(chief_), expected);
-  }
-  for (const char* expected : {"to trainers", "to all"}) EXPECT_EQ(Next(worker_), expected);
+  for (const char* expected : {"to the chief", "to all"}) EXPECT_EQ(Next(chief_), expected);
+  EXPECT_EQ(Next(worker_), "to all");
   for (const char* expected : {"to servers", "to all"}) EXPECT_EQ(Next(server_), expected);
 }
 
@@ -59,6 +56,24 @@ TEST_F(RoleLinksTest, AllHaveLeftWhenTheLastHas) {
   links_.MarkLeft({RoleId::Kind::kWorker, 0});
   EXPECT_TRUE(links_.all_left());
   EXPECT_TRUE(RoleLinks().all_left()) << "nobody has joined";
+}
+
+TEST_F(RoleLinksTest, ARoleThatComesAgainIsSpokenToOnItsNewStream) {
+  const RoleId worker = {RoleId::Kind::kWorker, 0};
+  links_.MarkLeft(worker);
+  FakeRole again(*transport_, listener_->address(), HelloOf("worker"));
+  Event event = queue_->Take(std::chrono::minutes(1));
+  while (!std::holds_alternative<RoleJoined>(event)) event = queue_->Take(std::chrono::minutes(1));
+  const auto& joined = std::get<RoleJoined>(event);
+  EXPECT_FALSE(links_.Has(worker, joined.link));
+  links_.Add(worker, joined.stream, joined.link);
+  EXPECT_TRUE(links_.Has(worker, joined.link));
+  EXPECT_FALSE(links_.Has(worker, joined.link - 1)) << "what its first stream says is past";
+  EXPECT_FALSE(links_.all_left());
+  links_.Send(worker, Word("to the second"));
+  links_.SendToAll(Word("to all"));
+  EXPECT_EQ(Next(again), "to the second");
+  EXPECT_EQ(Next(again), "to all");
 }
 
 TEST_F(RoleLinksTest, SendingToARoleThatIsGoneDoesNothing) {

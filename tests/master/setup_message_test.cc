@@ -79,13 +79,18 @@ TEST_F(SetupMessageTest, AServerOfAResumedRunLearnsWhereItsStateLies) {
   EXPECT_THAT(setup.cuts(), ElementsAre(10));
 }
 
-TEST_F(SetupMessageTest, ThePlacementHasTheServersAddressesByIndex) {
+TEST_F(SetupMessageTest, ThePlacementHasLeasesTargetAndTheServersAddressesByIndex) {
   std::vector<Member> members = {Member{{RoleId::Kind::kChief, 0}},
                                  Member{{RoleId::Kind::kServer, 0}},
                                  Member{{RoleId::Kind::kServer, 1}}};
   members[1].params_address = "host:1";
   members[2].params_address = "host:2";
-  const Placement placement = PlacementMessage(run_, members).placement();
+  SetTarget target;
+  target.set_clock(9);
+  const Placement placement = PlacementMessage(run_, members, {1, 4}, target).placement();
+  EXPECT_THAT(placement.leases(), ElementsAre(1, 4));
+  EXPECT_EQ(placement.target().clock(), 9);
+  EXPECT_FALSE(placement.target().final_evaluation());
   EXPECT_THAT(placement.servers(), ElementsAre("host:1", "host:2"));
   EXPECT_EQ(ps::FromMessage(placement.params())->specs().at(0).name, "w");
 }
