@@ -6,7 +6,6 @@
 namespace muster::cluster {
 namespace {
 
-constexpr int64_t kToolMs = 90'000;
 constexpr int64_t kFirstPauseMs = 1'000;
 constexpr int kTries = 4;
 
@@ -18,7 +17,7 @@ absl::StatusOr<ToolResult> CloudTool::Ask(const std::vector<std::string>& words,
   int64_t pause = kFirstPauseMs;
   for (int tries = kTries; tries > 0; --tries, pause *= 2) {
     if (before_each) RETURN_IF_ERROR(before_each());
-    auto result = tools_(words, kToolMs, "");
+    auto result = tools_(words, timeout_ms_, "");
     if (absl::IsNotFound(result.status())) return absl::NotFoundError(missing_);
     last = result.ok() ? judge_(*result) : result.status();
     if (last.ok()) return result;

@@ -17,12 +17,14 @@ class CloudTool {
  public:
   // What an answer means: OK, or a line for the user; Unavailable for what may pass by itself.
   using Judge = absl::Status (*)(const ToolResult& result);
-  // `missing`: what to do where there is no such program.
-  CloudTool(ToolRunner tools, const Patience& patience, Judge judge, std::string missing)
+  // `missing`: what to do where there is no such program. `timeout_ms`: of each time.
+  CloudTool(ToolRunner tools, const Patience& patience, Judge judge, std::string missing,
+            int64_t timeout_ms = 90'000)
       : tools_(std::move(tools)),
         patience_(patience),
         judge_(judge),
-        missing_(std::move(missing)) {}
+        missing_(std::move(missing)),
+        timeout_ms_(timeout_ms) {}
 
   // Four times in all, with longer and longer pauses, for as long as the user has patience.
   // `before_each`: told of each time, and stops it all when it fails.
@@ -34,6 +36,7 @@ class CloudTool {
   const Patience& patience_;
   const Judge judge_;
   const std::string missing_;
+  const int64_t timeout_ms_;
 };
 
 // --dry-run: nobody was asked (ToolRunner).

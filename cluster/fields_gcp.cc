@@ -35,7 +35,7 @@ constexpr FieldTreatmentOf kFields[] = {
      {kHonoured,
       "a directory of this machine, brought up to date from the master's machine when the job "
       "ends; "
-      "gs:// and other addresses are refused"}},
+      "s3:// and gs:// through this machine (docs/state.md)"}},
     {"trainingInput.scheduling.maxRunningTime",
      {kHonoured,
       "the job is stopped after it, and Compute Engine deletes the machines half an hour later; "

@@ -32,7 +32,7 @@ constexpr FieldTreatmentOf kFields[] = {
     {"trainingInput.jobDir",
      {kHonoured,
       "a directory of this machine, brought up to date from the master's pod when the job ends; "
-      "gs:// and other addresses are refused"}},
+      "s3:// and gs:// through this machine (docs/state.md)"}},
     {"trainingInput.scheduling.maxRunningTime",
      {kHonoured,
       "the job is stopped after it, and Kubernetes ends the pods half an hour later "

@@ -26,7 +26,7 @@ constexpr FieldTreatmentOf kFields[] = {
     {"trainingInput.jobDir",
      {kHonoured,
       "a directory of this machine, brought up to date from the master's node when "
-      "the job ends; gs:// and other addresses are refused"}},
+      "the job ends; s3:// and gs:// through this machine (docs/state.md)"}},
     {"trainingInput.scheduling.maxRunningTime",
      {kHonoured,
       "the job is stopped after it, and Slurm takes the nodes back a quarter of an "

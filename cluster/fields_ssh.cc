@@ -32,7 +32,7 @@ constexpr FieldTreatmentOf kFields[] = {
     {"trainingInput.jobDir",
      {kHonoured,
       "a directory of this machine, brought up to date from the master's host when "
-      "the job ends; gs:// and other addresses are refused"}},
+      "the job ends; s3:// and gs:// through this machine (docs/state.md)"}},
     {"trainingInput.network",
      {kSubstituted,
       "roles talk at the addresses at which ssh reaches their hosts, or those of "

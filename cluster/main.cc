@@ -1,5 +1,6 @@
 // The program `launch`. See docs/job-file.md, and `launch --help`.
 #include <fmt/format.h>
+#include <poll.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "cluster/kept_run.h"
 #include "cluster/local.h"
 #include "cluster/local_roles.h"
+#include "cluster/mirror.h"
 #include "cluster/node_relay.h"
 #include "cluster/plan_report.h"
 #include "cluster/predict_command.h"
@@ -26,9 +28,11 @@
 #include "cluster/slurm_run.h"
 #include "cluster/ssh_command.h"
 #include "cluster/ssh_run.h"
+#include "cluster/upload_command.h"
 #include "telemetry/build_id.h"
 #include "telemetry/cores.h"
 #include "telemetry/host_name.h"
+#include "telemetry/time.h"
 
 namespace muster::cluster {
 namespace {
@@ -81,11 +85,74 @@ int64_t MaxWaitSeconds(const ResolvedJob& resolved) {
   return scheduling.has_max_wait_time() ? scheduling.max_wait_time().seconds() : kMaxWaitSeconds;
 }
 
-// Where launchers note their jobs; "" when the user has no home.
-std::string RegistryFolder() {
+// "" when the user has no home.
+std::string OwnFolder(const char* name) {
   std::string folder = Variable("MUSTER_HOME");
   if (folder.empty() && !Variable("HOME").empty()) folder = Variable("HOME") + "/.muster";
-  return folder.empty() ? "" : folder + "/jobs";
+  return folder.empty() ? "" : fmt::format("{}/{}", folder, name);
+}
+
+// Where launchers note their jobs.
+std::string RegistryFolder() { return OwnFolder("jobs"); }
+
+MirrorOptions MakeMirrorOptions() {
+  return {.home = OwnFolder("mirrors"),
+          .tools = MakeToolRunner(Environment()),
+          .patience = {.now_ms = UnixMillis,
+                       .pause =
+                           [](int64_t ms) {
+                             poll(nullptr, 0, static_cast<int>(ms));
+                             return true;
+                           }},
+          .say = [](const std::string& line) { Tell(LocalOptions(), line); }};
+}
+
+// Runs `run` with the directory that stands for one in an object store, which has it all at the
+// end.
+int OnMirror(absl::StatusOr<std::unique_ptr<Mirror>> mirror, const LocalOptions& options,
+             const std::function<int(const std::string& folder)>& run) {
+  if (!mirror.ok()) return ExitCodeOf(mirror.status(), options);
+  absl::Status status = (*mirror)->Bring(/*to_run=*/true);
+  if (status.ok()) {
+    status = (*mirror)->StartSending(options.program_dir + "/launch", options.environment);
+  }
+  if (!status.ok()) return ExitCodeOf(status, options);
+  const int code = run((*mirror)->folder());
+  if (code == kWrongInput) return code;  // nothing has become of it
+  const absl::Status sent = (*mirror)->Finish();
+  if (!sent.ok()) ExitCodeOf(sent, options);
+  return sent.ok() || code != kSucceeded ? code : kJobFailed;
+}
+
+// The same words with the mirrors of job directories in object stores.
+absl::StatusOr<CommandContext> OnMirrors(CommandContext context) {
+  for (size_t i = 0; i < context.words.size(); ++i) {
+    std::string& word = context.words[i];
+    const std::string flag = "--job-dir=";
+    const bool joined = word.starts_with(flag);
+    const std::string address =
+        joined ? word.substr(flag.size())
+               : (i > 0 && context.words[i - 1] == "--job-dir" ? word : std::string());
+    if (!IsAddress(address)) continue;
+    MirrorOptions options = MakeMirrorOptions();
+    options.say = [&](const std::string& line) { fmt::print(context.err, "{}\n", line); };
+    std::string folder = Mirror::FolderOf(address, options.home);
+    const auto mirror = Mirror::Open(address, std::move(options));
+    // A launch that holds it keeps it up to date.
+    const bool held =
+        absl::IsFailedPrecondition(mirror.status()) && !Mirror::AddressOf(folder).empty();
+    if (!mirror.ok() && !held) return mirror.status();
+    if (mirror.ok()) RETURN_IF_ERROR((*mirror)->Bring(/*to_run=*/false));
+    word = joined ? flag + folder : folder;
+  }
+  return context;
+}
+
+int RunOnMirrors(const CommandContext& context, int (*run)(const CommandContext&)) {
+  const auto here = OnMirrors(context);
+  if (here.ok()) return run(*here);
+  fmt::print(context.err, "{}\n", std::string(here.status().message()));
+  return kWrongInput;
 }
 
 LocalOptions MakeOptions() {
@@ -104,9 +171,7 @@ absl::Status CanBeLeft(Cluster::Provider provider) {
       "the job cannot be left: Slurm ends what a step has started with the step");
 }
 
-// Follows a job that was left, or ends it.
-int AttachTo(const Job& job, bool cancel) {
-  const LocalOptions options = MakeOptions();
+int AttachHere(const Job& job, bool cancel, const LocalOptions& options) {
   const LocalJob local =
       MakeJob({.job = job}, UsableCores(), std::max(1, static_cast<int>(job.training().threads())));
   const Cluster& cluster = job.cluster();
@@ -129,16 +194,28 @@ int AttachTo(const Job& job, bool cancel) {
   return ExitCodeOf(CanBeLeft(cluster.provider()), options);
 }
 
-int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& flags) {
-  LocalOptions options = MakeOptions();
-  options.async = flags.async;
+// Follows a job that was left, or ends it.
+int AttachTo(const Job& job, bool cancel) {
+  const LocalOptions options = MakeOptions();
+  const std::string& dir = job.training_input().job_dir();
+  if (Mirror::AddressOf(dir).empty()) return AttachHere(job, cancel, options);
+  return OnMirror(Mirror::OfFolder(dir, MakeMirrorOptions()), options,
+                  [&](const std::string&) { return AttachHere(job, cancel, options); });
+}
+
+// `mirror`: the job's directory where the job file names one in an object store; else "".
+int RunHere(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& flags,
+            const LocalOptions& options, const std::string& mirror) {
   const Cluster& cluster = resolved.job.cluster();
   if (const absl::Status left = CanBeLeft(cluster.provider()); flags.async && !left.ok()) {
     return ExitCodeOf(left, options);
   }
-  const auto make_job = [&resolved](int threads) {
-    return MakeJob(resolved, /*cores=*/0, threads);
+  const auto make = [&](int cores, int threads) {
+    LocalJob job = MakeJob(resolved, cores, threads);
+    if (!mirror.empty()) job.job_dir = mirror;
+    return job;
   };
+  const auto make_job = [&make](int threads) { return make(/*cores=*/0, threads); };
   if (flags.dry_run && !MakesMachines(cluster.provider())) return kSucceeded;  // the plan is all
   if (cluster.provider() == Cluster::SSH) {
     return RunOnSshHosts(cluster.ssh(), make_job, options, BuildId());
@@ -164,8 +241,18 @@ int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& 
   for (const LocalRole& role : LocalRoles(resolved.job, cores)) {
     threads = std::max(threads, role.threads);
   }
-  const LocalJob job = MakeJob(resolved, cores, threads);
+  const LocalJob job = make(cores, threads);
   return options.async ? RunKept(job, options, BuildId()) : RunLocal(job, options);
+}
+
+int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& flags) {
+  LocalOptions options = MakeOptions();
+  options.async = flags.async;
+  const std::string& dir = resolved.job.training_input().job_dir();
+  if (!IsAddress(dir) || flags.dry_run) return RunHere(resolved, plan, flags, options, "");
+  return OnMirror(Mirror::Open(dir, MakeMirrorOptions()), options, [&](const std::string& folder) {
+    return RunHere(resolved, plan, flags, options, folder);
+  });
 }
 
 // On a host that the launcher reached by ssh.
@@ -199,7 +286,7 @@ int main(int argc, char** argv) {
       {"cost", "what the machines that were rented for a job have cost",
        [](const CommandContext& context) { return RunCostCommand(context, RegistryFolder()); }},
       {"evaluate", "accuracy of a job directory's model on a split of its data, or of other data",
-       RunEvaluateCommand},
+       [](const CommandContext& context) { return RunOnMirrors(context, RunEvaluateCommand); }},
       {"doctor", "whether this machine's GPU can be used, and computes what the CPU does",
        [&](const CommandContext& context) { return RunDoctorCommand(context, search); }},
       {"gc", "give back machines that no living launch holds",
@@ -217,7 +304,12 @@ int main(int argc, char** argv) {
        [](const CommandContext& context) {
          return RunSshCommand(context, RegistryFolder(), Environment());
        }},
-      {"predict", "say what clips are, with the model of a job directory", RunPredictCommand},
+      {"predict", "say what clips are, with the model of a job directory",
+       [](const CommandContext& context) { return RunOnMirrors(context, RunPredictCommand); }},
+      {"upload", "send a job's directory to its object store again",
+       [](const CommandContext& context) {
+         return RunUploadCommand(context, RegistryFolder(), MakeMirrorOptions());
+       }},
   };
   CommandContext context;
   context.words.assign(argv + 1, argv + argc);

@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "cluster/bucket_address.h"
 #include "configs/job_fields.h"
 
 namespace muster::cluster {
@@ -53,7 +54,9 @@ constexpr std::array<FieldTreatmentOf, 38> kFields = {{
     {"trainingInput.hyperparameters",
      {kSubstituted, "one run with the values in args: there are no studies yet"}},
     {"trainingInput.jobDir",
-     {kHonoured, "a directory of this machine; gs:// and other addresses are refused"}},
+     {kHonoured,
+      "a directory of this machine; s3:// and gs:// through the user's aws and gcloud "
+      "(docs/state.md)"}},
     {"trainingInput.runtimeVersion", {kSubstituted, "this build is the runtime"}},
     {"trainingInput.pythonVersion", {kSubstituted, "this build is the runtime; nothing is Python"}},
     {"trainingInput.scheduling.maxRunningTime",
@@ -147,10 +150,13 @@ void SubstituteGpu(const JobDraft& draft, std::vector<Substitution>* substitutio
 
 void CheckJobDir(JobDraft* draft) {
   const std::string& dir = draft->job.training_input().job_dir();
-  if (dir.find("://") == std::string::npos) return;
+  if (!IsAddress(dir)) return;
+  const absl::Status usable = CheckAddress(dir);
+  if (usable.ok()) return;
   draft->problems.Add(draft->origins.Find("trainingInput.jobDir"), "trainingInput.jobDir",
-                      fmt::format("{} is not a directory of this machine", Quoted(dir)),
-                      "write a path such as jobs/first");
+                      std::string(usable.message()),
+                      "write a directory of this machine such as jobs/first, s3://BUCKET/PATH or "
+                      "gs://BUCKET/PATH");
 }
 
 }  // namespace

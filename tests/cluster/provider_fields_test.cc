@@ -71,7 +71,7 @@ TEST(ProviderFields, WhatIsRefusedIsAProblemAtItsPlace) {
   Check(
       "trainingInput:\n  masterConfig: {imageUri: i, tpuTfVersion: '2'}\n"
       "  workerConfig: {containerArgs: [a], containerCommand: [b]}\n"
-      "  nasJobSpec: {searchSpace: s}\n  jobDir: gs://bucket/x\n",
+      "  nasJobSpec: {searchSpace: s}\n  jobDir: hdfs://bucket/x\n",
       &problems);
   EXPECT_EQ(
       problems,
@@ -90,8 +90,9 @@ TEST(ProviderFields, WhatIsRefusedIsAProblemAtItsPlace) {
       "pythonModule\n"
       "job.yaml:4:15: trainingInput.nasJobSpec: cannot be done by provider LOCAL; there is no "
       "architecture search: delete it\n"
-      "job.yaml:5:11: trainingInput.jobDir: 'gs://bucket/x' is not a directory of this machine; "
-      "write a path such as jobs/first\n");
+      "job.yaml:5:11: trainingInput.jobDir: 'hdfs://bucket/x' is no place that launch can "
+      "reach; write a directory of this machine such as jobs/first, s3://BUCKET/PATH or "
+      "gs://BUCKET/PATH\n");
 }
 
 TEST(ProviderFields, WhatIsSubstitutedIsTold) {
