@@ -102,8 +102,12 @@ exec /usr/sbin/sshd -D -f {network.folder}/sshd_config -o ListenAddress={self.ad
         sh(f"ip link set {self.name} down; ip netns pids {self.name} | xargs -r kill -9")
 
     def kill(self):
-        sh(f"ip netns pids {self.name} | xargs -r kill -9; ip netns del {self.name}; ip link del {self.name}")
+        # It may not have got as far as its namespace.
+        self.process.kill()
         self.process.wait()
+        # What is just being started is seen the second time.
+        pids = f"ip netns pids {self.name} | xargs -r kill -9"
+        sh(f"{pids}; {pids}; ip netns del {self.name}; ip link del {self.name}")
 
 
 class Faults:
