@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace muster {
 namespace {
@@ -136,7 +137,7 @@ std::optional<bool> ParseBool(std::string_view text, Wrong* wrong) {
 std::optional<Seconds> ParseDuration(std::string_view text, Wrong* wrong) {
   constexpr int64_t kMaxSeconds = 315'576'000'000;  // 10,000 years, protobuf's limit
   const Wrong form = {fmt::format("{} is not a duration", Quoted(text)),
-                      "write seconds with an s, such as 7200s or 1.5s"};
+                      "write seconds with an s, such as 7200s or 1.5s, or 5m, 2h, 7d"};
   *wrong = form;
   std::string_view number = WithoutPlus(text);
   if (AllDigits(number)) {
@@ -144,7 +145,12 @@ std::optional<Seconds> ParseDuration(std::string_view text, Wrong* wrong) {
     wrong->write = fmt::format("write {}s if these are seconds", number);
     return std::nullopt;
   }
-  if (!number.ends_with('s')) return std::nullopt;
+  int64_t unit = 0;
+  for (const auto& [letter, seconds] :
+       {std::pair{'s', 1}, {'m', 60}, {'h', 3'600}, {'d', 86'400}}) {
+    if (number.ends_with(letter)) unit = seconds;
+  }
+  if (unit == 0) return std::nullopt;
   number.remove_suffix(1);
   const bool negative = number.starts_with('-');
   if (negative) number.remove_prefix(1);
@@ -152,20 +158,22 @@ std::optional<Seconds> ParseDuration(std::string_view text, Wrong* wrong) {
   const std::string_view whole = number.substr(0, dot);
   std::string fraction(dot == std::string_view::npos ? "0" : number.substr(dot + 1));
   if (!AllDigits(whole) || !AllDigits(fraction)) return std::nullopt;
+  // Half an hour is 30m: what a file says stays a whole number of nanoseconds.
+  if (unit != 1 && dot != std::string_view::npos) return std::nullopt;
   if (fraction.size() > 9) {
     *wrong = {fmt::format("{} has more than nine fractional digits", Quoted(text)),
               "write at most nine, such as 1.123456789s"};
     return std::nullopt;
   }
-  const std::optional<int64_t> seconds = FromChars<int64_t>(whole);
-  if (!seconds || *seconds > kMaxSeconds) {
+  const std::optional<int64_t> units = FromChars<int64_t>(whole);
+  if (!units || *units > kMaxSeconds / unit) {
     *wrong = {fmt::format("{} is out of range", Quoted(text)),
               fmt::format("write at most {}s", kMaxSeconds)};
     return std::nullopt;
   }
   fraction.resize(9, '0');
   const int sign = negative ? -1 : 1;
-  return Seconds{sign * *seconds, sign * *FromChars<int32_t>(fraction)};
+  return Seconds{sign * *units * unit, sign * *FromChars<int32_t>(fraction)};
 }
 
 std::string FormatDuration(const Seconds& duration) {

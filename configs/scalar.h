@@ -31,7 +31,7 @@ struct Seconds {
   int32_t nanos = 0;  // same sign as seconds
 };
 
-// "7200s", "1.5s": up to nine fractional digits.
+// "7200s", "1.5s": up to nine fractional digits; "5m", "2h", "7d": none.
 std::optional<Seconds> ParseDuration(std::string_view text, Wrong* wrong);
 std::string FormatDuration(const Seconds& duration);
 

@@ -61,8 +61,12 @@ TEST(Scalar, Durations) {
   EXPECT_EQ(text("0.5s"), "0.5s");
   EXPECT_EQ(text("-1.25s"), "-1.25s");
   EXPECT_EQ(text("1.123456789s"), "1.123456789s");
-  for (const char* bad : {"", "s", "7200", "2h", "1.s", ".5s", "1.1234567890s", "1s ", "1 s",
-                          "--1s", "315576000001s", "99999999999999999999s", "1e3s"}) {
+  EXPECT_EQ(text("5m"), "300s");
+  EXPECT_EQ(text("2h"), "7200s");
+  EXPECT_EQ(text("7d"), "604800s");
+  for (const char* bad :
+       {"", "s", "m", "7200", "1.5h", "2 h", "2H", "1w", "3652501d", "1.s", ".5s", "1.1234567890s",
+        "1s ", "1 s", "--1s", "315576000001s", "99999999999999999999s", "1e3s"}) {
     EXPECT_EQ(text(bad), "none") << bad;
   }
 }
