@@ -5,26 +5,29 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <span>
 
 #include "cluster/watchdog.h"
 #include "configs/tiers.h"
+#include "telemetry/time.h"
 
 namespace muster::cluster {
 namespace {
 
 constexpr char kRoleTag[] = "muster-role", kAttemptTag[] = "muster-attempt",
-               kOwnerTag[] = "muster-owner";
+               kFirstTag[] = "muster-first", kOwnerTag[] = "muster-owner";
 
 std::string Tags(const char* kind, const MachineOrder& order, const MachineGroup& group) {
   const auto tag = [](const char* key, const std::string& value) {
     return fmt::format("{{Key={},Value={}}}", key, value);
   };
-  return fmt::format("ResourceType={},Tags=[{},{},{},{},{}]", kind,
+  return fmt::format("ResourceType={},Tags=[{},{},{},{},{},{}]", kind,
                      tag("Name", fmt::format("{}-{}", order.job_id, RoleName(group.role))),
                      tag(kAwsJobTag, order.job_id), tag(kRoleTag, RoleName(group.role)),
                      tag(kAttemptTag, fmt::format("{}", order.attempt)),
+                     tag(kFirstTag, fmt::format("{}", group.first_index)),
                      tag(kOwnerTag, order.owner));
 }
 
@@ -133,8 +136,9 @@ std::vector<std::string> RunInstancesWords(const Aws& aws, const MachineOrder& o
   }
   if (group.spot) {
     add({"--instance-market-options",
-         "MarketType=spot,SpotOptions={SpotInstanceType=one-time,InstanceInterruptionBehavior="
-         "terminate}"});
+         fmt::format("MarketType=spot,SpotOptions={{{}SpotInstanceType=one-time,"
+                     "InstanceInterruptionBehavior=terminate}}",
+                     group.max_price > 0 ? fmt::format("MaxPrice={:.4f},", group.max_price) : "")});
   }
   add({"--tag-specifications", Tags("instance", order, group), Tags("volume", order, group),
        "--query", "length(Instances)"});
@@ -148,8 +152,8 @@ std::vector<std::string> DescribeInstancesWords(const Aws& aws, const std::strin
   const std::string query = fmt::format(
       "Reservations[].Instances[].[InstanceId,State.Name,PublicIpAddress,PrivateIpAddress,"
       "Placement."
-      "AvailabilityZone,InstanceLifecycle,AmiLaunchIndex,{},{},{},{},StateReason.Message]",
-      tag(kAwsJobTag), tag(kRoleTag), tag(kAttemptTag), tag(kOwnerTag));
+      "AvailabilityZone,InstanceLifecycle,AmiLaunchIndex,{},{},{},{},{},StateReason.Message]",
+      tag(kAwsJobTag), tag(kRoleTag), tag(kAttemptTag), tag(kOwnerTag), tag(kFirstTag));
   std::vector<std::string> words = AwsWords(aws, region);
   words.insert(words.end(),
                {"ec2", "describe-instances", "--filters",
@@ -157,6 +161,54 @@ std::vector<std::string> DescribeInstancesWords(const Aws& aws, const std::strin
                                : fmt::format("Name=tag:{},Values={}", kAwsJobTag, job_id),
                 "--query", query});
   return words;
+}
+
+std::vector<std::string> SpotPriceWords(const Aws& aws, const std::string& region,
+                                        const std::set<std::string>& types, int64_t since_ms) {
+  std::vector<std::string> words = AwsWords(aws, region);
+  words.insert(words.end(), {"ec2", "describe-spot-price-history", "--product-descriptions",
+                             "Linux/UNIX", "--start-time", FormatTime(since_ms), "--query",
+                             "SpotPriceHistory[].[InstanceType,AvailabilityZone,SpotPrice,"
+                             "Timestamp]",
+                             "--instance-types"});
+  words.insert(words.end(), types.begin(), types.end());
+  return words;
+}
+
+absl::StatusOr<std::vector<SpotPrice>> ParseSpotPrices(const std::string& text) {
+  std::vector<SpotPrice> prices;
+  for (const auto line : absl::StrSplit(text, '\n', absl::SkipWhitespace())) {
+    std::vector<std::string> cells = absl::StrSplit(line, '\t');
+    SpotPrice price;
+    bool sound = cells.size() == 4 && absl::SimpleAtod(cells[2], &price.usd_per_hour) &&
+                 std::isfinite(price.usd_per_hour) && price.usd_per_hour > 0;
+    if (sound) {
+      // The same moment in aws's two ways to write it.
+      if (cells[3].ends_with("+00:00")) cells[3].replace(cells[3].size() - 6, 6, "Z");
+      const auto since = ParseTime(cells[3]);
+      sound = since.ok();
+      price.since_ms = since.value_or(0);
+    }
+    if (!sound) {
+      return absl::InvalidArgumentError(fmt::format("aws tells of a spot price in another form: {}",
+                                                    std::string_view(line.data(), line.size())));
+    }
+    price.type = cells[0];
+    price.zone = cells[1];
+    price.region = Ec2RegionOf(price.zone);
+    prices.push_back(std::move(price));
+  }
+  return prices;
+}
+
+std::string Ec2RegionOf(const std::string& zone) {
+  std::vector<std::string> parts = absl::StrSplit(zone, '-');
+  if (parts.size() > 3) parts.resize(3);
+  std::string region = fmt::format("{}", fmt::join(parts, "-"));
+  while (!region.empty() && std::isalpha(static_cast<unsigned char>(region.back()))) {
+    region.pop_back();
+  }
+  return region;
 }
 
 std::string UserDataOf(const Aws& aws, const std::string& public_key, int64_t lifetime_s) {
@@ -183,7 +235,7 @@ absl::StatusOr<std::vector<Machine>> ParseInstances(const std::string& text,
       return absl::InvalidArgumentError(fmt::format("aws tells of a machine {}: {}", what,
                                                     std::string_view(line.data(), line.size())));
     };
-    if (cells.size() != 12) return wrong("in another form");
+    if (cells.size() != 13) return wrong("in another form");
     Machine machine;
     machine.id = cells[0];
     if (!machine.id.starts_with("i-")) return wrong("without an id");
@@ -195,12 +247,15 @@ absl::StatusOr<std::vector<Machine>> ParseInstances(const std::string& text,
     machine.place = {region, OrNone(cells[4])};
     machine.spot = cells[5] == "spot";
     // One that somebody tagged by hand has no role; it is listed all the same.
+    int first = 0;
     (void)absl::SimpleAtoi(cells[6], &machine.index);
+    (void)absl::SimpleAtoi(cells[11], &first);
+    machine.index += first;
     machine.job_id = OrNone(cells[7]);
     machine.role = RoleOf(cells[8]).value_or(Role::kMaster);
     (void)absl::SimpleAtoi(cells[9], &machine.attempt);
     machine.owner = OrNone(cells[10]);
-    machine.reason = OrNone(cells[11]);
+    machine.reason = OrNone(cells[12]);
     machines.push_back(std::move(machine));
   }
   return machines;

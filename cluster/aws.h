@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,15 @@ std::vector<std::string> RunInstancesWords(const Aws& aws, const MachineOrder& o
                                            const MachineGroup& group, const Ec2Launch& launch);
 std::vector<std::string> DescribeInstancesWords(const Aws& aws, const std::string& region,
                                                 const std::string& job_id);
+
+// What spot machines of these types have cost since then (Unix time).
+std::vector<std::string> SpotPriceWords(const Aws& aws, const std::string& region,
+                                        const std::set<std::string>& types, int64_t since_ms);
+// Fails on what is none of its lines.
+absl::StatusOr<std::vector<SpotPrice>> ParseSpotPrices(const std::string& text);
+
+// "us-east-1a" is in us-east-1; local zones, "us-west-2-lax-1a", in us-west-2.
+std::string Ec2RegionOf(const std::string& zone);
 
 // A machine's first script: lets the launcher's key in, and turns the machine off at the end of
 // its lifetime and when nobody is there (cluster/watchdog.h), which terminates it

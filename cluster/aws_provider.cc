@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <utility>
 
 #include "cluster/aws_machines.h"
@@ -28,22 +29,12 @@ absl::Status Judge(const ToolResult& result) {
   return result.code == 0 ? absl::OkStatus() : ExplainAws(result.err);
 }
 
-// "us-east-1a" is in us-east-1; local zones, "us-west-2-lax-1a", in us-west-2.
-std::string RegionOf(const std::string& zone) {
-  std::vector<std::string> parts = absl::StrSplit(zone, '-');
-  if (parts.size() > 3) parts.resize(3);
-  std::string region = fmt::format("{}", fmt::join(parts, "-"));
-  while (!region.empty() && std::isalpha(static_cast<unsigned char>(region.back()))) {
-    region.pop_back();
-  }
-  return region;
-}
-
 }  // namespace
 
 AwsProvider::AwsProvider(Aws aws, std::string public_key, ToolRunner tools,
                          const Patience& patience, std::function<RunHost(const SshHost&)> reach)
     : aws_(std::move(aws)),
+      patience_(patience),
       public_key_(std::move(public_key)),
       tool_(std::move(tools), patience, Judge,
             "there is no program aws in PATH: install AWS's command line, and log in (aws "
@@ -51,7 +42,7 @@ AwsProvider::AwsProvider(Aws aws, std::string public_key, ToolRunner tools,
       reach_(std::move(reach)) {
   regions_.assign(aws_.regions().begin(), aws_.regions().end());
   for (const std::string& zone : aws_.zones()) {
-    places_.push_back({RegionOf(zone), zone});
+    places_.push_back({Ec2RegionOf(zone), zone});
     if (std::ranges::count(regions_, places_.back().region) == 0) {
       regions_.push_back(places_.back().region);
     }
@@ -200,19 +191,59 @@ std::vector<std::string> AwsProvider::Quotas(const std::string& region, const Ma
   return lines;
 }
 
+absl::StatusOr<std::vector<SpotPrice>> AwsProvider::SpotPrices(const std::set<std::string>& types) {
+  std::vector<SpotPrice> all;
+  for (const std::string& region : regions_) {
+    ASSIGN_OR_RETURN(const std::string text,
+                     Ask(SpotPriceWords(aws_, region, types, patience_.now_ms() - kSpotDayMs)));
+    ASSIGN_OR_RETURN(std::vector<SpotPrice> prices, ParseSpotPrices(text));
+    std::ranges::move(prices, std::back_inserter(all));
+  }
+  return all;
+}
+
+void AwsProvider::CheapestFirst(const MachineOrder& order, std::vector<Place>* places) {
+  std::set<std::string> types;
+  for (const MachineGroup& group : order.groups) {
+    if (group.spot) types.insert(group.type);
+  }
+  if (types.empty()) return;
+  const auto prices = SpotPrices(types);
+  if (!prices.ok() || !aws_.zones().empty()) return;
+  std::map<std::string, double> cost;  // by zone
+  for (const Place& place : *places) {
+    for (const MachineGroup& group : order.groups) {
+      if (!group.spot) continue;
+      const auto price = PriceAt(*prices, group.type, place.zone, patience_.now_ms());
+      cost[place.zone] += price ? static_cast<double>(group.count) * price->usd_per_hour
+                                : std::numeric_limits<double>::infinity();
+    }
+  }
+  // Regions stay in their order.
+  for (auto from = places->begin(); from != places->end();) {
+    const auto to = std::find_if(from, places->end(),
+                                 [&](const Place& place) { return place.region != from->region; });
+    std::stable_sort(from, to,
+                     [&](const Place& a, const Place& b) { return cost[a.zone] < cost[b.zone]; });
+    from = to;
+  }
+}
+
 absl::Status AwsProvider::MayCreate(const MachineOrder& order) {
   ASSIGN_OR_RETURN(const Image* image, ImageIn(order.place.region));
   const Ec2Launch launch{.image = image->id,
                          .root_device = image->root_device,
                          .first_script = UserDataOf(aws_, public_key_, order.lifetime_s),
                          .ask_alone = true};
-  const auto asked = Ask(RunInstancesWords(aws_, order, order.groups.front(), launch));
-  // What would have been allowed is told as an error, too.
-  if (asked.ok() || IsUnasked(asked.status()) ||
-      asked.status().message().find("DryRunOperation") != std::string::npos) {
-    return absl::OkStatus();
+  for (const MachineGroup& group : order.groups) {
+    if (&group != &order.groups.front() && !group.spot) continue;
+    const absl::Status asked = Ask(RunInstancesWords(aws_, order, group, launch)).status();
+    // What would have been allowed is told as an error, too.
+    const bool allowed = asked.ok() || IsUnasked(asked) ||
+                         asked.message().find("DryRunOperation") != std::string::npos;
+    if (!allowed) return asked;
   }
-  return asked.status();
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<std::string>> AwsProvider::Check(const MachineOrder& order) {
@@ -244,6 +275,7 @@ absl::StatusOr<std::vector<std::string>> AwsProvider::Check(const MachineOrder& 
         fmt::format("no place for these machines: write other types, or cluster.aws.regions\n{}",
                     fmt::join(lines, "\n")));
   }
+  CheapestFirst(order, &places);
   places_ = std::move(places);
   MachineOrder first = order;
   first.place = places_.front();
@@ -301,6 +333,12 @@ absl::Status AwsProvider::Destroy(const std::string& job_id) {
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status AwsProvider::End(const Machine& machine) {
+  return Ask(machine.place.region, {"ec2", "terminate-instances", "--query",
+                                    "length(TerminatingInstances)", "--instance-ids", machine.id})
+      .status();
 }
 
 absl::StatusOr<RunHost> AwsProvider::Reach(const Machine& machine) {

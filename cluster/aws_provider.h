@@ -26,6 +26,8 @@ class AwsProvider : public Provider {
                       const std::function<absl::Status(const std::string& name)>& before) override;
   absl::StatusOr<std::vector<Machine>> List(const std::string& job_id) override;
   absl::Status Destroy(const std::string& job_id) override;
+  absl::Status End(const Machine& machine) override;
+  absl::StatusOr<std::vector<SpotPrice>> SpotPrices(const std::set<std::string>& types) override;
   absl::StatusOr<RunHost> Reach(const Machine& machine) override;
   std::string ListCommand(const std::string& job_id) const override;
 
@@ -45,9 +47,12 @@ class AwsProvider : public Provider {
   // A line for each quota; false in `enough` when one is too small.
   std::vector<std::string> Quotas(const std::string& region, const MachineOrder& order,
                                   bool* enough) const;
+  // Places of one region, those first where the spot machines of the order are cheapest.
+  void CheapestFirst(const MachineOrder& order, std::vector<Place>* places);
   absl::Status MayCreate(const MachineOrder& order);
 
   const Aws aws_;
+  const Patience& patience_;
   const std::string public_key_;
   const CloudTool tool_;
   const std::function<RunHost(const SshHost&)> reach_;

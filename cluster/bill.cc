@@ -10,27 +10,32 @@ constexpr double kHourMs = 3'600'000;
 }  // namespace
 
 size_t Bill::Begin(double usd_per_hour, int64_t now_ms) {
-  machines_.push_back({.usd_per_hour = usd_per_hour, .next_ms = now_ms});
+  machines_.push_back({.began_ms = now_ms, .prices = {{now_ms, usd_per_hour}}});
   return machines_.size() - 1;
 }
 
 double Bill::CostOf(const Machine& machine, int64_t now_ms) const {
   const int64_t until = machine.ended_ms < 0 ? now_ms : std::min(now_ms, machine.ended_ms);
-  if (until < machine.next_ms) return machine.charged;
-  const int64_t steps = (until - machine.next_ms) / step_ms_ + 1;
-  return machine.charged + static_cast<double>(steps * step_ms_) / kHourMs * machine.usd_per_hour;
+  // Steps that begin before `ms`.
+  const auto begun = [&](int64_t ms) {
+    ms = std::min(ms, until + 1);
+    return ms <= machine.began_ms ? 0 : (ms - 1 - machine.began_ms) / step_ms_ + 1;
+  };
+  double cost = 0;
+  for (size_t i = 0; i < machine.prices.size(); ++i) {
+    const bool last = i + 1 == machine.prices.size();
+    const int64_t steps =
+        begun(last ? until + 1 : machine.prices[i + 1].from_ms) - begun(machine.prices[i].from_ms);
+    cost += static_cast<double>(steps * step_ms_) / kHourMs * machine.prices[i].usd_per_hour;
+  }
+  return cost;
 }
 
-void Bill::Charge(Machine& machine, int64_t now_ms) const {
-  if (now_ms < machine.next_ms) return;
-  machine.charged = CostOf(machine, now_ms);
-  machine.next_ms += ((now_ms - machine.next_ms) / step_ms_ + 1) * step_ms_;
-}
-
-void Bill::SetPrice(size_t machine, double usd_per_hour, int64_t now_ms) {
-  if (machines_[machine].ended_ms >= 0) return;
-  Charge(machines_[machine], now_ms);
-  machines_[machine].usd_per_hour = usd_per_hour;
+void Bill::SetPrice(size_t machine, double usd_per_hour, int64_t from_ms) {
+  std::vector<Price>& prices = machines_[machine].prices;
+  from_ms = std::max(from_ms, machines_[machine].began_ms);
+  std::erase_if(prices, [&](const Price& price) { return price.from_ms >= from_ms; });
+  prices.push_back({from_ms, usd_per_hour});
 }
 
 void Bill::End(size_t machine, int64_t now_ms) {
@@ -45,7 +50,8 @@ double Bill::Cost(int64_t now_ms) const {
 
 double Bill::PerHour() const {
   double usd = 0;
-  for (const Machine& machine : machines_) usd += machine.ended_ms < 0 ? machine.usd_per_hour : 0;
+  for (const Machine& machine : machines_)
+    usd += machine.ended_ms < 0 ? machine.prices.back().usd_per_hour : 0;
   return usd;
 }
 

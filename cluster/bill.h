@@ -2,7 +2,7 @@
 // below a limit.
 //
 // A machine is charged for each billing step that it has begun, at the price of the moment when the
-// step began:
+// step began, which may be heard of later (spot):
 //
 //   cost(t) = Σ machines Σ steps k with began + k · step ≤ t of price(began + k · step) · step
 //
@@ -23,11 +23,10 @@ class Bill {
 
   // Returns the machine's number.
   size_t Begin(double usd_per_hour, int64_t now_ms);
-  // From the next step on.
-  void SetPrice(size_t machine, double usd_per_hour, int64_t now_ms);
+  // Of the steps that begin at `from_ms` or later.
+  void SetPrice(size_t machine, double usd_per_hour, int64_t from_ms);
   void End(size_t machine, int64_t now_ms);
 
-  // PRECONDITION: not before the last change.
   double Cost(int64_t now_ms) const;
   // Of the machines that have not ended.
   double PerHour() const;
@@ -38,16 +37,17 @@ class Bill {
   static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
  private:
-  struct Machine {
+  struct Price {
+    int64_t from_ms = 0;
     double usd_per_hour = 0;
-    double charged = 0;     // for the steps before `next_ms`
-    int64_t next_ms = 0;    // when the first step begins that is not charged yet
-    int64_t ended_ms = -1;  // -1: it runs
+  };
+  struct Machine {
+    int64_t began_ms = 0;
+    std::vector<Price> prices;  // the first from began_ms on; each until the next
+    int64_t ended_ms = -1;      // -1: it runs
   };
 
   double CostOf(const Machine& machine, int64_t now_ms) const;
-  // Charges the steps that have begun by then.
-  void Charge(Machine& machine, int64_t now_ms) const;
 
   const int64_t step_ms_;
   std::vector<Machine> machines_;

@@ -94,6 +94,16 @@ absl::Status NoteRented(const std::string& job_dir, const std::vector<RentedSpan
   return WriteBill(job_dir, all);
 }
 
+absl::Status NoteReplaced(const std::string& job_dir, const std::string& machine,
+                          const RentedSpan& by) {
+  ASSIGN_OR_RETURN(std::vector<RentedSpan> all, ReadBill(job_dir));
+  for (RentedSpan& span : all) {
+    if (span.machine == machine && span.ended_ms == 0) span.ended_ms = by.began_ms;
+  }
+  all.push_back(by);
+  return WriteBill(job_dir, all);
+}
+
 absl::Status NoteGivenBack(const std::string& job_dir, int64_t now_ms) {
   ASSIGN_OR_RETURN(std::vector<RentedSpan> all, ReadBill(job_dir));
   bool changed = false;

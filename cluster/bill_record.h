@@ -28,6 +28,9 @@ struct RentedSpan {
 absl::StatusOr<std::vector<RentedSpan>> ReadBill(const std::string& job_dir);
 // Adds spans that have begun.
 absl::Status NoteRented(const std::string& job_dir, const std::vector<RentedSpan>& spans);
+// Ends the span of one machine, and adds that of another in its place.
+absl::Status NoteReplaced(const std::string& job_dir, const std::string& machine,
+                          const RentedSpan& by);
 // Ends all that have not ended; OK when there are none.
 absl::Status NoteGivenBack(const std::string& job_dir, int64_t now_ms);
 

@@ -66,7 +66,8 @@ int RunTrain(const CommandContext& context, const RunJob& run) {
     fmt::print(context.err, "{}", draft.problems.Text());
     return kWrongInput;
   }
-  const Plan plan = MakePlan(resolved->job, context.resolve.catalog);
+  Plan plan = MakePlan(resolved->job, context.resolve.catalog);
+  if (context.price_spot) context.price_spot(resolved->job, flags, &plan);
   fmt::print(context.out, "{}", FormatPlan(*resolved, plan));
   std::fflush(context.out);
   return flags.check ? kSucceeded : run(*resolved, plan, flags);

@@ -25,6 +25,8 @@ struct CommandContext {
   std::FILE* out = stdout;
   std::FILE* err = stderr;
   ResolveOptions resolve;
+  // Has the plan reckon with spot prices, where the job wants such machines; null: nobody knows.
+  std::function<void(const Job&, const LaunchFlags&, Plan*)> price_spot = nullptr;
 };
 
 struct Command {

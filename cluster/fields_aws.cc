@@ -43,7 +43,10 @@ constexpr FieldTreatmentOf kFields[] = {
     {"trainingInput.scheduling.priority",
      {kSubstituted, "there is no queue: machines are asked for at once"}},
     {"trainingInput.scheduling.strategy",
-     {kSubstituted, "machines are on demand: spot is not there yet"}},
+     {kHonoured,
+      "LOW_COST: the workers' machines are spot; the master and the servers, which hold "
+      "checkpoints "
+      "and parameters, stay on demand"}},
     {"trainingInput.network",
      {kSubstituted, "roles talk at their machines' private addresses: see cluster.aws.subnet"}},
     {"trainingInput.serviceAccount",
@@ -54,6 +57,10 @@ constexpr FieldTreatmentOf kFields[] = {
      {kSubstituted, "use ssh, with the key beside the job's journal in ~/.muster/machines"}},
     {"cluster.budget",
      {kHonoured, "the job saves a checkpoint and its machines go before they have cost so much"}},
+    {"cluster.spot",
+     {kHonoured,
+      "a machine that costs more an hour is not to be had, and one whose price rises above it is "
+      "taken away"}},
     {"cluster.stagingBucket", {kSubstituted, "programs and files travel over ssh"}},
 };
 

@@ -45,7 +45,10 @@ constexpr FieldTreatmentOf kFields[] = {
     {"trainingInput.scheduling.priority",
      {kSubstituted, "there is no queue: machines are asked for at once"}},
     {"trainingInput.scheduling.strategy",
-     {kSubstituted, "machines are on demand: spot is not there yet"}},
+     {kHonoured,
+      "LOW_COST: the workers' machines are spot; the master and the servers, which hold "
+      "checkpoints "
+      "and parameters, stay on demand"}},
     {"trainingInput.network",
      {kSubstituted, "roles talk at their machines' private addresses: see cluster.gcp.network"}},
     {"trainingInput.serviceAccount",
@@ -56,6 +59,7 @@ constexpr FieldTreatmentOf kFields[] = {
      {kSubstituted, "use ssh, with the key beside the job's journal in ~/.muster/machines"}},
     {"cluster.budget",
      {kHonoured, "the job saves a checkpoint and its machines go before they have cost so much"}},
+    {"cluster.spot", {kRefused, "Compute Engine takes no bids: delete it"}},
     {"cluster.stagingBucket", {kSubstituted, "programs and files travel over ssh"}},
 };
 

@@ -216,6 +216,8 @@ bool Follower::CanBeSpared(size_t role, const ExitStatus& status) const {
   return roles_[role].left || cut_off || EndedFromOutside(status);
 }
 
+void Follower::OnAway(size_t role) { roles_[role] = RoleState(); }
+
 void Follower::OnMasterExit(const ExitStatus& status, int64_t now_ms) {
   if (master::IsFinal(state_)) return;
   if (phase_ == Phase::kDraining && status.signal == 0) return;

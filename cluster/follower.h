@@ -82,6 +82,11 @@ class Follower {
   void OnLine(const master::StatusLine& line, int64_t now_ms);
   void OnBadLine(const absl::Status& status);
   void OnExit(size_t role, const ExitStatus& status, int64_t now_ms);
+  // A role is gone with its host, for which another is looked for: it may be started again, and the
+  // run goes on and may end without it.
+  void OnAway(size_t role);
+  // Whether the run goes on, so that a role may be started again.
+  bool goes_on() const { return phase_ == Phase::kFollowing && !master::IsFinal(state_); }
   void OnInterrupt(int64_t now_ms);
   // A failure of the launcher's own, such as a program that cannot be started.
   void OnError(const std::string& text, int64_t now_ms);

@@ -150,7 +150,8 @@ std::string GceJobLabel(const std::string& job_id) {
 std::vector<std::string> GceNames(const MachineOrder& order, const MachineGroup& group) {
   std::vector<std::string> names;
   for (int64_t i = 0; i < group.count; ++i) {
-    names.push_back(fmt::format("{}-{}-{}-{}", order.run, order.attempt, RoleName(group.role), i));
+    names.push_back(fmt::format("{}-{}-{}-{}", order.run, order.attempt, RoleName(group.role),
+                                group.first_index + i));
   }
   return names;
 }

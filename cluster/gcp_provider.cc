@@ -52,8 +52,17 @@ std::vector<std::string> GcpProvider::Quotas(const std::string& name, const GceR
                                              const MachineOrder& order, bool* enough) const {
   std::map<std::string, int64_t> needs;  // by metric
   for (const MachineGroup& group : order.groups) {
-    needs[GceCpuQuota(group.type, region)] += group.count * group.vcpus;
-    if (group.gpus > 0) needs[GceGpuQuota(group.accelerator)] += group.count * group.gpus;
+    // Spot machines count in a quota of their own where the project has one.
+    const auto metric = [&](const std::string& cpus_or_gpus, const std::string& of_spot) {
+      const auto own = region.quotas.find(of_spot);
+      const bool has = group.spot && own != region.quotas.end() && own->second.limit > 0;
+      return has ? of_spot : cpus_or_gpus;
+    };
+    needs[metric(GceCpuQuota(group.type, region), "PREEMPTIBLE_CPUS")] += group.count * group.vcpus;
+    if (group.gpus > 0) {
+      const std::string gpus = GceGpuQuota(group.accelerator);
+      needs[metric(gpus, "PREEMPTIBLE_" + gpus)] += group.count * group.gpus;
+    }
   }
   std::vector<std::string> lines;
   for (const auto& [metric, need] : needs) {
@@ -200,6 +209,10 @@ absl::Status GcpProvider::Destroy(const std::string& job_id) {
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status GcpProvider::End(const Machine& machine) {
+  return Delete(machine.place.zone, {machine.id});
 }
 
 absl::StatusOr<RunHost> GcpProvider::Reach(const Machine& machine) {

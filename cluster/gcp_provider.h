@@ -26,6 +26,7 @@ class GcpProvider : public Provider {
   // In the whole project.
   absl::StatusOr<std::vector<Machine>> List(const std::string& job_id) override;
   absl::Status Destroy(const std::string& job_id) override;
+  absl::Status End(const Machine& machine) override;
   absl::StatusOr<RunHost> Reach(const Machine& machine) override;
   std::string ListCommand(const std::string& job_id) const override;
 

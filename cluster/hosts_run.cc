@@ -54,6 +54,9 @@ absl::StatusOr<std::unique_ptr<NodeProcesses>> Link(const HostsRun& run, const L
   options.rented = run.rented;
   options.idle = job.idle;
   options.before_leaving = run.before_leaving;
+  options.steward = run.steward;
+  options.bundle = run.bundle;
+  for (const RunHost& host : run.hosts) options.notices_of.push_back(host.notices_of);
   options.max_running_ms = job.max_running_ms;
   const JobDirectory dir(job.job_dir);
   for (const LocalRole& role : job.roles) {
@@ -61,18 +64,6 @@ absl::StatusOr<std::unique_ptr<NodeProcesses>> Link(const HostsRun& run, const L
     options.log_paths.push_back(dir.log(role.role, role.index));
   }
   return std::make_unique<NodeProcesses>(std::move(options), std::move(links));
-}
-
-// Where the other hosts reach `host`.
-absl::StatusOr<std::string> AddressOf(const RunHost& host, const NodeHello& hello) {
-  std::string address = host.address.empty() ? hello.address() : host.address;
-  if (address.empty()) {
-    return absl::FailedPreconditionError(
-        fmt::format("host {}: it does not say at which address it was reached: write it in {}",
-                    host.link.name, host.address_field));
-  }
-  if (address.find(':') != std::string::npos) address = "[" + address + "]";
-  return address;
 }
 
 absl::Status CheckReachable(const HostsRun& run, const std::vector<RolePlace>& places) {

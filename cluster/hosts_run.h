@@ -8,17 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "cluster/host_steward.h"
 #include "cluster/local.h"
 #include "cluster/node_link.h"
 #include "telemetry/status.h"
 
 namespace muster::cluster {
-
-struct RunHost {
-  NodeLink::Options link;     // the way to `launch node`
-  std::string address;        // where the job's other hosts reach it; "": as it says itself
-  std::string address_field;  // of the job file, where that can be written
-};
 
 struct HostsRun {
   std::vector<RunHost> hosts;        // the first has the master
@@ -31,6 +26,7 @@ struct HostsRun {
   // Why the job cannot go on without its launcher; OK when it can.
   absl::Status can_detach =
       absl::FailedPreconditionError("its machines are given back when its launcher ends");
+  HostSteward* steward = nullptr;  // called while the job is followed; null: nobody
   bool here = false;  // the one host is this machine, and the job's directory is the folder
   // The hosts are given back after the job, with all that lies there. Such a job goes on without
   // its launcher only when that has said so.

@@ -292,6 +292,32 @@ class JobRun : RoleProcesses::Listener {
     follower_.OnError(text, MonotonicMillis());
   }
 
+  std::string Name(size_t role) const {
+    return fmt::format("{}-{}", job_.roles[role].role, job_.roles[role].index);
+  }
+
+  void OnMachineEnds(size_t role, int64_t ends_ms) override {
+    screen_.Print(
+        fmt::format("{}: its machine is taken back at {}: it leaves the job, another "
+                    "machine is asked for",
+                    Name(role), FormatTime(ends_ms)));
+  }
+
+  void OnAway(size_t role, const std::string& why) override {
+    follower_.OnAway(role);
+    screen_.Print(fmt::format("{} is away{}{}", Name(role), why.empty() ? "" : ": ", why));
+  }
+
+  void OnHostBack(size_t role, const std::string& job_dir, const std::string& address) override {
+    places_[role].job_dir = job_dir;
+    places_[role].listen_address = address;
+    if (!follower_.goes_on() || mode_.attached) return;
+    screen_.Print(fmt::format("{} is started again", Name(role)));
+    Start(role);
+  }
+
+  void OnMessage(const std::string& text) override { screen_.Print(text); }
+
   void OnHostLost(const std::string& text) override {
     if (processes_.GoesOn()) {
       lost_ = text;
@@ -386,7 +412,7 @@ class JobRun : RoleProcesses::Listener {
 
   const LocalJob& job_;
   const LocalOptions& options_;
-  const std::vector<RolePlace>& places_;
+  std::vector<RolePlace> places_;
   RoleProcesses& processes_;
   const JobRunMode mode_;
   const JobDirectory dir_;

@@ -51,6 +51,11 @@ class MachineJournal {
   // Until when the job was left to itself (Unix time); 0: it was not.
   int64_t left_until_ms() const { return left_until_ms_; }
 
+  // A side process has asked for something and noted it here. `now_ms`: this moment.
+  void NoteAsked(int64_t now_ms) { asked_ms_ = now_ms; }
+  // What side processes need of it.
+  int fd() const { return fd_; }
+
   // On disk when it returns OK. `name`: what is about to be asked for.
   absl::Status Asking(const std::string& name, int64_t now_ms);
   // The same for a job that is about to be left.

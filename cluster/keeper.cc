@@ -1,5 +1,6 @@
 #include "cluster/keeper.h"
 
+#include <absl/strings/numbers.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -26,6 +27,7 @@
 #include "cluster/outbox.h"
 #include "cluster/printable.h"
 #include "cluster/run_memory.h"
+#include "cluster/side_task.h"
 #include "cluster/signals.h"
 #include "cluster/unattended.h"
 #include "cluster/watchdog.h"
@@ -101,15 +103,53 @@ class Keeper : RoleProcesses::Listener {
   void Wait() {
     std::vector<pollfd> fds = {{signals_.fd(), POLLIN, 0}, {listener_, POLLIN, 0}};
     fds.push_back({client_, static_cast<int16_t>(outbox_.empty() ? POLLIN : POLLIN | POLLOUT), 0});
+    if (notices_ != nullptr) fds.push_back({notices_->fd(), POLLIN, 0});
     processes_.Watch(&fds);
     const bool parts = client_ >= 0 && files_ && files_->sending() && outbox_.empty();
     poll(fds.data(), fds.size(), parts ? 0 : logs_.following() ? kLogPauseMs : 1000);
     while (signals_.Take() != 0) OnTerminate();
     if (fds[2].revents != 0) Hear();
     if (fds[1].revents != 0) Accept();
+    if (notices_ != nullptr) ReadNotices();
+  }
+
+  // Asks the machine's metadata service again and again, in a process beside this one.
+  void WatchNotices(const std::string& provider) {
+    Cluster::Provider of = Cluster::LOCAL;
+    if (provider.empty() || !Cluster::Provider_Parse(provider, &of)) return;
+    takes_back_ = true;
+    auto notices = SideTask::Start([this, of](const SideTask::Tell& tell) {
+      for (;;) {
+        const auto notice = AskForNotice(of, options_.metadata, UnixMillis());
+        if (notice) return tell(fmt::format("{}", notice->ends_ms));
+        poll(nullptr, 0, static_cast<int>(options_.notice_pause_ms));
+      }
+    });
+    if (notices.ok()) notices_ = *std::move(notices);
+    if (!notices.ok()) Note(std::string(notices.status().message()));
+  }
+
+  void ReadNotices() {
+    std::string said;
+    const bool goes_on = notices_->Read([&](const std::string& line) { said = line; });
+    if (!goes_on) notices_.reset();
+    int64_t ends_ms = 0;
+    if (absl::SimpleAtoi(said, &ends_ms)) OnMachineEnds(ends_ms);
+  }
+
+  // The roles leave as long as there is time, and the launcher looks for another machine.
+  void OnMachineEnds(int64_t ends_ms) {
+    if (std::exchange(machine_ends_, true)) return;
+    Note(fmt::format("this machine is taken back at {}", FormatTime(ends_ms)));
+    NodeEvent event;
+    event.mutable_machine_ends()->set_ends_ms(ends_ms);
+    Send(event);
+    for (const size_t role : running_) processes_.Signal(role, SIGTERM);
   }
 
   void OnTerminate() {
+    // A machine that is shut down says so to everything that runs there.
+    if (takes_back_ && !machine_ends_ && !running_.empty()) return OnMachineEnds(UnixMillis());
     Note("asked to end the job by a signal");
     // Only the master can end it in order.
     if (!unattended_ || !has_master_ || running_.empty()) {
@@ -237,6 +277,7 @@ class Keeper : RoleProcesses::Listener {
       idle_limit_ = {open.busy_below(), open.idle_ms()};
       idle_.emplace(idle_limit_, /*machines=*/1);
       processes_.WatchUse(idle_limit_);
+      WatchNotices(open.notices_of());
       unattended_.emplace(Unattended::Options{.max_running_ms = max_running_ms_}, open.stay(), now);
       if (auto log = Log::ToFile(dir.log("keeper", open.host()), "keeper"); log.ok()) {
         log_ = *std::move(log);
@@ -449,6 +490,9 @@ class Keeper : RoleProcesses::Listener {
   std::unique_ptr<Log> log_;              // may be null
   std::optional<Unattended> unattended_;  // once a job is open
   std::optional<NodeFiles> files_;        // the same
+  std::unique_ptr<SideTask> notices_;     // null: nobody says anything (any more)
+  bool takes_back_ = false;               // a cloud may end this machine
+  bool machine_ends_ = false;             // and does
   NodeLogs logs_;
   RunMemory memory_;
   std::map<size_t, std::pair<std::string, int64_t>> starts_;  // by role: name, StartRole.log_bytes

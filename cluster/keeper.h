@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/notice.h"
 #include "telemetry/status.h"
 
 namespace muster::cluster {
@@ -21,6 +22,8 @@ struct NodeOptions {
   std::string build_id;
   std::string address;  // of this host, for others; may be ""
   int in_fd = 0, out_fd = 1;
+  std::string metadata = kMetadataAddress;  // where notices are asked for
+  int64_t notice_pause_ms = kNoticePauseMs;
   int64_t silence_ms = 30'000;  // of the launcher, after which it is taken for gone
 };
 

@@ -25,6 +25,9 @@ class KubernetesProvider : public Provider {
                       const std::function<absl::Status(const std::string&)>& before) override;
   absl::StatusOr<std::vector<Machine>> List(const std::string& job_id) override;
   absl::Status Destroy(const std::string& job_id) override;
+  absl::Status End(const Machine&) override {
+    return absl::UnimplementedError("a pod is ended with its job");
+  }
   absl::StatusOr<RunHost> Reach(const Machine& machine) override;
   std::string ListCommand(const std::string& job_id) const override;
 

@@ -22,9 +22,11 @@
 #include "cluster/mirror.h"
 #include "cluster/node_relay.h"
 #include "cluster/plan_report.h"
+#include "cluster/plan_spot.h"
 #include "cluster/predict_command.h"
 #include "cluster/provider_run.h"
 #include "cluster/providers.h"
+#include "cluster/rented_machine.h"
 #include "cluster/slurm_run.h"
 #include "cluster/ssh_command.h"
 #include "cluster/ssh_run.h"
@@ -79,6 +81,12 @@ std::string Owner() {
 }
 
 std::string MachinesFolder() { return Variable("HOME") + "/.muster/machines"; }
+
+// Where prices are kept for a day; "": nowhere.
+std::string PricesFolder() {
+  const std::string home = Variable("HOME");
+  return home.empty() ? "" : home + "/.muster/prices";
+}
 
 int64_t MaxWaitSeconds(const ResolvedJob& resolved) {
   const auto& scheduling = resolved.job.training_input().scheduling();
@@ -213,6 +221,7 @@ int RunHere(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& fl
   const auto make = [&](int cores, int threads) {
     LocalJob job = MakeJob(resolved, cores, threads);
     if (!mirror.empty()) job.job_dir = mirror;
+    if (RentsByType(cluster.provider())) job.dollars_per_hour = plan.usd_per_hour.value_or(0);
     return job;
   };
   const auto make_job = [&make](int threads) { return make(/*cores=*/0, threads); };
@@ -314,6 +323,13 @@ int main(int argc, char** argv) {
   CommandContext context;
   context.words.assign(argv + 1, argv + argc);
   context.resolve.find_gpu = [&] { return muster::GpuChain::Find(search).status(); };
+  context.price_spot = [](const muster::Job& job, const LaunchFlags& flags, Plan* plan) {
+    PriceSpot({.job = job,
+               .may_ask = !flags.dry_run,
+               .folder = PricesFolder(),
+               .environment = Environment()},
+              plan);
+  };
   context.resolve.now = std::chrono::system_clock::now();
   return RunCommand(commands, context);
 }

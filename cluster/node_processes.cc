@@ -34,10 +34,10 @@ absl::Status NodeProcesses::Await(const std::function<bool()>& done, int64_t tim
   while (!done()) {
     std::vector<pollfd> fds;
     bool sending = false;
-    for (const auto& host : hosts_) {
-      RETURN_IF_ERROR(host->status());
-      host->Watch(&fds);
-      sending |= host->sending();
+    for (size_t i = 0; i < hosts_.size(); ++i) {
+      if (presence_[i] == Presence::kHere) RETURN_IF_ERROR(hosts_[i]->status());
+      hosts_[i]->Watch(&fds);
+      sending |= hosts_[i]->sending();
     }
     if (!errors_.empty()) return absl::FailedPreconditionError(errors_.front());
     // While programs travel there is no hurry.
@@ -60,6 +60,38 @@ NodeProcesses::~NodeProcesses() {
   for (const auto& host : hosts_) host->Send(request);
 }
 
+std::string NodeProcesses::Unfit(size_t host) const {
+  const NodeHello& hello = *hosts_[host]->hello();
+  if (hello.build_id() != options_.build_id) {
+    return fmt::format(
+        "host {}: its programs are of build {}, this launch is of {}: run ./dev bundle, or bring "
+        "the folder in cluster.ssh.programs up to date",
+        hosts_[host]->name(), hello.build_id(), options_.build_id);
+  }
+  const int64_t skew = std::abs(hello.clock_ms() - UnixMillis());
+  if (skew <= options_.max_clock_skew_ms) return "";
+  return fmt::format("host {}: its clock is {} s off: set it (timedatectl set-ntp true)",
+                     hosts_[host]->name(), skew / 1000);
+}
+
+void NodeProcesses::SendOpen(size_t host, bool attach, const std::string& notices_of) {
+  NodeRequest request;
+  OpenJob& open = *request.mutable_open();
+  open.set_directory(options_.job_folder);
+  open.set_lock(host == 0);
+  open.set_host(static_cast<int>(host));
+  open.set_attach(attach);
+  open.set_stay(options_.stay);
+  open.set_max_running_ms(options_.max_running_ms);
+  open.set_launcher(options_.launcher);
+  open.set_here(options_.here);
+  open.set_rented(options_.rented);
+  open.set_busy_below(options_.idle.busy_below);
+  open.set_idle_ms(options_.idle.for_ms);
+  open.set_notices_of(notices_of);
+  hosts_[host]->Send(request);
+}
+
 absl::Status NodeProcesses::Connect(bool attach) {
   owns_ = !attach;
   opened_.resize(hosts_.size());
@@ -74,31 +106,9 @@ absl::Status NodeProcesses::Connect(bool attach) {
       NodeLink& host = *hosts_[i];
       if (host.hello() && !asked[i]) {
         asked[i] = true;
-        const int64_t skew = std::abs(host.hello()->clock_ms() - UnixMillis());
-        if (host.hello()->build_id() != options_.build_id) {
-          problems[i] = fmt::format(
-              "host {}: its programs are of build {}, this launch is of {}: run ./dev bundle, or "
-              "bring the folder in cluster.ssh.programs up to date",
-              host.name(), host.hello()->build_id(), options_.build_id);
-        } else if (skew > options_.max_clock_skew_ms) {
-          problems[i] =
-              fmt::format("host {}: its clock is {} s off: set it (timedatectl set-ntp true)",
-                          host.name(), skew / 1000);
-        } else {
-          NodeRequest request;
-          OpenJob& open = *request.mutable_open();
-          open.set_directory(options_.job_folder);
-          open.set_lock(i == 0);
-          open.set_host(static_cast<int>(i));
-          open.set_attach(attach);
-          open.set_stay(options_.stay);
-          open.set_max_running_ms(options_.max_running_ms);
-          open.set_launcher(options_.launcher);
-          open.set_here(options_.here);
-          open.set_rented(options_.rented);
-          open.set_busy_below(options_.idle.busy_below);
-          open.set_idle_ms(options_.idle.for_ms);
-          host.Send(request);
+        problems[i] = Unfit(i);
+        if (problems[i].empty()) {
+          SendOpen(i, attach, i < options_.notices_of.size() ? options_.notices_of[i] : "");
         }
       }
       all = all && settled(i);
@@ -186,8 +196,16 @@ absl::Status NodeProcesses::FollowLogs() {
   return absl::OkStatus();
 }
 
-absl::Status NodeProcesses::Detach(const LeaveTerms& terms) {
+absl::Status NodeProcesses::CanDetach() const {
   RETURN_IF_ERROR(options_.can_detach);
+  if (std::ranges::count(presence_, Presence::kHere) == std::ssize(presence_)) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError("a machine is being replaced: try again when it is there");
+}
+
+absl::Status NodeProcesses::Detach(const LeaveTerms& terms) {
+  RETURN_IF_ERROR(CanDetach());
   if (options_.before_leaving) RETURN_IF_ERROR(options_.before_leaving(terms.until_in_ms));
   NodeRequest request;
   LeaveJob& leave = *request.mutable_leave();
@@ -384,6 +402,7 @@ void NodeProcesses::Kill(size_t role) { Signal(role, SIGKILL); }
 
 void NodeProcesses::Watch(std::vector<pollfd>* fds) const {
   for (const auto& host : hosts_) host->Watch(fds);
+  if (options_.steward != nullptr) options_.steward->Watch(fds);
 }
 
 void NodeProcesses::OnEvent(size_t host, const NodeEvent& event) {
@@ -407,6 +426,10 @@ void NodeProcesses::OnEvent(size_t host, const NodeEvent& event) {
       if (host == 0) ++written_;
       return;
     case NodeEvent::kError:
+      if (presence_[host] != Presence::kHere) {
+        coming_.erase(host);  // refused
+        return;
+      }
       errors_.push_back(fmt::format("host {}: {}", hosts_[host]->name(), event.error().text()));
       return;
     default:
@@ -440,12 +463,78 @@ void NodeProcesses::AppendLog(const LogPart& part) {
   close(fd);
 }
 
+void NodeProcesses::HearSteward(Listener& listener) {
+  if (options_.steward == nullptr) return;
+  options_.steward->Tick();
+  for (const std::string& line : options_.steward->TakeMessages()) listener.OnMessage(line);
+  for (auto& [host, way] : options_.steward->TakeFound()) TakeIn(host, std::move(way), listener);
+  for (size_t i = 0; i < hosts_.size(); ++i) {
+    if (presence_[i] == Presence::kComing) LookAtComing(i, listener);
+  }
+}
+
+void NodeProcesses::RoleAway(size_t role, const std::string& why, Listener& listener) {
+  if (running_.erase(role) > 0) listener.OnAway(role, why);
+}
+
+void NodeProcesses::GoAway(size_t host, const std::string& why, Listener& listener) {
+  presence_[host] = Presence::kAway;
+  coming_.erase(host);
+  for (const size_t role : std::set<size_t>(running_)) {
+    if (options_.host_of_role[role] == host) RoleAway(role, why, listener);
+  }
+}
+
+void NodeProcesses::TakeIn(size_t host, RunHost way, Listener& listener) {
+  if (presence_[host] == Presence::kComing) return;
+  // One that is taken back may still be there.
+  if (presence_[host] == Presence::kHere) GoAway(host, "its machine is taken back", listener);
+  auto link = NodeLink::Start(way.link, options_.bundle);
+  if (!link.ok()) return options_.steward->Replace(host, /*ends=*/false);
+  hosts_[host] = *std::move(link);
+  opened_[host].clear();
+  ending_.erase(host);
+  lost_.erase(host);
+  presence_[host] = Presence::kComing;
+  coming_[host] = {.way = std::move(way), .deadline_ms = MonotonicMillis() + options_.connect_ms};
+}
+
+void NodeProcesses::LookAtComing(size_t host, Listener& listener) {
+  NodeLink& link = *hosts_[host];
+  const auto it = coming_.find(host);
+  const int64_t now = MonotonicMillis();
+  // While programs travel there is no hurry.
+  if (it != coming_.end() && link.sending()) it->second.deadline_ms = now + options_.connect_ms;
+  std::string problem;
+  if (it != coming_.end() && link.status().ok() && link.hello() && !it->second.asked) {
+    it->second.asked = true;
+    problem = Unfit(host);
+    if (problem.empty()) SendOpen(host, /*attach=*/false, it->second.way.notices_of);
+  }
+  if (!problem.empty()) listener.OnMessage(problem);
+  if (it == coming_.end() || !problem.empty() || !link.status().ok() ||
+      now >= it->second.deadline_ms) {
+    GoAway(host, "", listener);
+    return options_.steward->Replace(host, /*ends=*/false);
+  }
+  if (opened_[host].empty()) return;
+  const auto address = AddressOf(it->second.way, *link.hello());
+  coming_.erase(it);
+  presence_[host] = Presence::kHere;
+  options_.steward->Reached(host);
+  for (size_t role = 0; role < options_.host_of_role.size(); ++role) {
+    if (options_.host_of_role[role] != host || !address.ok()) continue;
+    listener.OnHostBack(role, opened_[host], *address);
+  }
+}
+
 void NodeProcesses::Collect(Listener& listener) {
   for (size_t i = 0; i < hosts_.size(); ++i) {
     hosts_[i]->Pump([this, i](const NodeEvent& event) { OnEvent(i, event); });
   }
   PingAll();
   Mirror();
+  HearSteward(listener);
   const size_t roles = options_.host_of_role.size();
   for (const auto& [host, event] : std::exchange(events_, {})) {
     const auto mine = [&, host = host](int64_t role) {
@@ -466,8 +555,19 @@ void NodeProcesses::Collect(Listener& listener) {
       listener.OnActivity(role, {event.activity().cpu_ticks(), event.activity().asleep()});
     } else if (event.has_used()) {
       listener.OnMachineUsed(host, event.used().share());
+    } else if (event.has_machine_ends()) {
+      if (!ending_.insert(host).second) continue;
+      for (const size_t role : running_) {
+        if (options_.host_of_role[role] != host) continue;
+        listener.OnMachineEnds(role, event.machine_ends().ends_ms());
+      }
+      if (Replaces(host)) options_.steward->Replace(host, /*ends=*/true);
     } else if (event.has_exited() && mine(event.exited().role())) {
       const auto role = static_cast<size_t>(event.exited().role());
+      if (ending_.contains(host) && Replaces(host)) {
+        RoleAway(role, "", listener);
+        continue;
+      }
       if (running_.erase(role) == 0) continue;
       listener.OnExit(role, static_cast<pid_t>(event.exited().pid()),
                       {event.exited().code(), event.exited().signal()});
@@ -475,7 +575,13 @@ void NodeProcesses::Collect(Listener& listener) {
   }
   for (const std::string& error : std::exchange(errors_, {})) listener.OnError(error);
   for (size_t i = 0; i < hosts_.size(); ++i) {
-    if (hosts_[i]->status().ok() || !lost_.insert(i).second) continue;
+    if (hosts_[i]->status().ok() || presence_[i] != Presence::kHere) continue;
+    if (Replaces(i)) {
+      GoAway(i, std::string(hosts_[i]->status().message()), listener);
+      options_.steward->Replace(i, /*ends=*/false);
+      continue;
+    }
+    if (!lost_.insert(i).second) continue;
     listener.OnHostLost(std::string(hosts_[i]->status().message()));
     if (stay_) {
       owns_ = false;

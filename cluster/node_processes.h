@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/host_steward.h"
 #include "cluster/idle_watch.h"
 #include "cluster/node_link.h"
 #include "cluster/role_processes.h"
@@ -33,18 +34,22 @@ class NodeProcesses : public RoleProcesses {
     absl::Status can_detach;              // why not; OK when they go on without a launcher
     // Told first for how long they will; they do not when it fails. May be null.
     std::function<absl::Status(int64_t until_in_ms)> before_leaving = nullptr;
-    bool rented = false;          // the hosts are given back after the job
-    IdleLimit idle;               // of the job
-    bool stay = false;            // and do so when it is gone without a word
-    bool here = false;            // the one host is this machine, its folder is job_dir
-    int64_t max_running_ms = 0;   // of the job
-    int64_t connect_ms = 20'000;  // for all hosts to say who they are, copying not counted
+    bool rented = false;                  // the hosts are given back after the job
+    IdleLimit idle;                       // of the job
+    bool stay = false;                    // and do so when it is gone without a word
+    bool here = false;                    // the one host is this machine, its folder is job_dir
+    int64_t max_running_ms = 0;           // of the job
+    int64_t connect_ms = 20'000;          // for all hosts to say who they are, copying not counted
+    HostSteward* steward = nullptr;       // who is called from Collect; null: nobody
+    NodeLink::Bundle bundle;              // for hosts that come later
+    std::vector<std::string> notices_of;  // by host, as RunHost has it; may be shorter
     int64_t max_clock_skew_ms = 30'000;
   };
 
   NodeProcesses(Options options, std::vector<std::unique_ptr<NodeLink>> hosts)
       : options_(std::move(options)),
         hosts_(std::move(hosts)),
+        presence_(hosts_.size(), Presence::kHere),
         stay_(options_.stay),
         mirror_(options_.job_dir) {}
   ~NodeProcesses() override;
@@ -75,13 +80,36 @@ class NodeProcesses : public RoleProcesses {
   void Kill(size_t role) override;
   void Watch(std::vector<pollfd>* fds) const override;
   void Collect(Listener& listener) override;
-  absl::Status CanDetach() const override { return options_.can_detach; }
+  absl::Status CanDetach() const override;
   bool GoesOn() const override { return stay_; }
   absl::Status Detach(const LeaveTerms& terms) override;
   absl::Status Gather() override;
 
  private:
+  enum class Presence {
+    kHere,
+    kAway,    // looked for
+    kComing,  // connected, or about to be; it does not hold the job yet
+  };
+  struct Coming {
+    RunHost way;
+    bool asked = false;  // to open the job
+    int64_t deadline_ms = 0;
+  };
+
   absl::Status Connect(bool attach);
+  void SendOpen(size_t host, bool attach, const std::string& notices_of);
+  // Why a host that has said hello will not do; "" when it does.
+  std::string Unfit(size_t host) const;
+  bool Replaces(size_t host) const {
+    return options_.steward != nullptr && options_.steward->Replaces(host);
+  }
+  // What the steward has to say, and hosts that come.
+  void HearSteward(Listener& listener);
+  void TakeIn(size_t host, RunHost way, Listener& listener);
+  void LookAtComing(size_t host, Listener& listener);
+  void GoAway(size_t host, const std::string& why, Listener& listener);
+  void RoleAway(size_t role, const std::string& why, Listener& listener);
   // Has the logs come from where those here end.
   absl::Status FollowLogs();
   // Asks for state.json from time to time, so that it can be looked at here.
@@ -103,6 +131,9 @@ class NodeProcesses : public RoleProcesses {
 
   const Options options_;
   std::vector<std::unique_ptr<NodeLink>> hosts_;
+  std::vector<Presence> presence_;                    // by host
+  std::map<size_t, Coming> coming_;                   // hosts
+  std::set<size_t> ending_;                           // hosts that are taken back soon
   std::vector<std::string> opened_;                   // by host: the job's folder
   std::vector<std::pair<size_t, NodeEvent>> events_;  // host and event, for Collect
   std::vector<std::string> errors_;                   // while none is collected

@@ -147,6 +147,60 @@ absl::StatusOr<std::vector<Machine>> NodeSet::TryPlace(const MachineOrder& order
   return machines;
 }
 
+absl::StatusOr<Machine> NodeSet::CreateOne(MachineOrder order, int64_t max_wait_ms) {
+  const int64_t deadline = patience_.now_ms() + max_wait_ms;
+  const std::string region = order.place.region;
+  absl::Status last = absl::ResourceExhaustedError("its region has no place any more");
+  for (const Place& place : provider_.Places()) {
+    if (place.region != region) continue;
+    order.place = place;
+    auto machine = TryOne(order, std::min(deadline, patience_.now_ms() + kPlaceMs));
+    if (machine.ok() || !IsRefusal(machine.status())) return machine;
+    last = machine.status();
+    say_(fmt::format("{}: {}", Name(place), Text(last)));
+    if (last.code() == kNoQuotaInRegion || patience_.now_ms() >= deadline) break;
+    ++order.attempt;
+  }
+  return last;
+}
+
+absl::StatusOr<Machine> NodeSet::TryOne(const MachineOrder& order, int64_t deadline_ms) {
+  int asked = 0;
+  const absl::Status created = provider_.Create(order, [&](const std::string& name) {
+    ++asked;
+    return journal_.Asking(name, patience_.now_ms());
+  });
+  auto machines = created.ok() ? AwaitRunning(order, deadline_ms)
+                               : absl::StatusOr<std::vector<Machine>>(created);
+  if (machines.ok() && !machines->empty()) return machines->front();
+  if (asked > 1 || !IsRefusal(created)) RETURN_IF_ERROR(EndAttempt(order));
+  if (!machines.ok()) return machines.status();
+  return absl::CancelledError("interrupted");
+}
+
+absl::Status NodeSet::EndAttempt(const MachineOrder& order) {
+  const int64_t began = patience_.now_ms();
+  absl::Status last = absl::OkStatus();
+  for (int64_t pause = kFirstLookMs; patience_.now_ms() - began <= kGiveBackMs;
+       pause = std::min(pause * 2, kMaxLookMs)) {
+    const int64_t looked = patience_.now_ms();
+    const auto machines = provider_.List(order.job_id);
+    last = machines.status();
+    bool left = !machines.ok();
+    for (const Machine& machine : machines.ok() ? *machines : std::vector<Machine>()) {
+      if (machine.attempt != order.attempt || machine.state == MachineState::kGone) continue;
+      left = true;
+      last.Update(provider_.End(machine));
+    }
+    if (!left && looked >= journal_.asked_ms() + kAppearMs) return absl::OkStatus();
+    (void)patience_.pause(pause);
+  }
+  return absl::UnavailableError(fmt::format(
+      "a machine of job {} may be left{}{}; it goes with the job, and look for "
+      "yourself: {}",
+      order.job_id, last.ok() ? "" : ": ", Text(last), provider_.ListCommand(order.job_id)));
+}
+
 absl::StatusOr<std::vector<Machine>> NodeSet::AwaitRunning(const MachineOrder& order,
                                                            int64_t deadline_ms) {
   std::map<Role, int64_t> wanted;

@@ -43,6 +43,10 @@ class NodeSet {
   // interrupted. Fails, with nothing left, when no place has them (each refusal is told as it
   // comes) or something will not do anywhere.
   absl::StatusOr<std::vector<Machine>> Create(NodeSetOptions options);
+  // One machine more, in the region of order.place: tries its zones, and ends what it has asked for
+  // when it fails, with the last refusal. PRECONDITION: one group of one machine; order.attempt and
+  // as many above it as there are zones were never used.
+  absl::StatusOr<Machine> CreateOne(MachineOrder order, int64_t max_wait_ms);
   // As the function below; once.
   absl::Status GiveBack();
   // Somebody else answers for the machines now.
@@ -50,6 +54,9 @@ class NodeSet {
 
  private:
   absl::StatusOr<std::vector<Machine>> TryPlace(const MachineOrder& order, int64_t deadline_ms);
+  absl::StatusOr<Machine> TryOne(const MachineOrder& order, int64_t deadline_ms);
+  // Ends what carries the order's attempt, and looks until nothing is left.
+  absl::Status EndAttempt(const MachineOrder& order);
   absl::StatusOr<std::vector<Machine>> AwaitRunning(const MachineOrder& order, int64_t deadline_ms);
 
   Provider& provider_;

@@ -60,6 +60,16 @@ PlanRole PlanOf(const TrainingInput& input, Role role, const RoleSize& size, con
   return plan;
 }
 
+// Of all machines; empty when one is not known.
+std::optional<double> Sum(const std::vector<PlanRole>& roles) {
+  double usd = 0;
+  for (const PlanRole& role : roles) {
+    if (!role.usd_per_hour) return std::nullopt;
+    usd += static_cast<double>(role.count) * *role.usd_per_hour;
+  }
+  return usd;
+}
+
 }  // namespace
 
 int64_t Plan::count(Role role) const {
@@ -74,9 +84,22 @@ double MostUsd(double usd_per_hour, double max_running_s, double budget) {
   return budget > 0 ? std::min(usd, budget) : usd;
 }
 
+void ReckonWithSpot(const absl::StatusOr<std::vector<SpotPrice>>& prices, Plan* plan) {
+  for (PlanRole& role : plan->roles) {
+    if (!role.spot) continue;
+    if (prices.ok()) role.spot_prices = Summarize(*prices, role.rented_type);
+    if (!role.spot_prices.empty()) {
+      role.usd_per_hour = role.spot_prices.front().median;
+    } else {
+      role.spot_unknown =
+          prices.ok() ? "the provider tells none" : std::string(prices.status().message());
+    }
+  }
+  plan->usd_per_hour = Sum(plan->roles);
+}
+
 Plan MakePlan(const Job& job, const Catalog& catalog) {
   Plan plan;
-  plan.usd_per_hour = 0;
   for (const Role role : kRoles) {
     const RoleSize size = SizeOf(job.training_input(), role);
     if (size.count == 0) continue;
@@ -89,13 +112,11 @@ Plan MakePlan(const Job& job, const Catalog& catalog) {
       Rent(*rented, &plan.roles.back(), &price_date);
     }
     if (!price_date.empty()) KeepOlder(price_date, &plan.price_date);
-    const PlanRole& r = plan.roles.back();
-    if (!r.usd_per_hour) {
-      plan.usd_per_hour.reset();
-    } else if (plan.usd_per_hour) {
-      *plan.usd_per_hour += static_cast<double>(r.count) * *r.usd_per_hour;
-    }
+    PlanRole& r = plan.roles.back();
+    r.spot = IsSpot(job, role);
+    r.on_demand_usd_per_hour = r.usd_per_hour;
   }
+  plan.usd_per_hour = Sum(plan.roles);
   const int64_t workers = plan.count(Role::kWorker), servers = plan.count(Role::kParameterServer);
   plan.chief_trains = job.training().chief_trains();
   plan.replicas = workers + (plan.chief_trains ? 1 : 0);

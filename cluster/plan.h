@@ -11,9 +11,11 @@
 #include <vector>
 
 #include "cluster/resolve.h"
+#include "cluster/spot_prices.h"
 #include "configs/catalog.h"
 #include "configs/job.pb.h"
 #include "configs/tiers.h"
+#include "telemetry/status.h"
 
 namespace muster::cluster {
 
@@ -29,6 +31,10 @@ struct PlanRole {
   std::string accelerator;             // "NVIDIA_TESLA_K80"; "" for none
   int64_t accelerator_count = 0;       // of one machine
   std::optional<double> usd_per_hour;  // of one machine with its accelerators; empty when not known
+  bool spot = false;
+  std::vector<SpotSummary> spot_prices;          // of one; usd_per_hour is the first's median then
+  std::string spot_unknown;                      // why there are none
+  std::optional<double> on_demand_usd_per_hour;  // the same machine otherwise
 };
 
 struct Plan {
@@ -48,6 +54,10 @@ struct Plan {
 
 // REQUIRES: `job` is resolved: ResolveJob found no problem.
 Plan MakePlan(const Job& job, const Catalog& catalog);
+
+// Has the plan reckon with what spot machines have cost of late; where it is not known, what they
+// cost on demand is the most.
+void ReckonWithSpot(const absl::StatusOr<std::vector<SpotPrice>>& prices, Plan* plan);
 
 // What machines of that price can cost until the job is stopped: by its running time, or by its
 // budget (0: none) before that.

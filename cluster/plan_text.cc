@@ -43,8 +43,33 @@ std::string Price(const std::optional<double>& usd) {
 
 // What is asked for, and what is rented for it where that is something else.
 std::string Type(const PlanRole& role) {
-  if (role.rented_type.empty() || role.rented_type == role.machine_type) return role.machine_type;
-  return fmt::format("{} as {}", role.machine_type, role.rented_type);
+  const bool same = role.rented_type.empty() || role.rented_type == role.machine_type;
+  return fmt::format("{}{}{}", role.machine_type, same ? "" : " as " + role.rented_type,
+                     role.spot ? ", spot" : "");
+}
+
+// A line for each region whose prices are known, or why none is.
+std::vector<std::string> SpotLines(const PlanRole& role, double max_price) {
+  const std::string limit =
+      max_price > 0 ? fmt::format("; not above ${:.4f} (cluster.spot.maxPrice)", max_price) : "";
+  const std::string on_demand = role.on_demand_usd_per_hour
+                                    ? fmt::format("${:.4f}", *role.on_demand_usd_per_hour)
+                                    : "unknown";
+  std::vector<std::string> lines;
+  for (const SpotSummary& price : role.spot_prices) {
+    lines.push_back(
+        fmt::format("{} in {}: ${:.4f} an hour in the last day (${:.4f} to ${:.4f}), now least in "
+                    "{} (${:.4f}); "
+                    "on demand {}{}",
+                    role.rented_type, price.region, price.median, price.least, price.most,
+                    price.cheapest_zone, price.cheapest, on_demand, limit));
+  }
+  if (lines.empty()) {
+    lines.push_back(
+        fmt::format("{}: spot price not known ({}): {} on demand at most{}", role.rented_type,
+                    role.spot_unknown.empty() ? "not asked" : role.spot_unknown, on_demand, limit));
+  }
+  return lines;
 }
 
 std::string RoleTable(const Plan& plan) {
@@ -185,12 +210,21 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
   if (RentsByType(provider)) {
     line("prices", fmt::format("{}, {}; disks and traffic are not in them", PricesOf(provider),
                                plan.price_date));
+    bool by_spot = false;
+    for (const PlanRole& role : plan.roles) {
+      by_spot |= !role.spot_prices.empty();
+      if (!role.spot) continue;
+      for (const std::string& text : SpotLines(role, job.cluster().spot().max_price())) {
+        line("spot", text);
+      }
+    }
     if (plan.usd_per_hour) {
       const double budget = job.cluster().budget().max_cost(),
                    most = MostUsd(*plan.usd_per_hour, static_cast<double>(limit.seconds()), budget);
-      line("at most",
-           fmt::format("${:.2f}, {}", most,
-                       most == budget ? "its budget" : "if it runs until it is stopped"));
+      line("at most", fmt::format("${:.2f}, {}", most,
+                                  most == budget ? "its budget"
+                                  : by_spot ? "if it runs until it is stopped, and spot prices stay"
+                                            : "if it runs until it is stopped"));
     }
   } else if (provider == Cluster::KUBERNETES) {
     line("prices", fmt::format("Cloud ML Engine, Americas, {}; what the cluster's nodes cost is "

@@ -7,10 +7,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "cluster/hosts_run.h"
+#include "cluster/spot_prices.h"
 #include "cluster/tool.h"
 #include "configs/tiers.h"
 #include "telemetry/status.h"
@@ -33,6 +35,7 @@ struct Place {
 struct MachineGroup {
   Role role = Role::kMaster;
   int64_t count = 0;
+  int64_t first_index = 0;  // within the role; the others follow
   std::string type;  // as the provider calls it: "g6.xlarge"; made to measure: as the job file does
   std::string image;  // container that the job file names for it, or ""
   int vcpus = 0;      // of one machine, as are the following
@@ -40,6 +43,7 @@ struct MachineGroup {
   std::string accelerator;  // of the catalogue: "NVIDIA_TESLA_T4"; "" for none
   int64_t gpus = 0;
   bool spot = false;
+  double max_price = 0;  // US dollars an hour of one spot machine; 0: as on demand
 };
 
 // All machines of a job, in one place.
@@ -106,6 +110,16 @@ class Provider {
   // Begins to end all that carries the tag of `job_id`, machines or not (disks, services, alarms).
   // OK when there is nothing; fails when some may not have been told to end.
   virtual absl::Status Destroy(const std::string& job_id) = 0;
+
+  // Begins to end one machine. OK when it is gone already.
+  virtual absl::Status End(const Machine& machine) = 0;
+
+  // What spot machines of these types have cost in the last day, in all regions of Places(). Fails
+  // where the provider does not tell.
+  virtual absl::StatusOr<std::vector<SpotPrice>> SpotPrices(const std::set<std::string>& types) {
+    (void)types;
+    return absl::NotFoundError("the provider's command line does not tell it");
+  }
 
   // The way to `launch node` on a machine that runs.
   virtual absl::StatusOr<RunHost> Reach(const Machine& machine) = 0;

@@ -5,7 +5,9 @@
 #include <array>
 
 #include "cluster/bucket_address.h"
+#include "cluster/rented_machine.h"
 #include "configs/job_fields.h"
+#include "configs/tiers.h"
 
 namespace muster::cluster {
 namespace {
@@ -21,7 +23,7 @@ constexpr const char* kTrainerMachine =
 constexpr const char* kNoContainer =
     "roles are programs of this build, not containers: delete it and name a module in pythonModule";
 
-constexpr std::array<FieldTreatmentOf, 38> kFields = {{
+constexpr std::array<FieldTreatmentOf, 39> kFields = {{
     {"jobId", {kHonoured, "made from the job directory, or from module and time, when absent"}},
     {"labels", {kHonoured, "kept in the job directory's job.yaml"}},
     {"trainingInput.scaleTier",
@@ -79,6 +81,7 @@ constexpr std::array<FieldTreatmentOf, 38> kFields = {{
      {kHonoured,
       "the job is ended in order when no machine has been busier for so long; of one that was "
       "left, the master's machine is looked at, and no step must have been finished"}},
+    {"cluster.spot", {kRefused, "nothing is rented: delete it"}},
     {"cluster.stagingBucket", {kSubstituted, "nothing has to be copied anywhere"}},
 }};
 
@@ -148,6 +151,19 @@ void SubstituteGpu(const JobDraft& draft, std::vector<Substitution>* substitutio
        "CPUs; training.device: GPU insists"});
 }
 
+// Spot machines are the workers' alone.
+void SubstituteSpot(const JobDraft& draft, std::vector<Substitution>* substitutions) {
+  const TrainingInput& input = draft.job.training_input();
+  if (input.scheduling().strategy() != Scheduling::LOW_COST ||
+      !RentsByType(draft.job.cluster().provider()) || SizeOf(input, Role::kWorker).count > 0) {
+    return;
+  }
+  const std::string path = "trainingInput.scheduling.strategy";
+  substitutions->push_back(
+      {path, ToString(draft.origins.Find(path)),
+       "LOW_COST makes the workers' machines spot, and there are no workers: all are on demand"});
+}
+
 void CheckJobDir(JobDraft* draft) {
   const std::string& dir = draft->job.training_input().job_dir();
   if (!IsAddress(dir)) return;
@@ -198,6 +214,7 @@ std::vector<Substitution> CheckProviderFields(JobDraft* draft) {
     }
   }
   SubstituteGpu(*draft, &substitutions);
+  SubstituteSpot(*draft, &substitutions);
   CheckJobDir(draft);
   return substitutions;
 }

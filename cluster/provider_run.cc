@@ -15,6 +15,7 @@
 #include "cluster/command.h"
 #include "cluster/hosts_run.h"
 #include "cluster/machine_key.h"
+#include "cluster/machine_steward.h"
 #include "cluster/node_set.h"
 #include "cluster/providers.h"
 #include "cluster/random_hex.h"
@@ -208,7 +209,9 @@ class Runner {
            .vcpus = role.vcpus,
            .memory_gb = role.memory_gb,
            .accelerator = role.accelerator,
-           .gpus = role.accelerator_count});
+           .gpus = role.accelerator_count,
+           .spot = role.spot,
+           .max_price = role.spot ? run_.cluster.spot().max_price() : 0});
     }
     return order;
   }
@@ -277,9 +280,26 @@ class Runner {
     absl::StatusOr<int> code = kInterrupted;
     const auto rent = std::make_shared<Rent>();
     rent->max_cost = run_.cluster.budget().max_cost();
-    for (const Machine& machine : machines) rent->bill.Begin(PriceOf(machine.role), began);
     NoteBill(head.job_dir, machines, UnixMillis() - (MonotonicMillis() - began));
-    if (!machines.empty()) code = RunOnMachines(provider, machines, draft, rent, *journal);
+    if (!machines.empty()) {
+      MachineSteward steward(
+          {.provider = provider,
+           .journal = *journal,
+           .patience = patience_,
+           .order = order,
+           .keep = {signals_.fd()},
+           .rent = rent,
+           .price = [this](Role role) { return PriceOf(role); },
+           .reach = [&](const Machine& machine) { return Reach(provider, machine); },
+           .on_replaced =
+               [&](const Machine& lost, const Machine& by) {
+                 if (!BillsTheUser(run_.cluster.provider())) return;
+                 Warn(NoteReplaced(head.job_dir, lost.id, SpanOf(by, patience_.now_ms())));
+               }},
+          machines, began);
+      code = RunOnMachines(provider, machines, draft, rent, *journal, steward);
+      steward.Stop();
+    }
     if (left_) {
       set.Leave();
       return code;
@@ -289,18 +309,20 @@ class Runner {
     return code;
   }
 
+  RentedSpan SpanOf(const Machine& machine, int64_t began_ms) const {
+    return {.machine = machine.id,
+            .role = RoleName(machine.role),
+            .index = machine.index,
+            .spot = machine.spot,
+            .usd_per_hour = PriceOf(machine.role),
+            .began_ms = began_ms};
+  }
+
   // Where the bill cannot be written, training matters more.
   void NoteBill(const std::string& job_dir, const std::vector<Machine>& machines,
                 int64_t began_ms) const {
     std::vector<RentedSpan> spans;
-    for (const Machine& machine : machines) {
-      spans.push_back({.machine = machine.id,
-                       .role = RoleName(machine.role),
-                       .index = machine.index,
-                       .spot = machine.spot,
-                       .usd_per_hour = PriceOf(machine.role),
-                       .began_ms = began_ms});
-    }
+    for (const Machine& machine : machines) spans.push_back(SpanOf(machine, began_ms));
     if (spans.empty() || !BillsTheUser(run_.cluster.provider())) return;
     std::error_code error;
     std::filesystem::create_directories(job_dir, error);
@@ -330,6 +352,12 @@ class Runner {
     return rent;
   }
 
+  absl::StatusOr<RunHost> Reach(Provider& provider, const Machine& machine) const {
+    ASSIGN_OR_RETURN(RunHost host, provider.Reach(machine));
+    if (machine.spot) host.notices_of = Cluster::Provider_Name(run_.cluster.provider());
+    return host;
+  }
+
   // By the plan, and by the hour; 0: not known.
   double PriceOf(Role role) const {
     if (!BillsTheUser(run_.cluster.provider())) return 0;
@@ -341,8 +369,9 @@ class Runner {
 
   absl::StatusOr<int> RunOnMachines(Provider& provider, const std::vector<Machine>& machines,
                                     const LocalJob& draft, const std::shared_ptr<const Rent>& rent,
-                                    MachineJournal& journal) {
-    ASSIGN_OR_RETURN(const HostsRun hosts, MakeHosts(provider, machines, draft, rent, journal));
+                                    MachineJournal& journal, HostSteward& steward) {
+    ASSIGN_OR_RETURN(HostsRun hosts, MakeHosts(provider, machines, draft, rent, journal));
+    hosts.steward = &steward;
     const std::string& zone = machines.front().place.zone;
     Say(fmt::format("{} run{}; waiting for them to be reached",
                     Count(static_cast<int64_t>(machines.size())),
@@ -359,7 +388,7 @@ class Runner {
                                      MachineJournal& journal) {
     HostsRun hosts;
     for (const Machine& machine : machines) {
-      ASSIGN_OR_RETURN(RunHost host, provider.Reach(machine));
+      ASSIGN_OR_RETURN(RunHost host, Reach(provider, machine));
       hosts.hosts.push_back(std::move(host));
     }
     // A machine for each of the plan: masters, workers, servers.

@@ -44,6 +44,12 @@ RentedMachine AsItIs(const MachineType& type) {
 }
 
 bool RentsByType(Cluster::Provider provider) { return Find(provider) != nullptr; }
+
+bool IsSpot(const Job& job, Role role) {
+  return role == Role::kWorker && RentsByType(job.cluster().provider()) &&
+         job.training_input().scheduling().strategy() == Scheduling::LOW_COST;
+}
+
 const char* PricesOf(Cluster::Provider provider) { return Get(provider).prices; }
 const char* ExampleTypeOf(Cluster::Provider provider) { return Get(provider).example; }
 

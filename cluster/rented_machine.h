@@ -37,6 +37,10 @@ RentedMachine AsItIs(const MachineType& type);
 // Whether `provider` rents machines by type, so that FindRented may be asked.
 bool RentsByType(Cluster::Provider provider);
 
+// Whether the machines of a role are spot: the workers' of strategy LOW_COST. The master's holds
+// the checkpoints, the servers' the parameters.
+bool IsSpot(const Job& job, Role role);
+
 // What the plan says of where its prices are from: "EC2 on demand, us-east-1".
 // PRECONDITION: RentsByType.
 const char* PricesOf(Cluster::Provider provider);

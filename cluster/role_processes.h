@@ -61,6 +61,15 @@ class RoleProcesses {
     // There is no way to a host any more. Unless the job goes on without it (GoesOn), the exits of
     // what ran there are told.
     virtual void OnHostLost(const std::string& text) { OnError(text); }
+    // The host of a role is taken back at that time (Unix); the role was told to end.
+    virtual void OnMachineEnds(size_t /*role*/, int64_t /*ends_ms*/) {}
+    // A role is gone with its host, for which another is looked for.
+    virtual void OnAway(size_t /*role*/, const std::string& /*why*/) {}
+    // There is a host for it (again): it may be started. `job_dir`, `address`: as RolePlace.
+    virtual void OnHostBack(size_t /*role*/, const std::string& /*job_dir*/,
+                            const std::string& /*address*/) {}
+    // For the user.
+    virtual void OnMessage(const std::string& /*text*/) {}
   };
 
   // Ends whatever still runs.

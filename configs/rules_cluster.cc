@@ -160,6 +160,21 @@ void CheckGcp(JobDraft* draft) {
   report.CheckAbsolute("directory", gcp.directory());
 }
 
+void CheckSpot(JobDraft* draft) {
+  const Cluster& cluster = draft->job.cluster();
+  if (!cluster.has_spot()) return;
+  RuleReporter report("cluster.spot", draft);
+  if (draft->job.training_input().scheduling().strategy() != Scheduling::LOW_COST) {
+    report.Add("", "only strategy LOW_COST uses it",
+               "write trainingInput.scheduling.strategy: LOW_COST, or delete it");
+  }
+  const double max_price = cluster.spot().max_price();
+  if (max_price < 0 || !std::isfinite(max_price)) {
+    report.Add("maxPrice", fmt::format("{} is no price", max_price),
+               "write US dollars an hour of one machine, such as 0.25");
+  }
+}
+
 }  // namespace
 
 void CheckCluster(JobDraft* draft) {
@@ -168,6 +183,7 @@ void CheckCluster(JobDraft* draft) {
   CheckAws(draft);
   CheckGcp(draft);
   CheckKubernetes(draft);
+  CheckSpot(draft);
   const double max_cost = draft->job.cluster().budget().max_cost();
   if (max_cost < 0 || !std::isfinite(max_cost)) {
     RuleReporter("cluster.budget", draft)

@@ -54,7 +54,7 @@ TEST(AwsWords, OneCallForAllMachinesOfAGroup) {
       After(words, "--tag-specifications"),
       "ResourceType=instance,Tags=[{Key=Name,Value=job_1-worker},{Key=muster-job,Value=job_1},"
       "{Key=muster-role,Value=worker},{Key=muster-attempt,Value=2},"
-      "{Key=muster-owner,Value=me@here}]");
+      "{Key=muster-first,Value=0},{Key=muster-owner,Value=me@here}]");
   EXPECT_THAT(words, Contains(HasSubstr("ResourceType=volume,Tags=[{Key=Name")));
   EXPECT_THAT(words, Not(Contains("--instance-market-options")));
   EXPECT_THAT(words, Not(Contains("--dry-run")));
@@ -70,6 +70,46 @@ TEST(AwsWords, OneCallForAllMachinesOfAGroup) {
   EXPECT_LE(Ec2Token(later, group).size(), 64u);
 }
 
+TEST(AwsWords, SpotMachinesAreAskedForOnceAndForAPriceAtMost) {
+  MachineGroup group{.role = Role::kWorker, .count = 2, .type = "g5.xlarge", .spot = true};
+  const auto market = [&] {
+    return After(RunInstancesWords({}, Order(), group, {}), "--instance-market-options");
+  };
+  EXPECT_EQ(market(),
+            "MarketType=spot,SpotOptions={SpotInstanceType=one-time,"
+            "InstanceInterruptionBehavior=terminate}");
+  group.max_price = 0.25;
+  EXPECT_EQ(market(),
+            "MarketType=spot,SpotOptions={MaxPrice=0.2500,SpotInstanceType=one-time,"
+            "InstanceInterruptionBehavior=terminate}");
+}
+
+TEST(AwsWords, SpotPricesOfTheLastDay) {
+  const std::vector<std::string> words =
+      SpotPriceWords({}, "us-east-1", {"g5.xlarge", "m6i.large"}, 1'000);
+  EXPECT_EQ(After(words, "--start-time"), "1970-01-01T00:00:01.000Z");
+  EXPECT_EQ(words.back(), "m6i.large");
+  EXPECT_EQ(words[words.size() - 2], "g5.xlarge");
+  const auto prices = ParseSpotPrices(
+      "g5.xlarge\tus-east-1b\t0.412300\t2026-11-22T05:01:11+00:00\n"
+      "g5.xlarge\tus-west-2-lax-1a\t0.5\t2026-11-22T05:01:11.000Z\n");
+  ASSERT_TRUE(prices.ok()) << prices.status();
+  ASSERT_THAT(*prices, SizeIs(2));
+  EXPECT_EQ((*prices)[0].type, "g5.xlarge");
+  EXPECT_EQ((*prices)[0].region, "us-east-1");
+  EXPECT_EQ((*prices)[0].zone, "us-east-1b");
+  EXPECT_DOUBLE_EQ((*prices)[0].usd_per_hour, 0.4123);
+  EXPECT_EQ((*prices)[0].since_ms, (*prices)[1].since_ms);
+  EXPECT_EQ((*prices)[1].region, "us-west-2");
+  for (const char* bad :
+       {"g5.xlarge\tus-east-1b\t0.4", "g5.xlarge\tus-east-1b\tfree\t2026-11-22T05:01:11Z",
+        "g5.xlarge\tus-east-1b\tnan\t2026-11-22T05:01:11Z",
+        "g5.xlarge\tus-east-1b\t-1\t2026-11-22T05:01:11Z",
+        "g5.xlarge\tus-east-1b\t0.4\tyesterday"}) {
+    EXPECT_FALSE(ParseSpotPrices(bad).ok()) << bad;
+  }
+}
+
 TEST(AwsWords, TheFirstScriptTurnsTheMachineOffBeforeItLetsAnybodyIn) {
   Aws aws;
   const std::string script = UserDataOf(aws, "ssh-ed25519 AAAA muster", 3601);
@@ -81,11 +121,11 @@ TEST(AwsWords, TheFirstScriptTurnsTheMachineOffBeforeItLetsAnybodyIn) {
 
 TEST(AwsWords, MachinesAreReadFromTheLinesOfDescribeInstances) {
   const auto machines = ParseInstances(
-      "i-1\trunning\t3.4.5.6\t10.0.0.1\tus-east-1a\tNone\t0\tjob_1\tmaster\t2\tme@here\tNone\n"
-      "i-2\tpending\tNone\t10.0.0.2\tus-east-1a\tspot\t3\tjob_1\tworker\t2\tme@here\tNone\n"
-      "i-3\tterminated\tNone\tNone\tus-east-1a\tNone\t1\tjob_1\tps\t1\tme@here\tServer."
+      "i-1\trunning\t3.4.5.6\t10.0.0.1\tus-east-1a\tNone\t0\tjob_1\tmaster\t2\tme@here\t0\tNone\n"
+      "i-2\tpending\tNone\t10.0.0.2\tus-east-1a\tspot\t1\tjob_1\tworker\t2\tme@here\t2\tNone\n"
+      "i-3\tterminated\tNone\tNone\tus-east-1a\tNone\t1\tjob_1\tps\t1\tme@here\t0\tServer."
       "InsufficientInstanceCapacity: no room\n"
-      "i-4\tstopped\tNone\t10.0.0.4\tus-east-1a\tNone\t0\tjob_1\tNone\tNone\tNone\tNone\n",
+      "i-4\tstopped\tNone\t10.0.0.4\tus-east-1a\tNone\t0\tjob_1\tNone\tNone\tNone\tNone\tNone\n",
       "us-east-1");
   ASSERT_TRUE(machines.ok()) << machines.status();
   ASSERT_THAT(*machines, SizeIs(4));
@@ -103,7 +143,7 @@ TEST(AwsWords, MachinesAreReadFromTheLinesOfDescribeInstances) {
 
 TEST(AwsWords, WhatIsNoneOfItsLinesIsRefused) {
   const std::string good =
-      "i-1\trunning\t3.4.5.6\t10.0.0.1\tus-east-1a\tNone\t0\tjob_1\tmaster\t2\tme@here\tNone\n";
+      "i-1\trunning\t3.4.5.6\t10.0.0.1\tus-east-1a\tNone\t0\tjob_1\tmaster\t2\tme@here\t0\tNone\n";
   EXPECT_FALSE(ParseInstances("{\"Reservations\": []}", "r").ok());
   EXPECT_FALSE(ParseInstances("x-1" + good.substr(3), "r").ok());
   EXPECT_FALSE(ParseInstances("i-1\tdreaming" + good.substr(11), "r").ok());

@@ -60,6 +60,21 @@ class BillRecordTest : public ::testing::Test {
   const std::string dir_ = folder_.path() + "/job", registry_ = folder_.path() + "/jobs";
 };
 
+TEST_F(BillRecordTest, AMachineInAnothersPlaceEndsThatOneAlone) {
+  const auto span = [](const std::string& machine, int64_t began_ms) {
+    return RentedSpan{.machine = machine, .role = "worker", .began_ms = began_ms};
+  };
+  ASSERT_TRUE(NoteRented(dir_, {span("i-1", kBegan), span("i-2", kBegan)}).ok());
+  ASSERT_TRUE(NoteReplaced(dir_, "i-1", span("i-3", kBegan + kHour)).ok());
+  const auto spans = ReadBill(dir_);
+  ASSERT_TRUE(spans.ok()) << spans.status();
+  ASSERT_THAT(*spans, SizeIs(3));
+  EXPECT_EQ((*spans)[0].ended_ms, kBegan + kHour);
+  EXPECT_EQ((*spans)[1].ended_ms, 0);
+  EXPECT_EQ((*spans)[2].machine, "i-3");
+  EXPECT_EQ((*spans)[2].ended_ms, 0);
+}
+
 TEST_F(BillRecordTest, MachinesAreBilledByTheMinuteUntilTheyAreGivenBack) {
   EXPECT_THAT(*ReadBill(dir_), IsEmpty());
   EXPECT_TRUE(NoteGivenBack(dir_, kBegan).ok()) << "there is nothing";

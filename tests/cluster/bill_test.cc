@@ -7,6 +7,8 @@
 #include <random>
 #include <vector>
 
+#include "cluster/spot_bill.h"
+
 namespace muster::cluster {
 namespace {
 
@@ -32,6 +34,29 @@ TEST(Bill, ANewPriceCountsFromTheNextStepOn) {
   EXPECT_DOUBLE_EQ(bill.Cost(kMinute / 2), 1);
   EXPECT_DOUBLE_EQ(bill.Cost(kMinute), 3);
   EXPECT_DOUBLE_EQ(bill.Cost(2 * kMinute), 5);
+}
+
+TEST(Bill, APriceThatIsHeardOfLateCountsFromWhenItWasSet) {
+  Bill bill;
+  const size_t machine = bill.Begin(60, 0);
+  EXPECT_DOUBLE_EQ(bill.Cost(5 * kMinute), 6);
+  bill.SetPrice(machine, 120, 2 * kMinute);
+  EXPECT_DOUBLE_EQ(bill.Cost(5 * kMinute), 2 + 8);
+  bill.SetPrice(machine, 30, 4 * kMinute);
+  EXPECT_DOUBLE_EQ(bill.Cost(5 * kMinute), 2 + 4 + 1);
+  EXPECT_DOUBLE_EQ(bill.PerHour(), 30);
+  // The same again, with what was before it began.
+  const auto since = [](int64_t ms, double usd) { return SpotPrice{"t", "r", "z", ms, usd}; };
+  FollowPrices({since(4 * kMinute - 7, 30), since(-kHour - 7, 999), since(-9, 60),
+                since(2 * kMinute - 7, 120), SpotPrice{"t", "r", "another", 0, 999}},
+               "t", "z", /*ahead_ms=*/7, machine, &bill);
+  EXPECT_DOUBLE_EQ(bill.Cost(5 * kMinute), 2 + 4 + 1);
+}
+
+TEST(Bill, PricesAreAskedForMoreOftenWhenTheEndIsNear) {
+  EXPECT_EQ(NextAsking(0, Bill::kNever), 5 * kMinute);
+  EXPECT_EQ(NextAsking(0, kHour), 5 * kMinute);
+  EXPECT_EQ(NextAsking(kHour, kHour + 10 * kMinute), kHour + kMinute);
 }
 
 TEST(Bill, TheLastMomentToStopLeavesTimeToGiveBack) {
@@ -84,6 +109,10 @@ TEST(Bill, SpotPricesThatChangeExceedNoLimitByMoreThanHalfAPercent) {
     const double limit = per_hour * hours;
     Bill bill;
     Cloud cloud;
+    // The launcher hears of prices when it asks for them.
+    std::vector<SpotPrice> history;
+    const auto zone = [](size_t machine) { return std::to_string(machine); };
+    int64_t ask_ms = 0;
     size_t begun = 0;
     int64_t stop_ms = -1;  // when giving back began
     for (int64_t now = 0; stop_ms < 0 || now < stop_ms + kTeardownMs; now += 1000) {
@@ -97,12 +126,15 @@ TEST(Bill, SpotPricesThatChangeExceedNoLimitByMoreThanHalfAPercent) {
       for (size_t i = 0; i < begun; ++i) {
         if (random() % 600 != 0) continue;
         prices[i] = std::clamp(prices[i] * uniform(0.8, 1.25), 0.05, 10.0);
-
-        bill.SetPrice(i, prices[i], now - 1);
         cloud.SetPrice(i, prices[i]);
+        history.push_back({"t", "r", zone(i), now, prices[i]});
       }
       cloud.Tick(now);
-      ASSERT_NEAR(bill.Cost(now), cloud.cost(), 1e-6);
+      if (now >= ask_ms) {
+        for (size_t i = 0; i < begun; ++i) FollowPrices(history, "t", zone(i), 0, i, &bill);
+        ask_ms = NextAsking(now, bill.StopBy(limit, kTeardownMs, now));
+        ASSERT_NEAR(bill.Cost(now), cloud.cost(), 1e-6);
+      }
       if (stop_ms < 0 && begun == machines && now > bill.StopBy(limit, kTeardownMs, now) - 1000) {
         stop_ms = now;
       }

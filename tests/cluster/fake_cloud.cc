@@ -25,18 +25,36 @@ int64_t FakeCloud::Alive(int64_t now_ms) {
   return std::ranges::count_if(machines_, [](const Machine& m) { return m.state != State::kGone; });
 }
 
+int64_t FakeCloud::AliveSpot() const {
+  return std::ranges::count_if(machines_,
+                               [](const Machine& m) { return m.spot && m.state != State::kGone; });
+}
+
+void FakeCloud::TakeAway(const std::string& id) {
+  for (Machine& machine : machines_) {
+    if (machine.id != id) continue;
+    machine.state = State::kGone;
+    machine.taken = true;
+  }
+}
+
 FakeCloud::Refusal FakeCloud::Refuses(const std::string& region, const std::string& zone,
-                                      int64_t count) const {
-  int64_t in_zone = 0, in_region = 0;
+                                      int64_t count, bool spot) const {
+  int64_t in_zone = 0, in_region = 0, spots = 0;
   for (const Machine& machine : machines_) {
     if (machine.state == State::kGone) continue;
     in_zone += machine.zone == zone ? 1 : 0;
     in_region += machine.region == region ? 1 : 0;
+    spots += machine.zone == zone && machine.spot ? 1 : 0;
   }
   const auto quota = options_.quota.find(region);
   if (quota != options_.quota.end() && in_region + count > quota->second) return Refusal::kNoQuota;
   const auto room = options_.room.find(zone);
   if (room == options_.room.end()) return Refusal::kNoSuchZone;
+  const auto of_spot = options_.spot_room.find(zone);
+  if (spot && of_spot != options_.spot_room.end() && spots + count > of_spot->second) {
+    return Refusal::kNoRoom;
+  }
   return in_zone + count > room->second ? Refusal::kNoRoom : Refusal::kNone;
 }
 

@@ -19,12 +19,14 @@ namespace muster::cluster {
 
 struct FakeCloudOptions {
   uint64_t seed = 1;
-  std::map<std::string, int64_t> room;   // by zone: machines that it has; absent: it is not there
-  std::map<std::string, int64_t> quota;  // by region, machines that it allows
-  int64_t appear_ms = 0;                 // at most, until a new machine is listed
-  int64_t boot_ms = 0;                   // at most, until it runs
-  double throttled = 0, lost = 0;        // of all calls: refused for now; done, but not answered
-  double taken = 0;                      // of all machines: gone before they run
+  std::map<std::string, int64_t> room;  // by zone: machines that it has; absent: it is not there
+  std::map<std::string, int64_t> spot_room;   // of these, for spot machines; absent: for all
+  std::map<std::string, double> spot_prices;  // by zone, an hour; absent: nobody tells
+  std::map<std::string, int64_t> quota;       // by region, machines that it allows
+  int64_t appear_ms = 0;                      // at most, until a new machine is listed
+  int64_t boot_ms = 0;                        // at most, until it runs
+  double throttled = 0, lost = 0;  // of all calls: refused for now; done, but not answered
+  double taken = 0;                // of all machines: gone before they run
 };
 
 class FakeCloud {
@@ -35,6 +37,13 @@ class FakeCloud {
 
   ToolResult Run(const std::vector<std::string>& words, int64_t now_ms);
 
+  // From now on; as in the options.
+  void set_taken(double taken) { options_.taken = taken; }
+  void set_lost(double lost) { options_.lost = lost; }
+  // A machine that runs is taken back by the cloud.
+  void TakeAway(const std::string& id);
+  // Spot machines that cost something.
+  int64_t AliveSpot() const;
   // Machines that cost something at `now_ms`.
   int64_t Alive(int64_t now_ms);
   // The most that have been alive at one time.
@@ -51,14 +60,16 @@ class FakeCloud {
     State state = State::kPending;
     int64_t listed_ms = 0, runs_ms = 0;  // from when on
     bool taken = false;                  // goes when it should run
+    bool spot = false;
   };
   enum class Refusal { kNone, kNoSuchZone, kNoRoom, kNoQuota };
 
   // Whether so many machines more are refused.
-  Refusal Refuses(const std::string& region, const std::string& zone, int64_t count) const;
+  Refusal Refuses(const std::string& region, const std::string& zone, int64_t count,
+                  bool spot) const;
   void Make(Machine machine, int64_t now_ms);
 
-  const FakeCloudOptions options_;
+  FakeCloudOptions options_;
   std::vector<Machine> machines_;
 
  private:

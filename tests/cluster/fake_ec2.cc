@@ -74,6 +74,16 @@ ToolResult FakeEc2::Do(const std::string& action, const std::vector<std::string>
       for (const std::string& type : types) out += fmt::format("{}\t{}\n", type, zone);
     }
     result = Answer(out);
+  } else if (action == "describe-spot-price-history") {
+    std::string out;
+    for (const auto& [zone, price] : options_.spot_prices) {
+      if (!zone.starts_with(After(words, "--region"))) continue;
+      for (auto type = std::ranges::find(words, "--instance-types") + 1; type != words.end();
+           ++type) {
+        out += fmt::format("{}\t{}\t{:.6f}\t1970-01-01T00:00:01+00:00\n", *type, zone, price);
+      }
+    }
+    result = Answer(out);
   } else if (action == "describe-security-groups") {
     result = Answer(groups_.contains(After(words, "--region")) ? "sg-1\t2" : "None\tNone");
   } else if (action == "create-security-group") {
@@ -98,7 +108,8 @@ ToolResult FakeEc2::RunInstances(const std::vector<std::string>& words, int64_t 
   const int64_t count = std::stoll(After(words, "--count"));
   const std::string placement = After(words, "--placement"), region = After(words, "--region");
   const std::string zone = placement.substr(placement.find('=') + 1);
-  switch (Refuses(region, zone, count)) {
+  const bool spot = After(words, "--instance-market-options").starts_with("MarketType=spot,");
+  switch (Refuses(region, zone, count, spot)) {
     case Refusal::kNoQuota:
       return Failure("VcpuLimitExceeded", kAction);
     case Refusal::kNoSuchZone:
@@ -120,7 +131,8 @@ ToolResult FakeEc2::RunInstances(const std::vector<std::string>& words, int64_t 
           .region = region,
           .zone = zone,
           .tags = tags,
-          .index = i},
+          .index = i,
+          .spot = spot},
          now_ms);
   }
   return Answer(fmt::format("{}", count));
@@ -139,9 +151,10 @@ ToolResult FakeEc2::Describe(const std::vector<std::string>& words, int64_t now_
                                                            : "terminated";
     const std::string address = m.state == State::kRunning ? "10.0.0.1" : "None";
     out +=
-        fmt::format("{}\t{}\t{}\t{}\t{}\tNone\t{}\t{}\t{}\t{}\t{}\t{}\n", m.id, state, address,
-                    address, m.zone, m.index, m.tags.at("muster-job"), m.tags.at("muster-role"),
-                    m.tags.at("muster-attempt"), m.tags.at("muster-owner"),
+        fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n", m.id, state, address,
+                    address, m.zone, m.spot ? "spot" : "None", m.index, m.tags.at("muster-job"),
+                    m.tags.at("muster-role"), m.tags.at("muster-attempt"),
+                    m.tags.at("muster-owner"), m.tags.at("muster-first"),
                     m.taken && m.state == State::kGone ? "Server.SpotInstanceTermination" : "None");
   }
   return Answer(out);

@@ -86,7 +86,8 @@ class FakeGce : public FakeCloud {
                                zone, machine.id),
                    0);
     }
-    switch (Refuses(region, zone, static_cast<int64_t>(names.size()))) {
+    const bool spot = After(words, "--provisioning-model") == "SPOT";
+    switch (Refuses(region, zone, static_cast<int64_t>(names.size()), spot)) {
       case Refusal::kNoQuota:
         return Error(fmt::format("Quota 'CPUS' exceeded.  Limit: 24.0 in region {}.", region), 0);
       case Refusal::kNoSuchZone:
@@ -102,7 +103,7 @@ class FakeGce : public FakeCloud {
     std::map<std::string, std::string> tags = Pairs(After(words, "--metadata"));
     tags.merge(Pairs(After(words, "--labels")));
     for (const std::string& name : names) {
-      Make({.id = name, .region = region, .zone = zone, .tags = tags}, now_ms);
+      Make({.id = name, .region = region, .zone = zone, .tags = tags, .spot = spot}, now_ms);
     }
     return {.err = "Bulk create request finished with status message: [VM instances created: …]\n"};
   }
@@ -115,11 +116,11 @@ class FakeGce : public FakeCloud {
       if (filter != "labels.muster-job:*" &&
           filter != "labels.muster-job=" + m.tags.at("muster-job"))
         continue;
-      out += fmt::format("{}\t{}\t{}\t{}\t10.0.0.1\t\t{}\t{}\t{}\t{}\t\n", m.id,
+      out += fmt::format("{}\t{}\t{}\t{}\t10.0.0.1\t{}\t{}\t{}\t{}\t{}\t\n", m.id,
                          m.state == State::kRunning ? "RUNNING" : "STAGING", m.zone,
-                         m.state == State::kRunning ? "3.4.5.6" : "", m.tags.at("muster-role"),
-                         m.tags.at("muster-attempt"), m.tags.at("muster-job"),
-                         m.tags.at("muster-owner"));
+                         m.state == State::kRunning ? "3.4.5.6" : "", m.spot ? "SPOT" : "STANDARD",
+                         m.tags.at("muster-role"), m.tags.at("muster-attempt"),
+                         m.tags.at("muster-job"), m.tags.at("muster-owner"));
     }
     return {.out = out};
   }

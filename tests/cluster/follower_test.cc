@@ -87,6 +87,25 @@ TEST(FollowerTest, AWorkerThatLeavesIsNoFailure) {
   EXPECT_EQ(follower.exit_code(), 0);
 }
 
+TEST(FollowerTest, ARoleThatIsAwayWithItsHostMayComeBackOrBeMissingAtTheEnd) {
+  Follower follower = Running();
+  follower.OnAway(1);
+  EXPECT_FALSE(follower.failure());
+  EXPECT_TRUE(follower.goes_on());
+  EXPECT_EQ(follower.Display(10).ready_roles, 2);
+  follower.OnStarted(1, 100);
+  follower.OnLine(master::ReplicaLine{.role = "worker", .index = 0, .state = "READY"}, 110);
+  EXPECT_EQ(follower.Display(110).ready_roles, 3);
+  follower.OnAway(1);
+  follower.OnLine(master::StateLine{RunState::kSucceeded, ""}, 120);
+  EXPECT_FALSE(follower.goes_on());
+  follower.OnExit(2, kOk, 130);
+  EXPECT_FALSE(follower.done());
+  follower.OnExit(0, kOk, 130);
+  EXPECT_TRUE(follower.done());
+  EXPECT_EQ(follower.exit_code(), 0);
+}
+
 TEST(FollowerTest, AWorkerThatIsKilledIsSparedIfTheMasterGoesOn) {
   Follower follower = Running();
   follower.OnExit(1, kKilled, 100);

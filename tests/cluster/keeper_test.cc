@@ -22,6 +22,8 @@
 #include "cluster/node_wire.h"
 #include "master/status_line.h"
 #include "telemetry/file.h"
+#include "telemetry/time.h"
+#include "tests/cluster/metadata_service.h"
 #include "tests/harness/temporary_folder.h"
 
 namespace muster::cluster {
@@ -92,8 +94,9 @@ class KeeperTest : public ::testing::Test {
     const std::string frame = EncodeFrame(request);
     ASSERT_EQ(write(node.to, frame.data(), frame.size()), static_cast<ssize_t>(frame.size()));
   }
-  void Open(Node& node, bool attach = false) {
+  void Open(Node& node, bool attach = false, const std::string& notices_of = "") {
     NodeRequest request;
+    request.mutable_open()->set_notices_of(notices_of);
     request.mutable_open()->set_directory(folder_.path() + "/job");
     request.mutable_open()->set_lock(true);
     request.mutable_open()->set_attach(attach);
@@ -194,7 +197,7 @@ class KeeperTest : public ::testing::Test {
   }
 
   const harness::TemporaryFolder folder_;
-  const NodeOptions options_{.program_dir = folder_.path(), .home = folder_.path()};
+  NodeOptions options_{.program_dir = folder_.path(), .home = folder_.path()};
 };
 
 TEST_F(KeeperTest, WithoutARoleItEndsWithItsLauncher) {
@@ -236,6 +239,38 @@ TEST_F(KeeperTest, ASecondLauncherIsToldWhoTheFirstIsAndCannotEndItsJob) {
   Say(first, list);
   EXPECT_TRUE(Next(first).has_files()) << "the first is not disturbed";
   EXPECT_EQ(End(first), 0);
+}
+
+TEST_F(KeeperTest, AMachineThatIsTakenBackHasItsRolesLeaveAndTheLauncherKnow) {
+  MetadataService service;
+  options_.metadata = service.address();
+  options_.notice_pause_ms = 20;
+  std::filesystem::create_symlink("/bin/sleep", folder_.path() + "/worker");
+  Node node;
+  Begin(node);
+  Open(node, /*attach=*/false, "AWS");
+  ASSERT_TRUE(Next(node).has_opened());
+  NodeRequest start;
+  start.mutable_start()->set_role(2);
+  start.mutable_start()->set_name("worker-1");
+  start.mutable_start()->set_program("worker");
+  start.mutable_start()->add_arguments("600");
+  start.mutable_start()->set_log_path(folder_.path() + "/job/logs/worker-1.log");
+  Say(node, start);
+  EXPECT_EQ(Next(node).started().role(), 2);
+  service.SetNotice(R"({"action": "terminate", "time": "2026-11-22T05:02:00Z"})");
+  NodeEvent event;
+  while (!(event = Next(node)).has_machine_ends()) {
+    ASSERT_TRUE(event.has_activity());
+  }
+  EXPECT_EQ(FormatTime(event.machine_ends().ends_ms()), "2026-11-22T05:02:00.000Z");
+  while (!(event = Next(node)).has_exited()) {
+    ASSERT_TRUE(event.has_activity()) << "it is told once";
+  }
+  EXPECT_EQ(event.exited().role(), 2);
+  EXPECT_EQ(event.exited().signal(), SIGTERM);
+  EXPECT_EQ(End(node), 0);
+  EXPECT_TRUE(KeeperEnds());
 }
 
 TEST_F(KeeperTest, AJobThatWasLeftIsEndedByWhomItIsOpenToAlone) {

@@ -71,6 +71,16 @@ std::vector<std::string> AskParent(int fd, const std::vector<std::string>& words
   if (!machines.ok()) _exit(5);
   if (machines->empty()) _exit(6);
   (void)patience.pause(training_ms);
+  // One in three loses a worker, and asks for another.
+  if (order.groups.size() > 1 && order.groups[1].role == Role::kWorker && training_ms % 3 == 0) {
+    MachineOrder one = order;
+    one.place = machines->front().place;
+    one.attempt = 100;
+    one.groups = {order.groups[1]};
+    one.groups[0].count = 1;
+    if (!provider->End((*machines)[1]).ok()) _exit(8);
+    if (set.CreateOne(one, 600'000).ok()) (void)patience.pause(training_ms);
+  }
   _exit(set.GiveBack().ok() ? 0 : 7);
 }
 

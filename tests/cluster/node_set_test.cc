@@ -153,6 +153,114 @@ TEST_P(NodeSetTest, AMachineThatIsTakenAwayAgainSendsAllToTheNextPlace) {
   EXPECT_GT(moved, 0);
 }
 
+TEST_P(NodeSetTest, WorkersMayBeSpotAndGoWhereThereIsRoomForThem) {
+  World world(GetParam(), {.room = {{"us-east1-a", 9}, {"us-east1-b", 9}, {"eu-west1-a", 9}},
+                           .spot_room = {{"us-east1-a", 1}}});
+  const auto provider = world.MakeProvider();
+  const MachineOrder order = SpotWorkers(OrderOf(2, 1));
+  ASSERT_TRUE(provider->Check(order).ok());
+  const auto journal = Journal(order);
+  NodeSet set(*provider, *journal, world.patience, world.Listen());
+  const auto machines = set.Create({.order = order, .max_wait_ms = 600'000});
+  ASSERT_TRUE(machines.ok()) << machines.status();
+  for (const Machine& machine : *machines) {
+    EXPECT_EQ(machine.spot, machine.role == Role::kWorker) << RoleName(machine.role);
+    EXPECT_EQ(machine.place.zone, "us-east1-b");
+  }
+  EXPECT_EQ(world.cloud->AliveSpot(), 2);
+  EXPECT_THAT(world.said,
+              ElementsAre(AllOf(HasSubstr("us-east1-a"), HasSubstr(GetParam().no_room))));
+}
+
+// Asks for worker 1 of `machines` again, in the place of the one that is there or was.
+MachineOrder OrderOfOne(MachineOrder order, const std::vector<Machine>& machines) {
+  order.place = machines.front().place;
+  order.attempt = machines.front().attempt + 1;
+  std::erase_if(order.groups,
+                [](const MachineGroup& group) { return group.role != Role::kWorker; });
+  order.groups[0].count = 1;
+  order.groups[0].first_index = 1;
+  return order;
+}
+
+TEST_P(NodeSetTest, OneMachineIsReplacedAndTheOthersAreLeftAlone) {
+  World world(GetParam(), {.room = {{"us-east1-a", 4}, {"us-east1-b", 1}, {"eu-west1-a", 9}},
+                           .appear_ms = 2000,
+                           .boot_ms = 20'000});
+  const auto provider = world.MakeProvider();
+  const MachineOrder order = SpotWorkers(OrderOf(2, 1));
+  ASSERT_TRUE(provider->Check(order).ok());
+  const auto journal = Journal(order);
+  NodeSet set(*provider, *journal, world.patience, world.Listen());
+  const auto machines = set.Create({.order = order, .max_wait_ms = 600'000});
+  ASSERT_TRUE(machines.ok()) << machines.status();
+  const std::string taken = (*machines)[2].id;
+  // It is still there: its zone has no room for another one.
+  const MachineOrder one = OrderOfOne(order, *machines);
+  const auto made = set.CreateOne(one, 600'000);
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(made->role, Role::kWorker);
+  EXPECT_EQ(made->index, 1);
+  EXPECT_TRUE(made->spot);
+  EXPECT_EQ(made->place.zone, "us-east1-b");
+  EXPECT_EQ(made->state, MachineState::kRunning);
+  EXPECT_THAT(world.said, ElementsAre(HasSubstr("us-east1-a: ")));
+  EXPECT_EQ(world.cloud->Alive(world.now_ms), 5);
+  EXPECT_TRUE(provider->End((*machines)[2]).ok());
+  EXPECT_EQ(world.cloud->Alive(world.now_ms), 4);
+  const auto listed = provider->List("job");
+  ASSERT_TRUE(listed.ok()) << listed.status();
+  for (const Machine& machine : *listed) {
+    EXPECT_EQ(machine.id == taken, machine.state == MachineState::kGone) << machine.id;
+  }
+  EXPECT_TRUE(set.GiveBack().ok());
+  EXPECT_EQ(world.cloud->Alive(world.now_ms), 0);
+  EXPECT_THAT(Journals(), IsEmpty());
+}
+
+TEST_P(NodeSetTest, WhereNoOtherMachineIsToBeHadNothingOfItIsLeftAndTheOthersStay) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    World world(GetParam(), {.seed = seed,
+                             .room = {{"us-east1-a", 9}, {"us-east1-b", 9}, {"eu-west1-a", 9}},
+                             .appear_ms = 3000,
+                             .boot_ms = 1000});
+    const auto provider = world.MakeProvider();
+    const MachineOrder order = OrderOf(2, 0);
+    ASSERT_TRUE(provider->Check(order).ok());
+    const auto journal = Journal(order);
+    NodeSet set(*provider, *journal, world.patience, world.Listen());
+    const auto machines = set.Create({.order = order, .max_wait_ms = 600'000});
+    ASSERT_TRUE(machines.ok()) << machines.status();
+    // Whatever is made from now on is taken away again before it runs, or hardly anything answers.
+    world.cloud->set_taken(1);
+    if (seed % 2 == 0) world.cloud->set_lost(0.3);
+    const auto made = set.CreateOne(OrderOfOne(order, *machines), 600'000);
+    EXPECT_FALSE(made.ok());
+    (void)world.patience.pause(60'000);
+    EXPECT_EQ(world.cloud->Alive(world.now_ms), 3);
+    EXPECT_LE(world.cloud->most(), 4) << "one at a time";
+  }
+}
+
+TEST(SpotNodeSet, TheCheapestZoneOfARegionComesFirstOnAws) {
+  World world(kCloudKinds[0],
+              {.room = {{"us-east1-a", 9}, {"us-east1-b", 9}, {"us-east1-c", 9}, {"eu-west1-a", 9}},
+               .spot_prices = {{"us-east1-a", 0.3}, {"us-east1-c", 0.2}, {"eu-west1-a", 0.1}}});
+  const auto provider = world.MakeProvider();
+  const auto zones = [&](const MachineOrder& order) {
+    EXPECT_TRUE(provider->Check(order).ok());
+    std::vector<std::string> names;
+    for (const Place& place : provider->Places()) names.push_back(place.zone);
+    return names;
+  };
+  EXPECT_THAT(zones(OrderOf(2, 0)),
+              ElementsAre("us-east1-a", "us-east1-b", "us-east1-c", "eu-west1-a"));
+  // Regions stay in the order of the job file; a zone without a price comes last of its region's.
+  EXPECT_THAT(zones(SpotWorkers(OrderOf(2, 0))),
+              ElementsAre("us-east1-c", "us-east1-a", "us-east1-b", "eu-west1-a"));
+}
+
 TEST_P(NodeSetTest, AJobOfThisNameElsewhereIsLeftAlone) {
   World world(GetParam(), {.room = {{"us-east1-a", 9}}});
   const auto provider = world.MakeProvider();

@@ -66,6 +66,11 @@ inline MachineOrder OrderOf(int64_t workers, int64_t servers, const std::string&
   return order;
 }
 
+inline MachineOrder SpotWorkers(MachineOrder order) {
+  for (MachineGroup& group : order.groups) group.spot = group.role == Role::kWorker;
+  return order;
+}
+
 inline JournalHead HeadOf(const CloudKind& kind, const MachineOrder& order) {
   return {.job_id = order.job_id,
           .run = order.run,

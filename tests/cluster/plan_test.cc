@@ -28,8 +28,12 @@ std::string Contents(std::FILE* file) {
   return text;
 }
 
-Result Launch(const std::vector<std::string>& words, int job_code = 0) {
+using PriceSpotPlan = std::function<void(const Job&, const LaunchFlags&, Plan*)>;
+
+Result Launch(const std::vector<std::string>& words, int job_code = 0,
+              const PriceSpotPlan& price_spot = nullptr) {
   CommandContext context;
+  context.price_spot = price_spot;
   context.words = words;
   context.out = std::tmpfile();
   context.err = std::tmpfile();
@@ -46,10 +50,11 @@ Result Launch(const std::vector<std::string>& words, int job_code = 0) {
   return result;
 }
 
-void ExpectPlan(const std::string& golden, std::vector<std::string> words) {
+void ExpectPlan(const std::string& golden, std::vector<std::string> words,
+                const PriceSpotPlan& price_spot = nullptr) {
   SCOPED_TRACE(golden);
   words.insert(words.end(), {"--module-name", "toy.train", "--job-dir", "jobs/plan", "--check"});
-  const Result result = Launch(words);
+  const Result result = Launch(words, 0, price_spot);
   EXPECT_EQ(result.code, 0);
   EXPECT_EQ(result.err, "");
   ExpectGolden("tests/cluster/plans/" + golden + ".txt", result.out);
@@ -85,6 +90,34 @@ TEST(Plan, WhatIsRentedOnGcp) {
                      "--master-machine-type=complex_model_m_gpu", "--worker-count=4",
                      "--worker-machine-type=standard_v100", "--parameter-server-count=2",
                      "--parameter-server-machine-type=large_model", "--max-running-time=36000s"});
+}
+
+TEST(Plan, SpotWorkersAtThePricesOfTheLastDay) {
+  const std::vector<std::string> words = {"--scale-tier=custom",
+                                          "--provider=AWS",
+                                          "--region=eu-central-1",
+                                          "--master-machine-type=m6i.xlarge",
+                                          "--worker-count=4",
+                                          "--worker-machine-type=g5.xlarge",
+                                          "--parameter-server-count=1",
+                                          "--parameter-server-machine-type=r6i.xlarge",
+                                          "--max-running-time=36000s",
+                                          "--set",
+                                          "trainingInput.scheduling.strategy=LOW_COST",
+                                          "--set",
+                                          "cluster.spot.maxPrice=0.7"};
+  const auto price = [](const std::string& zone, int64_t since_ms, double usd) {
+    return SpotPrice{"g5.xlarge", zone.substr(0, zone.size() - 1), zone, since_ms, usd};
+  };
+  ExpectPlan("aws-spot", words, [&](const Job&, const LaunchFlags&, Plan* plan) {
+    ReckonWithSpot(
+        std::vector<SpotPrice>{price("eu-central-1a", 1, 0.4), price("eu-central-1b", 2, 0.38),
+                               price("eu-central-1a", 3, 0.42)},
+        plan);
+  });
+  ExpectPlan("aws-spot-unknown", words, [&](const Job&, const LaunchFlags&, Plan* plan) {
+    ReckonWithSpot(absl::UnauthenticatedError("log in: aws configure"), plan);
+  });
 }
 
 TEST(Plan, ABudgetIsTheMostWhereTheRunningTimeAllowsMore) {

@@ -111,5 +111,37 @@ TEST(ProviderFields, WhatIsSubstitutedIsTold) {
                   "trainingInput.region job.yaml:1:25 the job runs on this machine"));
 }
 
+TEST(ProviderFields, SpotMachinesAreTheWorkersAlone) {
+  const auto told = [](const std::string& provider, int workers) {
+    std::string problems;
+    const std::vector<Substitution> substitutions = Check(
+        "cluster: {provider: " + provider +
+            "}\ntrainingInput:\n  scaleTier: CUSTOM\n  workerCount: " + std::to_string(workers) +
+            "\n  scheduling: {strategy: LOW_COST}\n",
+        &problems);
+    EXPECT_EQ(problems, "");
+    std::string text;
+    for (const Substitution& s : substitutions) text += s.where + " " + s.text;
+    return text;
+  };
+  EXPECT_EQ(told("AWS", 2), "");
+  EXPECT_EQ(told("GCP", 2), "");
+  EXPECT_EQ(
+      told("AWS", 0),
+      "job.yaml:5:26 LOW_COST makes the workers' machines spot, and there are no workers: all "
+      "are on demand");
+  EXPECT_EQ(told("LOCAL", 2), "job.yaml:5:26 nothing is rented");
+}
+
+TEST(ProviderFields, ABidIsRefusedWhereNobodyTakesOne) {
+  std::string problems;
+  Check("cluster: {provider: GCP, spot: {maxPrice: 1}}\n", &problems);
+  EXPECT_THAT(problems, HasSubstr("Compute Engine takes no bids: delete it"));
+  Check("cluster: {provider: SSH, spot: {maxPrice: 1}}\n", &problems);
+  EXPECT_THAT(problems, HasSubstr("nothing is rented: delete it"));
+  Check("cluster: {provider: AWS, spot: {maxPrice: 1}}\n", &problems);
+  EXPECT_EQ(problems, "");
+}
+
 }  // namespace
 }  // namespace muster::cluster

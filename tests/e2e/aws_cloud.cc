@@ -78,6 +78,19 @@ std::vector<std::string> AwsCloud::Asked() const {
   return actions;
 }
 
+std::vector<std::string> AwsCloud::SpotMachines() const {
+  std::istringstream lines(Ask("machines"));
+  std::vector<std::string> ids;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.ends_with(" spot")) ids.push_back(line.substr(0, line.find(' ')));
+  }
+  return ids;
+}
+
+void AwsCloud::TakeBack(const std::string& id, std::optional<int> notice_s) const {
+  Ask("take", notice_s ? fmt::format("{} {}", id, *notice_s) : id);
+}
+
 void AwsCloud::SetFaults(const std::string& json) const { Ask("fault", json); }
 void AwsCloud::Kill(const std::string& id) const { Ask("kill", id); }
 void AwsCloud::SetSpeed(int times) const { Ask("speed", fmt::format("{}", times)); }

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,11 @@ class AwsCloud {
   std::vector<std::string> Asked() const;
   // What is to go wrong from now on: a list in JSON, see fake_aws.py.
   void SetFaults(const std::string& json) const;
+  // Those that are spot.
+  std::vector<std::string> SpotMachines() const;
+  // The cloud takes a spot machine back: so many seconds after it has given notice, or (none) at
+  // once and without a word.
+  void TakeBack(const std::string& id, std::optional<int> notice_s) const;
   // A machine dies without a word.
   void Kill(const std::string& id) const;
   // How much faster than it says `shutdown -P +minutes` waits on a machine.

@@ -101,6 +101,65 @@ TEST_F(AwsTest, AJobLearnsTheSameAsOnOneMachine) {
   EXPECT_TRUE(Contents(there + model) == Contents(here + model));
 }
 
+TEST_F(AwsTest, SpotWorkersAreShownWithTheirPricesAndGoWhereTheyAreCheapest) {
+  TinyJob job = Job();
+  job.workers = 1;
+  job.servers = 1;
+  std::vector<std::string> words = Words("spot", job);
+  words.insert(words.end(), {"--set", "trainingInput.scheduling.strategy=LOW_COST", "--set",
+                             "cluster.spot.maxPrice=0.15"});
+  Running run(words, false, environment_);
+  ASSERT_TRUE(run.WaitFor("3 machines run in")) << run.out();
+  EXPECT_THAT(Cloud().SpotMachines(), SizeIs(1));
+  const Ended ended = run.Wait();
+  ASSERT_EQ(ended.code, 0) << ended.out << ended.err;
+  EXPECT_THAT(
+      ended.out,
+      AllOf(HasSubstr("standard as m6i.xlarge, spot"),
+            HasSubstr("m6i.xlarge in us-east-1: $0.0700 an hour in the last day ($0.0600 to "
+                      "$0.0800), now least in us-east-1b ($0.0600); on demand $0.1920; not above "
+                      "$0.1500 (cluster.spot.maxPrice)"),
+            HasSubstr("quota All Standard Spot Instance Requests: 640 vCPUs, 4 needed"),
+            HasSubstr("starting 3 machines at $0.45 an hour"),
+            HasSubstr("3 machines run in us-east-1b"), HasSubstr("3 machines given back")));
+  // For a day nobody has to be asked again.
+  (void)Cloud().Asked();
+  words.emplace_back("--check");
+  EXPECT_THAT(Launch(words).out, HasSubstr("m6i.xlarge in us-east-1: $0.0700"));
+  EXPECT_THAT(Cloud().Asked(), IsEmpty());
+}
+
+TEST_F(AwsTest, WhereSpotMachinesHaveNoRoomTheNextZoneIsAsked) {
+  TinyJob job = Job();
+  job.workers = 1;
+  std::vector<std::string> words = Words("spot_room", job);
+  words.insert(words.end(), {"--set", "trainingInput.scheduling.strategy=LOW_COST"});
+  Running run(words, false, environment_);
+  ASSERT_TRUE(run.WaitFor("starting 2 machines")) << run.out();
+  Cloud().SetFaults(
+      R"([{"action": "RunInstances", "spot": true, "code": "InsufficientInstanceCapacity", "status": 500}])");
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.code, 0) << ended.out << ended.err;
+  EXPECT_THAT(ended.out, AllOf(HasSubstr("us-east-1b: An error occurred (InsufficientInstance"),
+                               HasSubstr("2 machines run in us-east-1c")));
+}
+
+TEST_F(AwsTest, ASpotMachineThatIsTakenBackIsToldOfAndAnotherIsAskedFor) {
+  TinyJob job = Job();
+  job.workers = 1;
+  job.steps = 100'000;
+  std::vector<std::string> words = Words("taken_back", job);
+  words.insert(words.end(), {"--set", "trainingInput.scheduling.strategy=LOW_COST"});
+  Running run(words, false, environment_);
+  ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
+  Cloud().TakeBack(Cloud().SpotMachines().front(), /*notice_s=*/60);
+  EXPECT_TRUE(run.WaitFor("worker-0: its machine is taken back at 20")) << run.out();
+  EXPECT_TRUE(run.WaitFor("worker-0 is away")) << run.out();
+  run.Signal(SIGINT);
+  const Ended ended = run.Wait();
+  ExpectForHumans(ended);
+}
+
 TEST_F(AwsTest, WhatIsRefusedInOnePlaceIsAskedForInTheNext) {
   TinyJob job = Job();
   job.workers = 1;
@@ -356,6 +415,16 @@ TEST_F(AwsTest, ADryRunShowsEveryCommandAndNeedsNeitherAwsNorALogin) {
     at = run.out.find(command, at);
     EXPECT_NE(at, std::string::npos) << command << " in\n" << run.out;
   }
+  TinyJob job = Job();
+  job.workers = 1;
+  words = LaunchWords(NewFolder("dry_spot"), job);
+  words.insert(words.end(), {"--dry-run", "--set", "trainingInput.scheduling.strategy=LOW_COST"});
+  const Ended spot = Running(words, false, {{"PATH", "/usr/bin:/bin"}, {"HOME", home_}}).Wait();
+  EXPECT_EQ(spot.code, 0) << spot.err;
+  EXPECT_THAT(spot.out, AllOf(HasSubstr("m6i.xlarge: spot price not known (no prices of the last "
+                                        "day are known): $0.1920 on demand at most"),
+                              HasSubstr("describe-spot-price-history"),
+                              HasSubstr("--instance-market-options 'MarketType=spot,")));
   EXPECT_THAT(Cloud().Asked(), IsEmpty());
 }
 

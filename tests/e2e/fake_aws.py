@@ -7,8 +7,11 @@ test asks for. Behind: fake_machines.Machine, in which the user data runs as a f
 
     POST /_fault      [{"action": "RunInstances", "times": 1, "code": "…", "status": 400}]   fails like that
                       {"skip": n}: not the first n;  {"lose": true}: does it, and closes the connection without an answer;  {"sleep": s}: answers later
+                      {"spot": true}: of calls for spot machines alone
+    POST /_take       "ID S": the spot machine hears that it is taken back in S seconds, and is; without S at once, and hears nothing
+    POST /_price      "ZONE PRICE": what spot machines cost there from now on
     GET  /_asked      the actions that were asked for, a line each
-    GET  /_machines   id, address, name and seconds slept of each instance, a line each
+    GET  /_machines   id, address, name, seconds slept, and whether it is spot, of each instance, a line each
     POST /_kill       an instance's id: the machine dies without a word, as hardware does
     POST /_speed      so many times faster than they say `shutdown -P +minutes` waits
     POST /_sleep      so many times faster than it says the first script's `sleep` does
@@ -35,7 +38,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from fake_machines import Faults, Machine, Network
 
 FOLDER, BUILD_ID, PROGRAMS = sys.argv[1:4]
-QUOTAS = {"L-1216C47A": 640, "L-DB2E81BA": 8, "L-417A185B": 0}
+QUOTAS = {"L-1216C47A": 640, "L-34B43A08": 640, "L-DB2E81BA": 8, "L-417A185B": 0}
 
 
 class Front:
@@ -43,7 +46,9 @@ class Front:
         self.network, self.faults = network, Faults()
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.lock = threading.Lock()
-        self.tokens, self.machines, self.asked = {}, {}, []
+        self.tokens, self.machines, self.asked, self.prices = {}, {}, [], []
+        for zone, price in (("us-east-1a", 0.08), ("us-east-1b", 0.06), ("us-east-1c", 0.07)):
+            self.price(zone, price, time.time() - 7200)
 
     def __call__(self, environ, start_response):
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -52,13 +57,15 @@ class Front:
             return self.control(path, body, start_response)
         action, form = self.action(environ, body)
         with self.lock:
-            fault = self.faults.take(action)
+            fault = self.faults.take(action, spot="InstanceMarketOptions.MarketType" in form)
         if fault and "sleep" in fault:
             time.sleep(fault["sleep"])
         elif fault and not fault.get("lose"):
             return self.fail(fault["code"], fault.get("status", 400), start_response)
         if action == "RunInstances" and form.get("DryRun", ["false"])[0] != "true":
             answer = self.run(environ, form, body)
+        elif action == "DescribeSpotPriceHistory":
+            answer = self.price_history(form)
         elif action == "GetServiceQuota":
             return self.quota(json.loads(body), start_response)
         else:
@@ -108,8 +115,9 @@ class Front:
             self.tokens[token] = (what, answer)
             script = base64.b64decode(form["UserData"][0]).decode()
             region = re.search(r"/\d{8}/([a-z0-9-]+)/ec2/", environ.get("HTTP_AUTHORIZATION", ""))[1]
+            spot = "InstanceMarketOptions.MarketType" in form
             for instance in dict.fromkeys(re.findall(rb"<instanceId>(i-[0-9a-f]+)</instanceId>", answer[2])):
-                self.boot(region, instance.decode(), script)
+                self.boot(region, instance.decode(), script, spot)
         return answer
 
     def error(self, code):
@@ -117,9 +125,31 @@ class Front:
         text = self.fail(code, 400, lambda status, headers: kept.append((status, headers)))[0]
         return kept[0][0], kept[0][1], text
 
-    def boot(self, region, instance_id, script):
+    def price_history(self, form):
+        types = [v[0] for k, v in form.items() if k.startswith("InstanceType")]
+        with self.lock:
+            items = "".join(
+                f"<item><instanceType>{t}</instanceType><productDescription>Linux/UNIX</productDescription><spotPrice>{price}</spotPrice>"
+                f"<timestamp>{at}</timestamp><availabilityZone>{zone}</availabilityZone></item>"
+                for t in types for zone, at, price in self.prices)
+        text = f"<?xml version='1.0'?><DescribeSpotPriceHistoryResponse><spotPriceHistorySet>{items}</spotPriceHistorySet><nextToken/></DescribeSpotPriceHistoryResponse>"
+        return "200 OK", [("Content-Type", "text/xml"), ("Content-Length", str(len(text)))], text.encode()
+
+    def price(self, zone, price, at=None):
+        self.prices.append((zone, time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(at)), price))
+
+    def take_back(self, instance_id, seconds=None):
+        with self.lock:
+            machine, region = self.machines[instance_id]
+        if seconds is not None:
+            machine.give_notice(float(seconds))
+            time.sleep(float(seconds))
+        ec2_backends[DEFAULT_ACCOUNT_ID][region].terminate_instances([instance_id])
+        self.terminate([instance_id])
+
+    def boot(self, region, instance_id, script, spot):
         instance = ec2_backends[DEFAULT_ACCOUNT_ID][region].get_instance(instance_id)
-        machine = Machine(self.network, instance_id, script)
+        machine = Machine(self.network, instance_id, script, spot)
         instance.nics[0].private_ip_address = instance.nics[0].public_ip = machine.address
         self.machines[instance_id] = (machine, region)
 
@@ -158,11 +188,16 @@ class Front:
                 self.asked = []
         elif path == "/_machines":
             with self.lock:
-                text = "\n".join(f"{i} {m.address} {m.name} {m.slept()}" for i, (m, _) in self.machines.items())
+                text = "\n".join(f"{i} {m.address} {m.name} {m.slept()} {'spot' if m.metadata else 'on_demand'}" for i, (m, _) in self.machines.items())
         elif path == "/_kill":
             with self.lock:
                 machine = self.machines[body.decode()][0]
             machine.die()
+        elif path == "/_take":
+            threading.Thread(target=self.take_back, args=body.decode().split(), daemon=True).start()
+        elif path == "/_price":
+            with self.lock:
+                self.price(*body.decode().split())
         elif path == "/_speed":
             self.network.set_speed("speed", body.decode())
         elif path == "/_sleep":

@@ -9,8 +9,10 @@ is played: it lets in who is in the metadata, and runs the startup script.
     POST /_fault      [{"action": "bulkInsert", "times": 1, "code": "QUOTA…", "message": "…", "status": 403}]   refuses like that
                       without "status": accepts it, and its operation ends like that;  {"skip": n}: not the first n;
                       {"lose": true}: does it, and closes the connection without an answer;  {"sleep": s}: answers later
+                      {"spot": true}: of calls for spot machines alone
+    POST /_take       "NAME S": the spot machine hears that it is taken back in S seconds, and is; without S at once, and hears nothing
     GET  /_asked      the actions that were asked for, a line each
-    GET  /_machines   name, address and state of each instance, a line each
+    GET  /_machines   name, address and state of each instance, and whether it is spot, a line each
     GET  /_instance   what was asked for the first instance, in JSON
     POST /_kill       an instance's name: the machine dies without a word, as hardware does
     POST /_speed      so many times faster than they say do maxRunDurations end
@@ -60,7 +62,7 @@ class Cloud:
         action, run = self.route(method, path, query, body)
         with self.lock:
             self.asked.append(action)
-            fault = self.faults.take(action)
+            fault = self.faults.take(action, spot='"SPOT"' in (body or ""))
         if fault and "sleep" in fault:
             time.sleep(fault["sleep"])
         if fault and "status" in fault:
@@ -143,8 +145,9 @@ class Cloud:
         metadata = {item["key"]: item["value"] for item in properties["metadata"]["items"]}
         user, key = metadata["ssh-keys"].split(":", 1)
         assert user == "root", "the namespaces have no other"
+        spot = properties["scheduling"].get("provisioningModel") == "SPOT"
         lets_in = f"mkdir -p -m 700 /root/.ssh; echo '{key}' >/root/.ssh/authorized_keys\n"
-        machine = Machine(self.network, name, lets_in + metadata["startup-script"])
+        machine = Machine(self.network, name, lets_in + metadata["startup-script"], spot)
         self.instances[name] = {
             "machine": machine, "where": zone, "began": time.monotonic(), "asked": properties,
             "seconds": float(properties["scheduling"]["maxRunDuration"]["seconds"]),
@@ -165,6 +168,12 @@ class Cloud:
         for instance in gone:
             instance["machine"].kill()
         return len(gone) == len(names)
+
+    def take_back(self, name, seconds=None):
+        if seconds is not None:
+            self.instances[name]["machine"].give_notice(float(seconds))
+            time.sleep(float(seconds))
+        self.end([name])
 
     def operation(self, kind, path, group=None, error=None):
         zone = path.split("/zones/")[1].split("/")[0]
@@ -209,11 +218,14 @@ class Cloud:
                 asked, self.asked = self.asked, []
                 return "\n".join(asked)
             elif path == "/_machines":
-                return "\n".join(f"{n} {i['machine'].address} {i['resource']['status']}" for n, i in self.instances.items())
+                return "\n".join(f"{n} {i['machine'].address} {i['resource']['status']} {'spot' if i['machine'].metadata else 'on_demand'}"
+                                 for n, i in self.instances.items())
             elif path == "/_instance":
                 return json.dumps(next(iter(self.instances.values()))["asked"])
             elif path == "/_kill":
                 self.instances[body]["machine"].die()
+            elif path == "/_take":
+                threading.Thread(target=self.take_back, args=body.split(), daemon=True).start()
             elif path == "/_speed":
                 self.speed = float(body)
             elif path == "/_sleep":

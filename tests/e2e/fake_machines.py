@@ -5,8 +5,11 @@ Needs root, iproute2, util-linux and openssh. Of one process; everything is gone
 killed has left goes when the next one begins.
 """
 
+import json
 import os
 import subprocess
+import sys
+import time
 
 
 def sh(script):
@@ -45,9 +48,9 @@ ip link add {self.bridge} type bridge; ip addr add {self.subnet}.254/24 dev {sel
 
 
 class Machine:
-    """`script`: its first; the image has the programs of this build."""
+    """`script`: its first; the image has the programs of this build. One that is spot has a metadata service, which gives notice."""
 
-    def __init__(self, network, instance, script):
+    def __init__(self, network, instance, script, spot=False):
         network.count += 1
         self.name = f"{network.bridge}n{network.count}"
         self.address = f"{network.subnet}.{network.count % 250 + 1}"
@@ -77,6 +80,14 @@ ip link set {self.name} master {network.bridge}; ip link set {self.name} up
 ip -n {self.name} addr add {self.address}/24 dev eth0; ip -n {self.name} link set eth0 up; ip -n {self.name} link set lo up
 """)
         assert made.returncode == 0, made.stderr
+        if spot:
+            assert sh(f"ip -n {self.name} addr add 169.254.169.254/32 dev lo").returncode == 0
+            service = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fake_metadata.py")
+            self.metadata = subprocess.Popen(
+                ["ip", "netns", "exec", self.name, sys.executable, service, f"{self.folder}/notice"],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        else:
+            self.metadata = None
         inside = f"""mount -t tmpfs none /root
 mkdir -p /root/.muster/builds/{network.build_id}; ln -s {network.programs} /root/.muster/builds/{network.build_id}/bin
 PATH={self.folder}/bin:$PATH sh {self.folder}/first_script
@@ -97,6 +108,13 @@ exec /usr/sbin/sshd -D -f {network.folder}/sshd_config -o ListenAddress={self.ad
         except FileNotFoundError:
             return 0
 
+    def give_notice(self, seconds):
+        """That it is taken back so long from now."""
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+        with open(f"{self.folder}/notice.new", "w") as file:
+            json.dump({"action": "terminate", "time": at}, file)
+        os.rename(f"{self.folder}/notice.new", f"{self.folder}/notice")
+
     def die(self):
         """Without a word, as hardware does; its instance goes on to exist."""
         sh(f"ip link set {self.name} down; ip netns pids {self.name} | xargs -r kill -9")
@@ -108,6 +126,8 @@ exec /usr/sbin/sshd -D -f {network.folder}/sshd_config -o ListenAddress={self.ad
         # What is just being started is seen the second time.
         pids = f"ip netns pids {self.name} | xargs -r kill -9"
         sh(f"{pids}; {pids}; ip netns del {self.name}; ip link del {self.name}")
+        if self.metadata:
+            self.metadata.wait()
 
 
 class Faults:
@@ -116,9 +136,9 @@ class Faults:
     def __init__(self):
         self.faults = []
 
-    def take(self, action):
+    def take(self, action, spot=False):
         for fault in self.faults:
-            if fault["action"] != action:
+            if fault["action"] != action or (fault.get("spot") and not spot):
                 continue
             if fault.get("skip", 0) > 0:
                 fault["skip"] -= 1

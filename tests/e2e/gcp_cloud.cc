@@ -76,6 +76,19 @@ std::string GcpCloud::Ask(const std::string& path, const std::string& body) cons
 std::vector<std::string> GcpCloud::Machines() const { return FirstWords(Ask("machines")); }
 std::string GcpCloud::Asked() const { return Ask("instance"); }
 std::vector<std::string> GcpCloud::Actions() const { return FirstWords(Ask("asked")); }
+std::vector<std::string> GcpCloud::SpotMachines() const {
+  std::istringstream lines(Ask("machines"));
+  std::vector<std::string> ids;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.ends_with(" spot")) ids.push_back(line.substr(0, line.find(' ')));
+  }
+  return ids;
+}
+
+void GcpCloud::TakeBack(const std::string& id, std::optional<int> notice_s) const {
+  Ask("take", notice_s ? fmt::format("{} {}", id, *notice_s) : id);
+}
+
 void GcpCloud::SetFaults(const std::string& json) const { Ask("fault", json); }
 void GcpCloud::SetSpeed(int times) const { Ask("speed", fmt::format("{}", times)); }
 void GcpCloud::SetSleepSpeed(int times) const { Ask("sleep", fmt::format("{}", times)); }

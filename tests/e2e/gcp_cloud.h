@@ -7,6 +7,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,11 @@ class GcpCloud {
   std::vector<std::string> Actions() const;
   // What is to go wrong from now on: a list in JSON, see fake_gcp.py.
   void SetFaults(const std::string& json) const;
+  // Those that are spot.
+  std::vector<std::string> SpotMachines() const;
+  // The cloud takes a spot machine back: so many seconds after it has given notice, or (none) at
+  // once and without a word.
+  void TakeBack(const std::string& id, std::optional<int> notice_s) const;
   // How much faster than it says a machine's maxRunDuration ends.
   void SetSpeed(int times) const;
   // The same for what a machine's startup script sleeps.

@@ -98,6 +98,26 @@ TEST_F(GcpTest, AJobLearnsTheSameAsOnOneMachine) {
   EXPECT_TRUE(Contents(there + model) == Contents(here + model));
 }
 
+TEST_F(GcpTest, ASpotMachineThatIsTakenBackIsToldOfAndAnotherIsAskedFor) {
+  TinyJob job = Job();
+  job.workers = 1;
+  job.steps = 100'000;
+  std::vector<std::string> words = Words("Taken_back", job);
+  words.insert(words.end(), {"--set", "trainingInput.scheduling.strategy=LOW_COST"});
+  Running run(words, false, environment_);
+  ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
+  EXPECT_THAT(run.out(),
+              HasSubstr("n1-standard-4: spot price not known (the provider's command line does not "
+                        "tell it): $0.1900 on demand at most"));
+  ASSERT_THAT(Cloud().SpotMachines(), SizeIs(1));
+  EXPECT_THAT(Cloud().SpotMachines().front(), HasSubstr("worker"));
+  Cloud().TakeBack(Cloud().SpotMachines().front(), /*notice_s=*/60);
+  EXPECT_TRUE(run.WaitFor("worker-0: its machine is taken back at 20")) << run.out();
+  EXPECT_TRUE(run.WaitFor("worker-0 is away")) << run.out();
+  run.Signal(SIGINT);
+  ExpectForHumans(run.Wait());
+}
+
 TEST_F(GcpTest, WhatIsRefusedIsAskedForInTheNextPlaceAndALostAnswerMakesNothingTwice) {
   TinyJob job = Job();
   job.workers = 1;

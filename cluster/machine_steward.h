@@ -1,0 +1,90 @@
+// MachineSteward: looks after the rented machines of a run: has the bill follow spot prices, and
+// replaces workers' machines that are lost.
+//
+// Of a machine that is silent the provider is asked first:
+//
+//   it runs ──▶ told to be reached again; after five minutes of silence it is ended, and replaced
+//   it is gone, or about to ──▶ another one is asked for, in the zones of the job's region; where
+//                               none is to be had, again in five minutes
+//
+// All that takes time happens in processes beside the launcher, one for each machine. Owned by the
+// launcher's main thread; borrows what its options refer to.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cluster/bill.h"
+#include "cluster/host_steward.h"
+#include "cluster/journal.h"
+#include "cluster/node_set.h"
+#include "cluster/provider.h"
+#include "cluster/side_task.h"
+#include "cluster/spot_bill.h"
+
+namespace muster::cluster {
+
+class MachineSteward : public HostSteward {
+ public:
+  struct Options {
+    Provider& provider;
+    MachineJournal& journal;
+    const Patience& patience;
+    MachineOrder order;     // of all machines
+    std::vector<int> keep;  // descriptors that `patience` needs in another process
+    std::shared_ptr<Rent> rent;
+    std::function<double(Role)> price;  // by the plan
+    // The way to a machine that runs.
+    std::function<absl::StatusOr<RunHost>(const Machine&)> reach;
+    // Told of a machine in another's place; may be null.
+    std::function<void(const Machine& lost, const Machine& by)> on_replaced = nullptr;
+    int64_t again_ms = 300'000;    // until no place is asked again
+    int64_t silence_ms = 300'000;  // of a machine that runs, after which it is given up
+  };
+  // `machines`: the hosts, in order; they began to cost at `began_ms` of MonotonicMillis.
+  MachineSteward(Options options, std::vector<Machine> machines, int64_t began_ms);
+
+  void Watch(std::vector<pollfd>* fds) const override;
+  void Tick() override;
+  bool Replaces(size_t host) const override;
+  void Replace(size_t host, bool ends) override;
+  void Reached(size_t host) override { searches_.erase(host); }
+  std::vector<std::pair<size_t, RunHost>> TakeFound() override { return std::exchange(found_, {}); }
+  std::vector<std::string> TakeMessages() override { return std::exchange(messages_, {}); }
+  // Stops whatever goes on. What was asked for shortly before may still come.
+  void Stop();
+
+ private:
+  struct Search {
+    bool ends = false;     // it is known that the machine goes
+    int64_t begun_ms = 0;  // when it was missed
+    int64_t next_ms = 0;   // when to look (again)
+    std::unique_ptr<SideTask> task;
+    bool answered = false;  // by the task
+    bool told = false;      // that it is tried again
+  };
+
+  const MachineGroup* GroupOf(Role role) const;
+  std::string NameOf(size_t host) const;
+  void Count(size_t host, int64_t now_ms);
+  void Begin(size_t host, Search& search);
+  void TakeLine(size_t host, Search& search, const std::string& line);
+  void Found(size_t host, Search& search, const Machine& machine);
+
+  const Options options_;
+  const int64_t began_ms_;
+  std::vector<Machine> machines_;
+  std::vector<size_t> bills_;  // by host: its number in the bill
+  SpotBill prices_;
+  std::map<size_t, Search> searches_;
+  int next_attempt_ = 0;
+  std::vector<std::pair<size_t, RunHost>> found_;
+  std::vector<std::string> messages_;
+};
+
+}  // namespace muster::cluster

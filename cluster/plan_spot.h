@@ -1,0 +1,25 @@
+// Has a plan reckon with what its spot machines have cost of late, as a folder has kept it or the
+// provider tells.
+//
+// Called by the launcher's main thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cluster/plan.h"
+#include "configs/job.pb.h"
+
+namespace muster::cluster {
+
+struct SpotPricing {
+  const Job& job;       // resolved
+  bool may_ask = true;  // the provider, for some seconds; else what the folder has is all
+  std::string folder;   // ~/.muster/prices; "": nothing is kept
+  std::vector<std::string> environment;  // of the launcher
+};
+
+// Nothing where the plan has no spot machines. What is not known is said in the plan.
+void PriceSpot(const SpotPricing& pricing, Plan* plan);
+
+}  // namespace muster::cluster

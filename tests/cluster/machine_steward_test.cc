@@ -1,0 +1,152 @@
+// What becomes of a worker's spot machine that is lost: the provider is asked first, and another is
+// asked for in a process of its own; on a cloud in memory.
+#include "cluster/machine_steward.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <memory>
+#include <utility>
+
+#include "telemetry/file.h"
+#include "telemetry/time.h"
+#include "tests/cluster/node_set_world.h"
+#include "tests/harness/temporary_folder.h"
+
+namespace muster::cluster {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+// A master, two spot workers and a server, that run.
+class MachineStewardTest : public ::testing::TestWithParam<CloudKind> {
+ protected:
+  void Begin(FakeCloudOptions options) {
+    world_ = std::make_unique<World>(GetParam(), std::move(options));
+    provider_ = world_->MakeProvider();
+    ASSERT_TRUE(provider_->Check(order_).ok());
+    journal_ = *MachineJournal::Begin(folder_.path(), HeadOf(GetParam(), order_), 0);
+    set_ = std::make_unique<NodeSet>(*provider_, *journal_, world_->patience, world_->Listen());
+    auto machines = set_->Create({.order = order_, .max_wait_ms = 600'000});
+    ASSERT_TRUE(machines.ok()) << machines.status();
+    machines_ = *std::move(machines);
+    const auto reach = [](const Machine& machine) -> absl::StatusOr<RunHost> {
+      RunHost way;
+      way.link.name = machine.id;
+      return way;
+    };
+    steward_ =
+        std::make_unique<MachineSteward>(MachineSteward::Options{.provider = *provider_,
+                                                                 .journal = *journal_,
+                                                                 .patience = world_->patience,
+                                                                 .order = order_,
+                                                                 .keep = {},
+                                                                 .rent = rent_,
+                                                                 .price = [](Role) { return 1.0; },
+                                                                 .reach = reach},
+                                         machines_, MonotonicMillis());
+  }
+  // Until it has said so many lines.
+  void Await(size_t lines) {
+    while (said_.size() < lines) {
+      std::vector<pollfd> fds;
+      steward_->Watch(&fds);
+      poll(fds.data(), fds.size(), 20);
+      steward_->Tick();
+      for (std::string& line : steward_->TakeMessages()) said_.push_back(std::move(line));
+      for (auto& found : steward_->TakeFound()) found_.push_back(std::move(found));
+    }
+  }
+
+  const harness::TemporaryFolder folder_;
+  const MachineOrder order_ = SpotWorkers(OrderOf(2, 1));
+  const std::shared_ptr<Rent> rent_ = std::make_shared<Rent>();
+  std::unique_ptr<World> world_;
+  std::unique_ptr<Provider> provider_;
+  std::unique_ptr<MachineJournal> journal_;
+  std::unique_ptr<NodeSet> set_;
+  std::vector<Machine> machines_;
+  std::unique_ptr<MachineSteward> steward_;
+  std::vector<std::string> said_;
+  std::vector<std::pair<size_t, RunHost>> found_;
+};
+
+TEST_P(MachineStewardTest, OnlyWorkersOnSpotMachinesAreReplaced) {
+  Begin({.room = {{"us-east1-a", 9}}});
+  std::vector<bool> replaces;
+  for (size_t i = 0; i < machines_.size(); ++i) replaces.push_back(steward_->Replaces(i));
+  EXPECT_THAT(replaces, ElementsAre(false, true, true, false));
+}
+
+TEST_P(MachineStewardTest, AMachineThatIsGoneIsReplacedByAnotherOfItsPlace) {
+  Begin({.room = {{"us-east1-a", 9}}});
+  EXPECT_DOUBLE_EQ(rent_->bill.PerHour(), 4);
+  world_->cloud->TakeAway(machines_[2].id);
+  steward_->Replace(2, /*ends=*/false);
+  steward_->Replace(2, /*ends=*/false);
+  Await(1);
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("worker-1: another machine runs in us-east1-a")));
+  ASSERT_THAT(found_, SizeIs(1));
+  EXPECT_EQ(found_[0].first, 2u);
+  EXPECT_NE(found_[0].second.link.name, machines_[2].id);
+  // Before it was asked for, on disk.
+  const std::string journal = *ReadFile(folder_.path() + "/job.jsonl");
+  const std::string name =
+      GetParam().provider == Cluster::GCP ? found_[0].second.link.name : "mu1-2-worker";
+  EXPECT_THAT(journal, HasSubstr(name));
+  EXPECT_DOUBLE_EQ(rent_->bill.PerHour(), 4) << "one has ended, one has begun";
+}
+
+TEST_P(MachineStewardTest, OneThatIsToEndIsReplacedWhileItIsStillThere) {
+  Begin({.room = {{"us-east1-a", 9}}});
+  steward_->Replace(1, /*ends=*/true);
+  Await(1);
+  ASSERT_THAT(found_, SizeIs(1));
+  EXPECT_NE(found_[0].second.link.name, machines_[1].id);
+}
+
+TEST_P(MachineStewardTest, OneThatTheProviderSaysRunsIsTriedAgainAndNotReplaced) {
+  Begin({.room = {{"us-east1-a", 9}}});
+  steward_->Replace(1, /*ends=*/false);
+  Await(1);
+  EXPECT_THAT(said_, ElementsAre(AllOf(HasSubstr("worker-0: its machine runs"),
+                                       HasSubstr(machines_[1].id))));
+  ASSERT_THAT(found_, SizeIs(1));
+  EXPECT_EQ(found_[0].second.link.name, machines_[1].id);
+  steward_->Reached(1);
+  EXPECT_THAT(*ReadFile(folder_.path() + "/job.jsonl"), Not(HasSubstr("mu1-2-")));
+}
+
+TEST_P(MachineStewardTest, WhereTheProviderIsSilentTooNothingIsGivenUp) {
+  Begin({.room = {{"us-east1-a", 9}}});
+  world_->cloud->set_lost(1);
+  steward_->Replace(1, /*ends=*/false);
+  Await(1);
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("worker-0: what became of its machine is not known: ")));
+  EXPECT_THAT(found_, SizeIs(0));
+  world_->cloud->set_lost(0);
+}
+
+TEST_P(MachineStewardTest, WhereThereIsNoRoomTheUserHearsWhyAndTheOthersStay) {
+  Begin({.room = {{"us-east1-a", 4}, {"eu-west1-a", 9}}});
+  steward_->Replace(1, /*ends=*/true);
+  Await(2);
+  EXPECT_THAT(said_,
+              ElementsAre(AllOf(HasSubstr("worker-0: us-east1-a: "), HasSubstr(GetParam().no_room)),
+                          AllOf(HasSubstr("worker-0: no other machine: "),
+                                HasSubstr("asked again in 5 min"))));
+  EXPECT_EQ(world_->cloud->Alive(world_->now_ms), 4);
+}
+
+INSTANTIATE_TEST_SUITE_P(Clouds, MachineStewardTest, ::testing::ValuesIn(kCloudKinds),
+                         [](const auto& info) {
+                           return Cluster::Provider_Name(info.param.provider);
+                         });
+
+}  // namespace
+}  // namespace muster::cluster
