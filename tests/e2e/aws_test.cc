@@ -160,6 +160,36 @@ TEST_F(AwsTest, ASpotMachineThatIsTakenBackIsToldOfAndAnotherIsAskedFor) {
   ExpectForHumans(ended);
 }
 
+// One with notice, one without a word; meanwhile the others compute its part.
+TEST_F(AwsTest, SpotMachinesThatAreTakenBackAreReplacedAndTheSameIsLearnt) {
+  TinyJob job = Job();
+  job.workers = 2;
+  job.servers = 1;
+  job.steps = 3000;
+  job.evaluate_every = job.save_every = 1000;
+  TinyJob local = job;
+  local.cluster = "";
+  const std::string here = NewFolder("here"), there = NewFolder("there");
+  ASSERT_EQ(RunToEnd(LaunchWords(here, local)).code, 0);
+  std::vector<std::string> words = LaunchWords(there, job);
+  words.insert(words.end(), {"--yes", "--set", "trainingInput.scheduling.strategy=LOW_COST"});
+  Running run(words, false, environment_);
+  ASSERT_TRUE(run.WaitFor("/3,000")) << run.out();
+  const std::vector<std::string> spot = Cloud().SpotMachines();
+  ASSERT_THAT(spot, SizeIs(2));
+  Cloud().TakeBack(spot[0], /*notice_s=*/5);
+  ASSERT_TRUE(run.WaitFor("is started again")) << run.out();
+  Cloud().TakeBack(spot[1], std::nullopt);
+  const Ended ended = run.Wait();
+  ASSERT_EQ(ended.code, 0) << ended.out << ended.err;
+  ExpectForHumans(ended);
+  EXPECT_THAT(ended.out,
+              AllOf(HasSubstr("its machine is taken back at 20"), HasSubstr("another machine runs"),
+                    HasSubstr("worker-0 is away"), HasSubstr("worker-1 is away")));
+  const std::string model = "/job/export/model.onnx";
+  EXPECT_TRUE(Contents(there + model) == Contents(here + model));
+}
+
 TEST_F(AwsTest, WhatIsRefusedInOnePlaceIsAskedForInTheNext) {
   TinyJob job = Job();
   job.workers = 1;
