@@ -31,10 +31,13 @@ using master::JobLock;
 constexpr int64_t kCertificateSlackSeconds = 86'400;
 // For hosts to end after one of them has.
 constexpr int kAttachTries = 40, kAttachPauseMs = 500;
+// For hosts of workers that may be gone for good, while the others go on.
+constexpr int kTriesWithAllWorkers = 10;
 
 // With a link to the first `hosts` of them.
 absl::StatusOr<std::unique_ptr<NodeProcesses>> Link(const HostsRun& run, const LocalJob& job,
-                                                    bool stay, size_t hosts) {
+                                                    bool stay, size_t hosts,
+                                                    bool without_workers = false) {
   std::vector<std::unique_ptr<NodeLink>> links;
   for (size_t i = 0; i < hosts; ++i) {
     ASSIGN_OR_RETURN(std::unique_ptr<NodeLink> link,
@@ -54,6 +57,7 @@ absl::StatusOr<std::unique_ptr<NodeProcesses>> Link(const HostsRun& run, const L
   options.rented = run.rented;
   options.idle = job.idle;
   options.before_leaving = run.before_leaving;
+  options.without_workers = without_workers;
   options.steward = run.steward;
   options.bundle = run.bundle;
   for (const RunHost& host : run.hosts) options.notices_of.push_back(host.notices_of);
@@ -206,9 +210,10 @@ absl::StatusOr<int> AttachToHosts(const HostsRun& run, const LocalOptions& optio
   }
   for (int i = 0; i < kAttachTries; ++i) {
     ASSIGN_OR_RETURN(const std::unique_ptr<NodeProcesses> nodes,
-                     Link(run, job, /*stay=*/true, run.hosts.size()));
+                     Link(run, job, /*stay=*/true, run.hosts.size(),
+                          /*without_workers=*/i >= kTriesWithAllWorkers));
     RETURN_IF_ERROR(nodes->Attach());
-    if (nodes->runs() == run.hosts.size()) {
+    if (nodes->follows()) {
       NoteStays(job, options);
       const std::vector<RolePlace> places(job.roles.size());
       return RunJobRoles(job, options, places, *nodes,

@@ -134,8 +134,7 @@ absl::Status NodeProcesses::Connect(bool attach) {
         }
         OnEvent(i, event);
         if (!event.has_opened() || !event.opened().runs()) return;
-        ++runs_;
-        runs_master_ |= i == options_.host_of_role[0];
+        runs_on_.insert(i);
         if (event.opened().build_id() == options_.build_id) return;
         problems[i] = fmt::format(
             "host {}: the job there was started by build {}, and this is {}: attach "
@@ -162,10 +161,24 @@ absl::Status NodeProcesses::Connect(bool attach) {
 
 absl::Status NodeProcesses::Attach() {
   RETURN_IF_ERROR(Connect(/*attach=*/true));
-  if (runs_ < hosts_.size()) return absl::OkStatus();
+  for (size_t i = 0; i < hosts_.size(); ++i) {
+    if (runs_on_.contains(i)) continue;
+    if (!options_.without_workers || !runs_master() || !HasWorkersAlone(i)) {
+      return absl::OkStatus();
+    }
+  }
+  follows_ = true;
   RETURN_IF_ERROR(FollowLogs());
   owns_ = stay_ = true;
   return absl::OkStatus();
+}
+
+bool NodeProcesses::HasWorkersAlone(size_t host) const {
+  for (size_t role = 0; role < options_.host_of_role.size(); ++role) {
+    const bool here = options_.host_of_role[role] == host;
+    if (here && !options_.role_names[role].starts_with("worker-")) return false;
+  }
+  return true;
 }
 
 absl::Status NodeProcesses::FollowLogs() {

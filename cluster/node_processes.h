@@ -40,6 +40,7 @@ class NodeProcesses : public RoleProcesses {
     bool here = false;                    // the one host is this machine, its folder is job_dir
     int64_t max_running_ms = 0;           // of the job
     int64_t connect_ms = 20'000;          // for all hosts to say who they are, copying not counted
+    bool without_workers = false;         // attach also where hosts have lost all theirs
     HostSteward* steward = nullptr;       // who is called from Collect; null: nobody
     NodeLink::Bundle bundle;              // for hosts that come later
     std::vector<std::string> notices_of;  // by host, as RunHost has it; may be shorter
@@ -57,11 +58,11 @@ class NodeProcesses : public RoleProcesses {
   // Waits until every host is connected, has this build and the job's folder. Fails with one line
   // for each host that does not.
   absl::Status Open() { return Connect(/*attach=*/false); }
-  // The same, to follow what runs there; how many hosts have something is what runs() tells. Only
-  // if all have, it is followed; else nothing is touched.
+  // The same, to follow what runs there, where something does on all hosts, or (without_workers) on
+  // all but those that had workers alone. follows() tells; else nothing is touched.
   absl::Status Attach();
-  size_t runs() const { return runs_; }
-  bool runs_master() const { return runs_master_; }
+  bool follows() const { return follows_; }
+  bool runs_master() const { return runs_on_.contains(options_.host_of_role[0]); }
   // Nothing there ends with this any more.
   void Abandon() { owns_ = false; }
   const NodeHello& hello(size_t host) const { return *hosts_[host]->hello(); }
@@ -98,6 +99,8 @@ class NodeProcesses : public RoleProcesses {
   };
 
   absl::Status Connect(bool attach);
+  // Whether the others of the job may go on without what ran there.
+  bool HasWorkersAlone(size_t host) const;
   void SendOpen(size_t host, bool attach, const std::string& notices_of);
   // Why a host that has said hello will not do; "" when it does.
   std::string Unfit(size_t host) const;
@@ -143,10 +146,10 @@ class NodeProcesses : public RoleProcesses {
   std::unique_ptr<FileList> list_;
   std::set<std::pair<size_t, std::string>> awaited_;  // files: host and path
   std::vector<FilePart> parts_;
-  size_t written_ = 0;  // files that the first host has put in place
-  size_t left_ = 0;     // hosts that go on by themselves
-  size_t runs_ = 0;
-  bool runs_master_ = false;
+  size_t written_ = 0;        // files that the first host has put in place
+  size_t left_ = 0;           // hosts that go on by themselves
+  std::set<size_t> runs_on_;  // hosts where something of the job ran when it was attached to
+  bool follows_ = false;
   bool owns_ = false;  // what runs there ends with this
   bool stay_ = false;
   master::JobFileWriter mirror_;

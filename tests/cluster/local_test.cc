@@ -184,15 +184,15 @@ TEST_F(LocalTest, TheTokenIsOnNoCommandLine) {
 }
 
 TEST_F(LocalTest, ARoleThatIsKilledIsNamedWithItsLogAndItsField) {
-  EXPECT_EQ(Run({{"FAKE_WORKER_1", "killed"}, {"FAKE_MASTER_0", "train-for-ever"}}), 1);
-  EXPECT_THAT(Errors(), HasSubstr("error: worker-1 was killed by signal 9 (Killed)"));
-  EXPECT_THAT(Errors(), HasSubstr("asked for by trainingInput.workerCount"));
-  EXPECT_THAT(Errors(), HasSubstr("worker-1.log:\n"));
+  EXPECT_EQ(Run({{"FAKE_PS_0", "killed"}, {"FAKE_MASTER_0", "train-for-ever"}}), 1);
+  EXPECT_THAT(Errors(), HasSubstr("error: ps-0 was killed by signal 9 (Killed)"));
+  EXPECT_THAT(Errors(), HasSubstr("asked for by trainingInput.parameterServerCount"));
+  EXPECT_THAT(Errors(), HasSubstr("ps-0.log:\n"));
   EXPECT_THAT(Errors(), HasSubstr("  last words\n"));
   EXPECT_TRUE(Roles().empty());
   EXPECT_EQ(State().state, RunState::kFailed);
-  EXPECT_THAT(State().error_message, HasSubstr("worker-1 was killed"));
-  EXPECT_THAT(*ReadFile(job_.job_dir + "/report.html"), HasSubstr("worker-1 was killed"));
+  EXPECT_THAT(State().error_message, HasSubstr("ps-0 was killed"));
+  EXPECT_THAT(*ReadFile(job_.job_dir + "/report.html"), HasSubstr("ps-0 was killed"));
 }
 
 TEST_F(LocalTest, ARoleThatExitsBeforeItRegistersIsNamed) {

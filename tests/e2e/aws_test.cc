@@ -11,7 +11,7 @@
 #include <random>
 #include <thread>
 
-#include "tests/e2e/aws_cloud.h"
+#include "tests/e2e/aws_fixture.h"
 #include "tests/e2e/programs.h"
 
 namespace muster::e2e {
@@ -25,57 +25,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
-
-// One cloud for all tests of the binary; each leaves it empty.
-AwsCloud& Cloud() {
-  static auto* const cloud = new AwsCloud(NewFolder("aws"));
-  return *cloud;
-}
-class CloudEnd : public ::testing::Environment {
- public:
-  void TearDown() override { Cloud().~AwsCloud(); }
-};
-
-class AwsTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (!Cloud().problem().empty()) GTEST_SKIP() << Cloud().problem();
-    Cloud().SetFaults("[]");
-    Cloud().SetSleepSpeed(1);
-    (void)Cloud().Asked();
-  }
-  // Whatever became of the launch: no machine, no journal, no key.
-  void TearDown() override {
-    if (!Cloud().problem().empty()) return;
-    EXPECT_THAT(Cloud().Machines(), IsEmpty());
-    const fs::path folder = home_ + "/.muster/machines";
-    EXPECT_TRUE(!fs::exists(folder) || fs::is_empty(folder));
-  }
-
-  std::vector<std::string> Words(const std::string& name, const TinyJob& job) {
-    std::vector<std::string> words = LaunchWords(NewFolder(name), job);
-    words.emplace_back("--yes");
-    words.insert(words.end(), {"--job-id", name});
-    return words;
-  }
-  TinyJob Job() const {
-    TinyJob job;
-    job.cluster = AwsCloud::Cluster();
-    return job;
-  }
-  Ended Launch(const std::vector<std::string>& words) {
-    return Running(words, /*unprivileged=*/false, environment_).Wait();
-  }
-  static void AwaitNoMachines() {
-    for (int i = 0; i < 600 && !Cloud().Machines().empty(); ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    }
-    EXPECT_THAT(Cloud().Machines(), IsEmpty());
-  }
-
-  const std::string home_ = NewFolder("home");
-  const std::map<std::string, std::string> environment_ = Cloud().environment(home_);
-};
 
 TEST_F(AwsTest, AJobLearnsTheSameAsOnOneMachine) {
   TinyJob job = Job();
@@ -97,95 +46,6 @@ TEST_F(AwsTest, AJobLearnsTheSameAsOnOneMachine) {
                              HasSubstr("starting 4 machines at $0.77 an hour"),
                              HasSubstr("4 machines given back")));
   EXPECT_EQ(StateOf(there + "/job").state, RunState::kSucceeded);
-  const std::string model = "/job/export/model.onnx";
-  EXPECT_TRUE(Contents(there + model) == Contents(here + model));
-}
-
-TEST_F(AwsTest, SpotWorkersAreShownWithTheirPricesAndGoWhereTheyAreCheapest) {
-  TinyJob job = Job();
-  job.workers = 1;
-  job.servers = 1;
-  std::vector<std::string> words = Words("spot", job);
-  words.insert(words.end(), {"--set", "trainingInput.scheduling.strategy=LOW_COST", "--set",
-                             "cluster.spot.maxPrice=0.15"});
-  Running run(words, false, environment_);
-  ASSERT_TRUE(run.WaitFor("3 machines run in")) << run.out();
-  EXPECT_THAT(Cloud().SpotMachines(), SizeIs(1));
-  const Ended ended = run.Wait();
-  ASSERT_EQ(ended.code, 0) << ended.out << ended.err;
-  EXPECT_THAT(
-      ended.out,
-      AllOf(HasSubstr("standard as m6i.xlarge, spot"),
-            HasSubstr("m6i.xlarge in us-east-1: $0.0700 an hour in the last day ($0.0600 to "
-                      "$0.0800), now least in us-east-1b ($0.0600); on demand $0.1920; not above "
-                      "$0.1500 (cluster.spot.maxPrice)"),
-            HasSubstr("quota All Standard Spot Instance Requests: 640 vCPUs, 4 needed"),
-            HasSubstr("starting 3 machines at $0.45 an hour"),
-            HasSubstr("3 machines run in us-east-1b"), HasSubstr("3 machines given back")));
-  // For a day nobody has to be asked again.
-  (void)Cloud().Asked();
-  words.emplace_back("--check");
-  EXPECT_THAT(Launch(words).out, HasSubstr("m6i.xlarge in us-east-1: $0.0700"));
-  EXPECT_THAT(Cloud().Asked(), IsEmpty());
-}
-
-TEST_F(AwsTest, WhereSpotMachinesHaveNoRoomTheNextZoneIsAsked) {
-  TinyJob job = Job();
-  job.workers = 1;
-  std::vector<std::string> words = Words("spot_room", job);
-  words.insert(words.end(), {"--set", "trainingInput.scheduling.strategy=LOW_COST"});
-  Running run(words, false, environment_);
-  ASSERT_TRUE(run.WaitFor("starting 2 machines")) << run.out();
-  Cloud().SetFaults(
-      R"([{"action": "RunInstances", "spot": true, "code": "InsufficientInstanceCapacity", "status": 500}])");
-  const Ended ended = run.Wait();
-  EXPECT_EQ(ended.code, 0) << ended.out << ended.err;
-  EXPECT_THAT(ended.out, AllOf(HasSubstr("us-east-1b: An error occurred (InsufficientInstance"),
-                               HasSubstr("2 machines run in us-east-1c")));
-}
-
-TEST_F(AwsTest, ASpotMachineThatIsTakenBackIsToldOfAndAnotherIsAskedFor) {
-  TinyJob job = Job();
-  job.workers = 1;
-  job.steps = 100'000;
-  std::vector<std::string> words = Words("taken_back", job);
-  words.insert(words.end(), {"--set", "trainingInput.scheduling.strategy=LOW_COST"});
-  Running run(words, false, environment_);
-  ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
-  Cloud().TakeBack(Cloud().SpotMachines().front(), /*notice_s=*/60);
-  EXPECT_TRUE(run.WaitFor("worker-0: its machine is taken back at 20")) << run.out();
-  EXPECT_TRUE(run.WaitFor("worker-0 is away")) << run.out();
-  run.Signal(SIGINT);
-  const Ended ended = run.Wait();
-  ExpectForHumans(ended);
-}
-
-// One with notice, one without a word; meanwhile the others compute its part.
-TEST_F(AwsTest, SpotMachinesThatAreTakenBackAreReplacedAndTheSameIsLearnt) {
-  TinyJob job = Job();
-  job.workers = 2;
-  job.servers = 1;
-  job.steps = 3000;
-  job.evaluate_every = job.save_every = 1000;
-  TinyJob local = job;
-  local.cluster = "";
-  const std::string here = NewFolder("here"), there = NewFolder("there");
-  ASSERT_EQ(RunToEnd(LaunchWords(here, local)).code, 0);
-  std::vector<std::string> words = LaunchWords(there, job);
-  words.insert(words.end(), {"--yes", "--set", "trainingInput.scheduling.strategy=LOW_COST"});
-  Running run(words, false, environment_);
-  ASSERT_TRUE(run.WaitFor("/3,000")) << run.out();
-  const std::vector<std::string> spot = Cloud().SpotMachines();
-  ASSERT_THAT(spot, SizeIs(2));
-  Cloud().TakeBack(spot[0], /*notice_s=*/5);
-  ASSERT_TRUE(run.WaitFor("is started again")) << run.out();
-  Cloud().TakeBack(spot[1], std::nullopt);
-  const Ended ended = run.Wait();
-  ASSERT_EQ(ended.code, 0) << ended.out << ended.err;
-  ExpectForHumans(ended);
-  EXPECT_THAT(ended.out,
-              AllOf(HasSubstr("its machine is taken back at 20"), HasSubstr("another machine runs"),
-                    HasSubstr("worker-0 is away"), HasSubstr("worker-1 is away")));
   const std::string model = "/job/export/model.onnx";
   EXPECT_TRUE(Contents(there + model) == Contents(here + model));
 }
@@ -493,8 +353,6 @@ TEST_F(AwsTest, WhatCannotStartIsToldInOneLineBeforeItCosts) {
   EXPECT_THAT(refused("permission", Job()), HasSubstr("ask whoever runs the account"));
   EXPECT_THAT(Cloud().Asked(), Not(Contains("TerminateInstances"))) << "nothing was made";
 }
-
-[[maybe_unused]] const auto* const cloud_end = ::testing::AddGlobalTestEnvironment(new CloudEnd);
 
 }  // namespace
 }  // namespace muster::e2e

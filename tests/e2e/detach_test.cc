@@ -229,7 +229,7 @@ TEST_F(DetachTest, TheTimeIsUpAlsoWhenNobodyWatches) {
 }
 
 TEST_F(DetachTest, ARoleThatDiesUnwatchedEndsTheJobWithItsReason) {
-  for (const std::string role : {"worker-1", "master-0"}) {
+  for (const std::string role : {"ps-0", "master-0"}) {
     SCOPED_TRACE(role);
     const std::string folder = NewFolder("died"), job = folder + "/job";
     Leave(folder, Job(1'000'000));
@@ -243,6 +243,22 @@ TEST_F(DetachTest, ARoleThatDiesUnwatchedEndsTheJobWithItsReason) {
     EXPECT_THAT(Contents(job + "/logs/worker-0.log"), HasSubstr("worker-0 I device"));
     hosts_.ExpectQuiet();
   }
+}
+
+TEST_F(DetachTest, AWorkerThatIsKilledUnwatchedIsMadeUpForByTheOthers) {
+  const std::string folder = NewFolder("spared"), job = folder + "/job";
+  Leave(folder, Job(1'000'000));
+  kill(Roles().at("worker-1"), SIGKILL);
+  Running attached({"launch", "attach", job});
+  ASSERT_TRUE(attached.WaitFor("validation")) << attached.out();
+  attached.Signal(SIGINT);
+  const Ended ended = attached.Wait();
+  EXPECT_EQ(ended.code, 130) << ended.out << ended.err;
+  const master::JobState state = StateOf(job);
+  EXPECT_EQ(state.state, RunState::kCancelled);
+  ASSERT_TRUE(state.last_checkpoint.has_value());
+  EXPECT_EQ(state.last_checkpoint->step, state.step);
+  hosts_.ExpectQuiet();
 }
 
 TEST_F(DetachTest, OneLauncherAtATimeAndAnyMachineWithTheDirectory) {

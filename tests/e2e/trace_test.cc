@@ -97,11 +97,11 @@ TEST(Trace, AKilledRoleTakesOnlyItsOwnPartAlong) {
                                    .steps = 1'000'000,
                                    .training = "trace: {fromStep: 0, steps: 5}"}));
   ASSERT_TRUE(run.WaitFor("validation"));
-  kill(RolesOf(job).at("worker-1"), SIGKILL);
+  kill(RolesOf(job).at("ps-0"), SIGKILL);
   EXPECT_EQ(run.Wait().code, 1);
   const auto phases = PhasesOf(job);
-  EXPECT_THAT(phases, Not(Contains(Key("worker-1"))));
-  for (const char* role : {"chief-0", "worker-0", "ps-0"}) {
+  EXPECT_THAT(phases, Not(Contains(Key("ps-0"))));
+  for (const char* role : {"chief-0", "worker-0", "worker-1"}) {
     EXPECT_THAT(phases, Contains(Key(role)));
   }
 }

@@ -1,0 +1,76 @@
+// AwsTest: jobs on machines of an EC2 that is moto's, with a machine behind each instance
+// (tests/e2e/fake_aws.py), through the real `aws`. One cloud for all tests of a binary; each leaves
+// it empty.
+//
+// For one test binary's thread.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/e2e/aws_cloud.h"
+#include "tests/e2e/programs.h"
+
+namespace muster::e2e {
+
+inline AwsCloud& Cloud() {
+  static auto* const cloud = new AwsCloud(NewFolder("aws"));
+  return *cloud;
+}
+class CloudEnd : public ::testing::Environment {
+ public:
+  void TearDown() override { Cloud().~AwsCloud(); }
+};
+
+class AwsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!Cloud().problem().empty()) GTEST_SKIP() << Cloud().problem();
+    Cloud().SetFaults("[]");
+    Cloud().SetSleepSpeed(1);
+    (void)Cloud().Asked();
+  }
+  // Whatever became of the launch: no machine, no journal, no key.
+  void TearDown() override {
+    if (!Cloud().problem().empty()) return;
+    EXPECT_THAT(Cloud().Machines(), ::testing::IsEmpty());
+    const std::filesystem::path folder = home_ + "/.muster/machines";
+    EXPECT_TRUE(!std::filesystem::exists(folder) || std::filesystem::is_empty(folder));
+  }
+
+  std::vector<std::string> Words(const std::string& name, const TinyJob& job) {
+    std::vector<std::string> words = LaunchWords(NewFolder(name), job);
+    words.emplace_back("--yes");
+    words.insert(words.end(), {"--job-id", name});
+    return words;
+  }
+  TinyJob Job() const {
+    TinyJob job;
+    job.cluster = AwsCloud::Cluster();
+    return job;
+  }
+  Ended Launch(const std::vector<std::string>& words) {
+    return Running(words, /*unprivileged=*/false, environment_).Wait();
+  }
+  static void AwaitNoMachines() {
+    for (int i = 0; i < 600 && !Cloud().Machines().empty(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    EXPECT_THAT(Cloud().Machines(), ::testing::IsEmpty());
+  }
+
+  const std::string home_ = NewFolder("home");
+  const std::map<std::string, std::string> environment_ = Cloud().environment(home_);
+};
+
+[[maybe_unused]] inline const auto* const cloud_end =
+    ::testing::AddGlobalTestEnvironment(new CloudEnd);
+
+}  // namespace muster::e2e
