@@ -26,8 +26,8 @@ std::string TemporaryPath(const std::string& folder, const std::string& path) {
 
 // What belongs to the host alone.
 bool Stays(const std::string& path) {
-  return path == "lock" || path == "bill.json" || path.starts_with("logs/") || path.ends_with(kUnfinished) ||
-         path.find(".tmp.") != std::string::npos;
+  return path == "lock" || path == "bill.json" || path.starts_with("logs/") ||
+         path.ends_with(kUnfinished) || path.find(".tmp.") != std::string::npos;
 }
 
 }  // namespace
