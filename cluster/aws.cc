@@ -280,4 +280,8 @@ absl::Status ExplainAws(const std::string& complaint) {
   return absl::FailedPreconditionError(last.empty() ? "aws failed and does not say why" : last);
 }
 
+absl::Status JudgeAws(const ToolResult& result) {
+  return result.code == 0 ? absl::OkStatus() : ExplainAws(result.err);
+}
+
 }  // namespace muster::cluster

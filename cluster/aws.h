@@ -59,5 +59,7 @@ absl::StatusOr<std::vector<Machine>> ParseInstances(const std::string& text,
 // kNoRoomInZone, kNoQuotaInRegion, Unavailable for what may pass by itself (throttling, no answer),
 // AlreadyExists, PermissionDenied, Unauthenticated or FailedPrecondition.
 absl::Status ExplainAws(const std::string& complaint);
+// The same of an answer; OK for one that is none.
+absl::Status JudgeAws(const ToolResult& result);
 
 }  // namespace muster::cluster

@@ -25,10 +25,6 @@ std::string Trimmed(std::string text) {
   return text == "None" ? "" : text;
 }
 
-absl::Status Judge(const ToolResult& result) {
-  return result.code == 0 ? absl::OkStatus() : ExplainAws(result.err);
-}
-
 }  // namespace
 
 AwsProvider::AwsProvider(Aws aws, std::string public_key, ToolRunner tools,
@@ -36,7 +32,7 @@ AwsProvider::AwsProvider(Aws aws, std::string public_key, ToolRunner tools,
     : aws_(std::move(aws)),
       patience_(patience),
       public_key_(std::move(public_key)),
-      tool_(std::move(tools), patience, Judge,
+      tool_(std::move(tools), patience, JudgeAws,
             "there is no program aws in PATH: install AWS's command line, and log in (aws "
             "configure)"),
       reach_(std::move(reach)) {

@@ -33,11 +33,7 @@ absl::Status Judge(const ToolResult& result, absl::Status (*otherwise)(const Too
   return otherwise(result);
 }
 
-absl::Status JudgeS3(const ToolResult& result) {
-  return Judge(result, [](const ToolResult& other) {
-    return other.code == 0 ? absl::OkStatus() : ExplainAws(other.err);
-  });
-}
+absl::Status JudgeS3(const ToolResult& result) { return Judge(result, JudgeAws); }
 
 // NotFound is for the program.
 constexpr auto kNoSuchFile = absl::StatusCode::kOutOfRange;
@@ -55,7 +51,7 @@ absl::Status JudgeGs(const ToolResult& result) {
 }  // namespace
 
 Bucket::Bucket(std::string_view address, ToolRunner tools, const Patience& patience)
-    : address_(address.substr(0, address.find_last_not_of('/') + 1)),
+    : address_(PlainAddress(address)),
       is_s3_(address.starts_with("s3://")),
       tool_(std::move(tools), patience, is_s3_ ? JudgeS3 : JudgeGs,
             is_s3_ ? "there is no program aws in PATH: install AWS's command line, for s3://"

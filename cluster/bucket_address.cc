@@ -34,4 +34,8 @@ absl::Status CheckAddress(std::string_view address) {
   return absl::OkStatus();
 }
 
+std::string_view PlainAddress(std::string_view address) {
+  return address.substr(0, address.find_last_not_of('/') + 1);
+}
+
 }  // namespace muster::cluster

@@ -14,4 +14,7 @@ bool IsAddress(std::string_view text);
 // should have.
 absl::Status CheckAddress(std::string_view address);
 
+// The address without a '/' at its end.
+std::string_view PlainAddress(std::string_view address);
+
 }  // namespace muster::cluster

@@ -1,7 +1,6 @@
 #include "cluster/gc_command.h"
 
 #include <fmt/format.h>
-#include <poll.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -15,7 +14,6 @@
 #include "cluster/machine_key.h"
 #include "cluster/node_set.h"
 #include "cluster/providers.h"
-#include "telemetry/time.h"
 
 namespace muster::cluster {
 namespace {
@@ -27,13 +25,7 @@ class Collector {
         options_(options),
         tools_(MakeToolRunner(options.environment)),
         dry_run_(dry_run),
-        all_(all) {
-    patience_.now_ms = UnixMillis;
-    patience_.pause = [](int64_t ms) {
-      poll(nullptr, 0, static_cast<int>(ms));
-      return true;
-    };
-  }
+        all_(all) {}
 
   // Those of a job that has a journal.
   void CollectJournal(const std::string& job_id) {
@@ -143,7 +135,7 @@ class Collector {
   const GcOptions& options_;
   const ToolRunner tools_;
   const bool dry_run_, all_;
-  Patience patience_;
+  const Patience patience_ = RealPatience();
   std::set<std::string> living_;  // jobs whose machines are somebody's
   std::vector<std::string> seen_;
   std::vector<Cluster> clusters_;

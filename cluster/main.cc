@@ -1,6 +1,5 @@
 // The program `launch`. See docs/job-file.md, and `launch --help`.
 #include <fmt/format.h>
-#include <poll.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -34,7 +33,6 @@
 #include "telemetry/build_id.h"
 #include "telemetry/cores.h"
 #include "telemetry/host_name.h"
-#include "telemetry/time.h"
 
 namespace muster::cluster {
 namespace {
@@ -106,12 +104,7 @@ std::string RegistryFolder() { return OwnFolder("jobs"); }
 MirrorOptions MakeMirrorOptions() {
   return {.home = OwnFolder("mirrors"),
           .tools = MakeToolRunner(Environment()),
-          .patience = {.now_ms = UnixMillis,
-                       .pause =
-                           [](int64_t ms) {
-                             poll(nullptr, 0, static_cast<int>(ms));
-                             return true;
-                           }},
+          .patience = RealPatience(),
           .say = [](const std::string& line) { Tell(LocalOptions(), line); }};
 }
 

@@ -55,8 +55,8 @@ Mirror::~Mirror() {
 absl::StatusOr<std::unique_ptr<Mirror>> Mirror::Open(const std::string& address,
                                                      MirrorOptions options) {
   RETURN_IF_ERROR(CheckAddress(address));
-  const std::string plain = address.substr(0, address.find_last_not_of('/') + 1);
-  const std::string root = fmt::format("{}/{}", options.home, NameOf(plain));
+  const std::string plain(PlainAddress(address));
+  const std::string root = fs::path(FolderOf(plain, options.home)).parent_path().string();
   std::unique_ptr<Mirror> mirror(new Mirror(plain, root, std::move(options)));
   RETURN_IF_ERROR(MakeFolder(root));
   RETURN_IF_ERROR(MakeFolder(mirror->folder_));
@@ -83,8 +83,7 @@ absl::StatusOr<std::unique_ptr<Mirror>> Mirror::OfFolder(const std::string& job_
 }
 
 std::string Mirror::FolderOf(const std::string& address, const std::string& home) {
-  return fmt::format("{}/{}/job", home,
-                     NameOf(address.substr(0, address.find_last_not_of('/') + 1)));
+  return fmt::format("{}/{}/job", home, NameOf(std::string(PlainAddress(address))));
 }
 
 std::string Mirror::AddressOf(const std::string& job_dir) {

@@ -1,6 +1,7 @@
 #include "cluster/node_set.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <map>
@@ -57,6 +58,13 @@ absl::StatusOr<bool> IsLeft(Provider& provider, const MachineJournal& journal, i
   return std::ranges::any_of(machines, [](const Machine& machine) {
     return machine.state == MachineState::kRunning || machine.state == MachineState::kPending;
   });
+}
+
+Patience RealPatience() {
+  return {.now_ms = UnixMillis, .pause = [](int64_t ms) {
+            poll(nullptr, 0, static_cast<int>(ms));
+            return true;
+          }};
 }
 
 std::string LeftText(const MachineJournal& journal) {
@@ -119,7 +127,9 @@ absl::StatusOr<std::vector<Machine>> NodeSet::Create(NodeSetOptions options) {
     // A provider without places has a queue, in which the job waits as long as the user lets it.
     const bool queued = place == Place();
     const int64_t until = queued ? deadline : patience_.now_ms() + kPlaceMs;
-    auto machines = TryPlace(order, std::min(deadline, until));
+    auto machines = TryPlace(order, std::min(deadline, until), [this] {
+      return EndMachines(provider_, journal_.head().job_id, journal_.asked_ms(), patience_);
+    });
     if (machines.ok() || !IsRefusal(machines.status()) || queued) return machines;
     last = fmt::format("{}: {}", Name(place), Text(machines.status()));
     say_(last);
@@ -131,7 +141,8 @@ absl::StatusOr<std::vector<Machine>> NodeSet::Create(NodeSetOptions options) {
 }
 
 absl::StatusOr<std::vector<Machine>> NodeSet::TryPlace(const MachineOrder& order,
-                                                       int64_t deadline_ms) {
+                                                       int64_t deadline_ms,
+                                                       const std::function<absl::Status()>& end) {
   int asked = 0;
   absl::Status created = provider_.Create(order, [&](const std::string& name) {
     ++asked;
@@ -141,9 +152,7 @@ absl::StatusOr<std::vector<Machine>> NodeSet::TryPlace(const MachineOrder& order
                                : absl::StatusOr<std::vector<Machine>>(created);
   if (machines.ok() && !machines->empty()) return machines;
   // A refusal of the very first thing leaves nothing to look for.
-  if (asked > 1 || !IsRefusal(created)) {
-    RETURN_IF_ERROR(EndMachines(provider_, journal_.head().job_id, journal_.asked_ms(), patience_));
-  }
+  if (asked > 1 || !IsRefusal(created)) RETURN_IF_ERROR(end());
   return machines;
 }
 
@@ -154,28 +163,17 @@ absl::StatusOr<Machine> NodeSet::CreateOne(MachineOrder order, int64_t max_wait_
   for (const Place& place : provider_.Places()) {
     if (place.region != region) continue;
     order.place = place;
-    auto machine = TryOne(order, std::min(deadline, patience_.now_ms() + kPlaceMs));
-    if (machine.ok() || !IsRefusal(machine.status())) return machine;
-    last = machine.status();
+    const auto machines = TryPlace(order, std::min(deadline, patience_.now_ms() + kPlaceMs),
+                                   [&] { return EndAttempt(order); });
+    if (machines.ok() && machines->empty()) return absl::CancelledError("interrupted");
+    if (machines.ok()) return machines->front();
+    if (!IsRefusal(machines.status())) return machines.status();
+    last = machines.status();
     say_(fmt::format("{}: {}", Name(place), Text(last)));
     if (last.code() == kNoQuotaInRegion || patience_.now_ms() >= deadline) break;
     ++order.attempt;
   }
   return last;
-}
-
-absl::StatusOr<Machine> NodeSet::TryOne(const MachineOrder& order, int64_t deadline_ms) {
-  int asked = 0;
-  const absl::Status created = provider_.Create(order, [&](const std::string& name) {
-    ++asked;
-    return journal_.Asking(name, patience_.now_ms());
-  });
-  auto machines = created.ok() ? AwaitRunning(order, deadline_ms)
-                               : absl::StatusOr<std::vector<Machine>>(created);
-  if (machines.ok() && !machines->empty()) return machines->front();
-  if (asked > 1 || !IsRefusal(created)) RETURN_IF_ERROR(EndAttempt(order));
-  if (!machines.ok()) return machines.status();
-  return absl::CancelledError("interrupted");
 }
 
 absl::Status NodeSet::EndAttempt(const MachineOrder& order) {

@@ -22,6 +22,9 @@ struct Patience {
   std::function<bool(int64_t ms)> pause;
 };
 
+// Time as it is, for whoever has nobody who may interrupt.
+Patience RealPatience();
+
 // A line for the user.
 using Say = std::function<void(const std::string& line)>;
 
@@ -53,8 +56,10 @@ class NodeSet {
   void Leave() { asked_ = false; }
 
  private:
-  absl::StatusOr<std::vector<Machine>> TryPlace(const MachineOrder& order, int64_t deadline_ms);
-  absl::StatusOr<Machine> TryOne(const MachineOrder& order, int64_t deadline_ms);
+  // Asks for what is ordered, and waits until it runs. `end` gives back what came of it when it
+  // does not; empty when interrupted.
+  absl::StatusOr<std::vector<Machine>> TryPlace(const MachineOrder& order, int64_t deadline_ms,
+                                                const std::function<absl::Status()>& end);
   // Ends what carries the order's attempt, and looks until nothing is left.
   absl::Status EndAttempt(const MachineOrder& order);
   absl::StatusOr<std::vector<Machine>> AwaitRunning(const MachineOrder& order, int64_t deadline_ms);
