@@ -62,8 +62,8 @@
 #include "bench/timing.h"
 #include "ps/optimizer.h"
 #include "rpc/allocator.h"
-#include "rpc/grpc_environment.h"
 #include "rpc/identity.h"
+#include "rpc/role_environment.h"
 #include "telemetry/check.h"
 #include "telemetry/file.h"
 
@@ -373,6 +373,17 @@ int ServeFutex(int fd) {
   pair.Serve();
 }
 
+// Has the environment that the launcher gives to roles: glibc reads it before main.
+void RunAsARole(char** argv) {
+  bool has_it = true;
+  for (const auto& [name, value] : rpc::kRoleEnvironment) {
+    const char* is = getenv(name);
+    if (is == nullptr || std::string_view(is) != value) has_it = false;
+    setenv(name, value, 1);
+  }
+  if (!has_it) execv("/proc/self/exe", argv);
+}
+
 int Main(int argc, char** argv) {
   rpc::TuneAllocator();
   Options options;
@@ -444,8 +455,7 @@ int Main(int argc, char** argv) {
     options.seconds = 0.02;
     options.rounds = 1;
   }
-  // As the launcher sets it for the roles: for the children, and for gRPC in here.
-  for (const auto& [name, value] : rpc::kGrpcEnvironment) setenv(name, value, 1);
+  RunAsARole(argv);
   if (std::ranges::none_of(own, [](const CLI::Option* option) { return option->count() > 0; })) {
     return Measure(options);
   }

@@ -14,7 +14,7 @@
 #include "cluster/random_hex.h"
 #include "cluster/signals.h"
 #include "master/job_directory.h"
-#include "rpc/grpc_environment.h"
+#include "rpc/role_environment.h"
 #include "telemetry/time.h"
 
 namespace muster::cluster {
@@ -146,8 +146,8 @@ class JobRun : RoleProcesses::Listener {
         // Sums of gradients in the order of the GPUs' ring; a switch that adds promises none.
         {"NCCL_ALGO", "Ring"},
     };
-    environment.insert(environment.end(), rpc::kGrpcEnvironment.begin(),
-                       rpc::kGrpcEnvironment.end());
+    environment.insert(environment.end(), rpc::kRoleEnvironment.begin(),
+                       rpc::kRoleEnvironment.end());
     return environment;
   }
 
