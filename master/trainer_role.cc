@@ -256,23 +256,7 @@ struct Terms {
   const RemoteFiles files;
   const std::unique_ptr<Trace> trace;
   worker::TrainerStats stats = {};  // of the placements before
-  // Over the servers, whose number stays.
-  std::optional<ps::Partition> partition = std::nullopt;
-  // For the next placement; null: not connected yet.
-  std::unique_ptr<ps::Client> client = nullptr;
 };
-
-absl::StatusOr<std::unique_ptr<ps::Client>> ConnectToServers(const Placement& placement,
-                                                             Terms& terms) {
-  const std::vector<std::string> servers(placement.servers().begin(), placement.servers().end());
-  if (!terms.partition) {
-    terms.partition = ps::MakePartition(terms.parts.table, static_cast<int>(servers.size()));
-  }
-  rpc::Hello self = terms.options.self;
-  self.service = "params";
-  return ps::Client::Connect(*terms.options.transport, servers, self, terms.parts.table,
-                             *terms.partition, ps::ClientOptions(), *terms.options.log);
-}
 
 // Trains as `placement` says, until the master pauses or stops the trainer: its command. Fails when
 // that cannot begin, or the link is lost.
@@ -285,12 +269,15 @@ absl::StatusOr<MasterMessage> TrainOnce(const Placement& placement, Terms& terms
   if (ps::ModelFingerprint(theirs) != ps::ModelFingerprint(parts.table)) {
     return absl::FailedPreconditionError("the master's model has other parameters than mine");
   }
+  const std::vector<std::string> servers(placement.servers().begin(), placement.servers().end());
+  const ps::Partition partition = ps::MakePartition(parts.table, static_cast<int>(servers.size()));
+  rpc::Hello self = options.self;
+  self.service = "params";
   // Outlives the client: servers may hold gradients in its arenas until the streams are closed.
   std::optional<worker::Trainer> trainer;
-  std::unique_ptr<ps::Client> client = std::move(terms.client);
-  if (client == nullptr) {
-    ASSIGN_OR_RETURN(client, ConnectToServers(placement, terms));
-  }
+  ASSIGN_OR_RETURN(const auto client,
+                   ps::Client::Connect(*options.transport, servers, self, parts.table, partition,
+                                       ps::ClientOptions(), *options.log));
   ASSIGN_OR_RETURN(worker::TrainerOptions trainer_options,
                    TrainerOptionsOf(setup, placement, parts.exact, *client));
   trainer_options.trace = terms.trace.get();
@@ -298,8 +285,8 @@ absl::StatusOr<MasterMessage> TrainOnce(const Placement& placement, Terms& terms
       trainer_options.start != setup.start_clock()) {
     parts.training->SetReplicas(trainer_options.leases, trainer_options.start);
   }
-  ASSIGN_OR_RETURN(const auto saver, KeepResiduals(setup, parts.table, *terms.partition, *client,
-                                                   terms.files, agent));
+  ASSIGN_OR_RETURN(const auto saver,
+                   KeepResiduals(setup, parts.table, partition, *client, terms.files, agent));
   worker::TrainerEvents events = EventsTo(agent);
   events.on_clock = [&agent, saver = saver.get()](int64_t clock) {
     agent.SetClock(clock);
@@ -326,12 +313,6 @@ absl::StatusOr<MasterMessage> TrainOnce(const Placement& placement, Terms& terms
   // The servers stay until all are done, and so does this role: the master says when.
   absl::StatusOr<MasterMessage> last = control.Join();
   terms.stats += trainer->stats();
-  // Before the streams of now end: with the last one to a server both ends forget what memory the
-  // other has shown (rpc/shared_regions.h), and neither knows when the other does.
-  if (last.ok() && last->has_pause()) {
-    auto next = ConnectToServers(placement, terms);
-    if (next.ok()) terms.client = *std::move(next);
-  }
   return last;
 }
 

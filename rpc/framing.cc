@@ -106,6 +106,7 @@ Message HelloMessage(const Hello& hello) {
   proto.set_role(hello.role);
   proto.set_index(hello.index);
   proto.set_shared_memory(hello.shared_memory);
+  proto.set_shared_link(hello.shared_link);
   Message message;
   message.header.type = MessageType::kHello;
   message.payload = Payload::Own(proto.SerializeAsString());
@@ -119,9 +120,9 @@ absl::StatusOr<Hello> ParseHello(const Message& message) {
       !proto.ParseFromString(message.payload.Flatten())) {
     return absl::InvalidArgumentError("the first message is no Hello");
   }
-  return Hello{proto.protocol_version(), proto.build_id(), proto.job_token(),
-               proto.service(),          proto.role(),     proto.index(),
-               proto.shared_memory()};
+  return Hello{proto.protocol_version(), proto.build_id(),   proto.job_token(),
+               proto.service(),          proto.role(),       proto.index(),
+               proto.shared_memory(),    proto.shared_link()};
 }
 
 Message StatusMessage(MessageType type, const absl::Status& status) {

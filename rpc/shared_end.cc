@@ -32,19 +32,29 @@ absl::Status CheckReceived(const Header& header) {
 
 }  // namespace
 
-SharedEnd::SharedEnd(std::shared_ptr<Sharing> sharing, bool ring)
+SharedEnd::SharedEnd(std::shared_ptr<Sharing> sharing, SharedLink link, bool ring)
     : sharing_(std::move(sharing)),
-      places_(*sharing_),
+      link_(std::move(link)),
+      joined_(sharing_->regions->Join(link_)),
+      places_(*sharing_, link_),
       may_ring_(ring),
-      resolver_(*sharing_),
-      wire_resolver_(*sharing_) {}
+      resolver_(*sharing_, link_),
+      wire_resolver_(*sharing_, link_) {}
+
+SharedEnd::~SharedEnd() {
+  MutexLock lock(mu_);
+  PartOnce();
+}
+
+void SharedEnd::PartOnce() {
+  if (std::exchange(joined_, false)) sharing_->regions->Part(link_);
+}
 
 void SharedEnd::Begin(const std::shared_ptr<Stream>& below) {
   MutexLock lock(mu_);
   below_ = below;
   if (closed_) return;
-  peer_ = below->peer().shared_memory;
-  sharing_->regions->Meet(peer_);
+  sharing_->regions->Show(link_, below->peer().shared_memory);
   MakeRingMemory();
 }
 
@@ -152,13 +162,13 @@ void SharedEnd::TurnToRing(Stream& below) {
     return Unlocked([&] { return below.Send(std::move(message)).ok(); });
   };
   if (!offered_) {
-    const auto found = sharing_->regions->Find(peer_, {own_memory_.get(), kRingMemoryBytes});
+    const auto found = sharing_->regions->Find(link_, {own_memory_.get(), kRingMemoryBytes});
     if (!found.has_value()) return;
     may_ring_ = sharing_->poller.Add(shared_from_this());
     if (!may_ring_) return;
     offered_ = true;
     const SharedRange range = found->range;
-    if (!note(kOffer, PlacesToPayload(sharing_->regions->name(), {&range, 1}))) return;
+    if (!note(kOffer, PlacesToPayload({&range, 1}))) return;
   }
   if (ring_owner_ == nullptr || !note(kTurn, {})) return;
   on_ring_ = true;
@@ -175,7 +185,7 @@ absl::StatusOr<bool> SharedEnd::WriteRecord(const Message& message, bool* takes_
   }
   const bool lends = message.payload.lent();
   const auto ranges =
-      lends && lent_.size() >= kMostLoans ? std::nullopt : places_.Find(peer_, message.payload);
+      lends && lent_.size() >= kMostLoans ? std::nullopt : places_.Find(message.payload);
   if (ranges.has_value()) {
     const Payload::Slice places = {std::as_bytes(*ranges), nullptr};
     record.kind = lends ? Ring::Kind::kLent : Ring::Kind::kPlaces;
@@ -197,9 +207,9 @@ absl::StatusOr<bool> SharedEnd::WriteRecord(const Message& message, bool* takes_
 void SharedEnd::ToPlaces(Message& message) {
   // Loans need the ring.
   if (message.payload.size() < sharing_->least_bytes || message.payload.lent()) return;
-  const auto ranges = places_.Find(peer_, message.payload);
+  const auto ranges = places_.Find(message.payload);
   if (!ranges.has_value()) return;
-  message.payload = PlacesToPayload(sharing_->regions->name(), *ranges);
+  message.payload = PlacesToPayload(*ranges);
   message.header.flags |= kSharedPayload;
 }
 
@@ -290,7 +300,6 @@ absl::Status SharedEnd::TakeOffer(const Message& offer) {
   }
   MakeRingMemory();
   if (!may_ring_) return absl::OkStatus();
-  ring_peer_ = offer.payload.Flatten().substr(0, SharedRegions::kNameBytes);
   peer_memory_ = range.owner;
   ring_owner_ = std::make_unique<Ring>(std::span(own_memory_.get(), kRingMemoryBytes), range.bytes);
   ring_.store(ring_owner_.get());
@@ -377,7 +386,7 @@ absl::StatusOr<bool> SharedEnd::Next(Ring& ring, Message* message) {
     }
     ranges_.resize(record.bytes / sizeof(SharedRange));
     ring.Take(record, reinterpret_cast<std::byte*>(ranges_.data()));
-    ASSIGN_OR_RETURN(message->payload, resolver_.Resolve(ring_peer_, ranges_));
+    ASSIGN_OR_RETURN(message->payload, resolver_.Resolve(ranges_));
     if (record.kind == Ring::Kind::kLent) {
       message->payload = Borrowed(message->payload, record.header.loan);
     }
@@ -429,7 +438,7 @@ void SharedEnd::OnClosed(absl::Status status) {
   {
     MutexLock lock(mu_);
     if (!broken_.ok()) status = broken_;
-    if (!peer_.empty()) sharing_->regions->Part(peer_);
+    PartOnce();
     loans.swap(lent_);
   }
   loans.clear();

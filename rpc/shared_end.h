@@ -33,8 +33,9 @@ namespace muster::rpc {
 // Send, Flush and Close are thread-safe; the rest is called by the stream below, as a handler is.
 class SharedEnd final : public Polled, public std::enable_shared_from_this<SharedEnd> {
  public:
-  // `ring`: whether messages may turn to a ring.
-  SharedEnd(std::shared_ptr<Sharing> sharing, bool ring);
+  // Joins `link`. `ring`: whether messages may turn to a ring.
+  SharedEnd(std::shared_ptr<Sharing> sharing, SharedLink link, bool ring);
+  ~SharedEnd();
 
   // Before the first message: what is received goes to `handler`.
   void SetHandler(std::unique_ptr<StreamHandler> handler) { handler_ = std::move(handler); }
@@ -69,6 +70,7 @@ class SharedEnd final : public Polled, public std::enable_shared_from_this<Share
   void ToPlaces(Message& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FinishClose(Stream& below) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MakeRingMemory() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void PartOnce() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Calls one of `below`'s functions without the lock.
   template <typename Call>
   auto Unlocked(Call call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -89,6 +91,7 @@ class SharedEnd final : public Polled, public std::enable_shared_from_this<Share
   void Break(absl::Status status);
 
   const std::shared_ptr<Sharing> sharing_;
+  const SharedLink link_;
   std::unique_ptr<StreamHandler> handler_;
 
   std::atomic<Ring*> ring_ = nullptr;  // ring_owner_, once both sides' memory is known
@@ -99,7 +102,7 @@ class SharedEnd final : public Polled, public std::enable_shared_from_this<Share
   std::atomic<int64_t> on_wire_ = 0;   // messages in wire_
 
   Mutex mu_;  // of the sending side
-  std::string peer_ ABSL_GUARDED_BY(mu_);
+  bool joined_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<std::byte[]> own_memory_ ABSL_GUARDED_BY(mu_);  // kRingMemoryBytes
   std::weak_ptr<Stream> below_ ABSL_GUARDED_BY(mu_);
   PlaceWriter places_ ABSL_GUARDED_BY(mu_);
@@ -120,7 +123,6 @@ class SharedEnd final : public Polled, public std::enable_shared_from_this<Share
 
   // Of the thread that reads the ring.
   PlaceReader resolver_;
-  std::string ring_peer_;  // set before ring_
   std::vector<SharedRange> ranges_;
   bool stalled_ = false;  // the next message comes by the wire
 

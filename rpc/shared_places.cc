@@ -3,14 +3,8 @@
 #include <cstring>
 
 namespace muster::rpc {
-namespace {
 
-constexpr size_t kNameBytes = SharedRegions::kNameBytes;
-
-}  // namespace
-
-std::optional<std::span<const SharedRange>> PlaceWriter::Find(const std::string& peer,
-                                                              const Payload& payload) {
+std::optional<std::span<const SharedRange>> PlaceWriter::Find(const Payload& payload) {
   if (payload.size() == 0 || payload.slices().size() > kMostRanges) return std::nullopt;
   ranges_.clear();
   for (const Payload::Slice& slice : payload.slices()) {
@@ -25,7 +19,7 @@ std::optional<std::span<const SharedRange>> PlaceWriter::Find(const std::string&
         continue;
       }
     }
-    std::optional<FoundRange> found = sharing_.regions->Find(peer, slice.bytes);
+    std::optional<FoundRange> found = sharing_.regions->Find(link_, slice.bytes);
     if (!found.has_value()) return std::nullopt;
     ranges_.push_back(found->range);
     last_ = *std::move(found);
@@ -34,12 +28,11 @@ std::optional<std::span<const SharedRange>> PlaceWriter::Find(const std::string&
   return ranges_;
 }
 
-absl::StatusOr<Payload> PlaceReader::Resolve(const std::string& peer,
-                                             std::span<const SharedRange> ranges) {
+absl::StatusOr<Payload> PlaceReader::Resolve(std::span<const SharedRange> ranges) {
   Payload payload;
   for (const SharedRange& range : ranges) {
     if (range.region != region_ || memory_ == nullptr || !range.IsIn(*memory_)) {
-      ASSIGN_OR_RETURN(memory_, sharing_.regions->Resolve(peer, range));
+      ASSIGN_OR_RETURN(memory_, sharing_.regions->Resolve(link_, range));
       region_ = range.region;
     }
     if (range.size > kMaxPayloadBytes - payload.size()) {
@@ -50,22 +43,19 @@ absl::StatusOr<Payload> PlaceReader::Resolve(const std::string& peer,
   return payload;
 }
 
-Payload PlacesToPayload(const std::string& name, std::span<const SharedRange> ranges) {
-  std::string text = name;
-  text.append(reinterpret_cast<const char*>(ranges.data()), ranges.size_bytes());
-  return Payload::Own(std::move(text));
+Payload PlacesToPayload(std::span<const SharedRange> ranges) {
+  return Payload::Own(
+      std::string(reinterpret_cast<const char*>(ranges.data()), ranges.size_bytes()));
 }
 
 absl::StatusOr<Payload> PlacesFromPayload(PlaceReader& reader, const Payload& places) {
-  const std::string text = places.size() <= kNameBytes + kMostRanges * sizeof(SharedRange)
-                               ? places.Flatten()
-                               : std::string();
-  if (text.size() <= kNameBytes || (text.size() - kNameBytes) % sizeof(SharedRange) != 0) {
+  const size_t size = places.size();
+  if (size == 0 || size % sizeof(SharedRange) != 0 || size > kMostRanges * sizeof(SharedRange)) {
     return absl::InvalidArgumentError("a message points at shared memory and does not say where");
   }
-  std::vector<SharedRange> ranges((text.size() - kNameBytes) / sizeof(SharedRange));
-  std::memcpy(ranges.data(), text.data() + kNameBytes, text.size() - kNameBytes);
-  return reader.Resolve(text.substr(0, kNameBytes), ranges);
+  std::vector<SharedRange> ranges(size / sizeof(SharedRange));
+  std::memcpy(ranges.data(), places.Flatten().data(), size);
+  return reader.Resolve(ranges);
 }
 
 }  // namespace muster::rpc

@@ -35,30 +35,32 @@ struct Sharing {
 
 class PlaceWriter {
  public:
-  explicit PlaceWriter(Sharing& sharing) : sharing_(sharing) {}
-  // Where the ranges of `payload` lie, if all of them are in memory that `peer` has mapped.
-  std::optional<std::span<const SharedRange>> Find(const std::string& peer, const Payload& payload);
+  PlaceWriter(Sharing& sharing, SharedLink link) : sharing_(sharing), link_(std::move(link)) {}
+  // Where the ranges of `payload` lie, if all of them are in memory that the peer has mapped.
+  std::optional<std::span<const SharedRange>> Find(const Payload& payload);
 
  private:
   Sharing& sharing_;
+  const SharedLink link_;
   FoundRange last_;
   std::vector<SharedRange> ranges_;
 };
 
 class PlaceReader {
  public:
-  explicit PlaceReader(Sharing& sharing) : sharing_(sharing) {}
-  // The payload that `peer` means. Fails when there are no such bytes, or too many.
-  absl::StatusOr<Payload> Resolve(const std::string& peer, std::span<const SharedRange> ranges);
+  PlaceReader(Sharing& sharing, SharedLink link) : sharing_(sharing), link_(std::move(link)) {}
+  // The payload that the peer means. Fails when there are no such bytes, or too many.
+  absl::StatusOr<Payload> Resolve(std::span<const SharedRange> ranges);
 
  private:
   Sharing& sharing_;
+  const SharedLink link_;
   uint64_t region_ = 0;
   std::shared_ptr<SharedMemory> memory_;  // of region_
 };
 
-// The same over the wire, in place of a payload: the sender's name, then its ranges.
-Payload PlacesToPayload(const std::string& name, std::span<const SharedRange> ranges);
+// The same over the wire, in place of a payload.
+Payload PlacesToPayload(std::span<const SharedRange> ranges);
 absl::StatusOr<Payload> PlacesFromPayload(PlaceReader& reader, const Payload& places);
 
 }  // namespace muster::rpc

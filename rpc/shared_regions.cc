@@ -22,8 +22,8 @@ constexpr size_t kBlockBytes = 64 << 20;  // Allocate takes them from blocks of 
 constexpr size_t kAlignment = 64;
 constexpr size_t kNameBytes = SharedRegions::kNameBytes;
 constexpr int kRetryMs = 5;  // the peer's queue is full
-// What one peer, and all of them, may show: a stranger of the same user shall not fill our memory.
-constexpr size_t kMostRegions = 4096, kMostPeers = 4096;
+// What one peer may show on a link: a stranger of the same user shall not fill our memory.
+constexpr size_t kMostRegions = 4096;
 
 // The abstract address of a process's socket.
 socklen_t AddressOf(const std::string& name, sockaddr_un* address) {
@@ -42,15 +42,17 @@ bool IsName(const std::string& name) {
 }  // namespace
 
 // The datagram: a region of the sender's with its descriptor, or the word that a region of the
-// receiver's is mapped.
+// receiver's is mapped; on which link.
 struct SharedRegions::Letter {
-  static constexpr uint64_t kMagic = 0x3130'524d'4853'4d4d;
+  static constexpr uint64_t kMagic = 0x3230'524d'4853'4d4d;
   enum Kind : uint64_t { kRegion = 1, kMapped = 2 };
 
   uint64_t magic = kMagic;
   uint64_t kind = 0;
   uint64_t region = 0;
   uint64_t size = 0;  // bytes of the region
+  uint64_t link = 0;  // its number, given by
+  char connector[kNameBytes] = {};
   char from[kNameBytes] = {};
 };
 
@@ -103,8 +105,8 @@ std::shared_ptr<std::byte[]> SharedRegions::Allocate(size_t size) {
     block_used_ = 0;
     const uint64_t id = next_region_++;
     regions_[block_->bytes().data()] = {id, block_};
-    for (auto& [name, peer] : peers_) {
-      if (peer.streams > 0 && !peer.unreachable) Post({name, id, block_});
+    for (const auto& [link, ends] : links_) {
+      if (!ends.peer.empty() && !ends.unreachable) Post({ends.peer, link, id, block_});
     }
   }
   std::byte* begin = block_->bytes().data() + block_used_;
@@ -112,28 +114,44 @@ std::shared_ptr<std::byte[]> SharedRegions::Allocate(size_t size) {
   return {block_, begin};
 }
 
-void SharedRegions::Meet(const std::string& peer) {
-  if (!IsName(peer)) return;
+SharedLink SharedRegions::NewLink() {
   MutexLock lock(mu_);
-  if (peers_[peer].streams++ > 0) return;
-  std::erase_if(regions_, [](const auto& entry) { return entry.second.memory.expired(); });
-  for (const auto& [begin, region] : regions_) Post({peer, region.id, region.memory.lock()});
+  return {name_, next_link_++};
 }
 
-void SharedRegions::Part(const std::string& peer) {
+bool SharedRegions::Join(const SharedLink& link) {
+  if (!IsName(link.connector) || link.number == 0) return false;
+  MutexLock lock(mu_);
+  ++links_[link].joined;
+  return true;
+}
+
+void SharedRegions::Part(const SharedLink& link) {
   std::map<uint64_t, std::shared_ptr<SharedMemory>> shown;  // unmapped outside the lock
   MutexLock lock(mu_);
-  const auto found = peers_.find(peer);
-  if (found == peers_.end() || --found->second.streams > 0) return;
+  const auto found = links_.find(link);
+  if (found == links_.end() || --found->second.joined > 0) return;
   shown.swap(found->second.shown);
-  peers_.erase(found);
+  links_.erase(found);
 }
 
-std::optional<FoundRange> SharedRegions::Find(const std::string& peer,
+void SharedRegions::Show(const SharedLink& link, const std::string& peer) {
+  if (!IsName(peer)) return;
+  MutexLock lock(mu_);
+  const auto found = links_.find(link);
+  if (found == links_.end() || !found->second.peer.empty()) return;
+  found->second.peer = peer;
+  std::erase_if(regions_, [](const auto& entry) { return entry.second.memory.expired(); });
+  for (const auto& [begin, region] : regions_) {
+    if (auto memory = region.memory.lock()) Post({peer, link, region.id, std::move(memory)});
+  }
+}
+
+std::optional<FoundRange> SharedRegions::Find(const SharedLink& link,
                                               std::span<const std::byte> bytes) {
   MutexLock lock(mu_);
-  const auto to = peers_.find(peer);
-  if (to == peers_.end()) return std::nullopt;
+  const auto to = links_.find(link);
+  if (to == links_.end()) return std::nullopt;
   auto after = regions_.upper_bound(bytes.data());
   if (after == regions_.begin()) return std::nullopt;
   const auto& [begin, region] = *--after;
@@ -146,11 +164,11 @@ std::optional<FoundRange> SharedRegions::Find(const std::string& peer,
   return FoundRange{{region.id, offset, bytes.size()}, std::move(memory)};
 }
 
-absl::StatusOr<std::shared_ptr<SharedMemory>> SharedRegions::Resolve(const std::string& peer,
+absl::StatusOr<std::shared_ptr<SharedMemory>> SharedRegions::Resolve(const SharedLink& link,
                                                                      const SharedRange& range) {
   MutexLock lock(mu_);
-  const auto from = peers_.find(peer);
-  if (from != peers_.end()) {
+  const auto from = links_.find(link);
+  if (from != links_.end()) {
     const auto region = from->second.shown.find(range.region);
     if (region != from->second.shown.end()) {
       if (range.IsIn(*region->second)) return region->second;
@@ -159,6 +177,14 @@ absl::StatusOr<std::shared_ptr<SharedMemory>> SharedRegions::Resolve(const std::
   return absl::InvalidArgumentError(
       fmt::format("a message points at bytes {} to {} of shared region {}, which is not there",
                   range.offset, range.offset + range.size, range.region));
+}
+
+std::shared_ptr<SharedMemory> SharedRegions::Shown(const std::string& peer, uint64_t region) {
+  for (const auto& [link, ends] : links_) {
+    if (ends.shown_by != peer) continue;
+    if (const auto found = ends.shown.find(region); found != ends.shown.end()) return found->second;
+  }
+  return nullptr;
 }
 
 void SharedRegions::Post(Outgoing outgoing) {
@@ -221,30 +247,40 @@ bool SharedRegions::Receive() {
 
 void SharedRegions::Take(const Letter& letter, int fd) {
   const std::string from(letter.from, kNameBytes);
+  const SharedLink link = {std::string(letter.connector, kNameBytes), letter.link};
   if (!IsName(from) || (letter.kind == Letter::kRegion) != (fd >= 0)) {
     if (fd >= 0) close(fd);
     return;
   }
   if (letter.kind == Letter::kMapped) {
     MutexLock lock(mu_);
-    const auto peer = peers_.find(from);
-    if (peer != peers_.end() && letter.region < next_region_) {
-      peer->second.mapped.insert(letter.region);
+    const auto ends = links_.find(link);
+    if (ends != links_.end() && ends->second.peer == from && letter.region < next_region_) {
+      ends->second.mapped.insert(letter.region);
     }
     return;
   }
-  auto memory = SharedMemory::Map(fd, letter.size);
-  if (!memory.ok()) {
-    log_.Warning("shared memory of a peer is not used: {}", std::string(memory.status().message()));
-    return;
+  std::shared_ptr<SharedMemory> memory;
+  {
+    MutexLock lock(mu_);
+    memory = Shown(from, letter.region);
+  }
+  if (memory != nullptr) {
+    close(fd);
+  } else if (auto mapped = SharedMemory::Map(fd, letter.size); mapped.ok()) {
+    memory = *std::move(mapped);
+  } else {
+    return log_.Warning("shared memory of a peer is not used: {}",
+                        std::string(mapped.status().message()));
   }
   MutexLock lock(mu_);
-  // It may come before we know of the stream that it is for.
-  if (!peers_.contains(from) && peers_.size() >= kMostPeers) return;
-  Peer& peer = peers_[from];
-  if (peer.shown.size() >= kMostRegions) return;
-  peer.shown.emplace(letter.region, *std::move(memory));
-  Post({from, letter.region, nullptr});
+  const auto found = links_.find(link);
+  if (found == links_.end()) return;  // the stream has ended meanwhile
+  Ends& ends = found->second;
+  if (ends.shown_by.empty()) ends.shown_by = from;
+  if (ends.shown_by != from || ends.shown.size() >= kMostRegions) return;
+  ends.shown.emplace(letter.region, std::move(memory));
+  Post({from, link, letter.region, nullptr});
 }
 
 bool SharedRegions::SendAll() {
@@ -259,6 +295,8 @@ bool SharedRegions::SendAll() {
     letter.kind = next.memory == nullptr ? Letter::kMapped : Letter::kRegion;
     letter.region = next.region;
     letter.size = next.memory == nullptr ? 0 : next.memory->bytes().size();
+    letter.link = next.link.number;
+    std::memcpy(letter.connector, next.link.connector.data(), kNameBytes);
     std::memcpy(letter.from, name_.data(), kNameBytes);
     iovec range = {&letter, sizeof(letter)};
     sockaddr_un address{};
@@ -285,8 +323,11 @@ bool SharedRegions::SendAll() {
     }
     const int error = errno;
     MutexLock lock(mu_);
-    const auto peer = peers_.find(next.peer);
-    if (peer == peers_.end() || std::exchange(peer->second.unreachable, true)) continue;
+    bool known = false;  // on any link, so that it is said once
+    for (auto& [link, ends] : links_) {
+      if (ends.peer == next.peer) known |= std::exchange(ends.unreachable, true);
+    }
+    if (known) continue;
     log_.Info("no shared memory with a peer ({}): its tensors go over the wire",
               error == ECONNREFUSED || error == ENOENT ? "it is on another host, or gone"
                                                        : std::strerror(error));

@@ -2,14 +2,19 @@
 // it of theirs.
 //
 // Each process has a datagram socket without a file (abstract name), over which a region's
-// descriptor goes to a peer once (SCM_RIGHTS; only from and to processes of the same user, which
-// the kernel vouches for), and the word that it is mapped comes back. A peer on another host is not
+// descriptor goes to a peer (SCM_RIGHTS; only from and to processes of the same user, which the
+// kernel vouches for), and the word that it is mapped comes back. A peer on another host is not
 // there: nothing is sent to it, and its tensors take the wire.
+//
+// What is shown is shown on a link, the two ends of one stream, and holds as long as that: whoever
+// reads a message of the stream still has what was shown on it, however the ends' other streams
+// come and go. A region that is shown on several links is mapped once.
 //
 // Thread-safe. Owns the socket, a thread, its own regions and the mappings of others'. What
 // Allocate and Resolve return keeps its memory alive.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -38,6 +43,13 @@ struct SharedRange {
   }
 };
 
+// A stream between two processes, by the same name at both ends.
+struct SharedLink {
+  std::string connector;  // name of the process that opened the stream
+  uint64_t number = 0;    // that it gave the stream; 0: none
+  auto operator<=>(const SharedLink&) const = default;
+};
+
 // The same, with the memory that they are in.
 struct FoundRange {
   SharedRange range;
@@ -59,24 +71,33 @@ class SharedRegions {
   // `size` bytes aligned to 64, all zero; null when the system has no shared memory left.
   std::shared_ptr<std::byte[]> Allocate(size_t size);
 
-  // A stream to the process `peer` is open: shows it all regions, now and later.
-  void Meet(const std::string& peer);
-  // The stream is closed. After the last one what it had shown is forgotten.
-  void Part(const std::string& peer);
+  // A name for a stream that this process is about to open.
+  SharedLink NewLink();
+  // What the peer shows on `link` is taken from now on: to be called before the peer can know that
+  // this end is there. False, and nothing happens, when that is no link.
+  bool Join(const SharedLink& link);
+  // The end is gone. After the last Part of as many as Join what was shown on the link is
+  // forgotten.
+  void Part(const SharedLink& link);
+  // The process `peer` has joined: shows it all regions on `link`, now and later.
+  void Show(const SharedLink& link, const std::string& peer);
 
-  // Where `bytes` lie, if in a region that `peer` has mapped.
-  std::optional<FoundRange> Find(const std::string& peer, std::span<const std::byte> bytes);
-  // The memory that `peer` means. Fails when it has not shown the region, or it has no such bytes.
-  absl::StatusOr<std::shared_ptr<SharedMemory>> Resolve(const std::string& peer,
+  // Where `bytes` lie, if in a region that the other end of `link` has mapped.
+  std::optional<FoundRange> Find(const SharedLink& link, std::span<const std::byte> bytes);
+  // The memory that the other end means. Fails when it has not shown the region, or that has no
+  // such bytes.
+  absl::StatusOr<std::shared_ptr<SharedMemory>> Resolve(const SharedLink& link,
                                                         const SharedRange& range);
 
  private:
   struct Letter;
-  struct Peer {
-    int streams = 0;
+  struct Ends {
+    int joined = 0;
+    std::string peer;  // that our regions are shown to; "": not yet
     bool unreachable = false;
     std::set<uint64_t> mapped;                                // our regions that it has mapped
     std::map<uint64_t, std::shared_ptr<SharedMemory>> shown;  // its regions
+    std::string shown_by;                                     // its name
   };
   struct Region {
     uint64_t id = 0;
@@ -84,6 +105,7 @@ class SharedRegions {
   };
   struct Outgoing {
     std::string peer;
+    SharedLink link;
     uint64_t region = 0;
     std::shared_ptr<SharedMemory> memory;  // null: the word that the peer's region is mapped
   };
@@ -93,6 +115,9 @@ class SharedRegions {
   // One datagram; false when there is none.
   bool Receive();
   void Take(const Letter& letter, int fd);
+  // What `peer` has shown as `region` on any link; null: nothing.
+  std::shared_ptr<SharedMemory> Shown(const std::string& peer, uint64_t region)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Sends what can be sent now; true when something is left.
   bool SendAll();
   void Post(Outgoing outgoing) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -104,10 +129,11 @@ class SharedRegions {
 
   Mutex mu_;
   uint64_t next_region_ ABSL_GUARDED_BY(mu_) = 1;
+  uint64_t next_link_ ABSL_GUARDED_BY(mu_) = 1;
   std::map<const std::byte*, Region> regions_ ABSL_GUARDED_BY(mu_);  // by address
   std::shared_ptr<SharedMemory> block_ ABSL_GUARDED_BY(mu_);         // that Allocate takes from
   size_t block_used_ ABSL_GUARDED_BY(mu_) = 0;                       // bytes
-  std::map<std::string, Peer> peers_ ABSL_GUARDED_BY(mu_);           // by name
+  std::map<SharedLink, Ends> links_ ABSL_GUARDED_BY(mu_);
   std::deque<Outgoing> outgoing_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;

@@ -60,7 +60,8 @@ class SharedTransportImpl : public SharedTransport {
                              acceptor = std::move(acceptor)](const Hello& peer,
                                                              const std::shared_ptr<Stream>& below)
         -> absl::StatusOr<std::unique_ptr<StreamHandler>> {
-      auto end = std::make_shared<SharedEnd>(sharing, peer.service == ring);
+      auto end = std::make_shared<SharedEnd>(
+          sharing, SharedLink{peer.shared_memory, peer.shared_link}, peer.service == ring);
       ASSIGN_OR_RETURN(auto handler, acceptor(peer, std::make_shared<SharingStream>(below, end)));
       end->SetHandler(std::move(handler));
       end->Begin(below);
@@ -73,7 +74,9 @@ class SharedTransportImpl : public SharedTransport {
                                                   std::unique_ptr<StreamHandler> handler,
                                                   int64_t timeout_ms) override {
     self.shared_memory = sharing_->regions->name();
-    auto end = std::make_shared<SharedEnd>(sharing_, self.service == ring_service_);
+    const SharedLink link = sharing_->regions->NewLink();
+    self.shared_link = link.number;
+    auto end = std::make_shared<SharedEnd>(sharing_, link, self.service == ring_service_);
     end->SetHandler(std::move(handler));
     ASSIGN_OR_RETURN(std::shared_ptr<Stream> below,
                      inner_->Connect(address, std::move(self),

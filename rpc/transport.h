@@ -48,8 +48,10 @@ struct Hello {
   std::string service;       // "control" or "params"
   std::string role;          // "master", "worker", "ps"
   int index = 0;             // within the role
-  // Where to send what is shared with this process (rpc/shared_regions.h); filled in by transports.
+  // Where to send what is shared with this process, and the connecting end's number of the stream
+  // (rpc/shared_regions.h); filled in by transports.
   std::string shared_memory = {};
+  uint64_t shared_link = 0;
 };
 
 // `size` bytes of this process's own memory, aligned to 64, of no particular value; from a page on

@@ -31,7 +31,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (const auto hello = rpc::ParseHello(message); hello.ok()) {
       const auto twice = rpc::ParseHello(rpc::HelloMessage(*hello));
       CHECK(twice.ok() && twice->build_id == hello->build_id && twice->role == hello->role &&
-            twice->index == hello->index && twice->shared_memory == hello->shared_memory);
+            twice->index == hello->index && twice->shared_memory == hello->shared_memory &&
+            twice->shared_link == hello->shared_link);
     }
     const absl::Status status = rpc::ParseStatus(message);
     CHECK_EQ(status.ok(), message.header.code == 0);

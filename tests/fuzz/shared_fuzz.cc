@@ -80,10 +80,11 @@ struct Neighbours {
     theirs = *SharedRegions::Open(*log);
     shown = theirs->Allocate(kShown);
     for (size_t i = 0; i < kShown; ++i) shown[i] = std::byte(i % 251);
-    theirs->Meet(ours->regions->name());
-    ours->regions->Meet(theirs->name());
+    link = theirs->NewLink();
+    CHECK(theirs->Join(link) && ours->regions->Join(link));
+    theirs->Show(link, ours->regions->name());
     for (;;) {
-      const auto found = theirs->Find(ours->regions->name(), {shown.get(), kShown});
+      const auto found = theirs->Find(link, {shown.get(), kShown});
       if (found.has_value()) {
         range = found->range;
         region_bytes = found->memory->bytes().size();
@@ -96,6 +97,7 @@ struct Neighbours {
   const std::unique_ptr<Log> log = Log::Discard();
   std::unique_ptr<Sharing> ours;
   std::unique_ptr<SharedRegions> theirs;
+  SharedLink link;
   std::shared_ptr<std::byte[]> shown;
   SharedRange range;  // of the whole
   size_t region_bytes = 0;
@@ -115,7 +117,7 @@ uint64_t Wrong(Input& input, uint64_t right) {
 }
 
 void ResolveHostilePlaces(Input& input, const Neighbours& neighbours) {
-  PlaceReader reader(*neighbours.ours);
+  PlaceReader reader(*neighbours.ours, neighbours.link);
   while (!input.empty()) {
     std::vector<SharedRange> ranges(static_cast<size_t>(input.Below(4)));
     for (SharedRange& range : ranges) {
@@ -124,7 +126,7 @@ void ResolveHostilePlaces(Input& input, const Neighbours& neighbours) {
       range.offset = Wrong(input, input.Below(4) == 3 ? end - 64 : neighbours.range.offset);
       range.size = Wrong(input, input.Below(2) == 0 ? 64 : kShown);
     }
-    Payload places = PlacesToPayload(neighbours.theirs->name(), ranges);
+    Payload places = PlacesToPayload(ranges);
     if (input.Below(4) == 3) {
       std::string text = places.Flatten();
       text.resize(Wrong(input, text.size()) % 4096);

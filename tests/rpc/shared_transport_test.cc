@@ -76,11 +76,20 @@ class SharedRegionsTest : public testing::Test {
     EXPECT_TRUE(regions.ok()) << regions.status();
     return *std::move(regions);
   }
-  // Where `bytes` lie for `peer`, when it has mapped them.
-  static SharedRange Await(SharedRegions& regions, const std::string& peer,
+  // A stream that the worker opens to the server.
+  SharedLink Connect() {
+    const SharedLink link = worker_->NewLink();
+    EXPECT_TRUE(worker_->Join(link));
+    EXPECT_TRUE(server_->Join(link));
+    server_->Show(link, worker_->name());
+    worker_->Show(link, server_->name());
+    return link;
+  }
+  // Where `bytes` lie, when the other end of `link` has mapped them.
+  static SharedRange Await(SharedRegions& regions, const SharedLink& link,
                            std::span<const std::byte> bytes) {
     std::optional<FoundRange> found;
-    while (!(found = regions.Find(peer, bytes)).has_value()) std::this_thread::yield();
+    while (!(found = regions.Find(link, bytes)).has_value()) std::this_thread::yield();
     return found->range;
   }
 
@@ -90,12 +99,11 @@ class SharedRegionsTest : public testing::Test {
 
 TEST_F(SharedRegionsTest, MemoryOfBeforeAndAfterTheMeetingIsShown) {
   const auto before = worker_->Allocate(1000);
-  worker_->Meet(server_->name());
-  server_->Meet(worker_->name());
+  const SharedLink link = Connect();
   const auto after = worker_->Allocate(100 << 20);  // beyond a block: a region of its own
   for (const auto& [memory, size] : {std::pair(before, size_t{1000}), {after, size_t{100} << 20}}) {
-    const SharedRange range = Await(*worker_, server_->name(), {memory.get(), size});
-    const auto seen = server_->Resolve(worker_->name(), range);
+    const SharedRange range = Await(*worker_, link, {memory.get(), size});
+    const auto seen = server_->Resolve(link, range);
     ASSERT_TRUE(seen.ok()) << seen.status();
     const std::span<std::byte> bytes = (*seen)->bytes().subspan(range.offset, range.size);
     EXPECT_EQ(bytes.size(), size);
@@ -108,57 +116,124 @@ TEST_F(SharedRegionsTest, MemoryOfBeforeAndAfterTheMeetingIsShown) {
 TEST_F(SharedRegionsTest, WhatIsNotSharedHasNoPlace) {
   const auto memory = worker_->Allocate(1000);
   const std::vector<std::byte> heap(1000);
-  worker_->Meet(server_->name());
-  server_->Meet(worker_->name());
-  Await(*worker_, server_->name(), {memory.get(), 1000});
-  EXPECT_FALSE(worker_->Find(server_->name(), heap).has_value());
-  EXPECT_FALSE(worker_->Find(std::string(32, 'a'), {memory.get(), 1000}).has_value())
-      << "a stranger";
+  const SharedLink link = Connect();
+  Await(*worker_, link, {memory.get(), 1000});
+  EXPECT_FALSE(worker_->Find(link, heap).has_value());
+  EXPECT_FALSE(worker_->Find(worker_->NewLink(), {memory.get(), 1000}).has_value());
   // The last bytes of the block, and one more.
-  EXPECT_FALSE(worker_->Find(server_->name(), {memory.get(), (64 << 20) + 1}).has_value());
+  EXPECT_FALSE(worker_->Find(link, {memory.get(), (64 << 20) + 1}).has_value());
 }
 
 TEST_F(SharedRegionsTest, APlaceThatIsNotThereIsRefused) {
   const auto memory = worker_->Allocate(1000);
-  worker_->Meet(server_->name());
-  server_->Meet(worker_->name());
-  const SharedRange good = Await(*worker_, server_->name(), {memory.get(), 1000});
-  const auto refused = [&](SharedRange range, const std::string& from) {
-    const absl::Status status = server_->Resolve(from, range).status();
+  const SharedLink link = Connect();
+  const SharedRange good = Await(*worker_, link, {memory.get(), 1000});
+  const auto refused = [&](SharedRange range, const SharedLink& on) {
+    const absl::Status status = server_->Resolve(on, range).status();
     return absl::IsInvalidArgument(status);
   };
-  EXPECT_FALSE(refused(good, worker_->name()));
-  EXPECT_TRUE(refused(good, server_->name())) << "another's region";
-  EXPECT_TRUE(refused({good.region + 1, 0, 1}, worker_->name()));
-  EXPECT_TRUE(refused({good.region, 64 << 20, 1}, worker_->name()));
-  EXPECT_TRUE(refused({good.region, 0, (64 << 20) + 1}, worker_->name()));
-  EXPECT_TRUE(refused({good.region, ~uint64_t{0}, 2}, worker_->name())) << "offset + size wraps";
-  EXPECT_TRUE(refused({good.region, 2, ~uint64_t{0}}, worker_->name()));
+  EXPECT_FALSE(refused(good, link));
+  EXPECT_TRUE(refused(good, {server_->name(), link.number})) << "another's region";
+  EXPECT_TRUE(refused({good.region + 1, 0, 1}, link));
+  EXPECT_TRUE(refused({good.region, 64 << 20, 1}, link));
+  EXPECT_TRUE(refused({good.region, 0, (64 << 20) + 1}, link));
+  EXPECT_TRUE(refused({good.region, ~uint64_t{0}, 2}, link)) << "offset + size wraps";
+  EXPECT_TRUE(refused({good.region, 2, ~uint64_t{0}}, link));
 }
 
-TEST_F(SharedRegionsTest, AfterTheLastStreamNothingIsShownAnyMore) {
+TEST_F(SharedRegionsTest, WithItsStreamWhatWasShownIsForgotten) {
   const auto memory = worker_->Allocate(1000);
-  worker_->Meet(server_->name());
-  worker_->Meet(server_->name());
-  server_->Meet(worker_->name());
-  const SharedRange range = Await(*worker_, server_->name(), {memory.get(), 1000});
-  const auto seen = server_->Resolve(worker_->name(), range);
-  worker_->Part(server_->name());
-  EXPECT_TRUE(worker_->Find(server_->name(), {memory.get(), 1000}).has_value());
-  worker_->Part(server_->name());
-  EXPECT_FALSE(worker_->Find(server_->name(), {memory.get(), 1000}).has_value());
-  server_->Part(worker_->name());
-  EXPECT_FALSE(server_->Resolve(worker_->name(), range).ok());
+  const SharedLink link = Connect();
+  ASSERT_TRUE(server_->Join(link)) << "the worker tried twice to connect";
+  const SharedRange range = Await(*worker_, link, {memory.get(), 1000});
+  const auto seen = server_->Resolve(link, range);
+  worker_->Part(link);
+  EXPECT_FALSE(worker_->Find(link, {memory.get(), 1000}).has_value());
+  server_->Part(link);
+  EXPECT_TRUE(server_->Resolve(link, range).ok());
+  server_->Part(link);
+  EXPECT_FALSE(server_->Resolve(link, range).ok());
   EXPECT_EQ((*seen)->bytes()[range.offset], std::byte{0}) << "who still reads may go on";
+}
+
+TEST_F(SharedRegionsTest, AStreamThatOpensWhileAnotherEndsHasAllThatIsShown) {
+  const auto memory = worker_->Allocate(1000), answer = server_->Allocate(1000);
+  const SharedLink old = Connect();
+  Await(*worker_, old, {memory.get(), 1000});
+  const SharedRange seen = Await(*server_, old, {answer.get(), 1000});
+  worker_->Part(old);  // which the server has not noticed yet
+  const SharedLink link = Connect();
+  EXPECT_TRUE(server_->Resolve(link, Await(*worker_, link, {memory.get(), 1000})).ok());
+  EXPECT_TRUE(worker_->Resolve(link, Await(*server_, link, {answer.get(), 1000})).ok());
+  server_->Part(old);
+  EXPECT_FALSE(worker_->Resolve(old, seen).ok());
+  EXPECT_TRUE(server_->Resolve(link, Await(*worker_, link, {memory.get(), 1000})).ok());
+}
+
+TEST_F(SharedRegionsTest, WhatSeveralStreamsShowIsMappedOnce) {
+  const auto memory = worker_->Allocate(1000);
+  const SharedLink one = Connect(), two = Connect();
+  const auto first = server_->Resolve(one, Await(*worker_, one, {memory.get(), 1000}));
+  const auto second = server_->Resolve(two, Await(*worker_, two, {memory.get(), 1000}));
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_EQ(*first, *second);
+}
+
+TEST_F(SharedRegionsTest, HoweverEndsComeAndGoWhoIsThereHasWhatTheOtherFinds) {
+  const uint64_t seed = std::random_device()();
+  RecordProperty("seed", std::to_string(seed));
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937_64 rng(seed);
+  struct Open {
+    SharedLink link;
+    bool worker = true, server = true;  // that end is there
+  };
+  std::vector<Open> open;
+  std::vector<std::shared_ptr<std::byte[]>> of_worker, of_server;
+  int found = 0;
+  const auto check = [&](SharedRegions& sender, SharedRegions& receiver, const SharedLink& link,
+                         const std::vector<std::shared_ptr<std::byte[]>>& memories) {
+    for (const auto& memory : memories) {
+      const auto range = sender.Find(link, {memory.get(), 8});
+      if (!range.has_value()) continue;
+      ++found;
+      EXPECT_TRUE(receiver.Resolve(link, range->range).ok());
+    }
+  };
+  for (int i = 0; i < 3000; ++i) {
+    if (rng() % 4 == 0 && open.size() < 8) open.push_back({Connect()});
+    if (rng() % 64 == 0) of_worker.push_back(worker_->Allocate(40 << 20));
+    if (rng() % 64 == 0) of_server.push_back(server_->Allocate(40 << 20));
+    if (rng() % 64 == 0 && !of_worker.empty()) of_worker.erase(of_worker.begin());
+    if (rng() % 64 == 0 && !of_server.empty()) of_server.erase(of_server.begin());
+    if (open.empty()) continue;
+    Open& one = open[rng() % open.size()];
+    // Until the last is mapped: those before it are.
+    if (rng() % 4 == 0 && one.worker && one.server && !of_worker.empty()) {
+      Await(*worker_, one.link, {of_worker.back().get(), 8});
+    }
+    if (rng() % 6 == 0 && std::exchange(one.worker, false)) worker_->Part(one.link);
+    if (rng() % 6 == 0 && std::exchange(one.server, false)) server_->Part(one.link);
+    for (const Open& each : open) {
+      // An end that is gone sends nothing; one that is there reads what was sent to it.
+      if (!each.worker || !each.server) continue;
+      check(*worker_, *server_, each.link, of_worker);
+      check(*server_, *worker_, each.link, of_server);
+    }
+    std::erase_if(open, [](const Open& each) { return !each.worker && !each.server; });
+  }
+  EXPECT_GT(found, 100);
 }
 
 TEST_F(SharedRegionsTest, APeerOnAnotherHostIsNotThere) {
   const auto memory = worker_->Allocate(1000);
-  worker_->Meet(std::string(32, '0'));
-  worker_->Meet(server_->name());
-  server_->Meet(worker_->name());
-  Await(*worker_, server_->name(), {memory.get(), 1000});  // the other letter was handled before
-  EXPECT_FALSE(worker_->Find(std::string(32, '0'), {memory.get(), 1000}).has_value());
+  const SharedLink away = worker_->NewLink();
+  ASSERT_TRUE(worker_->Join(away));
+  worker_->Show(away, std::string(32, '0'));
+  Await(*worker_, Connect(), {memory.get(), 1000});  // the other letter was handled before
+  EXPECT_FALSE(worker_->Find(away, {memory.get(), 1000}).has_value());
+  EXPECT_FALSE(worker_->Join({"not a process", 1}));
+  EXPECT_FALSE(worker_->Join({std::string(32, '0'), 0}));
 }
 
 TEST_F(SharedRegionsTest, StrangeDatagramsChangeNothing) {
@@ -174,7 +249,7 @@ TEST_F(SharedRegionsTest, StrangeDatagramsChangeNothing) {
   for (int i = 0; i < 2000; ++i) {
     std::string bytes(rng() % 128, '\0');
     for (char& c : bytes) c = static_cast<char>(rng());
-    if (bytes.size() >= 8 && i % 2 == 0) std::memcpy(bytes.data(), "MMSHMR01", 8);  // its magic
+    if (bytes.size() >= 8 && i % 2 == 0) std::memcpy(bytes.data(), "MMSHMR02", 8);  // its magic
     iovec range = {bytes.data(), bytes.size()};
     alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
     msghdr header = {};
@@ -196,10 +271,9 @@ TEST_F(SharedRegionsTest, StrangeDatagramsChangeNothing) {
   }
   close(fd);
   const auto memory = worker_->Allocate(1000);
-  worker_->Meet(server_->name());
-  server_->Meet(worker_->name());
-  const SharedRange range = Await(*worker_, server_->name(), {memory.get(), 1000});
-  EXPECT_TRUE(server_->Resolve(worker_->name(), range).ok());
+  const SharedLink link = Connect();
+  const SharedRange range = Await(*worker_, link, {memory.get(), 1000});
+  EXPECT_TRUE(server_->Resolve(link, range).ok());
 }
 
 class SharedTransportTest : public testing::Test {
