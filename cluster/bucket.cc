@@ -39,8 +39,10 @@ absl::Status JudgeS3(const ToolResult& result) { return Judge(result, JudgeAws);
 constexpr auto kNoSuchFile = absl::StatusCode::kOutOfRange;
 
 absl::Status JudgeGs(const ToolResult& result) {
-  if (result.err.find("matched no objects") != std::string::npos) {
-    return absl::Status(kNoSuchFile, "there is no such file");
+  for (const char* said : {"matched no objects", "Did not find existing container"}) {
+    if (result.err.find(said) != std::string::npos) {
+      return absl::Status(kNoSuchFile, "there is no such file");
+    }
   }
   // Before what is wrong it tells what it has done.
   ToolResult wrong = result;
@@ -79,7 +81,10 @@ absl::Status Bucket::Fetch(const std::string& name, const std::string& folder) c
 }
 
 absl::Status Bucket::Bring(const std::string& folder) const {
-  return Copy(address_, folder, /*removing=*/true);
+  const absl::Status brought = Copy(address_, folder, /*removing=*/true);
+  if (brought.code() != kNoSuchFile) return brought;
+  // As aws, to which a folder without files is one that is empty.
+  return absl::OkStatus();
 }
 
 absl::Status Bucket::Send(const std::string& folder) const {

@@ -81,8 +81,9 @@ class ErrorLog : public Log {
 
 absl::Status Evaluate(const EvaluateWords& words, const CommandContext& context) {
   std::vector<std::string> warnings;
-  auto model = TrainedModel::Open(words.job_dir, JobModule(context.resolve, words.args),
-                                  UsableCores(), &warnings);
+  auto model =
+      TrainedModel::Open(words.job_dir, JobModule(context.resolve, words.args, context.bring_data),
+                         UsableCores(), &warnings);
   for (const std::string& warning : warnings) fmt::print(context.err, "warning: {}\n", warning);
   RETURN_IF_ERROR(model.status());
 

@@ -5,11 +5,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <utility>
 
 #include "cluster/bundle.h"
+#include "cluster/command.h"
+#include "cluster/data_send.h"
 #include "cluster/job_run.h"
 #include "cluster/local_record.h"
 #include "cluster/local_roles.h"
@@ -20,6 +23,7 @@
 #include "rpc/identity.h"
 #include "telemetry/host_name.h"
 #include "telemetry/time.h"
+#include "worker/data_folder.h"
 
 namespace muster::cluster {
 namespace {
@@ -84,10 +88,42 @@ absl::Status CheckReachable(const HostsRun& run, const std::vector<RolePlace>& p
       by_loopback[true], by_loopback[false], run.hosts[0].address_field));
 }
 
+// Where data that was brought lies on the hosts, beside the folders of jobs.
+std::string DataRoot(const std::string& job_folder) {
+  return (std::filesystem::path(job_folder).parent_path().parent_path() / "data").string();
+}
+
+// The job's data begins to go to the hosts of trainers that lack it; null: there is none here.
+absl::StatusOr<std::unique_ptr<DataSending>> SendData(const HostsRun& run, const LocalJob& job,
+                                                      const LocalOptions& options) {
+  std::vector<DataSet> sets;
+  for (const std::string& value : job.data) {
+    const std::string folder = worker::DataFolder(value, options.data_folder);
+    std::error_code error;
+    if (run.here || !std::filesystem::is_directory(folder, error)) continue;
+    ASSIGN_OR_RETURN(DataSet data, MeasureData(value, folder));
+    sets.push_back(std::move(data));
+  }
+  if (sets.empty()) return nullptr;
+  std::vector<RunHost> hosts;
+  for (size_t host = 0; host < run.hosts.size(); ++host) {
+    for (size_t i = 0; i < job.roles.size(); ++i) {
+      if (run.host_of_role[i] != host || job.roles[i].role == "ps") continue;
+      hosts.push_back(run.hosts[host]);
+      break;
+    }
+  }
+  return DataSending::Start(hosts, DataRoot(run.job_folder), sets);
+}
+
 // Where each role lives, with a certificate of its own.
 absl::StatusOr<std::vector<RolePlace>> Places(const HostsRun& run, const LocalJob& job,
-                                              const NodeProcesses& nodes, int64_t now_s) {
-  if (run.here) return std::vector<RolePlace>(job.roles.size(), {.job_dir = run.job_folder});
+                                              const NodeProcesses& nodes,
+                                              const LocalOptions& options, int64_t now_s) {
+  if (run.here) {
+    return std::vector<RolePlace>(job.roles.size(),
+                                  {.job_dir = run.job_folder, .data_folder = options.data_folder});
+  }
   ASSIGN_OR_RETURN(
       const rpc::JobAuthority authority,
       rpc::JobAuthority::Make(job.job_id, now_s,
@@ -98,7 +134,8 @@ absl::StatusOr<std::vector<RolePlace>> Places(const HostsRun& run, const LocalJo
     ASSIGN_OR_RETURN(std::string address, AddressOf(run.hosts[host], nodes.hello(host)));
     ASSIGN_OR_RETURN(const rpc::Identity identity,
                      authority.Issue(fmt::format("{}-{}", job.roles[i].role, job.roles[i].index)));
-    places.push_back({nodes.job_folder(host), std::move(address), rpc::EncodeIdentity(identity)});
+    const std::string folder = nodes.job_folder(host);
+    places.push_back({folder, std::move(address), rpc::EncodeIdentity(identity), DataRoot(folder)});
   }
   RETURN_IF_ERROR(CheckReachable(run, places));
   return places;
@@ -185,6 +222,8 @@ absl::StatusOr<int> RunOnHosts(const HostsRun& run, const LocalOptions& options)
   if (!run.here) {
     ASSIGN_OR_RETURN(lock, JobLock::Take(dir, now));
   }
+  // Beside the connections, as it mostly finds that all is there.
+  ASSIGN_OR_RETURN(const std::unique_ptr<DataSending> sending, SendData(run, draft, options));
   ASSIGN_OR_RETURN(const std::unique_ptr<NodeProcesses> nodes,
                    Link(run, draft, stay, run.hosts.size()));
   RETURN_IF_ERROR(nodes->Open());
@@ -194,10 +233,21 @@ absl::StatusOr<int> RunOnHosts(const HostsRun& run, const LocalOptions& options)
   for (size_t i = 0; i < run.hosts.size(); ++i) cores.push_back(nodes->hello(i).cores());
   LocalJob job = run.make_job(ThreadsOf(draft.roles, run.host_of_role, cores));
   ShareGpus(run.host_of_role, &job.roles);
-  ASSIGN_OR_RETURN(const std::vector<RolePlace> places, Places(run, job, *nodes, now / 1000));
+  ASSIGN_OR_RETURN(const std::vector<RolePlace> places,
+                   Places(run, job, *nodes, options, now / 1000));
   RETURN_IF_ERROR(nodes->Pull());
   RETURN_IF_ERROR(WriteFirstRecord(job, dir, now));
   RETURN_IF_ERROR(nodes->Push());
+  if (sending != nullptr) {
+    const absl::Status sent = sending->Wait(
+        [&]() -> absl::Status {
+          if (run.interrupted && run.interrupted()) return absl::CancelledError("interrupted");
+          return nodes->KeepAlive();
+        },
+        [&](const std::string& line) { Tell(options, line); });
+    if (absl::IsCancelled(sent)) return kInterrupted;
+    RETURN_IF_ERROR(sent);
+  }
   return RunJobRoles(job, options, places, *nodes,
                      {.leave = options.async, .on_left = run.on_left});
 }

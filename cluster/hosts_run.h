@@ -34,6 +34,8 @@ struct HostsRun {
   // Told before the job is left, for how long at most; when it fails the job is not. May be null.
   std::function<absl::Status(int64_t until_in_ms)> before_leaving = nullptr;
   std::function<void()> on_left = nullptr;  // it goes on without this launcher; may be null
+  // Whether the user has interrupted, before the job is followed; null: that ends this process.
+  std::function<bool()> interrupted = nullptr;
 };
 
 // Makes the programs' archive when a host lacks them, once, and tells the user. Borrows `options`.

@@ -16,6 +16,7 @@
 #include "master/job_directory.h"
 #include "rpc/role_environment.h"
 #include "telemetry/time.h"
+#include "worker/data_folder.h"
 
 namespace muster::cluster {
 namespace {
@@ -88,7 +89,8 @@ class JobRun : RoleProcesses::Listener {
 
  private:
   RolePlace Place(size_t role) const {
-    return places_.empty() ? RolePlace{.job_dir = job_.job_dir} : places_[role];
+    if (!places_.empty()) return places_[role];
+    return {.job_dir = job_.job_dir, .data_folder = options_.data_folder};
   }
 
   void Start(size_t i) {
@@ -118,6 +120,8 @@ class JobRun : RoleProcesses::Listener {
     arguments.insert(arguments.end(), role.arguments.begin(), role.arguments.end());
     if (i > 0 && !job_.shared_memory) arguments.emplace_back("--shared-memory=false");
     command.environment = Environment(role);
+    if (!place.data_folder.empty())
+      command.environment.emplace_back(worker::kDataVariable, place.data_folder);
     if (!place.identity.empty())
       command.environment.emplace_back("MUSTER_IDENTITY", place.identity);
     command.log_path = JobDirectory(place.job_dir).log(role.role, role.index);

@@ -17,6 +17,7 @@ struct RolePlace {
   std::string job_dir;         // as its host sees it
   std::string listen_address;  // "10.0.0.3": where other roles reach it; "": this machine alone
   std::string identity;        // rpc::EncodeIdentity; "": none
+  std::string data_folder;     // where data was brought to; "": nowhere
 };
 
 struct JobRunMode {

@@ -47,6 +47,7 @@ struct LocalJob {
   double dollars_per_hour = 0;        // by the catalogue; 0: not known
   std::shared_ptr<const Rent> rent;   // null: nothing is rented
   IdleLimit idle;                     // after which it is ended
+  std::vector<std::string> data;      // folders that flags of the module name
   TfCluster tf;                       // the address is filled in
   std::vector<master::PlanRow> plan;  // for the report
   std::vector<std::pair<std::string, std::string>> settings, substitutions;
@@ -59,8 +60,9 @@ struct LocalOptions {
   std::string term;                    // the value of TERM; "": no live display
   int64_t plain_interval_ms = 10'000;  // between lines where there is no terminal
   int in_fd = 0, out_fd = 1, err_fd = 2;
-  bool async = false;    // leave once the job trains; only of a provider where that can be
-  std::string registry;  // folder of cluster/job_registry.h; "": the job is not noted
+  bool async = false;       // leave once the job trains; only of a provider where that can be
+  std::string registry;     // folder of cluster/job_registry.h; "": the job is not noted
+  std::string data_folder;  // where data is brought to (worker/data_folder.h); "": nowhere
 };
 
 // Prints a line for the user; nothing when nobody reads any more.

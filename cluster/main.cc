@@ -14,6 +14,7 @@
 #include "cluster/doctor_command.h"
 #include "cluster/evaluate_command.h"
 #include "cluster/gc_command.h"
+#include "cluster/job_data.h"
 #include "cluster/jobs_command.h"
 #include "cluster/kept_run.h"
 #include "cluster/local.h"
@@ -33,6 +34,7 @@
 #include "telemetry/build_id.h"
 #include "telemetry/cores.h"
 #include "telemetry/host_name.h"
+#include "worker/data_folder.h"
 
 namespace muster::cluster {
 namespace {
@@ -47,11 +49,21 @@ std::string ProgramFolder() {
   return error ? "." : self.parent_path().string();
 }
 
+// The folders of data that the job's module reads; none where there is no such module.
+std::vector<std::string> DataOfJob(const Job& job) {
+  const auto module = worker::FindModule(job.training_input().python_module());
+  if (!module.ok()) return {};
+  const std::vector<std::string> args(job.training_input().args().begin(),
+                                      job.training_input().args().end());
+  return worker::FoldersOf(**module, worker::ParseModuleFlags(**module, args).values);
+}
+
 // What the roles use is written into job.yaml, so that a resume uses it too.
 LocalJob MakeJob(const ResolvedJob& resolved, int cores, int threads) {
   Job complete = resolved.job;
   if (complete.training().threads() == 0) complete.mutable_training()->set_threads(threads);
   LocalJob job = MakeLocalJob(complete, cores);
+  job.data = DataOfJob(complete);
   PlanReport plan = MakePlanReport(complete);
   job.plan = std::move(plan.rows);
   job.settings = std::move(plan.settings);
@@ -156,12 +168,18 @@ int RunOnMirrors(const CommandContext& context, int (*run)(const CommandContext&
   return kWrongInput;
 }
 
+// Those of `data` that lie in object stores come to this machine.
+absl::Status BringData(const std::vector<std::string>& data, const Say& say) {
+  return BringAllData(data, OwnFolder("data"), MakeToolRunner(Environment()), RealPatience(), say);
+}
+
 LocalOptions MakeOptions() {
   LocalOptions options;
   options.program_dir = ProgramFolder();
   options.environment = Environment();
   options.term = Variable("TERM");
   options.registry = RegistryFolder();
+  options.data_folder = OwnFolder("data");
   return options;
 }
 
@@ -250,6 +268,11 @@ int RunHere(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& fl
 int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& flags) {
   LocalOptions options = MakeOptions();
   options.async = flags.async;
+  if (!flags.dry_run) {
+    const absl::Status brought =
+        BringData(DataOfJob(resolved.job), [&](const std::string& line) { Tell(options, line); });
+    if (!brought.ok()) return ExitCodeOf(brought, options);
+  }
   const std::string& dir = resolved.job.training_input().job_dir();
   if (!IsAddress(dir) || flags.dry_run) return RunHere(resolved, plan, flags, options, "");
   return OnMirror(Mirror::Open(dir, MakeMirrorOptions()), options, [&](const std::string& folder) {
@@ -322,6 +345,10 @@ int main(int argc, char** argv) {
                .folder = PricesFolder(),
                .environment = Environment()},
               plan);
+  };
+  context.bring_data = [&context](const std::vector<std::string>& data) {
+    setenv(muster::worker::kDataVariable, OwnFolder("data").c_str(), /*overwrite=*/1);
+    return BringData(data, [&](const std::string& line) { fmt::print(context.err, "{}\n", line); });
   };
   context.resolve.now = std::chrono::system_clock::now();
   return RunCommand(commands, context);

@@ -5,14 +5,13 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <cctype>
 #include <filesystem>
 #include <utility>
 
 #include "cluster/job_registry.h"
-#include "telemetry/crc32c.h"
 #include "telemetry/file.h"
 #include "telemetry/time.h"
+#include "worker/data_folder.h"
 
 namespace muster::cluster {
 namespace {
@@ -23,14 +22,6 @@ constexpr int64_t kMaxAddressBytes = 4096;
 // A job whose state in the store is younger runs elsewhere: the sender's pause, and some more.
 constexpr int64_t kSilentMs = 120'000;
 constexpr int kPipeInChild = 3;
-
-std::string NameOf(const std::string& address) {
-  std::string name = address.substr(address.rfind('/') + 1).substr(0, 64);
-  for (char& c : name) {
-    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '-') c = '_';
-  }
-  return fmt::format("{}-{:08x}", name, Crc32c(address));
-}
 
 absl::Status MakeFolder(const std::string& path) {
   std::error_code error;
@@ -83,7 +74,7 @@ absl::StatusOr<std::unique_ptr<Mirror>> Mirror::OfFolder(const std::string& job_
 }
 
 std::string Mirror::FolderOf(const std::string& address, const std::string& home) {
-  return fmt::format("{}/{}/job", home, NameOf(std::string(PlainAddress(address))));
+  return fmt::format("{}/{}/job", home, worker::NameWhereBrought(PlainAddress(address)));
 }
 
 std::string Mirror::AddressOf(const std::string& job_dir) {
@@ -93,8 +84,8 @@ std::string Mirror::AddressOf(const std::string& job_dir) {
   if (!text.ok()) return "";
   while (text->ends_with('\n')) text->pop_back();
   // Whatever else may lie beside a folder of that name.
-  const bool ours =
-      CheckAddress(*text).ok() && path.parent_path().filename().string() == NameOf(*text);
+  const bool ours = CheckAddress(*text).ok() &&
+                    path.parent_path().filename().string() == worker::NameWhereBrought(*text);
   return ours ? *text : "";
 }
 

@@ -34,22 +34,27 @@ absl::Status NodeProcesses::Await(const std::function<bool()>& done, int64_t tim
   while (!done()) {
     std::vector<pollfd> fds;
     bool sending = false;
-    for (size_t i = 0; i < hosts_.size(); ++i) {
-      if (presence_[i] == Presence::kHere) RETURN_IF_ERROR(hosts_[i]->status());
-      hosts_[i]->Watch(&fds);
-      sending |= hosts_[i]->sending();
+    for (const auto& host : hosts_) {
+      host->Watch(&fds);
+      sending |= host->sending();
     }
-    if (!errors_.empty()) return absl::FailedPreconditionError(errors_.front());
     // While programs travel there is no hurry.
     if (sending) deadline = std::max(deadline, MonotonicMillis() + timeout_ms / 2);
     const int64_t left = deadline - MonotonicMillis();
     if (left <= 0) return absl::DeadlineExceededError(what);
     poll(fds.data(), fds.size(), static_cast<int>(std::min<int64_t>(left, 200)));
-    for (size_t i = 0; i < hosts_.size(); ++i) {
-      hosts_[i]->Pump([this, i](const NodeEvent& event) { OnEvent(i, event); });
-    }
-    PingAll();
+    RETURN_IF_ERROR(KeepAlive());
   }
+  return absl::OkStatus();
+}
+
+absl::Status NodeProcesses::KeepAlive() {
+  for (size_t i = 0; i < hosts_.size(); ++i) {
+    hosts_[i]->Pump([this, i](const NodeEvent& event) { OnEvent(i, event); });
+    if (presence_[i] == Presence::kHere) RETURN_IF_ERROR(hosts_[i]->status());
+  }
+  if (!errors_.empty()) return absl::FailedPreconditionError(errors_.front());
+  PingAll();
   return absl::OkStatus();
 }
 

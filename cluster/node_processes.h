@@ -74,6 +74,9 @@ class NodeProcesses : public RoleProcesses {
   absl::Status PullLogs();
   // Brings what is newer here there.
   absl::Status Push();
+  // One turn of waiting for something else: a launcher that says nothing is given up by its hosts.
+  // Fails when a host is lost.
+  absl::Status KeepAlive();
 
   size_t machines() const override { return hosts_.size(); }
   void Start(size_t role, const RoleCommand& command) override;

@@ -407,6 +407,7 @@ class Runner {
       return journal.Leaving(patience_.now_ms() + until_in_ms);
     };
     hosts.on_left = [this] { left_ = true; };
+    hosts.interrupted = [this] { return !patience_.pause(0); };
     return hosts;
   }
 

@@ -8,6 +8,7 @@
 #include <cctype>
 #include <ctime>
 
+#include "cluster/bucket_address.h"
 #include "cluster/knobs.h"
 #include "cluster/rented_machine.h"
 #include "configs/rules.h"
@@ -80,8 +81,24 @@ class Resolver {
     for (const worker::FlagProblem& problem : parsed_.problems) {
       Add(IndexPath("trainingInput.args", problem.arg), problem.what, problem.write);
     }
+    CheckFolders();
     MoveKnobs(*module_, parsed_, draft_);
     if (parsed_.problems.empty()) CheckModule();
+  }
+
+  // Folders of data may lie in object stores.
+  void CheckFolders() {
+    for (const worker::Flag& flag : module_->flags) {
+      const std::string& value = parsed_.values.at(flag.name);
+      if (flag.type != worker::Flag::Type::kFolder || !IsAddress(value)) continue;
+      const absl::Status usable = CheckAddress(value);
+      const auto arg = parsed_.given.find(flag.name);
+      if (usable.ok() || arg == parsed_.given.end()) continue;
+      Add(IndexPath("trainingInput.args", arg->second), std::string(usable.message()),
+          fmt::format("write --{}= and a folder such as data/clips, s3://BUCKET/PATH or "
+                      "gs://BUCKET/PATH",
+                      flag.name));
+    }
   }
 
   // The module knows its flags' values best; each line of its answer starts with the flag.

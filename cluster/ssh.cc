@@ -11,12 +11,6 @@ std::string Directory(const Ssh& ssh) {
   return ssh.directory().empty() ? "~/.muster" : ssh.directory();
 }
 
-// For the shell of the host: "~/" is its user's home.
-std::string ShellPath(const std::string& path) {
-  if (path.starts_with("~/")) return "\"$HOME\"/" + ShellQuote(path.substr(2));
-  return ShellQuote(path);
-}
-
 // How the job file says that `host` is reached, and its name.
 void AddHost(const Ssh& ssh, const SshHost& host, std::vector<std::string>* words) {
   if (!ssh.config_file().empty()) words->push_back("-F" + ssh.config_file());
@@ -36,6 +30,11 @@ std::string ShellQuote(const std::string& text) {
   std::string quoted = "'";
   for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return quoted + "'";
+}
+
+std::string ShellPath(const std::string& path) {
+  if (path.starts_with("~/")) return "\"$HOME\"/" + ShellQuote(path.substr(2));
+  return ShellQuote(path);
 }
 
 std::vector<std::string> SshWords(const Ssh& ssh, const SshHost& host) {

@@ -14,6 +14,9 @@ namespace muster::cluster {
 // `text` as one word of a POSIX shell.
 std::string ShellQuote(const std::string& text);
 
+// `path` as one word of it: "~/" is the home of the user there.
+std::string ShellPath(const std::string& path);
+
 // ssh and its options up to the host's name, for a command without terminal and questions. A host
 // that does not answer is given up after ten seconds, one that falls silent after fifteen.
 std::vector<std::string> SshWords(const Ssh& ssh, const SshHost& host);

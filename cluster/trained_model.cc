@@ -59,14 +59,16 @@ std::vector<std::string> Replaced(const TrainingInput& input, const worker::Modu
 
 }  // namespace
 
-MakeModule JobModule(const ResolveOptions& resolve, std::vector<std::string> replaced) {
-  return [&resolve, replaced = std::move(replaced)](
+MakeModule JobModule(const ResolveOptions& resolve, std::vector<std::string> replaced,
+                     std::function<absl::Status(const std::vector<std::string>& data)> bring_data) {
+  return [&resolve, replaced = std::move(replaced), bring_data = std::move(bring_data)](
              const Job& job) -> absl::StatusOr<std::unique_ptr<worker::Module>> {
     const TrainingInput& input = job.training_input();
     ASSIGN_OR_RETURN(const worker::ModuleType* type, resolve.find_module(input.python_module()));
     ASSIGN_OR_RETURN(
         const worker::FlagValues flags,
         worker::ParseFlags(*type, Replaced(input, *type, replaced), /*given=*/nullptr));
+    if (bring_data) RETURN_IF_ERROR(bring_data(worker::FoldersOf(*type, flags)));
     return type->make(flags);
   };
 }

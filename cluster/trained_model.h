@@ -22,8 +22,11 @@ namespace muster::cluster {
 using MakeModule = std::function<absl::StatusOr<std::unique_ptr<worker::Module>>(const Job& job)>;
 
 // The module of the job itself; `replaced` are flags of the module, "--name=value", that take the
-// place of the job's own. `resolve` is borrowed.
-MakeModule JobModule(const ResolveOptions& resolve, std::vector<std::string> replaced = {});
+// place of the job's own. `bring_data` is told before of the folders that it reads, if not null.
+// `resolve` is borrowed.
+MakeModule JobModule(
+    const ResolveOptions& resolve, std::vector<std::string> replaced = {},
+    std::function<absl::Status(const std::vector<std::string>& data)> bring_data = nullptr);
 
 class TrainedModel {
  public:

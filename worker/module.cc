@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "configs/nearest.h"
 #include "configs/scalar.h"
 
@@ -25,6 +27,7 @@ bool Fits(const Flag& flag, const std::string& value, Wrong* wrong) {
     case Flag::Type::kBool:
       return ParseBool(value, wrong).has_value();
     case Flag::Type::kString:
+    case Flag::Type::kFolder:
       return true;
   }
   return false;
@@ -113,6 +116,16 @@ absl::StatusOr<FlagValues> ParseFlags(const ModuleType& module, std::span<const 
     for (const auto& [name, arg] : parsed.given) given->push_back(name);
   }
   return std::move(parsed.values);
+}
+
+std::vector<std::string> FoldersOf(const ModuleType& module, const FlagValues& values) {
+  std::vector<std::string> folders;
+  for (const Flag& flag : module.flags) {
+    if (flag.type != Flag::Type::kFolder) continue;
+    const std::string& value = values.at(flag.name);
+    if (!value.empty() && std::ranges::count(folders, value) == 0) folders.push_back(value);
+  }
+  return folders;
 }
 
 }  // namespace muster::worker

@@ -31,7 +31,13 @@ class OnnxBuilder;  // worker/onnx/builder.h
 // `training:` knob that it means, if any, by its path in the job file, e.g. "training.batchSize";
 // the launcher then moves the value there and the module never sees the flag.
 struct Flag {
-  enum class Type { kString, kInt, kDouble, kBool };
+  enum class Type {
+    kString,
+    kInt,
+    kDouble,
+    kBool,
+    kFolder,  // of data, here or brought here: the module reads DataFolder(value)
+  };
   std::string name;  // without dashes: "batch_size"
   Type type = Type::kString;
   std::string default_value;
@@ -118,5 +124,8 @@ ParsedFlags ParseModuleFlags(const ModuleType& module, std::span<const std::stri
 // gets the names that args set.
 absl::StatusOr<FlagValues> ParseFlags(const ModuleType& module, std::span<const std::string> args,
                                       std::vector<std::string>* given);
+
+// The values of the module's folder flags, each once, without empty ones.
+std::vector<std::string> FoldersOf(const ModuleType& module, const FlagValues& values);
 
 }  // namespace muster::worker

@@ -200,6 +200,43 @@ TEST_P(BucketTest, AJobThatRunsElsewhereIsLeftAlone) {
   EXPECT_THAT(refused.err, HasSubstr("runs on another machine, it seems"));
 }
 
+TEST_P(BucketTest, DataInTheStoreIsBroughtToThisMachine) {
+  const std::string address = Address("models/clips");
+  std::vector<std::string> copy = {"/usr/bin/env", "gcloud", "storage", "rsync", "--recursive"};
+  if (std::string(GetParam().scheme) == "s3") copy = {"/usr/bin/env", "aws", "s3", "sync"};
+  copy.insert(copy.end(), {SpeechData(), address});
+  ASSERT_EQ(Running(copy, false, environment_).Wait().code, 0);
+
+  const TinyJob job = {.workers = 1, .servers = 1, .steps = 20, .data = address};
+  const std::string folder = NewFolder("brought"), plain = NewFolder("plain");
+  const Ended first = Launch(LaunchWords(folder, job));
+  ASSERT_EQ(first.code, 0) << first.err;
+  EXPECT_THAT(first.out, HasSubstr(fmt::format("bringing {} to {}/.muster/data/clips-", address,
+                                               environment_.at("HOME"))));
+  TinyJob same = job;
+  same.data = "";
+  ASSERT_EQ(Launch(LaunchWords(plain, same)).code, 0);
+  const std::string model = "/job/export/model.onnx";
+  EXPECT_TRUE(Contents(folder + model) == Contents(plain + model)) << "of the same clips";
+
+  Elsewhere();
+  const Ended seen =
+      Launch({"launch", "evaluate", "--job-dir", plain + "/job", "--", "--data_dir=" + address});
+  EXPECT_EQ(seen.code, 0) << seen.err;
+  EXPECT_THAT(seen.out, HasSubstr("accuracy"));
+
+  TinyJob nothing = job;
+  nothing.data = Address("models/nothing/here");
+  const Ended none = Launch(LaunchWords(NewFolder("nothing"), nothing));
+  EXPECT_EQ(none.code, 2);
+  EXPECT_THAT(none.err, HasSubstr(fmt::format("there is nothing at {}", nothing.data)));
+  nothing.data = Address("models");
+  const Ended bad = Launch(LaunchWords(NewFolder("bad"), nothing));
+  EXPECT_EQ(bad.code, 2);
+  EXPECT_THAT(bad.err, AllOf(HasSubstr("job.yaml:2"), HasSubstr("names no bucket and path in it"),
+                             HasSubstr("--data_dir=")));
+}
+
 TEST_P(BucketTest, WhatCannotBeUsedSaysWhatToDo) {
   const auto refused = [&](const std::string& address) {
     const Ended ended = Launch(Words(address, {.steps = 20}));

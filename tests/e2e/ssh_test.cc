@@ -75,6 +75,31 @@ TEST_F(SshTest, AJobLearnsTheSameAsOnOneMachine) {
   }
 }
 
+// The path is relative: to where launch runs here, and to the user's home there.
+TEST_F(SshTest, DataThatHostsLackIsSentThere) {
+  const std::string here = NewFolder("sent"), plain = NewFolder("plain");
+  TinyJob job = Job(hosts_.Cluster());
+  job.steps = 20;
+  ASSERT_EQ(RunToEnd(LaunchWords(plain, job)).code, 0);
+  // Another job of that name.
+  for (int host = 0; host < 3; ++host) hosts_.On(host, "rm -rf " + hosts_.node_folder() + "/jobs");
+  job.data = "only/here";
+  fs::create_directories(here + "/only");
+  fs::create_directory_symlink(SpeechData(), here + "/only/here");
+  std::vector<std::string> words = LaunchWords(here, job);
+  words.front() = fmt::format("{}/launch", std::getenv("MUSTER_BIN"));
+  words.insert(words.begin(), {"/usr/bin/env", "-C", here});
+  const Ended run = RunToEnd(words);
+  ASSERT_EQ(run.code, 0) << run.out << run.err;
+  EXPECT_THAT(run.out, HasSubstr("sending only/here ("));
+  const std::string model = "/job/export/model.onnx";
+  EXPECT_TRUE(Contents(here + model) == Contents(plain + model));
+  hosts_.ExpectQuiet();
+  const Ended again = RunToEnd(words);
+  EXPECT_EQ(again.code, 0) << again.out << again.err;
+  EXPECT_THAT(again.out, ::testing::Not(HasSubstr("sending only/here")));
+}
+
 TEST_F(SshTest, TheSameCommandGoesOnFromTheLastCheckpoint) {
   const std::string folder = NewFolder("resume"), whole = NewFolder("whole");
   TinyJob job = Job(hosts_.Cluster());

@@ -1,6 +1,10 @@
 // The parser of a module's own flags.
 #include <gmock/gmock.h>
 
+#include <filesystem>
+
+#include "tests/harness/temporary_folder.h"
+#include "worker/data_folder.h"
 #include "worker/module.h"
 
 namespace muster::worker {
@@ -97,6 +101,33 @@ TEST(FindModule, EveryModuleIsFoundWithAndWithoutPythonsSuffix) {
     EXPECT_EQ(*FindModule(module->name), module);
     EXPECT_EQ(*FindModule(module->name + ".train"), module);
   }
+}
+
+TEST(ModuleFlags, FoldersOfDataAreTold) {
+  const ModuleType readers = {"readers",
+                              {{"clips", Flag::Type::kFolder, "data/clips", "", ""},
+                               {"noise", Flag::Type::kFolder, "", "", ""},
+                               {"more", Flag::Type::kFolder, "data/clips", "", ""},
+                               {"words", Flag::Type::kString, "yes", "", ""}},
+                              nullptr};
+  const auto folders = [&](std::vector<std::string> args) {
+    return FoldersOf(readers, ParseModuleFlags(readers, args).values);
+  };
+  EXPECT_THAT(folders({}), ElementsAre("data/clips"));
+  EXPECT_THAT(folders({"--noise=s3://b/n"}), ElementsAre("data/clips", "s3://b/n"));
+}
+
+TEST(DataFolderTest, WhatWasBroughtStandsForWhatIsNotHere) {
+  const harness::TemporaryFolder root;
+  const std::string address = "gs://bucket/my clips",
+                    brought = root.path() + "/" + NameWhereBrought(address);
+  EXPECT_EQ(DataFolder(address, root.path()), address);
+  ASSERT_TRUE(std::filesystem::create_directory(brought));
+  EXPECT_EQ(DataFolder(address, root.path()), brought);
+  EXPECT_EQ(DataFolder(address + "/", root.path()), brought);
+  EXPECT_EQ(DataFolder(address, ""), address);
+  EXPECT_EQ(DataFolder(root.path(), root.path()), root.path()) << "what is here is taken";
+  EXPECT_NE(NameWhereBrought("gs://a/clips"), NameWhereBrought("gs://b/clips"));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "configs/nearest.h"
 #include "configs/scalar.h"
 #include "telemetry/check.h"
+#include "worker/data_folder.h"
 #include "worker/models/models.h"
 
 namespace muster::worker {
@@ -84,7 +85,7 @@ class Reader {
 
 std::vector<Flag> SpeechFlags() {
   return {
-      {"data_dir", Type::kString, "data/speech_commands",
+      {"data_dir", Type::kFolder, "data/speech_commands",
        "where the clips are: WORD/SPEAKER_nohash_N.wav", ""},
       {"wanted_words", Type::kString, "yes,no,up,down,left,right,on,off,stop,go",
        "words to learn; others become _unknown_", ""},
@@ -127,7 +128,7 @@ std::vector<Flag> SpeechFlags() {
 absl::StatusOr<SpeechSettings> SpeechSettingsFrom(const FlagValues& flags) {
   Reader reader(flags);
   SpeechSettings s;
-  s.corpus.data_dir = reader.Text("data_dir");
+  s.corpus.data_dir = DataFolder(reader.Text("data_dir"));
   while (s.corpus.data_dir.size() > 1 && s.corpus.data_dir.back() == '/') {
     s.corpus.data_dir.pop_back();
   }
