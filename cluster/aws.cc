@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 
+#include "cluster/aws_machines.h"
 #include "cluster/watchdog.h"
 #include "configs/tiers.h"
 #include "telemetry/time.h"
@@ -199,16 +200,6 @@ absl::StatusOr<std::vector<SpotPrice>> ParseSpotPrices(const std::string& text) 
     prices.push_back(std::move(price));
   }
   return prices;
-}
-
-std::string Ec2RegionOf(const std::string& zone) {
-  std::vector<std::string> parts = absl::StrSplit(zone, '-');
-  if (parts.size() > 3) parts.resize(3);
-  std::string region = fmt::format("{}", fmt::join(parts, "-"));
-  while (!region.empty() && std::isalpha(static_cast<unsigned char>(region.back()))) {
-    region.pop_back();
-  }
-  return region;
 }
 
 std::string UserDataOf(const Aws& aws, const std::string& public_key, int64_t lifetime_s) {

@@ -43,9 +43,6 @@ std::vector<std::string> SpotPriceWords(const Aws& aws, const std::string& regio
 // Fails on what is none of its lines.
 absl::StatusOr<std::vector<SpotPrice>> ParseSpotPrices(const std::string& text);
 
-// "us-east-1a" is in us-east-1; local zones, "us-west-2-lax-1a", in us-west-2.
-std::string Ec2RegionOf(const std::string& zone);
-
 // A machine's first script: lets the launcher's key in, and turns the machine off at the end of
 // its lifetime and when nobody is there (cluster/watchdog.h), which terminates it
 // (--instance-initiated-shutdown-behavior terminate).

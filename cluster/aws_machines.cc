@@ -1,9 +1,12 @@
 #include "cluster/aws_machines.h"
 
+#include <absl/strings/str_split.h>
 #include <fmt/format.h>
 
+#include <cctype>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace muster::cluster {
 namespace {
@@ -46,6 +49,21 @@ absl::StatusOr<RentedMachine> Ec2TypeFor(const MachineNeed& need, const Catalog&
           : fmt::format(
                 "no EC2 type that is known here has {} x {} or more with {} vCPUs and {:g} GB",
                 need.accelerators, accelerator, need.vcpus, need.memory_gb));
+}
+
+std::map<std::string, Price> Ec2Prices(const RentedMachine& machine, const Catalog&) {
+  if (!machine.price) return {};
+  return {{"us-east-1", *machine.price}};
+}
+
+std::string Ec2RegionOf(const std::string& zone) {
+  std::vector<std::string> parts = absl::StrSplit(zone, '-');
+  if (parts.size() > 3) parts.resize(3);
+  std::string region = fmt::format("{}", fmt::join(parts, "-"));
+  while (!region.empty() && std::isalpha(static_cast<unsigned char>(region.back()))) {
+    region.pop_back();
+  }
+  return region;
 }
 
 Ec2Quota Ec2QuotaOf(const std::string& type, bool spot) {

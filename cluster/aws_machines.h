@@ -9,6 +9,7 @@
 // Pure functions over the catalogue: thread-safe.
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "cluster/rented_machine.h"
@@ -19,6 +20,12 @@ namespace muster::cluster {
 
 // Fails with what there is none of.
 absl::StatusOr<RentedMachine> Ec2TypeFor(const MachineNeed& need, const Catalog& catalog);
+
+// What it costs on demand, by region; the catalogue knows us-east-1's alone.
+std::map<std::string, Price> Ec2Prices(const RentedMachine& machine, const Catalog& catalog);
+
+// "us-east-1a" is in us-east-1; local zones, "us-west-2-lax-1a", in us-west-2.
+std::string Ec2RegionOf(const std::string& zone);
 
 // The name of the service quota, in vCPUs, that machines of a type count in, and its code:
 // L-1216C47A, L-DB2E81BA, …

@@ -10,12 +10,15 @@
 #include <utility>
 
 #include "cluster/aws_machines.h"
+#include "cluster/aws_prices.h"
 
 namespace muster::cluster {
 namespace {
 
 // terminate-instances takes no more than a thousand.
 constexpr size_t kBatch = 500;
+constexpr int64_t kTimeoutMs = 90'000;
+constexpr int64_t kHourMs = 3'600'000;
 constexpr char kGroupName[] = "muster";
 constexpr char kDebian[] = "resolve:ssm:/aws/service/debian/release/12/latest/amd64";
 constexpr std::string_view kResolve = "resolve:ssm:";
@@ -25,16 +28,47 @@ std::string Trimmed(std::string text) {
   return text == "None" ? "" : text;
 }
 
+std::set<std::string> TypesOf(const MachineOrder& order) {
+  std::set<std::string> types;
+  for (const MachineGroup& group : order.groups) types.insert(group.type);
+  return types;
+}
+
+std::set<std::string> SpotTypesOf(const MachineOrder& order) {
+  std::set<std::string> types;
+  for (const MachineGroup& group : order.groups) {
+    if (group.spot) types.insert(group.type);
+  }
+  return types;
+}
+
+struct QuotaNeed {
+  Ec2Quota quota;
+  int64_t vcpus = 0;
+};
+std::map<std::string, QuotaNeed> NeedsOf(const MachineOrder& order) {
+  std::map<std::string, QuotaNeed> needs;  // by code
+  for (const MachineGroup& group : order.groups) {
+    const Ec2Quota quota = Ec2QuotaOf(group.type, group.spot);
+    QuotaNeed& need = needs[quota.code];
+    need.quota = quota;
+    need.vcpus += group.count * group.vcpus;
+  }
+  return needs;
+}
+
 }  // namespace
 
 AwsProvider::AwsProvider(Aws aws, std::string public_key, ToolRunner tools,
-                         const Patience& patience, std::function<RunHost(const SshHost&)> reach)
+                         const Patience& patience, std::function<RunHost(const SshHost&)> reach,
+                         Shortcuts shortcuts)
     : aws_(std::move(aws)),
       patience_(patience),
       public_key_(std::move(public_key)),
       tool_(std::move(tools), patience, JudgeAws,
             "there is no program aws in PATH: install AWS's command line, and log in (aws "
-            "configure)"),
+            "configure)",
+            kTimeoutMs, std::move(shortcuts)),
       reach_(std::move(reach)) {
   regions_.assign(aws_.regions().begin(), aws_.regions().end());
   for (const std::string& zone : aws_.zones()) {
@@ -56,22 +90,62 @@ absl::StatusOr<std::string> AwsProvider::Ask(const std::vector<std::string>& wor
 
 absl::StatusOr<std::string> AwsProvider::Ask(const std::string& region,
                                              std::vector<std::string> words) const {
+  return Ask(Words(region, std::move(words)));
+}
+
+std::vector<std::string> AwsProvider::Words(const std::string& region,
+                                            std::vector<std::string> words) const {
   std::vector<std::string> all = AwsWords(aws_, region);
   std::ranges::move(words, std::back_inserter(all));
-  return Ask(all);
+  return all;
+}
+
+AwsProvider::Fact AwsProvider::FactOf(const std::string& region, const std::string& about,
+                                      std::vector<std::string> words) const {
+  std::string name = fmt::format("ec2_{}_{}_{}", aws_.profile(), region, about);
+  std::ranges::replace(name, '/', '_');
+  // Which region the login's own is may change.
+  return {region.empty() ? "" : name, Words(region, std::move(words))};
+}
+
+AwsProvider::Fact AwsProvider::OfferingsFact(const std::string& region,
+                                             const MachineOrder& order) const {
+  const std::set<std::string> types = TypesOf(order);
+  return FactOf(region, fmt::format("zones_{}", fmt::join(types, "_")),
+                {"ec2", "describe-instance-type-offerings", "--location-type", "availability-zone",
+                 "--filters", fmt::format("Name=instance-type,Values={}", fmt::join(types, ",")),
+                 "--query", "InstanceTypeOfferings[].[InstanceType,Location]"});
+}
+
+AwsProvider::Fact AwsProvider::ImageIdFact(const std::string& region,
+                                           const std::string& parameter) const {
+  return FactOf(region, "image" + parameter,
+                {"ssm", "get-parameter", "--name", parameter, "--query", "Parameter.Value"});
+}
+
+AwsProvider::Fact AwsProvider::ImageFact(const std::string& region, const std::string& id) const {
+  return FactOf(region, "about_" + id,
+                {"ec2", "describe-images", "--image-ids", id, "--query",
+                 "Images[0].[RootDeviceName,Architecture]"});
+}
+
+std::vector<std::string> AwsProvider::QuotaWords(const std::string& region,
+                                                 const std::string& code) const {
+  return Words(region, {"service-quotas", "get-service-quota", "--service-code", "ec2",
+                        "--quota-code", code, "--query", "Quota.Value"});
 }
 
 absl::StatusOr<const AwsProvider::Image*> AwsProvider::ImageIn(const std::string& region) {
   if (const auto known = images_.find(region); known != images_.end()) return &known->second;
   std::string id = aws_.image().empty() ? kDebian : aws_.image();
   if (id.starts_with(kResolve)) {
-    const auto found = Ask(region, {"ssm", "get-parameter", "--name", id.substr(kResolve.size()),
-                                    "--query", "Parameter.Value"});
+    const Fact fact = ImageIdFact(region, id.substr(kResolve.size()));
+    const auto found = tool_.AskForTheDay(fact.name, fact.words);
     if (!found.ok() && !IsUnasked(found.status())) return found.status();
     id = found.ok() ? Trimmed(*found) : "$IMAGE";
   }
-  const auto about = Ask(region, {"ec2", "describe-images", "--image-ids", id, "--query",
-                                  "Images[0].[RootDeviceName,Architecture]"});
+  const Fact fact = ImageFact(region, id);
+  const auto about = tool_.AskForTheDay(fact.name, fact.words);
   if (IsUnasked(about.status())) return &(images_[region] = {id, "$ROOT_DEVICE"});
   RETURN_IF_ERROR(about.status());
   const std::vector<std::string> cells = absl::StrSplit(Trimmed(*about), '\t');
@@ -137,13 +211,9 @@ absl::StatusOr<std::vector<std::string>> AwsProvider::GroupsIn(const std::string
 
 absl::StatusOr<std::set<std::string>> AwsProvider::ZonesWith(const std::string& region,
                                                              const MachineOrder& order) const {
-  std::set<std::string> types;
-  for (const MachineGroup& group : order.groups) types.insert(group.type);
-  ASSIGN_OR_RETURN(const std::string text,
-                   Ask(region, {"ec2", "describe-instance-type-offerings", "--location-type",
-                                "availability-zone", "--filters",
-                                fmt::format("Name=instance-type,Values={}", fmt::join(types, ",")),
-                                "--query", "InstanceTypeOfferings[].[InstanceType,Location]"}));
+  const size_t types = TypesOf(order).size();
+  const Fact fact = OfferingsFact(region, order);
+  ASSIGN_OR_RETURN(const std::string text, tool_.AskForTheDay(fact.name, fact.words));
   std::map<std::string, size_t> offered;  // by zone: types
   for (const std::string& line : Lines(text)) {
     const std::vector<std::string> cells = absl::StrSplit(line, '\t');
@@ -151,58 +221,68 @@ absl::StatusOr<std::set<std::string>> AwsProvider::ZonesWith(const std::string& 
   }
   std::set<std::string> zones;
   for (const auto& [zone, count] : offered) {
-    if (count >= types.size()) zones.insert(zone);
+    if (count >= types) zones.insert(zone);
   }
   return zones;
 }
 
 std::vector<std::string> AwsProvider::Quotas(const std::string& region, const MachineOrder& order,
                                              bool* enough) const {
-  std::map<std::string, std::pair<Ec2Quota, int64_t>> needs;  // by code
-  for (const MachineGroup& group : order.groups) {
-    const Ec2Quota quota = Ec2QuotaOf(group.type, group.spot);
-    auto& need = needs[quota.code];
-    need.first = quota;
-    need.second += group.count * group.vcpus;
-  }
   std::vector<std::string> lines;
-  for (const auto& [code, need] : needs) {
-    const auto text = Ask(region, {"service-quotas", "get-service-quota", "--service-code", "ec2",
-                                   "--quota-code", code, "--query", "Quota.Value"});
+  for (const auto& [code, need] : NeedsOf(order)) {
+    const auto text = Ask(QuotaWords(region, code));
     double have = 0;
     if (!text.ok() || !absl::SimpleAtod(Trimmed(*text), &have)) {
       lines.push_back(fmt::format("{}: quota not known: {} ({} vCPUs needed)", region,
-                                  need.first.name, need.second));
+                                  need.quota.name, need.vcpus));
       continue;
     }
-    lines.push_back(fmt::format("{}: quota {}: {} vCPUs, {} needed", region, need.first.name, have,
-                                need.second));
-    if (have >= static_cast<double>(need.second)) continue;
+    lines.push_back(fmt::format("{}: quota {}: {} vCPUs, {} needed", region, need.quota.name, have,
+                                need.vcpus));
+    if (have >= static_cast<double>(need.vcpus)) continue;
     *enough = false;
     lines.back() += fmt::format(
         "; ask for more: aws service-quotas request-service-quota-increase --region {} "
         "--service-code ec2 --quota-code {} --desired-value {}",
-        region, code, need.second);
+        region, code, need.vcpus);
   }
   return lines;
 }
 
+absl::StatusOr<std::vector<RegionPrice>> AwsProvider::OnDemandPrices(
+    const std::set<std::string>& types) {
+  ASSIGN_OR_RETURN(const std::string text, Ask(OnDemandPriceWords(aws_, types)));
+  return ParseOnDemandPrices(text);
+}
+
+void AwsProvider::BeginPrices(const std::set<std::string>& on_demand,
+                              const std::set<std::string>& spot) {
+  if (!tool_.begins()) return;
+  if (!on_demand.empty()) tool_.Begin(OnDemandPriceWords(aws_, on_demand));
+  if (spot.empty()) return;
+  for (const std::string& region : regions_) {
+    tool_.Begin(SpotPriceWords(aws_, region, spot, SinceMs()));
+  }
+}
+
 absl::StatusOr<std::vector<SpotPrice>> AwsProvider::SpotPrices(const std::set<std::string>& types) {
   std::vector<SpotPrice> all;
+  BeginPrices({}, types);
   for (const std::string& region : regions_) {
-    ASSIGN_OR_RETURN(const std::string text,
-                     Ask(SpotPriceWords(aws_, region, types, patience_.now_ms() - kSpotDayMs)));
+    ASSIGN_OR_RETURN(const std::string text, Ask(SpotPriceWords(aws_, region, types, SinceMs())));
     ASSIGN_OR_RETURN(std::vector<SpotPrice> prices, ParseSpotPrices(text));
     std::ranges::move(prices, std::back_inserter(all));
   }
   return all;
 }
 
+int64_t AwsProvider::SinceMs() const {
+  // The same words within the hour, so that what was begun is found.
+  return (patience_.now_ms() - kDayMs) / kHourMs * kHourMs;
+}
+
 void AwsProvider::CheapestFirst(const MachineOrder& order, std::vector<Place>* places) {
-  std::set<std::string> types;
-  for (const MachineGroup& group : order.groups) {
-    if (group.spot) types.insert(group.type);
-  }
+  const std::set<std::string> types = SpotTypesOf(order);
   if (types.empty()) return;
   const auto prices = SpotPrices(types);
   if (!prices.ok() || !aws_.zones().empty()) return;
@@ -231,9 +311,14 @@ absl::Status AwsProvider::MayCreate(const MachineOrder& order) {
                          .root_device = image->root_device,
                          .first_script = UserDataOf(aws_, public_key_, order.lifetime_s),
                          .ask_alone = true};
+  std::vector<std::vector<std::string>> questions;
   for (const MachineGroup& group : order.groups) {
     if (&group != &order.groups.front() && !group.spot) continue;
-    const absl::Status asked = Ask(RunInstancesWords(aws_, order, group, launch)).status();
+    questions.push_back(RunInstancesWords(aws_, order, group, launch));
+    tool_.Begin(questions.back());
+  }
+  for (const std::vector<std::string>& question : questions) {
+    const absl::Status asked = Ask(question).status();
     // What would have been allowed is told as an error, too.
     const bool allowed = asked.ok() || IsUnasked(asked) ||
                          asked.message().find("DryRunOperation") != std::string::npos;
@@ -242,10 +327,22 @@ absl::Status AwsProvider::MayCreate(const MachineOrder& order) {
   return absl::OkStatus();
 }
 
+void AwsProvider::BeginCheck(const MachineOrder& order) {
+  for (const std::string& region : regions_) {
+    const Fact offerings = OfferingsFact(region, order);
+    tool_.BeginForTheDay(offerings.name, offerings.words);
+    for (const auto& [code, need] : NeedsOf(order)) tool_.Begin(QuotaWords(region, code));
+  }
+  const std::string image = aws_.image().empty() ? kDebian : aws_.image();
+  const Fact fact = image.starts_with(kResolve)
+                        ? ImageIdFact(regions_.front(), image.substr(kResolve.size()))
+                        : ImageFact(regions_.front(), image);
+  tool_.BeginForTheDay(fact.name, fact.words);
+  BeginPrices({}, SpotTypesOf(order));
+}
+
 absl::StatusOr<std::vector<std::string>> AwsProvider::Check(const MachineOrder& order) {
-  const absl::Status login =
-      Ask(regions_.front(), {"sts", "get-caller-identity", "--query", "Account"}).status();
-  if (!login.ok() && !IsUnasked(login)) return login;
+  BeginCheck(order);
   std::vector<std::string> lines;
   std::vector<Place> places;
   for (const std::string& region : regions_) {
@@ -300,6 +397,9 @@ absl::Status AwsProvider::Create(
 
 absl::StatusOr<std::vector<Machine>> AwsProvider::List(const std::string& job_id) {
   std::vector<Machine> all;
+  for (const std::string& region : regions_) {
+    tool_.Begin(DescribeInstancesWords(aws_, region, job_id));
+  }
   for (const std::string& region : regions_) {
     ASSIGN_OR_RETURN(const std::string text, Ask(DescribeInstancesWords(aws_, region, job_id)));
     ASSIGN_OR_RETURN(std::vector<Machine> machines, ParseInstances(text, region));

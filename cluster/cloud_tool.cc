@@ -27,6 +27,29 @@ absl::StatusOr<ToolResult> CloudTool::Ask(const std::vector<std::string>& words,
   return absl::UnavailableError(last.message());
 }
 
+void CloudTool::Begin(const std::vector<std::string>& words) const {
+  if (shortcuts_.begin) shortcuts_.begin(words);
+}
+
+absl::StatusOr<std::string> CloudTool::AskForTheDay(const std::string& name,
+                                                    const std::vector<std::string>& words) const {
+  if (!shortcuts_.folder.keeps()) {
+    ASSIGN_OR_RETURN(ToolResult result, Ask(words));
+    return std::move(result.out);
+  }
+  const int64_t now_ms = patience_.now_ms();
+  if (auto kept = shortcuts_.folder.Find(name, now_ms); kept.ok()) return std::move(kept->text);
+  ASSIGN_OR_RETURN(ToolResult result, Ask(words));
+  // It is asked for again when it cannot be kept.
+  shortcuts_.folder.Keep(name, result.out, now_ms).IgnoreError();
+  return std::move(result.out);
+}
+
+void CloudTool::BeginForTheDay(const std::string& name,
+                               const std::vector<std::string>& words) const {
+  if (begins() && !shortcuts_.folder.Find(name, patience_.now_ms()).ok()) Begin(words);
+}
+
 bool IsUnasked(const absl::Status& status) { return absl::IsUnimplemented(status); }
 
 std::vector<std::string> Lines(const std::string& text) {

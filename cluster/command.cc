@@ -67,7 +67,7 @@ int RunTrain(const CommandContext& context, const RunJob& run) {
     return kWrongInput;
   }
   Plan plan = MakePlan(resolved->job, context.resolve.catalog);
-  if (context.price_spot) context.price_spot(resolved->job, flags, &plan);
+  if (context.price_plan) context.price_plan(resolved->job, flags, &plan);
   fmt::print(context.out, "{}", FormatPlan(*resolved, plan));
   std::fflush(context.out);
   return flags.check ? kSucceeded : run(*resolved, plan, flags);

@@ -25,10 +25,10 @@ struct CommandContext {
   std::FILE* out = stdout;
   std::FILE* err = stderr;
   ResolveOptions resolve;
-  // Has the plan reckon with spot prices, where the job wants such machines; null: nobody knows.
-  std::function<void(const Job&, const LaunchFlags&, Plan*)> price_spot = nullptr;
   // Brings those of the folders that lie in object stores to this machine; null: nobody does.
   std::function<absl::Status(const std::vector<std::string>& data)> bring_data = nullptr;
+  // Has the plan reckon with the provider's own prices; null: nobody asks for them.
+  std::function<void(const Job&, const LaunchFlags&, Plan*)> price_plan = nullptr;
 };
 
 struct Command {

@@ -105,6 +105,15 @@ constexpr Explanation kExplanations[] = {
     {kNotWhole, kTransient, ""},
 };
 
+// Of metric, limit and usage.
+std::optional<GceRegion::Quota> QuotaOf(const std::vector<std::string>& cells) {
+  GceRegion::Quota quota;
+  if (!absl::SimpleAtod(cells[1], &quota.limit) || !absl::SimpleAtod(cells[2], &quota.usage)) {
+    return std::nullopt;
+  }
+  return quota;
+}
+
 // A line without what gcloud puts around it.
 std::string_view Bare(std::string_view line) {
   line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
@@ -252,17 +261,35 @@ absl::StatusOr<GceRegion> ParseGceRegion(const std::string& text) {
   GceRegion region;
   for (const std::string& line : Lines(text)) {
     const std::vector<std::string> cells = absl::StrSplit(line, '\t');
-    GceRegion::Quota quota;
-    if (cells.size() != 4 || !absl::SimpleAtod(cells[1], &quota.limit) ||
-        !absl::SimpleAtod(cells[2], &quota.usage)) {
+    const auto quota = cells.size() == 4 ? QuotaOf(cells) : std::nullopt;
+    if (!quota) {
       return absl::InvalidArgumentError(
           fmt::format("gcloud tells of a region in another form: {}", line));
     }
-    region.quotas[cells[0]] = quota;
+    region.quotas[cells[0]] = *quota;
     region.zones = absl::StrSplit(cells[3], ';', absl::SkipEmpty());
   }
   std::ranges::sort(region.zones);
   return region;
+}
+
+std::vector<std::string> DescribeProjectWords(const Gcp& gcp) {
+  return GcloudWords(gcp, {"compute", "project-info", "describe", "--flatten=quotas[]",
+                           "--format=value(quotas.metric,quotas.limit,quotas.usage)"});
+}
+
+absl::StatusOr<std::map<std::string, GceRegion::Quota>> ParseGceProject(const std::string& text) {
+  std::map<std::string, GceRegion::Quota> quotas;
+  for (const std::string& line : Lines(text)) {
+    const std::vector<std::string> cells = absl::StrSplit(line, '\t');
+    const auto quota = cells.size() == 3 ? QuotaOf(cells) : std::nullopt;
+    if (!quota) {
+      return absl::InvalidArgumentError(
+          fmt::format("gcloud tells of a project in another form: {}", line));
+    }
+    quotas[cells[0]] = *quota;
+  }
+  return quotas;
 }
 
 std::vector<std::string> MachineTypesWords(const Gcp& gcp, const std::vector<MachineGroup>& groups,
@@ -291,8 +318,6 @@ std::vector<std::string> DescribeImageWords(const Gcp& gcp) {
           project,
           format};
 }
-
-std::string GceRegionOf(const std::string& zone) { return zone.substr(0, zone.rfind('-')); }
 
 std::string GceCpuQuota(const std::string& type, const GceRegion& region) {
   const std::string own = absl::AsciiStrToUpper(type.substr(0, type.find('-'))) + "_CPUS";

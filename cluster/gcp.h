@@ -45,14 +45,18 @@ struct GceRegion {
 std::vector<std::string> DescribeRegionWords(const Gcp& gcp, const std::string& region);
 absl::StatusOr<GceRegion> ParseGceRegion(const std::string& text);
 
+// The quotas of the whole project, by metric. Fails on what is none of its lines.
+std::vector<std::string> DescribeProjectWords(const Gcp& gcp);
+absl::StatusOr<std::map<std::string, GceRegion::Quota>> ParseGceProject(const std::string& text);
+// The one that all GPUs on demand count in, beside those of their kind and region.
+inline constexpr char kGceGpuQuotaOfAllRegions[] = "GPUS_ALL_REGIONS";
+
 // Lines "type<TAB>zone" of the machine types of the groups, in zones.
 std::vector<std::string> MachineTypesWords(const Gcp& gcp, const std::vector<MachineGroup>& groups,
                                            const std::vector<std::string>& zones);
 // The image, its architecture.
 std::vector<std::string> DescribeImageWords(const Gcp& gcp);
 
-// "us-central1-a" is in us-central1.
-std::string GceRegionOf(const std::string& zone);
 // The regional quota that the vCPUs of a type count in: its family's, "N2_CPUS", where the region
 // has such a one, else "CPUS".
 std::string GceCpuQuota(const std::string& type, const GceRegion& region);

@@ -97,6 +97,24 @@ absl::StatusOr<RentedMachine> GceTypeFor(const MachineNeed& need, const Catalog&
                   need.accelerators, accelerator, need.vcpus, need.memory_gb));
 }
 
+std::map<std::string, Price> GcePrices(const RentedMachine& machine, const Catalog& catalog) {
+  if (!machine.price) return {};
+  std::map<std::string, Price> prices = {{"us-central1", *machine.price}};
+  // What they cost elsewhere is not in the catalogue.
+  if (machine.accelerators > 0 && TakesAccelerators(machine.type)) return prices;
+  const std::string family = machine.type.substr(0, machine.type.find('-'));
+  for (const RegionFactor& factor : catalog.region_factors()) {
+    if (factor.family != family) continue;
+    Price price = *machine.price;
+    price.usd_per_hour *= factor.factor;
+    price.date = std::min(price.date, factor.date);
+    prices.emplace(factor.region, std::move(price));
+  }
+  return prices;
+}
+
+std::string GceRegionOf(const std::string& zone) { return zone.substr(0, zone.rfind('-')); }
+
 bool TakesAccelerators(const std::string& type) { return type.starts_with("n1-"); }
 
 std::string GceAccelerator(const std::string& accelerator) {

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "cluster/rented_machine.h"
@@ -21,6 +22,12 @@ namespace muster::cluster {
 
 // Fails with what there is none of.
 absl::StatusOr<RentedMachine> GceTypeFor(const MachineNeed& need, const Catalog& catalog);
+
+// What it costs on demand, by region, where the catalogue knows it.
+std::map<std::string, Price> GcePrices(const RentedMachine& machine, const Catalog& catalog);
+
+// "us-central1-a" is in us-central1.
+std::string GceRegionOf(const std::string& zone);
 
 // Whether GPUs are attached to machines of this type; others have theirs built in.
 bool TakesAccelerators(const std::string& type);

@@ -13,16 +13,26 @@ namespace muster::cluster {
 namespace {
 
 constexpr size_t kBatch = 500;  // machines of one delete
+constexpr int64_t kTimeoutMs = 90'000;
+
+// GPUs of machines that are no spot machines.
+int64_t GpusOnDemand(const MachineOrder& order) {
+  int64_t gpus = 0;
+  for (const MachineGroup& group : order.groups) gpus += group.spot ? 0 : group.count * group.gpus;
+  return gpus;
+}
 
 }  // namespace
 
 GcpProvider::GcpProvider(Gcp gcp, std::string public_key, ToolRunner tools,
-                         const Patience& patience, std::function<RunHost(const SshHost&)> reach)
+                         const Patience& patience, std::function<RunHost(const SshHost&)> reach,
+                         Shortcuts shortcuts)
     : gcp_(std::move(gcp)),
       public_key_(std::move(public_key)),
       tool_(std::move(tools), patience, JudgeGcloud,
             "there is no program gcloud in PATH: install Google Cloud's command line, and log in "
-            "(gcloud auth login)"),
+            "(gcloud auth login)",
+            kTimeoutMs, std::move(shortcuts)),
       reach_(std::move(reach)) {
   regions_.assign(gcp_.regions().begin(), gcp_.regions().end());
   for (const std::string& zone : gcp_.zones()) {
@@ -38,8 +48,63 @@ absl::StatusOr<std::string> GcpProvider::Ask(const std::vector<std::string>& wor
   return std::move(result.out);
 }
 
+GcpProvider::Fact GcpProvider::ImageFact() const {
+  return {
+      fmt::format("gce_image_{}_{}_{}", gcp_.image_project(), gcp_.image_family(), gcp_.image()),
+      DescribeImageWords(gcp_)};
+}
+
+GcpProvider::Fact GcpProvider::MachineTypesFact(const std::vector<Place>& candidates,
+                                                const MachineOrder& order) const {
+  std::vector<std::string> zones;
+  for (const Place& place : candidates) zones.push_back(place.zone);
+  std::set<std::string> types;
+  for (const MachineGroup& group : order.groups) types.insert(group.type);
+  return {fmt::format("gce_zones_{}_{}_{}", gcp_.project(), fmt::join(zones, "_"),
+                      fmt::join(types, "_")),
+          MachineTypesWords(gcp_, order.groups, zones)};
+}
+
+void GcpProvider::BeginCheck(const MachineOrder& order) const {
+  for (const std::string& name : regions_) tool_.Begin(DescribeRegionWords(gcp_, name));
+  if (GpusOnDemand(order) > 0) tool_.Begin(DescribeProjectWords(gcp_));
+  const Fact image = ImageFact();
+  tool_.BeginForTheDay(image.name, image.words);
+}
+
+std::string GcpProvider::AskForMore(const std::string& metric, const std::string& region,
+                                    double value) const {
+  std::string id = metric;
+  std::ranges::replace(id, '_', '-');
+  return fmt::format(
+      "; ask for more: gcloud beta quotas preferences create --service=compute.googleapis.com "
+      "--project={} --quota-id={}-per-project{} --preferred-value={}",
+      gcp_.project().empty() ? "PROJECT" : gcp_.project(), id,
+      region.empty() ? "" : fmt::format("-region --dimensions=region={}", region), value);
+}
+
+std::vector<std::string> GcpProvider::ProjectQuota(const MachineOrder& order, bool* enough) const {
+  const int64_t need = GpusOnDemand(order);
+  if (need == 0) return {};
+  const auto text = Ask(DescribeProjectWords(gcp_));
+  if (IsUnasked(text.status())) return {};
+  const char* const metric = kGceGpuQuotaOfAllRegions;
+  const auto quotas = text.ok() ? ParseGceProject(*text) : text.status();
+  if (!quotas.ok() || !quotas->contains(metric)) {
+    return {fmt::format("quota not known: {} ({} needed){}{}", metric, need,
+                        quotas.ok() ? "" : ": ", std::string(quotas.status().message()))};
+  }
+  const auto& [limit, usage] = quotas->at(metric);
+  std::string line = fmt::format("the project: quota {}: {} of {} free, {} needed", metric,
+                                 limit - usage, limit, need);
+  *enough = limit - usage >= static_cast<double>(need);
+  if (!*enough) line += AskForMore(metric, "", usage + static_cast<double>(need));
+  return {line};
+}
+
 absl::Status GcpProvider::CheckImage() const {
-  const auto about = Ask(DescribeImageWords(gcp_));
+  const Fact fact = ImageFact();
+  const auto about = tool_.AskForTheDay(fact.name, fact.words);
   if (IsUnasked(about.status())) return absl::OkStatus();
   RETURN_IF_ERROR(about.status());
   if (about->find("X86_64") != std::string::npos) return absl::OkStatus();
@@ -76,14 +141,7 @@ std::vector<std::string> GcpProvider::Quotas(const std::string& name, const GceR
                                 limit - usage, limit, need));
     if (limit - usage >= static_cast<double>(need)) continue;
     *enough = false;
-    std::string id = metric;
-    std::ranges::replace(id, '_', '-');
-    lines.back() += fmt::format(
-        "; ask for more: gcloud beta quotas preferences create --service=compute.googleapis.com "
-        "--project={} --quota-id={}-per-project-region --dimensions=region={} "
-        "--preferred-value={}",
-        gcp_.project().empty() ? "PROJECT" : gcp_.project(), id, name,
-        usage + static_cast<double>(need));
+    lines.back() += AskForMore(metric, name, usage + static_cast<double>(need));
   }
   return lines;
 }
@@ -92,9 +150,8 @@ absl::StatusOr<std::vector<Place>> GcpProvider::Having(const std::vector<Place>&
                                                        const MachineOrder& order) const {
   std::set<std::string> types;
   for (const MachineGroup& group : order.groups) types.insert(group.type);
-  std::vector<std::string> zones;
-  for (const Place& place : candidates) zones.push_back(place.zone);
-  const auto text = Ask(MachineTypesWords(gcp_, order.groups, zones));
+  const Fact fact = MachineTypesFact(candidates, order);
+  const auto text = tool_.AskForTheDay(fact.name, fact.words);
   if (IsUnasked(text.status())) return candidates;
   RETURN_IF_ERROR(text.status());
   std::map<std::string, std::set<std::string>> offered;  // by zone
@@ -110,7 +167,9 @@ absl::StatusOr<std::vector<Place>> GcpProvider::Having(const std::vector<Place>&
 }
 
 absl::StatusOr<std::vector<std::string>> GcpProvider::Check(const MachineOrder& order) {
-  std::vector<std::string> lines;
+  BeginCheck(order);
+  bool enough_gpus = true;
+  std::vector<std::string> lines = ProjectQuota(order, &enough_gpus);
   std::vector<Place> candidates;
   for (const std::string& name : regions_) {
     const auto text = Ask(DescribeRegionWords(gcp_, name));
@@ -119,7 +178,7 @@ absl::StatusOr<std::vector<std::string>> GcpProvider::Check(const MachineOrder& 
     if (text.ok()) {
       ASSIGN_OR_RETURN(region, ParseGceRegion(*text));
     }
-    bool enough = true;
+    bool enough = enough_gpus;
     for (std::string& line : Quotas(name, region, order, &enough)) {
       lines.push_back(std::move(line));
     }

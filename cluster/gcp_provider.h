@@ -17,7 +17,7 @@ class GcpProvider : public Provider {
   // `public_key`: of the launcher, which the machines let in. `reach`: the way to a host by ssh.
   // Borrows `patience`.
   GcpProvider(Gcp gcp, std::string public_key, ToolRunner tools, const Patience& patience,
-              std::function<RunHost(const SshHost&)> reach);
+              std::function<RunHost(const SshHost&)> reach, Shortcuts shortcuts = {});
 
   std::vector<Place> Places() const override { return places_; }
   absl::StatusOr<std::vector<std::string>> Check(const MachineOrder& order) override;
@@ -33,7 +33,21 @@ class GcpProvider : public Provider {
  private:
   // What gcloud prints.
   absl::StatusOr<std::string> Ask(const std::vector<std::string>& words) const;
+  // A question whose answer stays as it is for a day.
+  struct Fact {
+    std::string name;  // that it is kept under
+    std::vector<std::string> words;
+  };
+  Fact ImageFact() const;
+  Fact MachineTypesFact(const std::vector<Place>& candidates, const MachineOrder& order) const;
+  // What Check asks for is begun all at once.
+  void BeginCheck(const MachineOrder& order) const;
   absl::Status CheckImage() const;
+  // The command that asks for a larger quota.
+  std::string AskForMore(const std::string& metric, const std::string& region, double value) const;
+  // A line for the project's quota of GPUs, if it is needed; false in `enough` when it is too
+  // small.
+  std::vector<std::string> ProjectQuota(const MachineOrder& order, bool* enough) const;
   // A line for each quota of a region; false in `enough` when one is too small.
   std::vector<std::string> Quotas(const std::string& name, const GceRegion& region,
                                   const MachineOrder& order, bool* enough) const;

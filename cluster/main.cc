@@ -21,8 +21,8 @@
 #include "cluster/local_roles.h"
 #include "cluster/mirror.h"
 #include "cluster/node_relay.h"
+#include "cluster/plan_prices.h"
 #include "cluster/plan_report.h"
-#include "cluster/plan_spot.h"
 #include "cluster/predict_command.h"
 #include "cluster/provider_run.h"
 #include "cluster/providers.h"
@@ -252,6 +252,7 @@ int RunHere(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& fl
                           .dry_run = flags.dry_run,
                           .build_id = BuildId(),
                           .folder = MachinesFolder(),
+                          .facts = PricesFolder(),
                           .owner = Owner(),
                           .make_job = make_job},
                          options);
@@ -339,8 +340,8 @@ int main(int argc, char** argv) {
   CommandContext context;
   context.words.assign(argv + 1, argv + argc);
   context.resolve.find_gpu = [&] { return muster::GpuChain::Find(search).status(); };
-  context.price_spot = [](const muster::Job& job, const LaunchFlags& flags, Plan* plan) {
-    PriceSpot({.job = job,
+  context.price_plan = [](const muster::Job& job, const LaunchFlags& flags, Plan* plan) {
+    PricePlan({.job = job,
                .may_ask = !flags.dry_run,
                .folder = PricesFolder(),
                .environment = Environment()},

@@ -1,14 +1,17 @@
 #include "cluster/plan.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "cluster/rented_machine.h"
 #include "configs/schedule.h"
 #include "telemetry/check.h"
+#include "telemetry/time.h"
 
 namespace muster::cluster {
 namespace {
 
+constexpr size_t kDateBytes = 10;  // of "2026-11-22T…"
 constexpr Role kRoles[] = {Role::kMaster, Role::kWorker, Role::kParameterServer, Role::kEvaluator};
 
 // Keeps the older of two dates; "2019-11" sorts as text.
@@ -70,6 +73,18 @@ std::optional<double> Sum(const std::vector<PlanRole>& roles) {
   return usd;
 }
 
+// Prices of a region; false, and nothing, when one is not known.
+bool PriceIn(const std::string& region, Plan* plan) {
+  const bool known = std::ranges::all_of(
+      plan->roles, [&](const PlanRole& role) { return role.usd_by_region.contains(region); });
+  if (!known) return false;
+  plan->priced_region = region;
+  for (PlanRole& role : plan->roles) {
+    role.usd_per_hour = role.on_demand_usd_per_hour = role.usd_by_region.at(region);
+  }
+  return true;
+}
+
 }  // namespace
 
 int64_t Plan::count(Role role) const {
@@ -82,6 +97,45 @@ int64_t Plan::count(Role role) const {
 double MostUsd(double usd_per_hour, double max_running_s, double budget) {
   const double usd = usd_per_hour * max_running_s / 3600;
   return budget > 0 ? std::min(usd, budget) : usd;
+}
+
+void ReckonWithOnDemand(const absl::StatusOr<RegionPrices>& prices, Plan* plan) {
+  if (!prices.ok()) {
+    plan->prices_unknown = std::string(prices.status().message());
+    return;
+  }
+  std::map<std::string, std::map<std::string, double>> by_type;
+  for (const RegionPrice& price : prices->prices) {
+    by_type[price.type][price.region] = price.usd_per_hour;
+  }
+  Plan told = *plan;
+  for (PlanRole& role : told.roles) role.usd_by_region = by_type[role.rented_type];
+  const bool priced = (!told.regions.empty() && PriceIn(told.regions.front(), &told)) ||
+                      PriceIn(std::string(plan->priced_region), &told);
+  if (!priced) {
+    plan->prices_unknown = "the provider tells none of these machine types there";
+    return;
+  }
+  told.prices_told = true;
+  told.price_date = FormatTime(prices->asked_ms).substr(0, kDateBytes);
+  told.usd_per_hour = Sum(told.roles);
+  *plan = std::move(told);
+}
+
+std::optional<double> CostIn(const Plan& plan, const std::string& region) {
+  double usd = 0;
+  for (const PlanRole& role : plan.roles) {
+    const auto spot = std::ranges::find(role.spot_prices, region, &SpotSummary::region);
+    const auto on_demand = role.usd_by_region.find(region);
+    if (role.spot && spot != role.spot_prices.end()) {
+      usd += static_cast<double>(role.count) * spot->median;
+    } else if (on_demand != role.usd_by_region.end()) {
+      usd += static_cast<double>(role.count) * on_demand->second;
+    } else {
+      return std::nullopt;
+    }
+  }
+  return usd;
 }
 
 void ReckonWithSpot(const absl::StatusOr<std::vector<SpotPrice>>& prices, Plan* plan) {
@@ -110,11 +164,19 @@ Plan MakePlan(const Job& job, const Catalog& catalog) {
       CHECK(rented.ok());
       price_date.clear();
       Rent(*rented, &plan.roles.back(), &price_date);
+      for (const auto& [region, price] : PricesByRegion(provider, *rented, catalog)) {
+        plan.roles.back().usd_by_region[region] = price.usd_per_hour;
+      }
     }
     if (!price_date.empty()) KeepOlder(price_date, &plan.price_date);
     PlanRole& r = plan.roles.back();
     r.spot = IsSpot(job, role);
     r.on_demand_usd_per_hour = r.usd_per_hour;
+  }
+  if (RentsByType(job.cluster().provider())) {
+    plan.regions = RegionsOf(job.cluster());
+    plan.priced_region = PricedRegionOf(job.cluster().provider());
+    if (!plan.regions.empty()) (void)PriceIn(plan.regions.front(), &plan);
   }
   plan.usd_per_hour = Sum(plan.roles);
   const int64_t workers = plan.count(Role::kWorker), servers = plan.count(Role::kParameterServer);

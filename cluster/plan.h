@@ -6,10 +6,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "cluster/region_prices.h"
 #include "cluster/resolve.h"
 #include "cluster/spot_prices.h"
 #include "configs/catalog.h"
@@ -35,6 +37,7 @@ struct PlanRole {
   std::vector<SpotSummary> spot_prices;          // of one; usd_per_hour is the first's median then
   std::string spot_unknown;                      // why there are none
   std::optional<double> on_demand_usd_per_hour;  // the same machine otherwise
+  std::map<std::string, double> usd_by_region;   // on demand, where it is known
 };
 
 struct Plan {
@@ -48,6 +51,10 @@ struct Plan {
   int64_t global_batch = 0;            // samples per step: batchSize times replicas that it counts
   std::optional<double> usd_per_hour;  // of all machines; empty when one is not known
   std::string price_date;              // oldest of the prices used
+  std::vector<std::string> regions;    // that are allowed, in the order in which they are tried
+  std::string priced_region;   // of the prices on demand: the first of these, where it can be
+  bool prices_told = false;    // by the provider, at price_date; else they are the catalogue's
+  std::string prices_unknown;  // why it has not told them, where it was asked
 
   int64_t count(Role role) const;  // 0 when there is none
 };
@@ -58,6 +65,14 @@ Plan MakePlan(const Job& job, const Catalog& catalog);
 // Has the plan reckon with what spot machines have cost of late; where it is not known, what they
 // cost on demand is the most.
 void ReckonWithSpot(const absl::StatusOr<std::vector<SpotPrice>>& prices, Plan* plan);
+
+// Has the plan reckon with what machines cost on demand in the first region that is allowed, as the
+// provider tells it instead of the catalogue.
+void ReckonWithOnDemand(const absl::StatusOr<RegionPrices>& prices, Plan* plan);
+
+// What all machines of the plan cost an hour in a region: on demand, and spot machines what they
+// have cost of late, where that is known. Empty when one is not known.
+std::optional<double> CostIn(const Plan& plan, const std::string& region);
 
 // What machines of that price can cost until the job is stopped: by its running time, or by its
 // budget (0: none) before that.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "cluster/plan.h"
 #include "cluster/rented_machine.h"
@@ -10,6 +11,8 @@
 
 namespace muster::cluster {
 namespace {
+
+constexpr double kLeastDifferenceUsd = 0.0001;
 
 using Row = std::vector<std::string>;
 
@@ -154,6 +157,77 @@ std::string ProcessesText(const Plan& plan) {
                      : std::string("; the coordinator keeps the weights"));
 }
 
+// Where they are from, and why not from where the machines will be.
+std::string PricesText(Cluster::Provider provider, const Plan& plan) {
+  std::string text =
+      fmt::format("{}, {}, {}{}", PricesOf(provider), plan.priced_region,
+                  plan.prices_told ? "as the provider told on " : "", plan.price_date);
+  if (!plan.regions.empty() && plan.regions.front() != plan.priced_region) {
+    text += fmt::format(" (those of {} are not known here)", plan.regions.front());
+  }
+  if (!plan.prices_unknown.empty()) {
+    text += fmt::format(", by this build's table ({})", plan.prices_unknown);
+  }
+  return text + "; disks and traffic are not in them";
+}
+
+// What all machines cost in each region where several are allowed.
+std::string RegionsText(const Plan& plan) {
+  if (plan.regions.size() < 2) return "";
+  std::vector<std::string> texts;
+  for (const std::string& region : plan.regions) {
+    const auto usd = CostIn(plan, region);
+    texts.push_back(usd ? fmt::format("{} ${:.4f} an hour", region, *usd)
+                        : fmt::format("{} not known", region));
+  }
+  return fmt::format("tried in this order: {}", fmt::join(texts, ", "));
+}
+
+struct RegionCost {
+  std::string region;
+  double usd = 0;
+};
+
+// The first of the cheapest; empty when none is known.
+std::optional<RegionCost> CheapestOf(const Plan& plan, const std::vector<std::string>& regions) {
+  std::optional<RegionCost> best;
+  for (const std::string& region : regions) {
+    const auto usd = CostIn(plan, region);
+    if (usd && (!best || *usd < best->usd)) best = RegionCost{region, *usd};
+  }
+  return best;
+}
+
+// ", $0.12 an hour (4 %) less than there"; "" for what makes no difference.
+std::string Less(double usd, double than, const std::string& where) {
+  if (than - usd < kLeastDifferenceUsd) return "";
+  return fmt::format(", ${:.4f} an hour ({:.0f} %) less than {}", than - usd,
+                     100 * (than - usd) / than, where);
+}
+
+// The cheapest region that is allowed, and the cheapest of all, as far as their prices are known.
+std::string CheapestText(const Plan& plan) {
+  std::vector<std::string> known;  // those that are allowed first, since ties go to the first
+  for (const std::string& region : plan.regions) known.push_back(region);
+  for (const auto& [region, usd] : plan.roles.front().usd_by_region) known.push_back(region);
+  const auto allowed = CheapestOf(plan, plan.regions), best = CheapestOf(plan, known);
+  if (!best) return "";
+  if (!allowed) return plan.regions.empty() ? best->region + " of those that are known here" : "";
+  std::string text;
+  if (plan.regions.size() > 1) {
+    const auto first = CostIn(plan, plan.regions.front());
+    text = fmt::format("{} of those that are allowed{}", allowed->region,
+                       first ? Less(allowed->usd, *first, "the first") : "");
+  }
+  const std::string less = Less(best->usd, allowed->usd, allowed->region);
+  if (!less.empty()) {
+    text += fmt::format("{}{} of all that are known here{}", text.empty() ? "" : "; ", best->region,
+                        less);
+  }
+  return text.empty() ? fmt::format("{}: none that is known here costs less", allowed->region)
+                      : text;
+}
+
 std::string HostsText(const Ssh& ssh) {
   std::vector<std::string> names;
   for (const SshHost& host : ssh.hosts()) names.push_back(host.host());
@@ -208,8 +282,9 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
                       : provider == Cluster::KUBERNETES ? "pods of Kubernetes's"
                                                         : "this machine";
   if (RentsByType(provider)) {
-    line("prices", fmt::format("{}, {}; disks and traffic are not in them", PricesOf(provider),
-                               plan.price_date));
+    line("prices", PricesText(provider, plan));
+    line("regions", RegionsText(plan));
+    line("cheapest", CheapestText(plan));
     bool by_spot = false;
     for (const PlanRole& role : plan.roles) {
       by_spot |= !role.spot_prices.empty();

@@ -11,7 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "cluster/day_folder.h"
 #include "cluster/hosts_run.h"
+#include "cluster/region_prices.h"
 #include "cluster/spot_prices.h"
 #include "cluster/tool.h"
 #include "configs/tiers.h"
@@ -24,6 +26,14 @@ namespace muster::cluster {
 // as that shows the commands that follow.
 using ToolRunner = std::function<absl::StatusOr<ToolResult>(
     const std::vector<std::string>& words, int64_t timeout_ms, const std::string& input)>;
+
+// What makes a provider's questions quicker; without them it asks one after the other, each time.
+struct Shortcuts {
+  // Starts a command that the ToolRunner will be asked for, beside others.
+  std::function<void(const std::vector<std::string>& words)> begin = nullptr;
+  // Keeps for a day what stays as it is so long: which zones have a machine type, what an image is.
+  DayFolder folder{""};
+};
 
 // Where machines can be; "" where the provider has no such thing.
 struct Place {
@@ -113,6 +123,21 @@ class Provider {
 
   // Begins to end one machine. OK when it is gone already.
   virtual absl::Status End(const Machine& machine) = 0;
+
+  // What machines of these types cost on demand, in all regions. Fails where the provider does not
+  // tell.
+  virtual absl::StatusOr<std::vector<RegionPrice>> OnDemandPrices(
+      const std::set<std::string>& types) {
+    (void)types;
+    return absl::NotFoundError("the provider's command line does not tell it");
+  }
+
+  // Begins what OnDemandPrices and SpotPrices ask for of such types, where there is a shortcut.
+  virtual void BeginPrices(const std::set<std::string>& on_demand,
+                           const std::set<std::string>& spot) {
+    (void)on_demand;
+    (void)spot;
+  }
 
   // What spot machines of these types have cost in the last day, in all regions of Places(). Fails
   // where the provider does not tell.

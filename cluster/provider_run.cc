@@ -40,7 +40,7 @@ std::string Count(int64_t machines) {
 class Runner {
  public:
   Runner(const ProviderRun& run, const LocalOptions& options)
-      : run_(run), options_(options), tools_(MakeToolRunner(options.environment)) {
+      : run_(run), options_(options), tools_(MakeTools(options.environment)) {
     patience_.now_ms = UnixMillis;
     patience_.pause = [this](int64_t ms) {
       pollfd interrupt{signals_.fd(), POLLIN, 0};
@@ -65,7 +65,7 @@ class Runner {
     RETURN_IF_ERROR(ClearEarlier(draft.job_id));
     MachineKey key;
     if (IsReachedBySsh(run_.cluster.provider())) {
-      ASSIGN_OR_RETURN(key, MakeMachineKey(run_.folder, draft.job_id, tools_));
+      ASSIGN_OR_RETURN(key, MakeMachineKey(run_.folder, draft.job_id, tools_.run));
     }
     ASSIGN_OR_RETURN(const std::unique_ptr<Provider> provider, MakeReaching(std::move(key)));
     const MachineOrder order = Order(draft);
@@ -131,17 +131,18 @@ class Runner {
     }
     ssh_ = std::move(key.ssh);
     ssh_.set_directory(MachineFolder(run_.cluster));
-    return MakeProvider({.cluster = run_.cluster,
-                         .tools = tools_,
-                         .patience = patience_,
-                         .public_key = key.public_key,
-                         .reach =
-                             [this](const SshHost& host) {
-                               return SshRunHost(ssh_, host, ssh_program_, options_.environment,
-                                                 run_.build_id);
-                             },
-                         .environment = options_.environment,
-                         .build_id = run_.build_id});
+    return MakeProvider(
+        {.cluster = run_.cluster,
+         .tools = tools_.run,
+         .patience = patience_,
+         .public_key = key.public_key,
+         .shortcuts = {.begin = tools_.begin, .folder = FactsOf(run_.facts, options_.environment)},
+         .reach =
+             [this](const SshHost& host) {
+               return SshRunHost(ssh_, host, ssh_program_, options_.environment, run_.build_id);
+             },
+         .environment = options_.environment,
+         .build_id = run_.build_id});
   }
 
   // Every command of a run that nothing hinders.
@@ -183,7 +184,7 @@ class Runner {
     RETURN_IF_ERROR(journal.status());
     const Cluster cluster = (*journal)->head().cluster;
     const auto provider =
-        MakeProvider({.cluster = cluster, .tools = tools_, .patience = patience_});
+        MakeProvider({.cluster = cluster, .tools = tools_.run, .patience = patience_});
     ASSIGN_OR_RETURN(const bool left, IsLeft(*provider, **journal, patience_.now_ms()));
     if (left) return absl::FailedPreconditionError(LeftText(**journal));
     Say(fmt::format("an earlier launch of {} has left machines, perhaps: they go first", job_id));
@@ -277,6 +278,7 @@ class Runner {
     NodeSet set(provider, *journal, patience_, [this](const std::string& line) { Say(line); });
     ASSIGN_OR_RETURN(const std::vector<Machine> machines,
                      set.Create({.order = order, .max_wait_ms = run_.max_wait_s * 1000}));
+    if (!machines.empty()) region_ = machines.front().place.region;
     absl::StatusOr<int> code = kInterrupted;
     const auto rent = std::make_shared<Rent>();
     rent->max_cost = run_.cluster.budget().max_cost();
@@ -358,11 +360,14 @@ class Runner {
     return host;
   }
 
-  // By the plan, and by the hour; 0: not known.
+  // By the plan, in the region where the machines are, and by the hour; 0: not known.
   double PriceOf(Role role) const {
     if (!BillsTheUser(run_.cluster.provider())) return 0;
     for (const PlanRole& planned : run_.plan.roles) {
-      if (planned.role == role) return planned.usd_per_hour.value_or(0);
+      if (planned.role != role) continue;
+      const auto here = planned.usd_by_region.find(region_);
+      const bool known = !planned.spot && here != planned.usd_by_region.end();
+      return known ? here->second : planned.usd_per_hour.value_or(0);
     }
     return 0;
   }
@@ -429,13 +434,14 @@ class Runner {
 
   const ProviderRun& run_;
   const LocalOptions& options_;
-  const ToolRunner tools_;
+  const Tools tools_;
   Signals signals_;
   Patience patience_;
   Ssh ssh_;
   std::string ssh_program_;
   std::string job_id_;
-  bool left_ = false;  // the job goes on without this launcher
+  std::string region_;  // of the machines
+  bool left_ = false;   // the job goes on without this launcher
 };
 
 }  // namespace

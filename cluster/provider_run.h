@@ -23,7 +23,8 @@ struct ProviderRun {
   bool dry_run = false;    // only prints the commands, in order; asks and starts nothing
   std::string build_id;    // of this program
   std::string folder;      // of journals and keys: ~/.muster/machines
-  std::string owner;       // "user@host"
+  std::string facts;  // of what stays as it is for a day: ~/.muster/prices; "": nothing is kept
+  std::string owner;  // "user@host"
   std::function<LocalJob(int threads)> make_job;  // as HostsRun has it
 };
 

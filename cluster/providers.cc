@@ -1,20 +1,25 @@
 #include "cluster/providers.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <memory>
 #include <string_view>
 #include <utility>
 
 #include "cluster/aws_provider.h"
+#include "cluster/begun_tools.h"
 #include "cluster/gcp_provider.h"
 #include "cluster/kubernetes.h"
 #include "telemetry/check.h"
+#include "telemetry/crc32c.h"
 
 namespace muster::cluster {
 namespace {
 
 std::unique_ptr<Provider> MakeAws(const ProviderSetup& setup) {
   return std::make_unique<AwsProvider>(setup.cluster.aws(), setup.public_key, setup.tools,
-                                       setup.patience, setup.reach);
+                                       setup.patience, setup.reach, setup.shortcuts);
 }
 
 std::unique_ptr<Provider> MakeKubernetes(const ProviderSetup& setup) {
@@ -24,7 +29,7 @@ std::unique_ptr<Provider> MakeKubernetes(const ProviderSetup& setup) {
 
 std::unique_ptr<Provider> MakeGcp(const ProviderSetup& setup) {
   return std::make_unique<GcpProvider>(setup.cluster.gcp(), setup.public_key, setup.tools,
-                                       setup.patience, setup.reach);
+                                       setup.patience, setup.reach, setup.shortcuts);
 }
 
 struct Row {
@@ -51,8 +56,7 @@ const Row* Find(Cluster::Provider provider) {
 
 }  // namespace
 
-ToolRunner MakeToolRunner(std::vector<std::string> environment) {
-  const std::string path = Variable(environment, "PATH");
+Tools MakeTools(std::vector<std::string> environment) {
   // aws repeats a refusal for want of room four times, for ten seconds; gcloud looks for news of
   // itself, tells of its use, and can be made to keep warnings for itself: of lists that are not
   // whole.
@@ -65,10 +69,25 @@ ToolRunner MakeToolRunner(std::vector<std::string> environment) {
     std::erase_if(environment, [&](const std::string& old) { return old.starts_with(name); });
     environment.emplace_back(entry);
   }
-  return [environment = std::move(environment), path](
-             const std::vector<std::string>& words, int64_t timeout_ms, const std::string& input) {
-    return RunTool(words, environment, path, timeout_ms, input);
-  };
+  const auto tools = std::make_shared<BegunTools>(std::move(environment));
+  return {.run = [tools](const std::vector<std::string>& words, int64_t timeout_ms,
+                         const std::string& input) { return tools->Run(words, timeout_ms, input); },
+          .begin = [tools](const std::vector<std::string>& words) { tools->Begin(words); }};
+}
+
+ToolRunner MakeToolRunner(std::vector<std::string> environment) {
+  return MakeTools(std::move(environment)).run;
+}
+
+DayFolder FactsOf(const std::string& folder, const std::vector<std::string>& environment) {
+  std::string login;
+  for (const char* name :
+       {"AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_ENDPOINT_URL", "CLOUDSDK_CONFIG", "CLOUDSDK_ACTIVE_CONFIG_NAME",
+        "CLOUDSDK_CORE_ACCOUNT", "CLOUDSDK_CORE_PROJECT"}) {
+    login += Variable(environment, name) + "\n";
+  }
+  return DayFolder(folder.empty() ? "" : fmt::format("{}/{:08x}", folder, Crc32c(login)));
 }
 
 bool MakesMachines(Cluster::Provider provider) { return Find(provider) != nullptr; }

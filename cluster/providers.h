@@ -18,6 +18,7 @@ struct ProviderSetup {
   ToolRunner tools;
   const Patience& patience;
   std::string public_key;  // that machines let in; "": none is made
+  Shortcuts shortcuts = {};
   // The following are for Reach alone.
   std::function<RunHost(const SshHost&)> reach = nullptr;  // by ssh
   std::vector<std::string> environment = {};               // of the launcher
@@ -27,6 +28,16 @@ struct ProviderSetup {
 // Runs the providers' commands with the user's `environment`, and such that they ask nobody and
 // leave it to us what to repeat.
 ToolRunner MakeToolRunner(std::vector<std::string> environment);
+// The same, and what begins commands for it.
+struct Tools {
+  ToolRunner run;
+  std::function<void(const std::vector<std::string>& words)> begin;
+};
+Tools MakeTools(std::vector<std::string> environment);
+
+// The folder of what stays as it is for a day, for whoever is logged in: zones have other names for
+// another account.
+DayFolder FactsOf(const std::string& folder, const std::vector<std::string>& environment);
 
 // Whether the provider makes machines, so that there is something to give back.
 bool MakesMachines(Cluster::Provider provider);

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "configs/catalog.h"
 #include "configs/job.pb.h"
@@ -41,9 +43,17 @@ bool RentsByType(Cluster::Provider provider);
 // the checkpoints, the servers' the parameters.
 bool IsSpot(const Job& job, Role role);
 
-// What the plan says of where its prices are from: "EC2 on demand, us-east-1".
-// PRECONDITION: RentsByType.
+// What the plan says of its prices: "EC2 on demand"; and the region that the catalogue's are of:
+// "us-east-1". PRECONDITION: RentsByType.
 const char* PricesOf(Cluster::Provider provider);
+const char* PricedRegionOf(Cluster::Provider provider);
+// The regions that the job file allows, in the order in which they are tried; none: the login's
+// own. PRECONDITION: RentsByType.
+std::vector<std::string> RegionsOf(const Cluster& cluster);
+// What a machine costs on demand, by region, where the catalogue knows it.
+// PRECONDITION: RentsByType.
+std::map<std::string, Price> PricesByRegion(Cluster::Provider provider,
+                                            const RentedMachine& machine, const Catalog& catalog);
 // "EC2's such as c6i.4xlarge": types that a user may write. PRECONDITION: RentsByType.
 const char* ExampleTypeOf(Cluster::Provider provider);
 

@@ -6,22 +6,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <map>
-#include <system_error>
-
-#include "telemetry/file.h"
+#include <utility>
 
 namespace muster::cluster {
 namespace {
-
-constexpr std::string_view kAsked = "asked";
-
-bool IsPlain(const std::string& name) {
-  return !name.empty() && name[0] != '.' && std::ranges::all_of(name, [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '-' || c == '.' || c == '_';
-  });
-}
 
 SpotSummary SummaryOf(const std::string& region, const std::vector<SpotPrice>& prices) {
   std::vector<double> sorted;
@@ -76,34 +65,22 @@ std::optional<SpotPrice> PriceAt(const std::vector<SpotPrice>& prices, const std
   return found == nullptr ? std::nullopt : std::optional(*found);
 }
 
-std::string SpotPriceFolder::PathOf(const std::string& type, const std::string& region) const {
-  if (folder_.empty() || !IsPlain(type) || !IsPlain(region)) return "";
-  return fmt::format("{}/spot_{}_{}.tsv", folder_, region, type);
+std::string SpotPriceFolder::NameOf(const std::string& type, const std::string& region) {
+  if (!IsPlainName(type) || !IsPlainName(region)) return "";
+  return fmt::format("spot_{}_{}", region, type);
 }
 
 absl::StatusOr<std::vector<SpotPrice>> SpotPriceFolder::Find(const std::string& type,
                                                              const std::string& region,
                                                              int64_t now_ms) const {
   const absl::Status none = absl::NotFoundError("no prices of the last day are known");
-  const std::string path = PathOf(type, region);
-  if (path.empty()) return none;
-  const auto text = ReadFile(path);
-  if (!text.ok()) return none;
+  const auto kept = folder_.Find(NameOf(type, region), now_ms);
+  if (!kept.ok()) return none;
   std::vector<SpotPrice> prices;
-  bool dated = false;
-  for (const auto line : absl::StrSplit(*text, '\n', absl::SkipWhitespace())) {
+  for (const auto line : absl::StrSplit(kept->text, '\n', absl::SkipWhitespace())) {
     const std::vector<std::string> cells = absl::StrSplit(line, '\t');
-    if (!dated) {
-      int64_t asked_ms = 0;
-      if (cells.size() != 2 || cells[0] != kAsked || !absl::SimpleAtoi(cells[1], &asked_ms) ||
-          asked_ms > now_ms || asked_ms <= now_ms - kSpotDayMs) {
-        return none;
-      }
-      dated = true;
-      continue;
-    }
     SpotPrice price{.type = type, .region = region};
-    if (cells.size() != 3 || !IsPlain(cells[0]) ||
+    if (cells.size() != 3 || !IsPlainName(cells[0]) ||
         !absl::SimpleAtod(cells[1], &price.usd_per_hour) ||
         !absl::SimpleAtoi(cells[2], &price.since_ms) || !std::isfinite(price.usd_per_hour) ||
         price.usd_per_hour <= 0) {
@@ -112,21 +89,16 @@ absl::StatusOr<std::vector<SpotPrice>> SpotPriceFolder::Find(const std::string& 
     price.zone = cells[0];
     prices.push_back(std::move(price));
   }
-  if (!dated) return none;
   return prices;
 }
 
 absl::Status SpotPriceFolder::Keep(const std::string& type, const std::string& region,
                                    const std::vector<SpotPrice>& prices, int64_t now_ms) const {
-  const std::string path = PathOf(type, region);
-  if (path.empty()) return absl::OkStatus();
-  std::string text = fmt::format("{}\t{}\n", kAsked, now_ms);
+  std::string text;
   for (const SpotPrice& price : prices) {
     text += fmt::format("{}\t{}\t{}\n", price.zone, price.usd_per_hour, price.since_ms);
   }
-  std::error_code error;
-  std::filesystem::create_directories(folder_, error);
-  return WriteFileAtomically(path, text);
+  return folder_.Keep(NameOf(type, region), text, now_ms);
 }
 
 }  // namespace muster::cluster

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/day_folder.h"
 #include "telemetry/status.h"
 
 namespace muster::cluster {
@@ -21,8 +22,6 @@ struct SpotPrice {
   double usd_per_hour = 0;
   bool operator==(const SpotPrice&) const = default;
 };
-
-inline constexpr int64_t kSpotDayMs = 86'400'000;
 
 // A type in one region over the last day.
 struct SpotSummary {
@@ -55,9 +54,9 @@ class SpotPriceFolder {
 
  private:
   // "" where such names make no file's.
-  std::string PathOf(const std::string& type, const std::string& region) const;
+  static std::string NameOf(const std::string& type, const std::string& region);
 
-  const std::string folder_;
+  const DayFolder folder_;
 };
 
 }  // namespace muster::cluster

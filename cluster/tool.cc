@@ -7,36 +7,30 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <memory>
+#include <algorithm>
 
-#include "cluster/process.h"
 #include "telemetry/file.h"
 
 namespace muster::cluster {
 namespace {
 
 // A file without a name, which is gone with its descriptor.
-class Stream {
- public:
-  Stream() : fd_(memfd_create("stream", MFD_CLOEXEC)) {}
-  ~Stream() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
-  int fd() const { return fd_; }
-  std::string Text() const {
-    struct stat info {};
-    fstat(fd_, &info);
-    std::string text(static_cast<size_t>(info.st_size), '\0');
-    const ssize_t n = pread(fd_, text.data(), text.size(), 0);
-    text.resize(static_cast<size_t>(std::max<ssize_t>(0, n)));
-    return text;
-  }
+int MakeStream() { return memfd_create("stream", MFD_CLOEXEC); }
 
- private:
-  const int fd_;
-};
+std::string TextOf(int fd) {
+  struct stat info {};
+  fstat(fd, &info);
+  std::string text(static_cast<size_t>(info.st_size), '\0');
+  const ssize_t n = pread(fd, text.data(), text.size(), 0);
+  text.resize(static_cast<size_t>(std::max<ssize_t>(0, n)));
+  return text;
+}
+
+absl::Status WriteInput(int fd, const std::string& input) {
+  RETURN_IF_ERROR(WriteAll(fd, input, "what a command reads"));
+  lseek(fd, 0, SEEK_SET);
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -57,13 +51,9 @@ std::string FindProgram(const std::string& name, const std::string& path_variabl
   return "";
 }
 
-absl::StatusOr<ToolResult> RunTool(const std::vector<std::string>& words,
-                                   const std::vector<std::string>& environment,
-                                   const std::string& path_variable, int64_t timeout_ms,
-                                   const std::string& input) {
-  const Stream in, out, err;
-  RETURN_IF_ERROR(WriteAll(in.fd(), input, "what a command reads"));
-  lseek(in.fd(), 0, SEEK_SET);
+absl::StatusOr<std::unique_ptr<StartedTool>> StartedTool::Start(
+    const std::vector<std::string>& words, const std::vector<std::string>& environment,
+    const std::string& path_variable, const std::string& input) {
   ProcessSpec spec;
   spec.name = words.front();
   spec.argv = words;
@@ -71,18 +61,45 @@ absl::StatusOr<ToolResult> RunTool(const std::vector<std::string>& words,
   if (spec.argv.front().empty()) {
     return absl::NotFoundError(fmt::format("there is no program {} in PATH", words.front()));
   }
+  const int in = MakeStream();
+  std::unique_ptr<StartedTool> tool(new StartedTool(MakeStream(), MakeStream()));
   spec.environment = environment;
   spec.log_path = "/dev/null";
-  spec.fds = {{in.fd(), 0}, {out.fd(), 1}, {err.fd(), 2}};
-  ASSIGN_OR_RETURN(const std::unique_ptr<Process> process, Process::Start(spec));
-  pollfd ended{process->pidfd(), POLLIN, 0};
+  spec.fds = {{in, 0}, {tool->out_, 1}, {tool->err_, 2}};
+  absl::Status started = WriteInput(in, input);
+  if (started.ok()) {
+    auto process = Process::Start(spec);
+    started = process.status();
+    if (process.ok()) tool->process_ = *std::move(process);
+  }
+  close(in);
+  RETURN_IF_ERROR(started);
+  return tool;
+}
+
+StartedTool::~StartedTool() {
+  for (const int fd : {out_, err_}) {
+    if (fd >= 0) close(fd);
+  }
+}
+
+ToolResult StartedTool::Result() {
+  const ExitStatus exit = process_->Poll().value_or(ExitStatus{.code = 1});
+  return ToolResult{TextOf(out_), TextOf(err_), exit.signal != 0 ? 128 + exit.signal : exit.code};
+}
+
+absl::StatusOr<ToolResult> RunTool(const std::vector<std::string>& words,
+                                   const std::vector<std::string>& environment,
+                                   const std::string& path_variable, int64_t timeout_ms,
+                                   const std::string& input) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<StartedTool> tool,
+                   StartedTool::Start(words, environment, path_variable, input));
+  pollfd ended{tool->fd(), POLLIN, 0};
   if (poll(&ended, 1, static_cast<int>(timeout_ms)) == 0) {
-    process->Kill();
     return absl::DeadlineExceededError(
         fmt::format("{} was not done after {} s", words.front(), timeout_ms / 1000));
   }
-  const ExitStatus exit = process->Poll().value_or(ExitStatus{.code = 1});
-  return ToolResult{out.Text(), err.Text(), exit.signal != 0 ? 128 + exit.signal : exit.code};
+  return tool->Result();
 }
 
 }  // namespace muster::cluster

@@ -83,7 +83,8 @@ absl::StatusOr<MachineType> ParseMachineType(const Row& row) {
 }  // namespace
 
 absl::StatusOr<Catalog> Catalog::Parse(std::string_view machine_types,
-                                       std::string_view accelerators) {
+                                       std::string_view accelerators,
+                                       std::string_view region_factors) {
   Catalog catalog;
   ASSIGN_OR_RETURN(const std::vector<Row> types, Rows(machine_types, "machine_types.csv", 10));
   for (const Row& row : types) {
@@ -96,11 +97,21 @@ absl::StatusOr<Catalog> Catalog::Parse(std::string_view machine_types,
     ASSIGN_OR_RETURN(accelerator.price, PriceAt(row, 1));
     catalog.accelerators_.push_back(std::move(accelerator));
   }
+  ASSIGN_OR_RETURN(const std::vector<Row> factors, Rows(region_factors, "region_factors.csv", 5));
+  for (const Row& row : factors) {
+    RegionFactor factor{.family = row[0], .region = row[1], .date = row[3]};
+    ASSIGN_OR_RETURN(factor.factor, Number(row, 2));
+    if (factor.factor == 0 || factor.date.empty() || row[4].empty()) {
+      return absl::InvalidArgumentError(
+          fmt::format("{} in {}: write a factor above 0, its date and its source", row[0], row[1]));
+    }
+    catalog.region_factors_.push_back(std::move(factor));
+  }
   return catalog;
 }
 
 Catalog Catalog::BuiltIn() {
-  absl::StatusOr<Catalog> catalog = Parse(kMachineTypesCsv, kAcceleratorsCsv);
+  absl::StatusOr<Catalog> catalog = Parse(kMachineTypesCsv, kAcceleratorsCsv, kRegionFactorsCsv);
   CHECK(catalog.ok());
   return *std::move(catalog);
 }

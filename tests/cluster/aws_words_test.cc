@@ -1,11 +1,14 @@
 // What is said to aws, what its answers mean, and which EC2 type stands for a machine.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "cluster/aws.h"
 #include "cluster/aws_machines.h"
+#include "cluster/aws_prices.h"
 #include "cluster/watchdog.h"
 
 namespace muster::cluster {
@@ -13,6 +16,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
@@ -107,6 +111,57 @@ TEST(AwsWords, SpotPricesOfTheLastDay) {
         "g5.xlarge\tus-east-1b\t-1\t2026-11-22T05:01:11Z",
         "g5.xlarge\tus-east-1b\t0.4\tyesterday"}) {
     EXPECT_FALSE(ParseSpotPrices(bad).ok()) << bad;
+  }
+}
+
+// A product of the price list, as AWS tells it: a text that is JSON itself.
+std::string Product(const std::string& type, const std::string& region, const std::string& terms,
+                    const std::string& kind = "AWS Region") {
+  return fmt::format(
+      R"({{"product":{{"productFamily":"Compute Instance","attributes":{{"instanceType":"{}",)"
+      R"("regionCode":"{}","locationType":"{}"}},"sku":"X"}},"serviceCode":"AmazonEC2",)"
+      R"("terms":{}}})",
+      type, region, kind, terms);
+}
+std::string OnDemand(const std::string& unit, const std::string& usd) {
+  return fmt::format(
+      R"({{"OnDemand":{{"X.J":{{"priceDimensions":{{"X.J.6":{{"unit":"{}","pricePerUnit":)"
+      R"({{"USD":"{}"}}}}}}}}}},"Reserved":{{"X.R":{{"priceDimensions":{{"X.R.2":{{"unit":"Hrs",)"
+      R"("pricePerUnit":{{"USD":"0.0100000000"}}}}}}}}}}}})",
+      unit, usd);
+}
+
+TEST(AwsWords, PricesOnDemandOfAllRegionsAreOneQuestion) {
+  const std::vector<std::string> words = OnDemandPriceWords({}, {"g5.xlarge", "m6i.large"});
+  EXPECT_EQ(After(words, "--region"), "us-east-1") << "where the price list is";
+  EXPECT_THAT(
+      After(words, "--filters"),
+      HasSubstr(R"({"Field":"instanceType","Type":"ANY_OF","Value":"g5.xlarge,m6i.large"})"));
+  const nlohmann::json list = {
+      Product("m6i.large", "us-east-1", OnDemand("Hrs", "0.0960000000")),
+      Product("m6i.large", "eu-central-1", OnDemand("Hrs", "0.1150000000")),
+      Product("m6i.large", "us-west-2-lax-1", OnDemand("Hrs", "0.05"), "AWS Local Zone"),
+      Product("m6i.large", "eu-west-1", OnDemand("Hrs", "0.0000000000")),
+      Product("m6i.large", "eu-west-2", OnDemand("Quantity", "9")),
+      Product("m6i.large", "eu-west-3", "{}")};
+  const auto prices = ParseOnDemandPrices(list.dump(4));
+  ASSERT_TRUE(prices.ok()) << prices.status();
+  EXPECT_THAT(*prices, ElementsAre(RegionPrice{"m6i.large", "us-east-1", 0.096},
+                                   RegionPrice{"m6i.large", "eu-central-1", 0.115}));
+  EXPECT_THAT(*ParseOnDemandPrices("[]\n"), SizeIs(0));
+  for (const char* bad : {"", "None\n", "{}", "[{}]", "[\"\"]", "[\"[1]\"]", "[\"{}\"]"}) {
+    EXPECT_FALSE(ParseOnDemandPrices(bad).ok()) << bad;
+  }
+  const std::string good = list.dump();
+  for (uint64_t seed = 1; seed <= 2000; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    std::mt19937_64 random(seed);
+    std::string text = good;
+    for (int i = 0; i < 3; ++i) text[random() % text.size()] = static_cast<char>(random());
+    const auto read = ParseOnDemandPrices(text);
+    for (const RegionPrice& price : read.ok() ? *read : std::vector<RegionPrice>()) {
+      EXPECT_GT(price.usd_per_hour, 0);
+    }
   }
 }
 

@@ -53,6 +53,7 @@ class FakeGce : public FakeCloud {
     if (action == "instances list") return List(words, now_ms);
     if (action == "instances delete") return Delete(words);
     if (action == "images describe-from-family") return {.out = "debian-12-x\tX86_64\n"};
+    if (action == "project-info describe") return {.out = "GPUS_ALL_REGIONS\t100000.0\t0.0\n"};
     if (action == "regions describe") return Region(After(words, "describe"));
     if (action == "machine-types list") return MachineTypes(words);
     return Error("Invalid choice", 2);

@@ -148,6 +148,11 @@ TEST(GcpWords, RegionsHaveZonesAndQuotas) {
   EXPECT_EQ(GceGpuQuota("NVIDIA_TESLA_T4"), "NVIDIA_T4_GPUS");
   EXPECT_EQ(GceGpuQuota("NVIDIA_L4"), "NVIDIA_L4_GPUS");
   EXPECT_EQ(GceRegionOf("us-central1-a"), "us-central1");
+  const auto project = ParseGceProject("NETWORKS\t5.0\t1.0\nGPUS_ALL_REGIONS\t4.0\t1.0\n");
+  ASSERT_TRUE(project.ok()) << project.status();
+  EXPECT_EQ(project->at("GPUS_ALL_REGIONS").limit, 4);
+  EXPECT_FALSE(ParseGceProject("NETWORKS\tmany\t1.0\n").ok());
+  EXPECT_FALSE(ParseGceProject("quotas: []\n").ok());
 }
 
 // As gcloud 528 prints them.
@@ -311,6 +316,22 @@ TEST(GcpMachines, AnEc2TypeIsTheCheapestThatIsLargeEnough) {
             "n1-highmem-4 1 x NVIDIA_TESLA_T4");
   EXPECT_THAT(GceFor({"p5.4xlarge", 16, 256, "NVIDIA_H100", 1}),
               HasSubstr("no Compute Engine type"));
+}
+
+TEST(GcpMachines, PricesOfOtherRegionsAreThoseOfTheFamily) {
+  const Catalog catalog = Catalog::BuiltIn();
+  const auto cpus = GceTypeFor({.type = "n1-standard-4", .vcpus = 4, .memory_gb = 15}, catalog);
+  const auto prices = GcePrices(*cpus, catalog);
+  EXPECT_DOUBLE_EQ(prices.at("us-central1").usd_per_hour, 0.19);
+  EXPECT_NEAR(prices.at("europe-west4").usd_per_hour, 0.19 * 1.1009, 1e-4);
+  EXPECT_FALSE(prices.contains("nowhere-1"));
+  const auto l4 =
+      GcePrices(*GceTypeFor({"standard_v100", 8, 30, "NVIDIA_TESLA_V100", 1}, catalog), catalog);
+  EXPECT_GT(l4.at("asia-northeast1").usd_per_hour, l4.at("us-central1").usd_per_hour);
+  EXPECT_FALSE(l4.contains("africa-south1")) << "it is not known to have any";
+  const auto t4 =
+      GcePrices(*GceTypeFor({"standard_gpu", 8, 30, "NVIDIA_TESLA_K80", 1}, catalog), catalog);
+  EXPECT_THAT(t4, SizeIs(1)) << "T4s have a price of their own in each region";
 }
 
 TEST(GcpMachines, ThePriceIsTheMachinesAndItsGpus) {

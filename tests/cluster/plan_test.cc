@@ -13,7 +13,9 @@
 namespace muster::cluster {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 struct Result {
   int code = 0;
@@ -28,12 +30,12 @@ std::string Contents(std::FILE* file) {
   return text;
 }
 
-using PriceSpotPlan = std::function<void(const Job&, const LaunchFlags&, Plan*)>;
+using PricePlanAs = std::function<void(const Job&, const LaunchFlags&, Plan*)>;
 
 Result Launch(const std::vector<std::string>& words, int job_code = 0,
-              const PriceSpotPlan& price_spot = nullptr) {
+              const PricePlanAs& price_plan = nullptr) {
   CommandContext context;
-  context.price_spot = price_spot;
+  context.price_plan = price_plan;
   context.words = words;
   context.out = std::tmpfile();
   context.err = std::tmpfile();
@@ -51,10 +53,10 @@ Result Launch(const std::vector<std::string>& words, int job_code = 0,
 }
 
 void ExpectPlan(const std::string& golden, std::vector<std::string> words,
-                const PriceSpotPlan& price_spot = nullptr) {
+                const PricePlanAs& price_plan = nullptr) {
   SCOPED_TRACE(golden);
   words.insert(words.end(), {"--module-name", "toy.train", "--job-dir", "jobs/plan", "--check"});
-  const Result result = Launch(words, 0, price_spot);
+  const Result result = Launch(words, 0, price_plan);
   EXPECT_EQ(result.code, 0);
   EXPECT_EQ(result.err, "");
   ExpectGolden("tests/cluster/plans/" + golden + ".txt", result.out);
@@ -92,6 +94,14 @@ TEST(Plan, WhatIsRentedOnGcp) {
                      "--parameter-server-machine-type=large_model", "--max-running-time=36000s"});
 }
 
+TEST(Plan, RegionsOfComputeEngineByTheBuildsTable) {
+  ExpectPlan(
+      "gcp-regions",
+      {"--scale-tier=custom", "--provider=GCP", "--master-machine-type=standard",
+       "--worker-count=4", "--worker-machine-type=standard_v100", "--max-running-time=36000s",
+       "--set", "cluster.gcp={regions: [europe-west4, us-east1], zones: [europe-west2-a]}"});
+}
+
 TEST(Plan, SpotWorkersAtThePricesOfTheLastDay) {
   const std::vector<std::string> words = {"--scale-tier=custom",
                                           "--provider=AWS",
@@ -118,6 +128,55 @@ TEST(Plan, SpotWorkersAtThePricesOfTheLastDay) {
   ExpectPlan("aws-spot-unknown", words, [&](const Job&, const LaunchFlags&, Plan* plan) {
     ReckonWithSpot(absl::UnauthenticatedError("log in: aws configure"), plan);
   });
+}
+
+TEST(Plan, TheCheapestRegionOfThoseThatAreAllowed) {
+  const std::vector<std::string> words = {
+      "--scale-tier=custom",
+      "--provider=AWS",
+      "--master-machine-type=m6i.xlarge",
+      "--worker-count=2",
+      "--worker-machine-type=g5.xlarge",
+      "--max-running-time=36000s",
+      "--set",
+      "cluster.aws.regions=[eu-central-1, us-west-2, sa-east-1]"};
+  const RegionPrices told = {.prices = {{"m6i.xlarge", "us-east-1", 0.19},
+                                        {"g5.xlarge", "us-east-1", 1},
+                                        {"m6i.xlarge", "us-east-2", 0.18},
+                                        {"g5.xlarge", "us-east-2", 1},
+                                        {"m6i.xlarge", "us-west-2", 0.2},
+                                        {"g5.xlarge", "us-west-2", 1},
+                                        {"m6i.xlarge", "eu-central-1", 0.23},
+                                        {"g5.xlarge", "eu-central-1", 1.25},
+                                        {"m6i.xlarge", "sa-east-1", 0.1}},
+                             .asked_ms = 1'795'305'600'000};
+  const auto reckon = [&](const Job&, const LaunchFlags&, Plan* plan) {
+    ReckonWithOnDemand(told, plan);
+  };
+  ExpectPlan("aws-regions", words, reckon);
+  const auto text = [&](const std::string& regions, const PricePlanAs& price) {
+    std::vector<std::string> more = words;
+    more.back() = "cluster.aws." + regions;
+    more.insert(more.end(), {"--module-name=toy", "--check"});
+    return Launch(more, 0, price).out;
+  };
+  EXPECT_THAT(text("regions=[us-east-2]", reckon),
+              HasSubstr("\ncheapest      us-east-2: none that is known here costs less\n"));
+  EXPECT_THAT(text("zones=[us-west-2b]", reckon),
+              HasSubstr("\ncheapest      us-east-2 of all that are known here, $0.0200 an hour (1 "
+                        "%) less than us-west-2\n"));
+  EXPECT_THAT(text("regions=[us-east-1, us-west-2]", reckon),
+              HasSubstr("\ncheapest      us-east-1 of those that are allowed; us-east-2 of all"));
+  // Nobody has told them: the catalogue has those of one region.
+  const auto unknown = [](const Job&, const LaunchFlags&, Plan* plan) {
+    ReckonWithOnDemand(absl::UnauthenticatedError("log in: aws configure"), plan);
+  };
+  EXPECT_THAT(text("regions=[us-west-2]", unknown),
+              AllOf(HasSubstr("EC2 on demand, us-east-1, 2026-06 (those of us-west-2 are not known "
+                              "here), by this build's table (log in: aws configure); disks"),
+                    Not(HasSubstr("cheapest"))));
+  EXPECT_THAT(text("regions=[us-east-1]", unknown),
+              HasSubstr("cheapest      us-east-1: none that is known here costs less"));
 }
 
 TEST(Plan, ABudgetIsTheMostWhereTheRunningTimeAllowsMore) {

@@ -66,12 +66,12 @@ TEST_F(SpotPriceFolderTest, KeepsPricesForADay) {
   const std::vector<SpotPrice> prices = {At("east-1a", 10, 0.1), At("east-1b", 20, 0.35)};
   EXPECT_FALSE(folder_.Find("t.large", "east-1", 1000).ok());
   ASSERT_TRUE(folder_.Keep("t.large", "east-1", prices, 1000).ok());
-  for (const int64_t now : {int64_t{1000}, 999 + kSpotDayMs}) {
+  for (const int64_t now : {int64_t{1000}, 999 + kDayMs}) {
     const auto found = folder_.Find("t.large", "east-1", now);
     ASSERT_TRUE(found.ok()) << now;
     EXPECT_EQ(*found, prices);
   }
-  EXPECT_FALSE(folder_.Find("t.large", "east-1", 1000 + kSpotDayMs).ok()) << "a day old";
+  EXPECT_FALSE(folder_.Find("t.large", "east-1", 1000 + kDayMs).ok()) << "a day old";
   EXPECT_FALSE(folder_.Find("t.large", "east-1", 999).ok()) << "of the future";
   EXPECT_FALSE(folder_.Find("t.large", "west-1", 1000).ok());
   ASSERT_TRUE(folder_.Keep("t.large", "west-1", {}, 1000).ok());

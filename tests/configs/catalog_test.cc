@@ -44,6 +44,24 @@ TEST(Catalog, HasEveryMachineTypeOfTheService) {
   EXPECT_FALSE(catalog.FindAccelerator("NVIDIA_TESLA_A100")->price.has_value());
 }
 
+TEST(Catalog, RegionsCostNearlyWhatTheCataloguesRegionDoes) {
+  const Catalog catalog = Catalog::BuiltIn();
+  std::set<std::string> seen;
+  for (const RegionFactor& factor : catalog.region_factors()) {
+    EXPECT_TRUE(seen.insert(factor.family + " " + factor.region).second) << factor.region;
+    EXPECT_GT(factor.factor, 0.9) << factor.region;
+    EXPECT_LT(factor.factor, 2) << factor.region;
+    if (factor.region == "us-central1") {
+      EXPECT_EQ(factor.factor, 1);
+    }
+  }
+  EXPECT_TRUE(seen.contains("n1 europe-west4") && seen.contains("g2 us-central1"));
+  EXPECT_FALSE(Catalog::Parse("", "", "n1,r,x,2025-03,list\n").ok());
+  EXPECT_FALSE(Catalog::Parse("", "", "n1,r,0,2025-03,list\n").ok());
+  EXPECT_FALSE(Catalog::Parse("", "", "n1,r,1.1,,list\n").ok());
+  EXPECT_FALSE(Catalog::Parse("", "", "n1,r,1.1\n").ok());
+}
+
 TEST(Catalog, NamesAreUniqueAndSizesSane) {
   const Catalog catalog = Catalog::BuiltIn();
   std::set<std::string> names;

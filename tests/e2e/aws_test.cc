@@ -298,10 +298,9 @@ TEST_F(AwsTest, ADryRunShowsEveryCommandAndNeedsNeitherAwsNorALogin) {
   const Ended run = Running(words, false, {{"PATH", "/usr/bin:/bin"}, {"HOME", home_}}).Wait();
   EXPECT_EQ(run.code, 0) << run.err;
   size_t at = 0;
-  for (const char* command :
-       {"sts get-caller-identity", "describe-instance-type-offerings", "get-service-quota",
-        "run-instances --count 1 --instance-type m6i.xlarge", "describe-instances",
-        "terminate-instances"}) {
+  for (const char* command : {"describe-instance-type-offerings", "get-service-quota",
+                              "run-instances --count 1 --instance-type m6i.xlarge",
+                              "describe-instances", "terminate-instances"}) {
     at = run.out.find(command, at);
     EXPECT_NE(at, std::string::npos) << command << " in\n" << run.out;
   }
@@ -316,6 +315,26 @@ TEST_F(AwsTest, ADryRunShowsEveryCommandAndNeedsNeitherAwsNorALogin) {
                               HasSubstr("describe-spot-price-history"),
                               HasSubstr("--instance-market-options 'MarketType=spot,")));
   EXPECT_THAT(Cloud().Asked(), IsEmpty());
+}
+
+TEST_F(AwsTest, ThePlanHasTheProvidersOwnPricesAndAsksForThemOnceADay) {
+  std::vector<std::string> words = LaunchWords(NewFolder("prices"), Job());
+  words.emplace_back("--check");
+  const Ended first = Launch(words);
+  EXPECT_EQ(first.code, 0) << first.err;
+  EXPECT_THAT(first.out,
+              AllOf(HasSubstr("prices        EC2 on demand, us-east-1, as the provider told on 20"),
+                    HasSubstr("cheapest      us-east-2 of all that are known here, $0.0120 an hour "
+                              "(6 %) less than us-east-1")));
+  EXPECT_THAT(Cloud().Asked(), ::testing::ElementsAre("GetProducts"));
+  EXPECT_EQ(Launch(words).out, first.out);
+  EXPECT_THAT(Cloud().Asked(), IsEmpty());
+  fs::remove_all(home_ + "/.muster/prices");
+  Cloud().SetFaults(R"([{"action": "GetProducts", "code": "AccessDeniedException"}])");
+  const Ended denied = Launch(words);
+  EXPECT_EQ(denied.code, 0) << denied.err;
+  ExpectForHumans(denied);
+  EXPECT_THAT(denied.out, HasSubstr("EC2 on demand, us-east-1, 2026-06, by this build's table ("));
 }
 
 TEST_F(AwsTest, WhatCannotStartIsToldInOneLineBeforeItCosts) {

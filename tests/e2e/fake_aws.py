@@ -41,6 +41,14 @@ FOLDER, BUILD_ID, PROGRAMS = sys.argv[1:4]
 QUOTAS = {"L-1216C47A": 640, "L-34B43A08": 640, "L-DB2E81BA": 8, "L-417A185B": 0}
 
 
+# What machines cost an hour on demand, as the price list tells it.
+PRICES = {
+    "m6i.xlarge": {"us-east-1": 0.192, "us-east-2": 0.18, "eu-central-1": 0.23},
+    "c6i.4xlarge": {"us-east-1": 0.68, "us-east-2": 0.66, "eu-central-1": 0.776},
+    "r6i.2xlarge": {"us-east-1": 0.504, "us-east-2": 0.5, "eu-central-1": 0.608},
+}
+
+
 class Front:
     def __init__(self, network):
         self.network, self.faults = network, Faults()
@@ -68,6 +76,8 @@ class Front:
             answer = self.price_history(form)
         elif action == "GetServiceQuota":
             return self.quota(json.loads(body), start_response)
+        elif action == "GetProducts":
+            return self.products(json.loads(body), start_response)
         else:
             answer = self.ask(environ, body)
             if action == "TerminateInstances" and answer[0].startswith("200"):
@@ -174,6 +184,22 @@ class Front:
         if value is None:
             return self.fail("NoSuchResourceException", 400, start_response)
         text = json.dumps({"Quota": {"QuotaCode": form["QuotaCode"], "Value": value}}).encode()
+        start_response("200 OK", [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(text)))])
+        return [text]
+
+    def products(self, form, start_response):
+        """Each product is a text that is JSON itself, as in the real list."""
+        wanted = {f["Field"]: (f["Type"], f["Value"]) for f in form["Filters"]}
+        assert form["ServiceCode"] == "AmazonEC2" and wanted["operatingSystem"] == ("TERM_MATCH", "Linux"), form
+        kind, types = wanted["instanceType"]
+        types = types.split(",") if kind == "ANY_OF" else [types]
+        products = [json.dumps({
+            "product": {"productFamily": "Compute Instance", "sku": f"{t}{region}",
+                        "attributes": {"instanceType": t, "regionCode": region, "locationType": "AWS Region", "operatingSystem": "Linux"}},
+            "serviceCode": "AmazonEC2",
+            "terms": {"OnDemand": {"S.J": {"priceDimensions": {"S.J.6": {"unit": "Hrs", "pricePerUnit": {"USD": f"{usd:.10f}"}}}}}}})
+            for t in types for region, usd in PRICES.get(t, {}).items()]
+        text = json.dumps({"FormatVersion": "aws_v1", "PriceList": products}).encode()
         start_response("200 OK", [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(text)))])
         return [text]
 

@@ -35,6 +35,7 @@ from fake_machines import Faults, Machine, Network
 PROJECT = "muster-test"
 ZONES = {"us-central1": ["us-central1-a", "us-central1-b"], "europe-west4": ["europe-west4-a"]}
 QUOTAS = {"us-central1": {"CPUS": (72, 8), "NVIDIA_T4_GPUS": (1, 0)}, "europe-west4": {"CPUS": (2, 0)}}
+PROJECT_QUOTAS = {"NETWORKS": (5, 1), "GPUS_ALL_REGIONS": (1, 1)}
 TYPES = ["n1-standard-4", "n1-standard-8", "n1-highmem-8", "n1-highcpu-16"]
 
 
@@ -81,6 +82,8 @@ class Cloud:
         if parts[0] != PROJECT:
             raise Refused(404, "notFound", f"Failed to find project {parts[0]}")
         rest = parts[1:]
+        if not rest:
+            return "project", self.project
         if rest[0] == "regions" and len(rest) == 2:
             return "region", lambda: self.region(rest[1])
         if rest == ["aggregated", "instances"]:
@@ -106,6 +109,10 @@ class Cloud:
         if name != "debian-12":
             raise Refused(404, "notFound", f"The resource 'projects/debian-cloud/global/images/family/{name}' was not found")
         return {"kind": "compute#image", "name": "debian-12-bookworm-v20261110", "architecture": "X86_64", "id": "7"}
+
+    def project(self):
+        quotas = [{"metric": m, "limit": float(limit), "usage": float(usage)} for m, (limit, usage) in PROJECT_QUOTAS.items()]
+        return {"kind": "compute#project", "name": PROJECT, "quotas": quotas}
 
     def region(self, name):
         if name not in ZONES:

@@ -245,9 +245,11 @@ TEST_F(GcpTest, ADryRunShowsEveryCommandAndNeedsNeitherGcloudNorALogin) {
 
 TEST_F(GcpTest, WhatCannotStartIsToldInOneLineBeforeItCosts) {
   const auto refused = [&](const std::string& name, const TinyJob& job,
-                           const std::map<std::string, std::string>& added = {}) {
+                           const std::map<std::string, std::string>& added = {},
+                           const std::vector<std::string>& more = {}) {
     std::vector<std::string> words = LaunchWords(NewFolder(name), job);
     words.emplace_back("--yes");
+    words.insert(words.end(), more.begin(), more.end());
     std::map<std::string, std::string> environment = environment_;
     for (const auto& [key, value] : added) environment[key] = value;
     const Ended run = Running(words, false, environment).Wait();
@@ -279,6 +281,15 @@ TEST_F(GcpTest, WhatCannotStartIsToldInOneLineBeforeItCosts) {
       refused("quota", with("project: muster-test, regions: [europe-west4]")),
       AllOf(HasSubstr("europe-west4: quota CPUS: 2 of 2 free, 4 needed"),
             HasSubstr("--quota-id=CPUS-per-project-region"), HasSubstr("--preferred-value=4")));
+  TinyJob gpus = with("project: muster-test, regions: [us-central1]");
+  gpus.training = "device: CPU";
+  EXPECT_THAT(
+      refused("gpu_quota", gpus, {},
+              {"--scale-tier=custom", "--master-machine-type=n1-standard-4",
+               "--master-accelerator=count=1,type=nvidia-tesla-t4"}),
+      AllOf(HasSubstr("us-central1: quota NVIDIA_T4_GPUS: 1 of 1 free, 1 needed"),
+            HasSubstr("the project: quota GPUS_ALL_REGIONS: 0 of 1 free, 1 needed; ask"),
+            HasSubstr("--quota-id=GPUS-ALL-REGIONS-per-project --preferred-value=2")));
   Cloud().SetFaults(
       R"([{"action": "region", "status": 403, "code": "accessNotConfigured",
            "message": "Compute Engine API has not been used in project 1 before."}])");

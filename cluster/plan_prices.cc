@@ -1,4 +1,4 @@
-#include "cluster/plan_spot.h"
+#include "cluster/plan_prices.h"
 
 #include <algorithm>
 #include <iterator>
@@ -6,6 +6,8 @@
 #include <set>
 
 #include "cluster/providers.h"
+#include "cluster/region_prices.h"
+#include "cluster/rented_machine.h"
 #include "cluster/spot_prices.h"
 #include "telemetry/time.h"
 
@@ -45,34 +47,53 @@ void KeepAll(const SpotPriceFolder& folder, const std::set<std::string>& types,
   }
 }
 
+absl::StatusOr<RegionPrices> AskOnDemand(Provider& provider, const DayFolder& folder,
+                                         const std::set<std::string>& types) {
+  RegionPrices all{.asked_ms = UnixMillis()};
+  ASSIGN_OR_RETURN(all.prices, provider.OnDemandPrices(types));
+  // They are asked for again when they cannot be kept.
+  KeepRegionPrices(folder, types, all).IgnoreError();
+  return all;
+}
+
 }  // namespace
 
-void PriceSpot(const SpotPricing& pricing, Plan* plan) {
-  std::set<std::string> types;
+void PricePlan(const PlanPricing& pricing, Plan* plan) {
+  if (!RentsByType(pricing.job.cluster().provider())) return;
+  std::set<std::string> types, spot_types;
   for (const PlanRole& role : plan->roles) {
-    if (role.spot) types.insert(role.rented_type);
+    types.insert(role.rented_type);
+    if (role.spot) spot_types.insert(role.rented_type);
   }
-  if (types.empty()) return;
   const Patience patience{.now_ms = UnixMillis, .pause = [](int64_t) { return false; }};
-  const ToolRunner tools = MakeToolRunner(pricing.environment);
+  const Tools tools = MakeTools(pricing.environment);
   const auto provider =
       MakeProvider({.cluster = pricing.job.cluster(),
                     .tools =
                         [&tools](const std::vector<std::string>& words, int64_t timeout_ms,
                                  const std::string& input) {
-                          return tools(words, std::min(timeout_ms, kAskMs), input);
+                          return tools.run(words, std::min(timeout_ms, kAskMs), input);
                         },
-                    .patience = patience});
+                    .patience = patience,
+                    .shortcuts = {.begin = tools.begin}});
   std::set<std::string> regions;
   for (const Place& place : provider->Places()) regions.insert(place.region);
   if (regions.empty()) regions.emplace();  // not known before the provider is asked
-  const SpotPriceFolder folder(pricing.folder);
-  auto prices = FindAll(folder, types, regions, UnixMillis());
-  if (!prices.ok() && pricing.may_ask) {
-    prices = provider->SpotPrices(types);
-    if (prices.ok()) KeepAll(folder, types, regions, *prices, UnixMillis());
+  const SpotPriceFolder spot_folder(pricing.folder);
+  const DayFolder folder(pricing.folder);
+  auto on_demand = FindRegionPrices(folder, types, UnixMillis());
+  auto spot = FindAll(spot_folder, spot_types, regions, UnixMillis());
+  if (pricing.may_ask) {
+    provider->BeginPrices(on_demand.ok() ? std::set<std::string>() : types,
+                          spot.ok() ? std::set<std::string>() : spot_types);
+    if (!on_demand.ok()) on_demand = AskOnDemand(*provider, folder, types);
+    if (!spot.ok()) {
+      spot = provider->SpotPrices(spot_types);
+      if (spot.ok()) KeepAll(spot_folder, spot_types, regions, *spot, UnixMillis());
+    }
   }
-  ReckonWithSpot(prices, plan);
+  ReckonWithOnDemand(on_demand, plan);
+  if (!spot_types.empty()) ReckonWithSpot(spot, plan);
 }
 
 }  // namespace muster::cluster
