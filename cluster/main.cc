@@ -6,9 +6,11 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <sstream>
 
 #include "cluster/attach_command.h"
+#include "cluster/build_facts.h"
 #include "cluster/command.h"
 #include "cluster/cost_command.h"
 #include "cluster/doctor_command.h"
@@ -33,6 +35,7 @@
 #include "cluster/upload_command.h"
 #include "telemetry/build_id.h"
 #include "telemetry/cores.h"
+#include "telemetry/file.h"
 #include "telemetry/host_name.h"
 #include "worker/data_folder.h"
 
@@ -101,6 +104,21 @@ std::string PricesFolder() {
 int64_t MaxWaitSeconds(const ResolvedJob& resolved) {
   const auto& scheduling = resolved.job.training_input().scheduling();
   return scheduling.has_max_wait_time() ? scheduling.max_wait_time().seconds() : kMaxWaitSeconds;
+}
+
+// What this build needs of machines, as the file beside its programs' folder says; none where it
+// does not.
+std::optional<BuildFacts> FactsOfBuild() {
+  const auto text = ReadFile(ProgramFolder() + "/../built_for.json");
+  if (!text.ok()) return std::nullopt;
+  auto facts = ParseBuildFacts(*text);
+  if (!facts.ok()) return std::nullopt;
+  // What is sent from a build's folder is its bundle, which is compiled for all GPUs of its CUDA.
+  if (!std::filesystem::exists(ProgramFolder() + "/../lib")) {
+    facts->gpu_code.clear();
+    facts->gpu_form.clear();
+  }
+  return *std::move(facts);
 }
 
 // "" when the user has no home.
@@ -351,6 +369,7 @@ int main(int argc, char** argv) {
     setenv(muster::worker::kDataVariable, OwnFolder("data").c_str(), /*overwrite=*/1);
     return BringData(data, [&](const std::string& line) { fmt::print(context.err, "{}\n", line); });
   };
+  context.resolve.build = FactsOfBuild();
   context.resolve.now = std::chrono::system_clock::now();
   return RunCommand(commands, context);
 }

@@ -309,6 +309,7 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
     line("prices", fmt::format("Cloud ML Engine, Americas, {}; on {} nothing is paid",
                                plan.price_date, where));
   }
+  for (const std::string& what : resolved.unknown) line("not known", what);
   if (provider == Cluster::SSH) line("hosts", HostsText(job.cluster().ssh()));
   line("replicas", ReplicasText(plan));
   line("processes", ProcessesText(plan));

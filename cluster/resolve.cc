@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cctype>
 #include <ctime>
+#include <utility>
 
 #include "cluster/bucket_address.h"
+#include "cluster/fit.h"
 #include "cluster/knobs.h"
 #include "cluster/rented_machine.h"
 #include "configs/rules.h"
@@ -167,6 +169,7 @@ class Resolver {
       }
     }
     if (RentsByType(provider)) CheckRented(provider);
+    CheckThatAllFits();
     int64_t processes = 2;
     for (const Role role : {Role::kWorker, Role::kParameterServer}) {
       processes += std::clamp<int64_t>(SizeOf(input(), role).count, 0, kMaxProcesses + 1);
@@ -198,6 +201,16 @@ class Resolver {
             fmt::format("write another, or a type of {}", ExampleTypeOf(provider)));
       }
     }
+  }
+
+  // Machine types and images may not be known where something else is wrong.
+  void CheckThatAllFits() {
+    if (!draft_->problems.empty() || !options_.build) return;
+    Fit fit = CheckFit(draft_->job, *options_.build, options_.catalog);
+    for (Misfit& misfit : fit.misfits) {
+      Add(misfit.path, std::move(misfit.what), std::move(misfit.write));
+    }
+    resolved_.unknown = std::move(fit.unknown);
   }
 
   void CheckOptimizer() {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/build_facts.h"
 #include "cluster/provider_fields.h"
 #include "configs/catalog.h"
 #include "configs/job_yaml.h"
@@ -26,6 +27,8 @@ struct ResolveOptions {
   std::function<absl::Status()> find_gpu = [] {
     return absl::FailedPreconditionError("no usable GPU: nobody looked for one");
   };
+  // What this build's programs need of a machine; none: not known, and nothing is refused for it.
+  std::optional<BuildFacts> build;
   std::chrono::system_clock::time_point now;  // names the job where nothing else does
 };
 
@@ -35,6 +38,7 @@ struct ResolvedJob {
   Job job;
   std::vector<std::string> changed_args;  // those of args that differ from the module's defaults
   std::vector<Substitution> substitutions;
+  std::vector<std::string> unknown;  // what is only seen on the machines, a line each
 };
 
 // Resolves and checks everything that can be checked before something starts. Empty when

@@ -120,6 +120,7 @@ archive() {
 plug_in=()
 [ ! -e "$BUILD/bin/libmuster_cuda.so" ] || plug_in=(libmuster_cuda.so)
 stage muster launch master worker ps "${plug_in[@]}" "$@"
+install -m 644 "$BUILD/built_for.json" "$STAGE/muster-$VERSION/"
 install -m 644 -D -t "$STAGE/muster-$VERSION/configs" "$SOURCE"/configs/*.yaml
 mapfile -t owners <"$STAGE/packages"
 licenses "$STAGE/muster-$VERSION/licenses" "${HEADERS[@]}" "${owners[@]}"

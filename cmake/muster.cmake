@@ -66,6 +66,19 @@ if(MUSTER_GPU AND NOT MUSTER_SANITIZE)
   endif()
 endif()
 
+# What the programs need of a machine, for the plan of a job (cluster/build_facts.h); the bundle has it, too.
+execute_process(COMMAND getconf GNU_LIBC_VERSION OUTPUT_VARIABLE MUSTER_GLIBC ERROR_QUIET)
+string(REGEX MATCH "[0-9]+\\.[0-9]+" MUSTER_GLIBC "${MUSTER_GLIBC}")
+set(built_for_cuda "")
+set(built_for_gpus "")
+if(MUSTER_CUDA)
+  set(built_for_cuda "${CUDAToolkit_VERSION_MAJOR}.${CUDAToolkit_VERSION_MINOR}")
+  list(JOIN CMAKE_CUDA_ARCHITECTURES "\", \"" built_for_gpus)
+  set(built_for_gpus "\"${built_for_gpus}\"")
+endif()
+file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/built_for.json" @ONLY
+  CONTENT "{\"glibc\": \"@MUSTER_GLIBC@\", \"cuda\": \"@built_for_cuda@\", \"gpuArchitectures\": [@built_for_gpus@]}\n")
+
 add_library(muster_flags INTERFACE)
 target_include_directories(muster_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 # -ffp-contract=off: a fused multiply-add changes bits, so it is written (std::fma, hwy::MulAdd) or absent.

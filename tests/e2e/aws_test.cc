@@ -325,7 +325,8 @@ TEST_F(AwsTest, ThePlanHasTheProvidersOwnPricesAndAsksForThemOnceADay) {
   EXPECT_THAT(first.out,
               AllOf(HasSubstr("prices        EC2 on demand, us-east-1, as the provider told on 20"),
                     HasSubstr("cheapest      us-east-2 of all that are known here, $0.0120 an hour "
-                              "(6 %) less than us-east-1")));
+                              "(6 %) less than us-east-1"),
+                    HasSubstr("not known     whether ami-12c6146b has glibc 2.36")));
   EXPECT_THAT(Cloud().Asked(), ::testing::ElementsAre("GetProducts"));
   EXPECT_EQ(Launch(words).out, first.out);
   EXPECT_THAT(Cloud().Asked(), IsEmpty());
@@ -365,6 +366,9 @@ TEST_F(AwsTest, WhatCannotStartIsToldInOneLineBeforeItCosts) {
               AllOf(HasSubstr("ami-0"), HasSubstr("cluster.aws.image")));
   EXPECT_THAT(refused("profile", with("image: ami-12c6146b, profile: nobody")),
               HasSubstr("cluster.aws.profile"));
+  EXPECT_THAT(
+      refused("too_old", with("image: 'resolve:ssm:/aws/service/debian/release/11/x'")),
+      AllOf(HasSubstr("job.yaml:"), HasSubstr("cluster.aws.image: Debian 11 has glibc 2.31")));
   if (isatty(STDIN_FILENO) == 0) {
     EXPECT_THAT(refused("unasked", Job(), {}, {}), HasSubstr("agree with --yes"));
   }

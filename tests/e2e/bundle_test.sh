@@ -70,6 +70,11 @@ for folder in "$MAIN" "$SPEECH"; do
     echo "${folder##*/} needs $found"
     [ "$(printf '%s\n' "$found" "$prefix$newest" | sort -V | tail -1)" = "$prefix$newest" ] || fail "$found is newer than Debian 12's"
   done
+  if [ "$folder" = "$MAIN" ]; then
+    promised=$(sed -n 's/.*"glibc": "\([0-9.]*\)".*/\1/p' "$folder/built_for.json")
+    found=$(objdump -T "$folder"/{bin,lib}/* | grep -o "GLIBC_[0-9.]*" | sort -uV | tail -1)
+    [ "$(printf '%s\n' "$found" "GLIBC_$promised" | sort -V | tail -1)" = "GLIBC_$promised" ] || fail "needs $found, and built_for.json says ${promised:-nothing}"
+  fi
   [ -s "$folder/licenses/libssl3.txt" ] && [ -s "$folder/licenses/common-licenses/Apache-2.0" ] || fail "licences are missing"
 done
 [ -s "$SPEECH/COPYING" ] || fail "the GPL is missing"
