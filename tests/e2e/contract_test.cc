@@ -1,0 +1,164 @@
+// What every provider promises, whatever it is: the same job, on machines of each.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+#include "tests/e2e/programs.h"
+#include "tests/e2e/sites.h"
+
+namespace muster::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+using master::RunState;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+class ContractTest : public ::testing::TestWithParam<SiteKind> {
+ protected:
+  void SetUp() override {
+    if (!site_->problem().empty()) GTEST_SKIP() << site_->problem();
+  }
+  // With the master four machines. The data is a folder of where launch runs, and of no machine.
+  TinyJob Job() const {
+    TinyJob job;
+    job.workers = 2;
+    job.servers = 1;
+    job.data = "only/here";
+    job.cluster = site_->cluster();
+    return job;
+  }
+  // In `folder`, which has the data.
+  std::vector<std::string> Words(const std::string& folder, const TinyJob& job) const {
+    fs::create_directories(folder + "/only");
+    std::error_code there;
+    fs::create_directory_symlink(SpeechData(), folder + "/only/here", there);
+    std::vector<std::string> words = LaunchWords(folder, job);
+    words.front() = fmt::format("{}/launch", std::getenv("MUSTER_BIN"));
+    words.insert(words.begin(), {"/usr/bin/env", "-C", folder});
+    words.emplace_back("--yes");
+    return words;
+  }
+  Ended Run(const std::vector<std::string>& words) const {
+    Ended ended = Running(words, /*unprivileged=*/false, environment_).Wait();
+    ExpectForHumans(ended);
+    return ended;
+  }
+  void ExpectAllGivenBack(int seconds = 20) const {
+    for (int i = 0; i < 10 * seconds && !site_->Held().empty(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    EXPECT_THAT(site_->Held(), IsEmpty());
+    const fs::path journals = home_ + "/.muster/machines";
+    EXPECT_TRUE(!fs::exists(journals) || fs::is_empty(journals));
+  }
+  // Of the same job on this machine alone.
+  std::string FolderOfLocal(TinyJob job) const {
+    job.cluster = "";
+    std::string folder = NewFolder("local");
+    EXPECT_EQ(Run(Words(folder, job)).code, 0);
+    return folder;
+  }
+  static void ExpectSameModel(const std::string& there, const std::string& here, int step) {
+    const std::string servers = fmt::format("/job/checkpoints/step-{}/ps-0.safetensors", step);
+    for (const std::string& file : {std::string("/job/export/model.onnx"), servers}) {
+      EXPECT_TRUE(Contents(there + file) == Contents(here + file)) << file;
+    }
+  }
+
+  const std::unique_ptr<Site> site_ = GetParam().make();
+  const std::string home_ = NewFolder("home");
+  const std::map<std::string, std::string> environment_ =
+      site_->problem().empty() ? site_->environment(home_) : std::map<std::string, std::string>();
+};
+
+TEST_P(ContractTest, AJobLearnsTheSameAsOnOneMachineAndBringsEverything) {
+  const std::string folder = NewFolder("there");
+  const Ended run = Run(Words(folder, Job()));
+  ASSERT_EQ(run.code, 0) << run.out << run.err;
+  EXPECT_EQ(run.err, "");
+  EXPECT_EQ(run.out.find("sending only/here (") == std::string::npos, site_->keeps_folder());
+  ExpectAllGivenBack();
+  const std::string job = folder + "/job";
+  EXPECT_EQ(StateOf(job).state, RunState::kSucceeded);
+  EXPECT_EQ(StateOf(job).step, 60);
+  for (const char* file : {"job.yaml", "report.html", "export/labels.txt",
+                           "summaries/history.jsonl", "logs/master-0.log", "logs/chief-0.log",
+                           "logs/worker-0.log", "logs/worker-1.log", "logs/ps-0.log"}) {
+    EXPECT_TRUE(fs::exists(job + "/" + file)) << file;
+  }
+  EXPECT_THAT(run.out, HasSubstr(job + "/export/model.onnx"));
+  EXPECT_THAT(Contents(job + "/logs/worker-1.log"), HasSubstr(" I device /cpu:0"));
+  ExpectSameModel(folder, FolderOfLocal(Job()), 60);
+}
+
+TEST_P(ContractTest, CtrlCEndsItWithACheckpointFromWhichOtherMachinesGoOn) {
+  const std::string folder = NewFolder("stopped");
+  TinyJob job = Job();
+  job.steps = 600;
+  job.evaluate_every = job.save_every = 100;
+  {
+    Running run(Words(folder, job), false, environment_);
+    ASSERT_TRUE(run.WaitFor("step 100/")) << run.out();
+    run.Signal(SIGINT);
+    const Ended ended = run.Wait();
+    EXPECT_EQ(ended.code, 130) << ended.err;
+    ExpectForHumans(ended);
+  }
+  ExpectAllGivenBack();
+  const master::JobState state = StateOf(folder + "/job");
+  EXPECT_EQ(state.state, RunState::kCancelled);
+  ASSERT_TRUE(state.last_checkpoint.has_value());
+  EXPECT_TRUE(fs::exists(folder + "/job/" + state.last_checkpoint->path + "/manifest.json"));
+
+  const Ended second = Run(Words(folder, job));
+  ASSERT_EQ(second.code, 0) << second.out << second.err;
+  EXPECT_THAT(second.out, HasSubstr("resuming from the checkpoint of step"));
+  ExpectAllGivenBack();
+  ExpectSameModel(folder, FolderOfLocal(job), 600);
+}
+
+TEST_P(ContractTest, NothingIsLeftOfAJobWhoseLauncherIsKilled) {
+  TinyJob job = Job();
+  job.steps = 1'000'000;
+  {
+    Running run(Words(NewFolder("killed"), job), false, environment_);
+    ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+    EXPECT_THAT(site_->Held(), Not(IsEmpty()));
+    run.Signal(SIGKILL);
+    run.Wait();
+  }
+  if (site_->rents()) {
+    const Ended swept = Run({"launch", "gc"});
+    EXPECT_EQ(swept.code, 0) << swept.out << swept.err;
+  }
+  ExpectAllGivenBack(60);
+}
+
+TEST_P(ContractTest, ARoleThatDiesEndsTheJobInOneLineWithItsName) {
+  TinyJob job = Job();
+  job.steps = 1'000'000;
+  Running run(Words(NewFolder("dies"), job), false, environment_);
+  ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+  // Wherever it runs, it is a process of this machine's kernel.
+  ASSERT_EQ(std::system("pkill -KILL -f -- '[-]-role=ps --index=0'"), 0);
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.code, 1) << ended.out;
+  EXPECT_THAT(ended.err, AllOf(HasSubstr("error: "), HasSubstr("ps-0"), HasSubstr("logs")));
+  ExpectForHumans(ended);
+  ExpectAllGivenBack();
+}
+
+INSTANTIATE_TEST_SUITE_P(Providers, ContractTest, ::testing::ValuesIn(SiteKinds()),
+                         [](const auto& tested) { return std::string(tested.param.name); });
+
+}  // namespace
+}  // namespace muster::e2e
