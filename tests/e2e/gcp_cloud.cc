@@ -37,6 +37,7 @@ GcpCloud::GcpCloud(std::string folder) : folder_(std::move(folder)) {
       "/usr/bin/env", "python3", "tests/e2e/fake_gcp.py", folder_, BuildId(), programs});
   if (!server_->WaitFor("port ")) {
     const Ended ended = server_->Wait();
+    server_.reset();
     problem_ = fmt::format("cannot make a Compute Engine: {}{}", ended.out, ended.err);
     return;
   }

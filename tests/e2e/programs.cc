@@ -133,7 +133,11 @@ bool Running::Read() {
   return n > 0;
 }
 
-void Running::Signal(int signal) const { kill(pid_, signal); }
+void Running::Signal(int signal) const {
+  // To -1 would be to everybody.
+  ASSERT_GT(pid_, 0) << "it has ended";
+  kill(pid_, signal);
+}
 
 Ended Running::Wait() {
   while (Read()) {
