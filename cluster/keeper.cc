@@ -415,8 +415,10 @@ class Keeper : RoleProcesses::Listener {
       idle_->Reset();
     }
     const auto* replica = std::get_if<master::ReplicaLine>(&*line);
-    if (replica != nullptr && replica->state == "LEFT") {
-      gone_.insert(fmt::format("{}-{}", replica->role, replica->index));
+    if (replica != nullptr) {
+      const std::string name = fmt::format("{}-{}", replica->role, replica->index);
+      const bool gone = replica->state == "LEFT" || replica->state == "LOST";
+      gone ? (void)gone_.insert(name) : (void)gone_.erase(name);
     }
     NodeEvent event;
     event.mutable_status()->set_line(master::EncodeStatusLine(*line));
@@ -445,9 +447,10 @@ class Keeper : RoleProcesses::Listener {
     running_.erase(role);
     const std::string& name = starts_[role].first;
     Note(fmt::format("{} {}", name, DescribeExit(status)));
-    // A worker that is killed, or is said to have left, ends the job only where the master says so.
-    const bool spared =
-        name.starts_with("worker-") && (EndedFromOutside(status) || gone_.contains(name));
+    // A worker that is killed, or is said to have left or to be lost, ends the job only where the
+    // master says so.
+    const bool spared = name.starts_with("worker-") &&
+                        (EndedFromOutside(status) || (gone_.contains(name) && status.signal == 0));
     if (!spared && !status.ok() && reason_.empty()) {
       reason_ = fmt::format("{} {}", name, DescribeExit(status));
     }
@@ -508,7 +511,7 @@ class Keeper : RoleProcesses::Listener {
   int64_t step_ = 0;
   std::optional<int64_t> stop_ms_;
   std::string stop_reason_;
-  std::set<std::string> gone_;  // workers that have left, as the master here says
+  std::set<std::string> gone_;  // workers that have left or are lost, as the master here says
   std::string reason_;          // why it ends, as far as it is seen from here
   bool stopped_ = false;        // for that reason, by this keeper
   bool ended_ = false;          // WriteEnd has done its work

@@ -30,6 +30,10 @@ namespace {
 
 constexpr int64_t kStartTimeoutMs = 60'000;
 constexpr int64_t kSilenceMs = 30'000;
+// Heartbeats come every second: so long without one, a worker makes room for another in its place.
+constexpr int64_t kMissedMs = 5'000;
+// A look at the clock that comes so late: this process did not run, or the clock was set.
+constexpr int64_t kStoodStillMs = 10'000;
 constexpr int64_t kStopGraceMs = 5'000;
 constexpr auto kTick = std::chrono::milliseconds(200);
 
@@ -102,6 +106,12 @@ class CoordinatorImpl : public Coordinator {
   void BeginTraining();
   // Does what lease_moves.h says is to be done.
   void MoveLeases();
+  // Whoever has not come in time, or says nothing any more.
+  void CheckTime();
+  // A role is gone, `what` has happened: the others go on without it, or the job ends. `detail`:
+  // the same for state.json.
+  void Lose(Member& member, const std::string& what, const std::string& detail);
+  void LoseSilent(Member& member);
   // Says what has happened to a trainer, and who goes on with its replicas.
   void TellOfTrainer(const RoleId& role, const std::string& what);
   // Why the job cannot do without the role; empty: it can.
@@ -147,6 +157,7 @@ class CoordinatorImpl : public Coordinator {
   std::optional<std::string> interrupted_;  // why
   EvaluationPoint testing_;                 // the last one
   std::optional<absl::Status> ended_;
+  int64_t looked_ms_ = 0;  // at the clock
 
   std::atomic<int64_t> lease_moves_ = 0;
 };
@@ -193,16 +204,15 @@ absl::Status CoordinatorImpl::Run() {
                     fmt::format("resuming from the checkpoint of step {}", run_.start));
     record_.AddEvent(run_.start, fmt::format("resumed from step {}", run_.start));
   }
+  looked_ms_ = options_.now_ms();
   while (!ended_.has_value()) {
     const Event event = queue_->Take(kTick);
     std::visit([this](const auto& what) { Handle(what); }, event);
     if (ended_.has_value()) break;
-    const int64_t now = options_.now_ms();
-    if (absl::Status status = membership_.CheckTime(now); !status.ok()) {
-      End(status);
-      break;
-    }
-    if (auto lagging = training_ ? lag_watch_.Look(membership_.members(), now) : std::nullopt) {
+    CheckTime();
+    if (ended_.has_value()) break;
+    if (auto lagging =
+            training_ ? lag_watch_.Look(membership_.members(), looked_ms_) : std::nullopt) {
       record_.AddLagging(*std::move(lagging));
     }
     record_.Flush(false);
@@ -244,7 +254,26 @@ void CoordinatorImpl::JoinTraces() {
   }
 }
 
+void CoordinatorImpl::CheckTime() {
+  const int64_t now = options_.now_ms(), passed = now - std::exchange(looked_ms_, now);
+  if (passed > kStoodStillMs || passed < 0) {
+    membership_.NoteDeaf(std::max<int64_t>(0, passed), now);
+  }
+  if (const absl::Status status = membership_.CheckTime(now); !status.ok()) return End(status);
+  while (!ended_.has_value()) {
+    const Member* silent = membership_.FindSilent(now);
+    if (silent == nullptr) return;
+    LoseSilent(*membership_.Find(silent->role));
+  }
+}
+
 void CoordinatorImpl::Handle(const RoleJoined& joined) {
+  // Whoever starts roles knows that the one before is gone, be it that its machine vanished.
+  Member* there = membership_.Find(joined.role);
+  if (there != nullptr && IsThere(*there) && options_.now_ms() - there->last_seen_ms > kMissedMs &&
+      WhyNeeded(joined.role).empty()) {
+    LoseSilent(*there);
+  }
   const absl::Status refused = membership_.Register(joined.role, options_.now_ms()).status();
   if (!refused.ok()) {
     options_.log->Warning("refused {}: {}", RoleName(joined.role), std::string(refused.message()));
@@ -299,18 +328,33 @@ void CoordinatorImpl::Handle(const RoleLeft& left) {
   if (member == nullptr || !links_.Has(left.role, left.link)) return;
   links_.MarkLeft(left.role);
   if (IsGone(*member)) return;
-  member->state = Member::State::kLost;
-  record_.AddReplica(LineOf(*member, std::string(left.status.message())));
-  const std::string text =
-      fmt::format("(pid {} on {}) is gone: {}", member->pid, member->host,
-                  left.status.ok() ? "it closed its link" : std::string(left.status.message()));
-  if (const std::string needed = WhyNeeded(left.role); !needed.empty()) {
-    return End(absl::UnavailableError(fmt::format("{} {}", RoleName(left.role), text)));
+  const std::string why(left.status.message());
+  Lose(*member, fmt::format("is gone: {}", left.status.ok() ? "it closed its link" : why), why);
+}
+
+void CoordinatorImpl::Lose(Member& member, const std::string& what, const std::string& detail) {
+  const RoleId role = member.role;
+  member.state = Member::State::kLost;
+  record_.AddReplica(LineOf(member, detail));
+  const std::string text = fmt::format("(pid {} on {}) {}", member.pid, member.host, what);
+  if (const std::string needed = WhyNeeded(role); !needed.empty()) {
+    return End(absl::UnavailableError(fmt::format("{} {}", RoleName(role), text)));
   }
-  member->leases.clear();
-  moves_.Lose(TrainerOf(left.role));
-  TellOfTrainer(left.role, text);
+  member.leases.clear();
+  moves_.Lose(TrainerOf(role));
+  TellOfTrainer(role, text);
   MoveLeases();
+}
+
+void CoordinatorImpl::LoseSilent(Member& member) {
+  const std::string silent =
+      fmt::format("silent for {} s", (options_.now_ms() - member.last_seen_ms) / 1000);
+  Lose(member, "has been " + silent, silent);
+  // It may still live: then it ends, and another one may come in its place.
+  if (!ended_.has_value()) {
+    links_.Close(member.role, absl::UnavailableError("this role was not heard of any more (" +
+                                                     silent + "): others do its work"));
+  }
 }
 
 std::string CoordinatorImpl::WhyNeeded(const RoleId& role) const {

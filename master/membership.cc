@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace muster::master {
 
 bool IsTrainer(const RoleId& role) { return role.kind != RoleId::Kind::kServer; }
@@ -31,6 +33,10 @@ std::optional<RoleId> ParseRole(const std::string& role, int index) {
 
 bool IsGone(const Member& member) {
   return member.state == Member::State::kLeft || member.state == Member::State::kLost;
+}
+
+bool IsThere(const Member& member) {
+  return member.state == Member::State::kRegistered || member.state == Member::State::kReady;
 }
 
 const char* MemberStateName(Member::State state) {
@@ -89,30 +95,26 @@ bool Membership::All(RoleId::Kind kind, Member::State state) const {
 }
 
 absl::Status Membership::CheckTime(int64_t now_ms) const {
+  if (now_ms - started_ms_ <= start_timeout_ms_) return absl::OkStatus();
   for (const Member& member : members_) {
-    switch (member.state) {
-      case Member::State::kExpected:
-        if (now_ms - started_ms_ > start_timeout_ms_) {
-          return absl::DeadlineExceededError(
-              fmt::format("{} has not registered within {} s (cluster.startTimeoutS)",
-                          RoleName(member.role), start_timeout_ms_ / 1000));
-        }
-        break;
-      case Member::State::kRegistered:
-      case Member::State::kReady:
-        if (now_ms - member.last_seen_ms > silence_ms_) {
-          return absl::UnavailableError(fmt::format("{} (pid {} on {}) has been silent for {} s",
-                                                    RoleName(member.role), member.pid, member.host,
-                                                    (now_ms - member.last_seen_ms) / 1000));
-        }
-        break;
-      case Member::State::kFinished:
-      case Member::State::kLeft:
-      case Member::State::kLost:
-        break;
-    }
+    if (member.state != Member::State::kExpected) continue;
+    return absl::DeadlineExceededError(
+        fmt::format("{} has not registered within {} s (cluster.startTimeoutS)",
+                    RoleName(member.role), start_timeout_ms_ / 1000));
   }
   return absl::OkStatus();
+}
+
+const Member* Membership::FindSilent(int64_t now_ms) const {
+  for (const Member& member : members_) {
+    if (IsThere(member) && now_ms - member.last_seen_ms > silence_ms_) return &member;
+  }
+  return nullptr;
+}
+
+void Membership::NoteDeaf(int64_t ms, int64_t now_ms) {
+  started_ms_ = std::min(started_ms_ + ms, now_ms);
+  for (Member& member : members_) member.last_seen_ms = std::min(member.last_seen_ms + ms, now_ms);
 }
 
 }  // namespace muster::master

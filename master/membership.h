@@ -49,6 +49,8 @@ struct Member {
 const char* MemberStateName(Member::State state);
 // It has left or is lost.
 bool IsGone(const Member& member);
+// Whether heartbeats of it are expected.
+bool IsThere(const Member& member);
 
 class Membership {
  public:
@@ -67,15 +69,19 @@ class Membership {
   bool AllTrainers(Member::State state) const {
     return All(RoleId::Kind::kChief, state) && All(RoleId::Kind::kWorker, state);
   }
-  // Names the first role that has not registered in time or has been silent too long; OK when there
-  // is none.
+  // Names the first role that has not registered in time; OK when there is none.
   absl::Status CheckTime(int64_t now_ms) const;
+  // The first one that is there and has said nothing for too long; null when there is none.
+  const Member* FindSilent(int64_t now_ms) const;
+  // Nobody could be heard for so long until `now_ms`: that counts as nobody's silence. What was
+  // heard later, by a clock that was set back, was heard now.
+  void NoteDeaf(int64_t ms, int64_t now_ms);
 
  private:
   std::vector<Member> members_;
   const int64_t start_timeout_ms_;
   const int64_t silence_ms_;
-  const int64_t started_ms_;
+  int64_t started_ms_;
 };
 
 }  // namespace muster::master

@@ -16,6 +16,13 @@ void RoleLinks::MarkLeft(const RoleId& role) {
   for (Link& link : links_) link.left |= link.role == role;
 }
 
+void RoleLinks::Close(const RoleId& role, const absl::Status& why) {
+  for (const Link& link : links_) {
+    if (link.role == role) link.stream->Close(why);
+  }
+  MarkLeft(role);
+}
+
 bool RoleLinks::all_left() const {
   return std::all_of(links_.begin(), links_.end(), [](const Link& link) { return link.left; });
 }

@@ -22,6 +22,8 @@ class RoleLinks {
   bool Has(const RoleId& role, int64_t link) const;
   // `role` has closed its stream.
   void MarkLeft(const RoleId& role);
+  // Closes that of `role`, which counts as gone from now on: nobody waits for its answer.
+  void Close(const RoleId& role, const absl::Status& why);
   bool all_left() const;
 
   void Send(const RoleId& role, const MasterMessage& message) const;

@@ -17,6 +17,9 @@
 namespace muster::master {
 namespace {
 
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -93,7 +96,20 @@ class CoordinatorTest : public ::testing::Test {
     RoleMessage message;
     message.mutable_warning()->set_text("here");
     role.Say(message);
-    lines_.Next<MessageLine>();
+    for (;;) {
+      const std::string text = lines_.Next<MessageLine>().text;
+      if (text.ends_with(": here")) return;
+      told_.push_back(text);
+    }
+  }
+  // Lets time pass, while these say something.
+  void Pass(int64_t ms, const std::vector<FakeRole*>& who) {
+    for (int64_t left = ms; left > 0; left -= 4'000) {
+      now_ms_ += std::min<int64_t>(left, 4'000);
+      for (FakeRole* role : who) SpeakUp(*role);
+    }
+    // What that brings is over with another word.
+    SpeakUp(*who.front());
   }
 
   const harness::TemporaryFolder folder_;
@@ -101,6 +117,7 @@ class CoordinatorTest : public ::testing::Test {
   const std::unique_ptr<rpc::Transport> transport_ = rpc::MakeInprocTransport();
   std::atomic<int64_t> now_ms_ = 1'795'242'600'000;
   StatusLines lines_;
+  std::vector<std::string> told_;  // messages
   std::unique_ptr<Coordinator> coordinator_;
   std::optional<FakeRole> server_, chief_, worker_;
   absl::Status status_;
@@ -126,15 +143,64 @@ TEST_F(CoordinatorTest, AReplicaThatLagsIsToldThoughNobodyMakesProgress) {
   EXPECT_THAT(lines_.Next<ProgressLine>().lagging, IsEmpty()) << "it is back";
 }
 
-TEST_F(CoordinatorTest, ARoleThatIsSilentForHalfAMinuteEndsTheJobAndIsNamed) {
-  now_ms_ += 20'000;
-  SpeakUp(*chief_);
-  SpeakUp(*server_);
-  now_ms_ += 11'000;
+TEST_F(CoordinatorTest, AServerThatIsSilentForHalfAMinuteEndsTheJobAndIsNamed) {
+  Pass(30'000, {&*chief_, &*worker_});
+  now_ms_ += 1'000;
   while (lines_.Next<StateLine>().state != RunState::kFailed) {
   }
   EXPECT_THAT(std::string(EndByInterrupts().message()),
-              ::testing::HasSubstr("worker-0 (pid 0 on ) has been silent for 31 s"));
+              HasSubstr("ps-0 (pid 0 on ) has been silent for 31 s"));
+}
+
+// Its machine has vanished without a word, perhaps.
+TEST_F(CoordinatorTest, AWorkerThatIsSilentForHalfAMinuteIsReplacedByTheOthersAndMayComeBack) {
+  Pass(30'000, {&*chief_, &*server_});
+  EXPECT_THAT(told_, IsEmpty()) << "it may only be slow";
+  Pass(1'000, {&*chief_, &*server_});
+  EXPECT_THAT(told_, ElementsAre("worker-0 (pid 0 on ) has been silent for 31 s; replica 1 goes on "
+                                 "in chief-0"));
+  EXPECT_THAT(std::string(worker_->AwaitClosed().message()), HasSubstr("was not heard of"));
+  ASSERT_TRUE(chief_->Hear().has_pause());
+  RoleMessage paused;
+  paused.mutable_paused();
+  chief_->Say(paused);
+  const MasterMessage placed = chief_->Hear();
+  EXPECT_THAT(placed.placement().leases(), ElementsAre(0, 1));
+
+  worker_.emplace(*transport_, coordinator_->address(), HelloOf("worker"));
+  ASSERT_TRUE(worker_->status().ok()) << worker_->status();
+  worker_->SayRegister();
+  EXPECT_TRUE(worker_->Hear().has_trainer_setup());
+  worker_->SayReady();
+  SpeakUp(*worker_);
+  EXPECT_THAT(told_, Contains(HasSubstr("worker-0 has joined; replica 1 goes on in worker-0")));
+}
+
+// Who starts a worker anew knows that the one before is gone, sooner than the master perhaps.
+TEST_F(CoordinatorTest, AnotherWorkerTakesThePlaceOfOneThatIsNotHeardOfAndOfNoOther) {
+  Pass(5'000, {&*chief_, &*server_});
+  FakeRole early(*transport_, coordinator_->address(), HelloOf("worker"));
+  EXPECT_THAT(std::string(early.AwaitClosed().message()), HasSubstr("has registered already"));
+  Pass(1'000, {&*chief_, &*server_});
+  FakeRole next(*transport_, coordinator_->address(), HelloOf("worker"));
+  next.SayRegister();
+  EXPECT_TRUE(next.Hear().has_trainer_setup());
+  EXPECT_FALSE(worker_->AwaitClosed().ok());
+  SpeakUp(next);
+  EXPECT_THAT(told_, Contains(HasSubstr("worker-0 (pid 0 on ) has been silent for 6 s; ")));
+}
+
+TEST_F(CoordinatorTest, WhileTheMasterItselfStoodStillNobodyWasSilent) {
+  now_ms_ += 120'000;
+  SpeakUp(*server_);
+  SpeakUp(*server_);
+  now_ms_ -= 600'000;
+  SpeakUp(*server_);
+  SpeakUp(*server_);
+  EXPECT_THAT(told_, IsEmpty());
+  coordinator_->Interrupt("enough");
+  while (!chief_->Hear().has_hold()) {
+  }
 }
 
 TEST_F(CoordinatorTest, ASecondInterruptEndsTheJobAtOnce) {

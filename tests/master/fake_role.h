@@ -8,6 +8,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -59,12 +60,19 @@ class FakeRole {
     inbox_->messages.pop_front();
     return message;
   }
+  // Waits for the end of the stream: why.
+  absl::Status AwaitClosed() {
+    MutexLock lock(inbox_->mu);
+    while (!inbox_->closed) inbox_->arrived.Wait(inbox_->mu);
+    return *inbox_->closed;
+  }
 
  private:
   struct Inbox {
     Mutex mu;
     CondVar arrived;
     std::deque<MasterMessage> messages ABSL_GUARDED_BY(mu);
+    std::optional<absl::Status> closed ABSL_GUARDED_BY(mu);
   };
   class Handler : public rpc::StreamHandler {
    public:
@@ -76,7 +84,11 @@ class FakeRole {
       inbox_->messages.push_back(std::move(heard));
       inbox_->arrived.NotifyAll();
     }
-    void OnClosed(absl::Status) override {}
+    void OnClosed(absl::Status status) override {
+      MutexLock lock(inbox_->mu);
+      inbox_->closed = std::move(status);
+      inbox_->arrived.NotifyAll();
+    }
 
    private:
     const std::shared_ptr<Inbox> inbox_;

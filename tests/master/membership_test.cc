@@ -42,15 +42,29 @@ TEST(Membership, NamesTheRoleThatNeverRegistered) {
             "worker-0 has not registered within 1 s (cluster.startTimeoutS)");
 }
 
-TEST(Membership, NamesTheRoleThatFellSilent) {
-  Membership membership(1, 0, 0, 1000, 500, 0);
+TEST(Membership, FindsTheRoleThatFellSilent) {
+  Membership membership(1, 1, 0, 1000, 500, 0);
   Member* chief = *membership.Register({Kind::kChief, 0}, 100);
-  chief->pid = 12;
-  chief->host = "h";
-  EXPECT_TRUE(membership.CheckTime(600).ok());
-  EXPECT_EQ(membership.CheckTime(1700).message(), "chief-0 (pid 12 on h) has been silent for 1 s");
+  EXPECT_EQ(membership.FindSilent(600), nullptr);
+  EXPECT_EQ(membership.FindSilent(1700), chief) << "one that never came is not silent";
   chief->state = State::kFinished;
-  EXPECT_TRUE(membership.CheckTime(1700).ok()) << "who has finished may be silent";
+  EXPECT_EQ(membership.FindSilent(1700), nullptr) << "who has finished may be silent";
+}
+
+TEST(Membership, WhereNobodyCouldBeHeardNobodyWasSilent) {
+  Membership membership = OneOfEach();
+  Member* chief = *membership.Register({Kind::kChief, 0}, 100);
+  membership.NoteDeaf(10'000, 10'300);
+  EXPECT_TRUE(membership.CheckTime(10'900).ok()) << "nor late";
+  EXPECT_FALSE(membership.CheckTime(11'001).ok());
+  EXPECT_EQ(chief->last_seen_ms, 10'100);
+  EXPECT_EQ(membership.FindSilent(10'600), nullptr);
+  EXPECT_EQ(membership.FindSilent(10'601), chief);
+  // One who was heard meanwhile, all the same; and a clock that was set back.
+  membership.NoteDeaf(10'000, 10'400);
+  EXPECT_EQ(chief->last_seen_ms, 10'400);
+  membership.NoteDeaf(0, 5'400);
+  EXPECT_EQ(chief->last_seen_ms, 5'400);
 }
 
 TEST(Membership, RolesAreNamedAsTheirHelloSays) {
