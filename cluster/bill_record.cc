@@ -72,6 +72,18 @@ absl::Status WriteBill(const std::string& job_dir, const std::vector<RentedSpan>
                            {{"schemaVersion", kSchemaVersion}, {"machines", std::move(machines)}}));
 }
 
+// Those that run and are meant; false when there is none.
+template <class IsMeant>
+bool EndSpans(const IsMeant& is_meant, int64_t now_ms, std::vector<RentedSpan>* spans) {
+  bool changed = false;
+  for (RentedSpan& span : *spans) {
+    if (span.ended_ms != 0 || !is_meant(span)) continue;
+    span.ended_ms = std::max(now_ms, span.began_ms);
+    changed = true;
+  }
+  return changed;
+}
+
 int64_t EndOf(const RentedSpan& span, int64_t now_ms) {
   return std::max(span.began_ms, span.ended_ms == 0 ? now_ms : span.ended_ms);
 }
@@ -94,24 +106,24 @@ absl::Status NoteRented(const std::string& job_dir, const std::vector<RentedSpan
   return WriteBill(job_dir, all);
 }
 
+absl::Status NoteEnded(const std::string& job_dir, const std::string& machine, int64_t now_ms) {
+  ASSIGN_OR_RETURN(std::vector<RentedSpan> all, ReadBill(job_dir));
+  const bool changed =
+      EndSpans([&](const RentedSpan& span) { return span.machine == machine; }, now_ms, &all);
+  return changed ? WriteBill(job_dir, all) : absl::OkStatus();
+}
+
 absl::Status NoteReplaced(const std::string& job_dir, const std::string& machine,
                           const RentedSpan& by) {
   ASSIGN_OR_RETURN(std::vector<RentedSpan> all, ReadBill(job_dir));
-  for (RentedSpan& span : all) {
-    if (span.machine == machine && span.ended_ms == 0) span.ended_ms = by.began_ms;
-  }
+  EndSpans([&](const RentedSpan& span) { return span.machine == machine; }, by.began_ms, &all);
   all.push_back(by);
   return WriteBill(job_dir, all);
 }
 
 absl::Status NoteGivenBack(const std::string& job_dir, int64_t now_ms) {
   ASSIGN_OR_RETURN(std::vector<RentedSpan> all, ReadBill(job_dir));
-  bool changed = false;
-  for (RentedSpan& span : all) {
-    if (span.ended_ms != 0) continue;
-    span.ended_ms = std::max(now_ms, span.began_ms);
-    changed = true;
-  }
+  const bool changed = EndSpans([](const RentedSpan&) { return true; }, now_ms, &all);
   return changed ? WriteBill(job_dir, all) : absl::OkStatus();
 }
 

@@ -28,7 +28,9 @@ struct RentedSpan {
 absl::StatusOr<std::vector<RentedSpan>> ReadBill(const std::string& job_dir);
 // Adds spans that have begun.
 absl::Status NoteRented(const std::string& job_dir, const std::vector<RentedSpan>& spans);
-// Ends the span of one machine, and adds that of another in its place.
+// Ends the span of one machine; OK when it has none that has not ended.
+absl::Status NoteEnded(const std::string& job_dir, const std::string& machine, int64_t now_ms);
+// The same, and adds that of another in its place.
 absl::Status NoteReplaced(const std::string& job_dir, const std::string& machine,
                           const RentedSpan& by);
 // Ends all that have not ended; OK when there are none.

@@ -315,31 +315,41 @@ absl::StatusOr<bool> DataSending::Look(One& one) {
   return done;
 }
 
+absl::StatusOr<bool> DataSending::Look(const Say& say) {
+  const int64_t now = MonotonicMillis();
+  if (said_ms_ == 0) said_ms_ = now;
+  bool all_done = true;
+  int64_t sent = 0, wanted = 0;
+  for (One& one : all_) {
+    if (one.task != nullptr) {
+      ASSIGN_OR_RETURN(const bool done, Look(one));
+      if (done) one.task.reset();
+    }
+    all_done &= one.task == nullptr;
+    if (one.sent < 0) continue;
+    sent += one.sent;
+    wanted += one.data->bytes;
+    if (!std::exchange(one.told, true)) {
+      say(fmt::format("sending {} ({} files, {}) to {}", one.data->value, one.data->files,
+                      Megabytes(one.data->bytes), one.host));
+    }
+  }
+  if (!all_done && wanted > 0 && now - said_ms_ >= kSayMs) {
+    said_ms_ = now;
+    say(fmt::format("{} of {} of data sent", Megabytes(sent), Megabytes(wanted)));
+  }
+  return all_done;
+}
+
 absl::Status DataSending::Wait(const std::function<absl::Status()>& meanwhile, const Say& say) {
-  int64_t said_ms = MonotonicMillis();
   for (;;) {
-    std::vector<pollfd> fds;
-    int64_t sent = 0, wanted = 0;
-    for (One& one : all_) {
-      if (one.task != nullptr) {
-        ASSIGN_OR_RETURN(const bool done, Look(one));
-        if (done) one.task.reset();
-      }
-      if (one.task != nullptr) fds.push_back({one.task->fd(), POLLIN, 0});
-      if (one.sent < 0) continue;
-      sent += one.sent;
-      wanted += one.data->bytes;
-      if (!std::exchange(one.told, true)) {
-        say(fmt::format("sending {} ({} files, {}) to {}", one.data->value, one.data->files,
-                        Megabytes(one.data->bytes), one.host));
-      }
-    }
-    if (fds.empty()) return absl::OkStatus();
-    if (wanted > 0 && MonotonicMillis() - said_ms >= kSayMs) {
-      said_ms = MonotonicMillis();
-      say(fmt::format("{} of {} of data sent", Megabytes(sent), Megabytes(wanted)));
-    }
+    ASSIGN_OR_RETURN(const bool done, Look(say));
+    if (done) return absl::OkStatus();
     RETURN_IF_ERROR(meanwhile());
+    std::vector<pollfd> fds;
+    for (const One& one : all_) {
+      if (one.task != nullptr) fds.push_back({one.task->fd(), POLLIN, 0});
+    }
     poll(fds.data(), fds.size(), kLookMs);
   }
 }

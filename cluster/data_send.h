@@ -46,6 +46,8 @@ class DataSending {
                                                             const std::string& root,
                                                             const std::vector<DataSet>& sets);
 
+  // Looks how far it is: true once all have all of it. Says and fails as Wait does.
+  absl::StatusOr<bool> Look(const Say& say);
   // Until all have all of it; says what goes and how far it is. Fails with what the first that
   // cannot have it says, and with what `meanwhile` does, which is called several times a second.
   absl::Status Wait(const std::function<absl::Status()>& meanwhile, const Say& say);
@@ -65,6 +67,7 @@ class DataSending {
 
   const std::vector<DataSet> sets_;
   std::vector<One> all_;
+  int64_t said_ms_ = 0;
 };
 
 }  // namespace muster::cluster

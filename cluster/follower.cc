@@ -74,7 +74,7 @@ void Follower::Suspect(Failure failure, bool certain, int64_t now_ms) {
 }
 
 void Follower::OnStarted(size_t role, int64_t now_ms) {
-  roles_[role] = {.started = true, .started_ms = now_ms};
+  roles_[role] = {.started = true, .again = CanDoWithout(role), .started_ms = now_ms};
 }
 
 void Follower::OnActivity(size_t role, const ProcessActivity& activity, int64_t now_ms) {
@@ -206,14 +206,19 @@ void Follower::OnExit(size_t role, const ExitStatus& status, int64_t now_ms) {
   }
 }
 
+bool Follower::CanDoWithout(size_t role) const {
+  return options_.roles[role].role == "worker" && phase_ == Phase::kFollowing &&
+         state_ == RunState::kRunning;
+}
+
 bool Follower::CanBeSpared(size_t role, const ExitStatus& status) const {
-  if (options_.roles[role].role != "worker" || phase_ != Phase::kFollowing ||
-      state_ != RunState::kRunning) {
-    return false;
-  }
-  // One that has lost its link to the master ends by itself.
-  const bool cut_off = roles_[role].lost && status.signal == 0;
-  return roles_[role].left || cut_off || EndedFromOutside(status);
+  if (!CanDoWithout(role)) return false;
+  const bool in_vain = roles_[role].again && !roles_[role].registered;
+  return roles_[role].left || in_vain || IsCutOff(role, status) || EndedFromOutside(status);
+}
+
+bool Follower::IsCutOff(size_t role, const ExitStatus& status) const {
+  return CanDoWithout(role) && roles_[role].lost && status.signal == 0;
 }
 
 void Follower::OnAway(size_t role) { roles_[role] = RoleState(); }
@@ -248,7 +253,7 @@ void Follower::OnTick(int64_t now_ms) {
   if (phase_ == Phase::kFollowing) {
     for (size_t i = 0; i < roles_.size(); ++i) {
       RoleState& role = roles_[i];
-      if (!role.started || role.registered) continue;
+      if (!role.started || role.registered || role.again) continue;
       if (now_ms >= role.started_ms + options_.hang_ms && role.idle_since_ms.has_value() &&
           now_ms >= *role.idle_since_ms + options_.idle_ms) {
         Suspect({fmt::format("{} hangs: {} after its start it has not {}{}, and does nothing",
@@ -318,7 +323,7 @@ int64_t Follower::NextDeadline() const {
   if (phase_ != Phase::kFollowing) return deadline_ms_;
   int64_t next = kNever;
   for (const RoleState& role : roles_) {
-    if (role.started && !role.registered) {
+    if (role.started && !role.registered && !role.again) {
       next = std::min(next, role.started_ms + (role.warned ? options_.start_timeout_ms
                                                            : std::min(options_.start_warning_ms,
                                                                       options_.start_timeout_ms)));

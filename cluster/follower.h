@@ -82,9 +82,14 @@ class Follower {
   void OnLine(const master::StatusLine& line, int64_t now_ms);
   void OnBadLine(const absl::Status& status);
   void OnExit(size_t role, const ExitStatus& status, int64_t now_ms);
-  // A role is gone with its host, for which another is looked for: it may be started again, and the
-  // run goes on and may end without it.
+  // A role is gone with its host: it may be started again on another one, and the run goes on and
+  // may end without it.
   void OnAway(size_t role);
+  // Whether the others can go on without the role, as far as is seen from here.
+  bool CanDoWithout(size_t role) const;
+  // Whether a role that ends so has only lost its link to the master, which goes on without it: it
+  // may be started again. To be asked before OnExit.
+  bool IsCutOff(size_t role, const ExitStatus& status) const;
   // Whether the run goes on, so that a role may be started again.
   bool goes_on() const { return phase_ == Phase::kFollowing && !master::IsFinal(state_); }
   void OnInterrupt(int64_t now_ms);
@@ -120,6 +125,7 @@ class Follower {
   enum class Phase { kFollowing, kDraining, kEnding, kSettling, kTerminating, kKilling };
   struct RoleState {
     bool started = false, registered = false, ready = false, warned = false;
+    bool again = false;               // the others go on whether or not it comes
     bool left = false, lost = false;  // as the master says
     int64_t started_ms = 0;
     ProcessActivity activity;

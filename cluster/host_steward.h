@@ -17,7 +17,7 @@
 namespace muster::cluster {
 
 struct RunHost {
-  NodeLink::Options link;     // the way to `launch node`
+  NodeLink::Options link;     // the way to `launch node`; without words: it is not there any more
   std::string address;        // where the job's other hosts reach it; "": as it says itself
   std::string address_field;  // of the job file, where that can be written
   std::string notices_of;     // the provider that may take it back; "": nobody does
@@ -40,6 +40,8 @@ class HostSteward {
   // Begins with it; nothing where it has begun. `ends`: the host is there, and is taken back soon;
   // else nothing is heard of it any more. PRECONDITION: Replaces.
   virtual void Replace(size_t host, bool ends) = 0;
+  // Whether what it has asked for may come at any moment.
+  virtual bool IsAsking() const = 0;
   // It is there again.
   virtual void Reached(size_t host) = 0;
   // Hosts that can be reached (again), each told once, with the way there.

@@ -38,14 +38,20 @@ constexpr int kAttachTries = 40, kAttachPauseMs = 500;
 // For hosts of workers that may be gone for good, while the others go on.
 constexpr int kTriesWithAllWorkers = 10;
 
-// With a link to the first `hosts` of them.
+std::string NameOf(const LocalRole& role) { return fmt::format("{}-{}", role.role, role.index); }
+
+// With a link to the first `hosts` of them. `keys`: may be filled in later.
 absl::StatusOr<std::unique_ptr<NodeProcesses>> Link(const HostsRun& run, const LocalJob& job,
-                                                    bool stay, size_t hosts,
-                                                    bool without_workers = false) {
+                                                    std::shared_ptr<const RunKeys> keys, bool stay,
+                                                    size_t hosts, bool without_workers = false) {
   std::vector<std::unique_ptr<NodeLink>> links;
   for (size_t i = 0; i < hosts; ++i) {
-    ASSIGN_OR_RETURN(std::unique_ptr<NodeLink> link,
-                     NodeLink::Start(run.hosts[i].link, run.bundle));
+    const NodeLink::Options& way = run.hosts[i].link;
+    if (way.argv.empty()) {
+      links.push_back(NodeLink::Missing(way.name));
+      continue;
+    }
+    ASSIGN_OR_RETURN(std::unique_ptr<NodeLink> link, NodeLink::Start(way, run.bundle));
     links.push_back(std::move(link));
   }
   NodeProcesses::Options options;
@@ -60,7 +66,11 @@ absl::StatusOr<std::unique_ptr<NodeProcesses>> Link(const HostsRun& run, const L
   options.here = run.here;
   options.rented = run.rented;
   options.idle = job.idle;
-  options.before_leaving = run.before_leaving;
+  if (run.before_leaving) {
+    options.before_leaving = [&run, keys = std::move(keys)](int64_t until_in_ms) {
+      return run.before_leaving(until_in_ms, *keys);
+    };
+  }
   options.without_workers = without_workers;
   options.steward = run.steward;
   options.bundle = run.bundle;
@@ -68,7 +78,7 @@ absl::StatusOr<std::unique_ptr<NodeProcesses>> Link(const HostsRun& run, const L
   options.max_running_ms = job.max_running_ms;
   const JobDirectory dir(job.job_dir);
   for (const LocalRole& role : job.roles) {
-    options.role_names.push_back(fmt::format("{}-{}", role.role, role.index));
+    options.role_names.push_back(NameOf(role));
     options.log_paths.push_back(dir.log(role.role, role.index));
   }
   return std::make_unique<NodeProcesses>(std::move(options), std::move(links));
@@ -93,9 +103,9 @@ std::string DataRoot(const std::string& job_folder) {
   return (std::filesystem::path(job_folder).parent_path().parent_path() / "data").string();
 }
 
-// The job's data begins to go to the hosts of trainers that lack it; null: there is none here.
-absl::StatusOr<std::unique_ptr<DataSending>> SendData(const HostsRun& run, const LocalJob& job,
-                                                      const LocalOptions& options) {
+// What of the job's data lies on this machine, and may have to go to hosts.
+absl::StatusOr<std::vector<DataSet>> DataHere(const HostsRun& run, const LocalJob& job,
+                                              const LocalOptions& options) {
   std::vector<DataSet> sets;
   for (const std::string& value : job.data) {
     const std::string folder = worker::DataFolder(value, options.data_folder);
@@ -104,7 +114,20 @@ absl::StatusOr<std::unique_ptr<DataSending>> SendData(const HostsRun& run, const
     ASSIGN_OR_RETURN(DataSet data, MeasureData(value, folder));
     sets.push_back(std::move(data));
   }
+  return sets;
+}
+
+// To one in another's place, as to the first ones below.
+NodeProcesses::SendData SendLater(const HostsRun& run, std::vector<DataSet> sets) {
   if (sets.empty()) return nullptr;
+  return [root = DataRoot(run.job_folder), sets = std::move(sets)](const RunHost& host) {
+    return DataSending::Start({host}, root, sets);
+  };
+}
+
+// The data begins to go to the hosts of trainers that lack it.
+absl::StatusOr<std::unique_ptr<DataSending>> SendData(const HostsRun& run, const LocalJob& job,
+                                                      const std::vector<DataSet>& sets) {
   std::vector<RunHost> hosts;
   for (size_t host = 0; host < run.hosts.size(); ++host) {
     for (size_t i = 0; i < job.roles.size(); ++i) {
@@ -116,10 +139,11 @@ absl::StatusOr<std::unique_ptr<DataSending>> SendData(const HostsRun& run, const
   return DataSending::Start(hosts, DataRoot(run.job_folder), sets);
 }
 
-// Where each role lives, with a certificate of its own.
+// Where each role lives, with a certificate of its own, which `keys` gets, too.
 absl::StatusOr<std::vector<RolePlace>> Places(const HostsRun& run, const LocalJob& job,
                                               const NodeProcesses& nodes,
-                                              const LocalOptions& options, int64_t now_s) {
+                                              const LocalOptions& options, int64_t now_s,
+                                              RunKeys* keys) {
   if (run.here) {
     return std::vector<RolePlace>(job.roles.size(),
                                   {.job_dir = run.job_folder, .data_folder = options.data_folder});
@@ -132,10 +156,11 @@ absl::StatusOr<std::vector<RolePlace>> Places(const HostsRun& run, const LocalJo
   for (size_t i = 0; i < job.roles.size(); ++i) {
     const size_t host = run.host_of_role[i];
     ASSIGN_OR_RETURN(std::string address, AddressOf(run.hosts[host], nodes.hello(host)));
-    ASSIGN_OR_RETURN(const rpc::Identity identity,
-                     authority.Issue(fmt::format("{}-{}", job.roles[i].role, job.roles[i].index)));
+    const std::string name = NameOf(job.roles[i]);
+    ASSIGN_OR_RETURN(const rpc::Identity identity, authority.Issue(name));
+    keys->identities[name] = rpc::EncodeIdentity(identity);
     const std::string folder = nodes.job_folder(host);
-    places.push_back({folder, std::move(address), rpc::EncodeIdentity(identity), DataRoot(folder)});
+    places.push_back({folder, std::move(address), keys->identities[name], DataRoot(folder)});
   }
   RETURN_IF_ERROR(CheckReachable(run, places));
   return places;
@@ -149,7 +174,8 @@ absl::StatusOr<int> TellEnd(const HostsRun& run, const LocalJob& job, const Loca
   if (!run.here) {
     // Of hosts that are rented the others may be gone.
     ASSIGN_OR_RETURN(const std::unique_ptr<NodeProcesses> nodes,
-                     Link(run, job, /*stay=*/false, run.rented ? 1 : run.hosts.size()));
+                     Link(run, job, std::make_shared<const RunKeys>(), /*stay=*/false,
+                          run.rented ? 1 : run.hosts.size(), /*without_workers=*/true));
     RETURN_IF_ERROR(nodes->Open());
     absl::Status brought = nodes->Pull();
     if (brought.ok()) brought = nodes->PullLogs();
@@ -223,9 +249,13 @@ absl::StatusOr<int> RunOnHosts(const HostsRun& run, const LocalOptions& options)
     ASSIGN_OR_RETURN(lock, JobLock::Take(dir, now));
   }
   // Beside the connections, as it mostly finds that all is there.
-  ASSIGN_OR_RETURN(const std::unique_ptr<DataSending> sending, SendData(run, draft, options));
+  ASSIGN_OR_RETURN(const std::vector<DataSet> sets, DataHere(run, draft, options));
+  ASSIGN_OR_RETURN(const std::unique_ptr<DataSending> sending, SendData(run, draft, sets));
+  const auto keys = std::make_shared<RunKeys>();
+  keys->token = MakeRunToken();
   ASSIGN_OR_RETURN(const std::unique_ptr<NodeProcesses> nodes,
-                   Link(run, draft, stay, run.hosts.size()));
+                   Link(run, draft, keys, stay, run.hosts.size()));
+  nodes->SendDataWith(SendLater(run, sets));
   RETURN_IF_ERROR(nodes->Open());
   // Whoever is refused there has no job to note, and runs none yet.
   NoteJob(draft, options, stay, now);
@@ -234,42 +264,61 @@ absl::StatusOr<int> RunOnHosts(const HostsRun& run, const LocalOptions& options)
   LocalJob job = run.make_job(ThreadsOf(draft.roles, run.host_of_role, cores));
   ShareGpus(run.host_of_role, &job.roles);
   ASSIGN_OR_RETURN(const std::vector<RolePlace> places,
-                   Places(run, job, *nodes, options, now / 1000));
+                   Places(run, job, *nodes, options, now / 1000, keys.get()));
   RETURN_IF_ERROR(nodes->Pull());
   RETURN_IF_ERROR(WriteFirstRecord(job, dir, now));
   RETURN_IF_ERROR(nodes->Push());
-  if (sending != nullptr) {
-    const absl::Status sent = sending->Wait(
-        [&]() -> absl::Status {
-          if (run.interrupted && run.interrupted()) return absl::CancelledError("interrupted");
-          return nodes->KeepAlive();
-        },
-        [&](const std::string& line) { Tell(options, line); });
-    if (absl::IsCancelled(sent)) return kInterrupted;
-    RETURN_IF_ERROR(sent);
-  }
+  const absl::Status sent = sending->Wait(
+      [&]() -> absl::Status {
+        if (run.interrupted && run.interrupted()) return absl::CancelledError("interrupted");
+        return nodes->KeepAlive();
+      },
+      [&](const std::string& line) { Tell(options, line); });
+  if (absl::IsCancelled(sent)) return kInterrupted;
+  RETURN_IF_ERROR(sent);
   return RunJobRoles(job, options, places, *nodes,
-                     {.leave = options.async, .on_left = run.on_left});
+                     {.token = keys->token, .leave = options.async, .on_left = run.on_left});
 }
 
 absl::StatusOr<int> AttachToHosts(const HostsRun& run, const LocalOptions& options, bool cancel) {
-  const LocalJob job = run.make_job(1);
+  LocalJob job = run.make_job(1);
+  ShareGpus(run.host_of_role, &job.roles);
   std::unique_ptr<JobLock> lock;
   if (!run.here) {
     ASSIGN_OR_RETURN(lock, JobLock::Take(JobDirectory(job.job_dir), UnixMillis()));
   }
+  const auto keys = std::make_shared<const RunKeys>(run.keys);
   for (int i = 0; i < kAttachTries; ++i) {
-    ASSIGN_OR_RETURN(const std::unique_ptr<NodeProcesses> nodes,
-                     Link(run, job, /*stay=*/true, run.hosts.size(),
-                          /*without_workers=*/i >= kTriesWithAllWorkers));
-    RETURN_IF_ERROR(nodes->Attach());
+    const bool last_ways = i >= kTriesWithAllWorkers;
+    ASSIGN_OR_RETURN(std::unique_ptr<NodeProcesses> nodes,
+                     Link(run, job, keys, /*stay=*/true, run.hosts.size(), last_ways));
+    const absl::Status attached = nodes->Attach();
+    if (!attached.ok() && !last_ways && nodes->LacksWorkersAlone()) {
+      i = kTriesWithAllWorkers - 1;  // their hosts do not answer, and were waited for
+      continue;
+    }
+    RETURN_IF_ERROR(attached);
     if (nodes->follows()) {
       NoteStays(job, options);
-      const std::vector<RolePlace> places(job.roles.size());
-      return RunJobRoles(job, options, places, *nodes,
-                         {.attached = true, .cancel = cancel, .on_left = run.on_left});
+      std::vector<RolePlace> places(job.roles.size());
+      for (size_t role = 0; role < places.size(); ++role) {
+        const auto identity = keys->identities.find(NameOf(job.roles[role]));
+        if (identity != keys->identities.end()) places[role].identity = identity->second;
+        places[role].data_folder = DataRoot(nodes->job_folder(0));
+      }
+      // Where it does not read, a host in another's place may have it all the same.
+      auto sets = DataHere(run, job, options);
+      if (run.steward != nullptr && sets.ok()) {
+        nodes->SendDataWith(SendLater(run, *std::move(sets)));
+      }
+      return RunJobRoles(
+          job, options, places, *nodes,
+          {.token = keys->token, .attached = true, .cancel = cancel, .on_left = run.on_left});
     }
-    if (!nodes->runs_master()) return TellEnd(run, job, options);
+    if (!nodes->runs_master()) {
+      nodes.reset();  // a keeper serves one
+      return TellEnd(run, job, options);
+    }
     // A host whose roles have ended: the others follow.
     poll(nullptr, 0, kAttachPauseMs);
   }
@@ -283,7 +332,8 @@ absl::StatusOr<int> FetchFromMaster(const HostsRun& run, const LocalOptions& opt
                    JobLock::Take(JobDirectory(job.job_dir), UnixMillis()));
   {
     ASSIGN_OR_RETURN(const std::unique_ptr<NodeProcesses> nodes,
-                     Link(run, job, /*stay=*/true, /*hosts=*/1));
+                     Link(run, job, std::make_shared<const RunKeys>(), /*stay=*/true,
+                          /*hosts=*/1));
     const absl::Status attached = nodes->Attach();
     nodes->Abandon();
     RETURN_IF_ERROR(attached);

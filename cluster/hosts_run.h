@@ -11,6 +11,7 @@
 #include "cluster/host_steward.h"
 #include "cluster/local.h"
 #include "cluster/node_link.h"
+#include "cluster/run_keys.h"
 #include "telemetry/status.h"
 
 namespace muster::cluster {
@@ -31,8 +32,10 @@ struct HostsRun {
   // The hosts are given back after the job, with all that lies there. Such a job goes on without
   // its launcher only when that has said so.
   bool rented = false;
-  // Told before the job is left, for how long at most; when it fails the job is not. May be null.
-  std::function<absl::Status(int64_t until_in_ms)> before_leaving = nullptr;
+  // Told before the job is left, for how long at most, and what its roles are known by; when it
+  // fails the job is not. May be null.
+  std::function<absl::Status(int64_t until_in_ms, const RunKeys& keys)> before_leaving = nullptr;
+  RunKeys keys;  // of a job that runs already; without a token no role of it can be started again
   std::function<void()> on_left = nullptr;  // it goes on without this launcher; may be null
   // Whether the user has interrupted, before the job is followed; null: that ends this process.
   std::function<bool()> interrupted = nullptr;

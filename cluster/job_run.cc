@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <map>
 #include <utility>
 
 #include "cluster/display.h"
@@ -29,6 +30,8 @@ constexpr int64_t kFrameMs = 200;
 // What happens on several hosts is heard of in another order.
 constexpr int64_t kSettleElsewhereMs = 2000;
 constexpr size_t kTokenBytes = 16;
+// Between two starts of a worker that has lost its link to the master.
+constexpr int64_t kStartAgainMs = 300'000;
 // How long a job that was left keeps its results after its running time, where they go with its
 // machines: less than provider's own deadline leaves.
 constexpr int64_t kKeepMs = 900'000;
@@ -59,7 +62,7 @@ class JobRun : RoleProcesses::Listener {
         processes_(processes),
         mode_(mode),
         dir_(job.job_dir),
-        token_(RandomHex(kTokenBytes)),
+        token_(mode.token.empty() ? MakeRunToken() : mode.token),
         screen_(options.out_fd, options.term.empty() ? nullptr : options.term.c_str()),
         follower_(MakeFollowerOptions(job, !places.empty(), processes.machines()),
                   MonotonicMillis()),
@@ -287,8 +290,15 @@ class JobRun : RoleProcesses::Listener {
   }
 
   void OnExit(size_t role, pid_t pid, const ExitStatus& status) override {
+    const bool cut_off = follower_.IsCutOff(role, status);
     follower_.OnExit(role, status, MonotonicMillis());
     ends_.push_back({job_.roles[role].role, job_.roles[role].index, pid, status});
+    if (!cut_off || !MayStartAgain()) return;
+    // One that loses it again and again has a fault of its own.
+    const int64_t now = MonotonicMillis();
+    const auto [last, first] = started_again_ms_.try_emplace(role, now);
+    if (!first && now - std::exchange(last->second, now) < kStartAgainMs) return;
+    StartAgain(role);
   }
 
   void OnError(const std::string& text) override {
@@ -312,11 +322,25 @@ class JobRun : RoleProcesses::Listener {
     screen_.Print(fmt::format("{} is away{}{}", Name(role), why.empty() ? "" : ": ", why));
   }
 
+  bool CanDoWithout(size_t role) const override { return follower_.CanDoWithout(role); }
+
   void OnHostBack(size_t role, const std::string& job_dir, const std::string& address) override {
     places_[role].job_dir = job_dir;
     places_[role].listen_address = address;
-    if (!follower_.goes_on() || mode_.attached) return;
+    if (MayStartAgain()) StartAgain(role);
+  }
+
+  bool MayStartAgain() const {
+    // One that has attached may not have what a role needs to be taken for one.
+    return follower_.goes_on() && !(mode_.attached && mode_.token.empty());
+  }
+
+  void StartAgain(size_t role) {
+    PrintMessages();
     screen_.Print(fmt::format("{} is started again", Name(role)));
+    std::erase_if(ends_, [&](const RoleEnd& end) {
+      return end.role == job_.roles[role].role && end.index == job_.roles[role].index;
+    });
     Start(role);
   }
 
@@ -426,7 +450,8 @@ class JobRun : RoleProcesses::Listener {
   Follower follower_;
   std::vector<off_t> log_starts_;  // by role: what it says begins there
   std::vector<RoleEnd> ends_;
-  bool begun_ = false;  // the master was started, or could not be
+  std::map<size_t, int64_t> started_again_ms_;  // roles that were cut off
+  bool begun_ = false;                          // the master was started, or could not be
   bool others_started_ = false;
   bool told_failure_ = false;
   bool asking_ = false;   // what Ctrl-C meant
@@ -438,6 +463,8 @@ class JobRun : RoleProcesses::Listener {
 };
 
 }  // namespace
+
+std::string MakeRunToken() { return RandomHex(kTokenBytes); }
 
 int RunJobRoles(const LocalJob& job, const LocalOptions& options,
                 const std::vector<RolePlace>& places, RoleProcesses& processes,

@@ -6,6 +6,8 @@
 #pragma once
 
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "cluster/local.h"
 #include "cluster/role_processes.h"
@@ -21,11 +23,14 @@ struct RolePlace {
 };
 
 struct JobRunMode {
+  std::string token;      // by which the run's roles know each other; "": one is made
   bool attached = false;  // the roles run already: `processes` tells of them what there was
   bool leave = false;     // detach once all roles are there and the job trains
   bool cancel = false;    // end the job as Ctrl-C does, as soon as the master is known
   std::function<void()> on_left = nullptr;  // the job goes on without this launcher
 };
+
+std::string MakeRunToken();
 
 // Runs `job`, whose directory is locked and has its first record, to its end. `places`: by role;
 // empty: all on this machine. Returns the exit code as RunLocal does; when the job goes on without

@@ -28,6 +28,8 @@ class KubernetesProvider : public Provider {
   absl::Status End(const Machine&) override {
     return absl::UnimplementedError("a pod is ended with its job");
   }
+  // All pods of a role are one Job.
+  bool CanReplace() const override { return false; }
   absl::StatusOr<RunHost> Reach(const Machine& machine) override;
   std::string ListCommand(const std::string& job_id) const override;
 

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 
+#include "cluster/run_keys.h"
 #include "telemetry/file.h"
 
 namespace muster::cluster {
@@ -20,6 +21,12 @@ Ssh SshWith(const std::string& base) {
   ssh.set_identity_file(base + ".key");
   ssh.set_config_file(base + ".ssh_config");
   return ssh;
+}
+
+absl::StatusOr<std::string> ReadPublicKey(const Ssh& ssh) {
+  ASSIGN_OR_RETURN(std::string key, ReadFile(ssh.identity_file() + ".pub"));
+  while (key.ends_with('\n')) key.pop_back();
+  return key;
 }
 
 }  // namespace
@@ -44,9 +51,8 @@ absl::StatusOr<MachineKey> MakeMachineKey(const std::string& folder, const std::
     return absl::InternalError(fmt::format("ssh-keygen cannot make {}: {}", key, made->err));
   }
   MachineKey result;
-  ASSIGN_OR_RETURN(result.public_key, ReadFile(key + ".pub"));
-  while (result.public_key.ends_with('\n')) result.public_key.pop_back();
   result.ssh = SshWith(base);
+  ASSIGN_OR_RETURN(result.public_key, ReadPublicKey(result.ssh));
   RETURN_IF_ERROR(WriteFileAtomically(
       result.ssh.config_file(), fmt::format("Host *\n  UserKnownHostsFile \"{}.known_hosts\"\n"
                                             "  StrictHostKeyChecking accept-new\n",
@@ -54,18 +60,21 @@ absl::StatusOr<MachineKey> MakeMachineKey(const std::string& folder, const std::
   return result;
 }
 
-absl::StatusOr<Ssh> FindMachineKey(const std::string& folder, const std::string& job_id) {
-  Ssh ssh = SshWith(BaseOf(folder, job_id));
-  for (const std::string& path : {ssh.identity_file(), ssh.config_file()}) {
+absl::StatusOr<MachineKey> FindMachineKey(const std::string& folder, const std::string& job_id) {
+  MachineKey key;
+  key.ssh = SshWith(BaseOf(folder, job_id));
+  for (const std::string& path : {key.ssh.identity_file(), key.ssh.config_file()}) {
     if (access(path.c_str(), R_OK) != 0) return ErrnoStatus(errno, "cannot read " + path);
   }
-  return ssh;
+  ASSIGN_OR_RETURN(key.public_key, ReadPublicKey(key.ssh));
+  return key;
 }
 
 void RemoveMachineKey(const std::string& folder, const std::string& job_id) {
   for (const char* suffix : {".key", ".key.pub", ".ssh_config", ".known_hosts"}) {
     unlink(fmt::format("{}/{}{}", folder, job_id, suffix).c_str());
   }
+  RemoveRunKeys(folder, job_id);
 }
 
 }  // namespace muster::cluster

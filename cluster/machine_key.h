@@ -23,10 +23,10 @@ struct MachineKey {
 absl::StatusOr<MachineKey> MakeMachineKey(const std::string& folder, const std::string& job_id,
                                           const ToolRunner& tools);
 
-// What ssh needs to use the one that is there. Fails when it is not.
-absl::StatusOr<Ssh> FindMachineKey(const std::string& folder, const std::string& job_id);
+// The one that is there. Fails when it is not.
+absl::StatusOr<MachineKey> FindMachineKey(const std::string& folder, const std::string& job_id);
 
-// Removes it all; OK when there is nothing.
+// Removes it all, and the run's keys (cluster/run_keys.h); OK when there is nothing.
 void RemoveMachineKey(const std::string& folder, const std::string& job_id);
 
 }  // namespace muster::cluster

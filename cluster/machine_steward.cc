@@ -19,8 +19,8 @@ constexpr int64_t kLookAgainMs = 5'000;
 constexpr int64_t kMaxWaitMs = 1'200'000;
 // A search may try so many zones.
 constexpr int kAttempts = 100;
-constexpr char kSays[] = "says", kRuns[] = "runs", kFound[] = "found", kNone[] = "none",
-               kUnknown[] = "unknown";
+constexpr char kSays[] = "says", kRuns[] = "runs", kGone[] = "gone", kSilent[] = "silent",
+               kFound[] = "found", kNone[] = "none", kLate[] = "late", kUnknown[] = "unknown";
 
 std::set<std::string> SpotTypes(const MachineOrder& order) {
   std::set<std::string> types;
@@ -36,28 +36,43 @@ std::string OneLine(std::string text) {
   return text;
 }
 
-// What became of `machine`, and another one in its place where it is gone; in a process of its own.
+struct Question {
+  Machine machine;
+  MachineOrder order;    // of another one
+  bool ends = false;     // it is known that the machine goes
+  bool give_up = false;  // also when it runs
+  bool may_ask = true;   // for another one
+  bool checked = true;   // as MachineSteward::Options has it
+};
+
+// What became of a machine, and another one in its place where it is gone; in a process of its own.
 void Look(Provider& provider, MachineJournal& journal, const Patience& patience,
-          const Machine& machine, const MachineOrder& order, bool ends, bool give_up,
-          const SideTask::Tell& tell) {
+          const Question& question, const SideTask::Tell& tell) {
+  const MachineOrder& order = question.order;
   const auto fail = [&](const absl::Status& status) {
     tell(fmt::format("{}\t{}", kNone, OneLine(std::string(status.message()))));
   };
-  if (!ends) {
+  if (!question.ends) {
     const auto machines = provider.List(order.job_id);
     // Silence of both is no end.
     if (!machines.ok()) {
       return tell(
           fmt::format("{}\t{}", kUnknown, OneLine(std::string(machines.status().message()))));
     }
-    const bool runs = std::ranges::any_of(*machines, [&](const Machine& m) {
-      return m.id == machine.id &&
-             (m.state == MachineState::kRunning || m.state == MachineState::kPending);
-    });
-    if (runs && !give_up) return tell(kRuns);
-    if (runs) {
-      if (const absl::Status ended = provider.End(machine); !ended.ok()) return fail(ended);
+    const auto found = std::ranges::find(*machines, question.machine.id, &Machine::id);
+    const bool listed = found != machines->end();
+    const bool runs = listed && (found->state == MachineState::kRunning ||
+                                 found->state == MachineState::kPending);
+    if (runs && (!question.give_up || !question.may_ask)) return tell(kRuns);
+    // One that has stopped still has a disk that costs.
+    if (listed && found->state != MachineState::kGone) {
+      if (const absl::Status ended = provider.End(*found); !ended.ok()) return fail(ended);
     }
+    tell(fmt::format("{}\t{}", runs ? kSilent : kGone, listed ? OneLine(found->reason) : ""));
+  }
+  if (!question.may_ask) return tell(kLate);
+  if (!question.checked) {
+    if (const auto places = provider.Check(order); !places.ok()) return fail(places.status());
   }
   NodeSet set(provider, journal, patience,
               [&](const std::string& line) { tell(fmt::format("{}\t{}", kSays, OneLine(line))); });
@@ -69,14 +84,15 @@ void Look(Provider& provider, MachineJournal& journal, const Patience& patience,
 
 }  // namespace
 
-MachineSteward::MachineSteward(Options options, std::vector<Machine> machines, int64_t began_ms)
+MachineSteward::MachineSteward(Options options, std::vector<Machine> machines,
+                               std::vector<size_t> bills)
     : options_(std::move(options)),
-      began_ms_(began_ms),
+      began_ms_(MonotonicMillis()),
       machines_(std::move(machines)),
-      bills_(machines_.size()),
+      bills_(std::move(bills)),
       prices_([this] { return options_.provider.SpotPrices(SpotTypes(options_.order)); },
               options_.keep, options_.rent) {
-  for (size_t i = 0; i < machines_.size(); ++i) Count(i, began_ms);
+  for (size_t i = 0; i < machines_.size(); ++i) FollowPrice(i);
   next_attempt_ = options_.order.attempt + 1;
   for (const Machine& machine : machines_) {
     next_attempt_ = std::max(next_attempt_, machine.attempt + 1);
@@ -94,18 +110,24 @@ std::string MachineSteward::NameOf(size_t host) const {
   return fmt::format("{}-{}", RoleName(machines_[host].role), machines_[host].index);
 }
 
-void MachineSteward::Count(size_t host, int64_t now_ms) {
+int64_t MachineSteward::EndsBy(int64_t now_ms) const {
+  const int64_t stop = options_.rent->StopBy(now_ms);
+  if (options_.max_running_ms <= 0) return stop;
+  return std::min(stop, began_ms_ + options_.max_running_ms);
+}
+
+void MachineSteward::FollowPrice(size_t host) {
   const Machine& machine = machines_[host];
-  bills_[host] = options_.rent->bill.Begin(options_.price(machine.role), now_ms);
   const MachineGroup* group = GroupOf(machine.role);
   if (group != nullptr && group->spot) {
     prices_.Add(bills_[host], group->type, machine.place.zone);
   }
 }
 
+// What is lost with a worker can be redone; parameters and checkpoints cannot.
 bool MachineSteward::Replaces(size_t host) const {
-  const MachineGroup* group = GroupOf(machines_[host].role);
-  return group != nullptr && group->spot;
+  const Role role = machines_[host].role;
+  return role == Role::kWorker && options_.provider.CanReplace() && GroupOf(role) != nullptr;
 }
 
 void MachineSteward::Replace(size_t host, bool ends) {
@@ -113,6 +135,11 @@ void MachineSteward::Replace(size_t host, bool ends) {
   const auto [it, is_new] = searches_.try_emplace(host);
   it->second.ends |= ends;
   if (is_new) it->second.begun_ms = now;
+}
+
+bool MachineSteward::IsAsking() const {
+  return std::ranges::any_of(searches_,
+                             [](const auto& search) { return search.second.task != nullptr; });
 }
 
 void MachineSteward::Watch(std::vector<pollfd>* fds) const {
@@ -154,15 +181,21 @@ void MachineSteward::Begin(size_t host, Search& search) {
   order.lifetime_s = std::max<int64_t>(1, order.lifetime_s - (now - began_ms_) / 1000);
   order.attempt = next_attempt_;
   next_attempt_ += kAttempts;
-  const bool give_up = now - search.begun_ms > options_.silence_ms;
+  const int64_t ends_by = EndsBy(now);
+  const Question question = {
+      .machine = machine,
+      .order = std::move(order),
+      .ends = search.ends,
+      .give_up = now - search.begun_ms > options_.silence_ms,
+      .may_ask = ends_by == Bill::kNever || ends_by - now >= options_.help_ms,
+      .checked = options_.checked};
   std::vector<int> keep = options_.keep;
   keep.push_back(options_.journal.fd());
   search.answered = false;
   search.next_ms = now + kLookAgainMs;  // where there can be no process now
   auto task = SideTask::Start(
       [&](const SideTask::Tell& tell) {
-        Look(options_.provider, options_.journal, options_.patience, machine, order, search.ends,
-             give_up, tell);
+        Look(options_.provider, options_.journal, options_.patience, question, tell);
       },
       keep);
   if (task.ok()) search.task = *std::move(task);
@@ -173,6 +206,9 @@ void MachineSteward::TakeLine(size_t host, Search& search, const std::string& li
   if (cells[0] == kSays && cells.size() == 2) {
     messages_.push_back(fmt::format("{}: {}", NameOf(host), Printable(cells[1])));
     return;
+  }
+  if ((cells[0] == kGone || cells[0] == kSilent) && cells.size() == 2) {
+    return Lost(host, search, Printable(cells[1]), /*given_up=*/cells[0] == kSilent);
   }
   search.answered = true;
   if (cells[0] == kRuns) {
@@ -193,6 +229,14 @@ void MachineSteward::TakeLine(size_t host, Search& search, const std::string& li
                                     Printable(cells.back())));
     return;
   }
+  if (cells[0] == kLate) {
+    const int64_t now = MonotonicMillis();
+    search.next_ms = 0;  // over
+    messages_.push_back(
+        fmt::format("{}: no other machine is asked for: the job ends by {} at the latest",
+                    NameOf(host), FormatTime(UnixMillis() + EndsBy(now) - now)));
+    return;
+  }
   if (cells[0] == kFound && cells.size() == 6) {
     Machine machine = machines_[host];
     machine.id = cells[1];
@@ -207,17 +251,34 @@ void MachineSteward::TakeLine(size_t host, Search& search, const std::string& li
                                   Printable(cells.back()), FormatDuration(options_.again_ms)));
 }
 
+void MachineSteward::Lost(size_t host, Search& search, const std::string& reason, bool given_up) {
+  if (std::exchange(search.lost, true)) return;
+  const Machine& machine = machines_[host];
+  options_.rent->bill.End(bills_[host], MonotonicMillis());
+  prices_.Remove(bills_[host]);
+  if (options_.on_lost) options_.on_lost(machine);
+  std::string about = machine.id;
+  if (!reason.empty()) about += (about.empty() ? "" : ": ") + reason;
+  if (!about.empty()) about = " (" + about + ")";
+  messages_.push_back(
+      given_up ? fmt::format("{}: its machine runs{} and was not reached for {}: it is ended",
+                             NameOf(host), about, FormatDuration(options_.silence_ms))
+               : fmt::format("{}: its machine is gone{}", NameOf(host), about));
+}
+
 void MachineSteward::Found(size_t host, Search& search, const Machine& machine) {
   const int64_t now = MonotonicMillis();
   options_.rent->bill.End(bills_[host], now);
   prices_.Remove(bills_[host]);
   if (options_.on_replaced) options_.on_replaced(machines_[host], machine);
   machines_[host] = machine;
-  Count(host, now);
+  machines_[host].spot = GroupOf(machine.role)->spot;
+  bills_[host] = options_.rent->bill.Begin(options_.price(machine.role), now);
+  FollowPrice(host);
   search.next_ms = 0;  // over
   messages_.push_back(fmt::format("{}: another machine runs in {} ({})", NameOf(host),
                                   machine.place.zone, machine.id));
-  const auto way = options_.reach(machine);
+  const auto way = options_.reach(machines_[host]);
   if (way.ok()) {
     found_.emplace_back(host, *way);
   } else {

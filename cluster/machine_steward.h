@@ -5,7 +5,8 @@
 //
 //   it runs ──▶ told to be reached again; after five minutes of silence it is ended, and replaced
 //   it is gone, or about to ──▶ another one is asked for, in the zones of the job's region; where
-//                               none is to be had, again in five minutes
+//                               none is to be had, again in five minutes; where the job ends before
+//                               one could help, not at all
 //
 // All that takes time happens in processes beside the launcher, one for each machine. Owned by the
 // launcher's main thread; borrows what its options refer to.
@@ -33,26 +34,32 @@ class MachineSteward : public HostSteward {
  public:
   struct Options {
     Provider& provider;
+    bool checked = true;  // the provider knows its places; else Check finds them when need be
     MachineJournal& journal;
     const Patience& patience;
-    MachineOrder order;     // of all machines
-    std::vector<int> keep;  // descriptors that `patience` needs in another process
+    MachineOrder order;          // of all machines; its lifetime counts from now on
+    int64_t max_running_ms = 0;  // of the job, from now on at least; 0: no limit
+    std::vector<int> keep;       // descriptors that `patience` needs in another process
     std::shared_ptr<Rent> rent;
     std::function<double(Role)> price;  // by the plan
     // The way to a machine that runs.
     std::function<absl::StatusOr<RunHost>(const Machine&)> reach;
-    // Told of a machine in another's place; may be null.
+    // Told of a machine that is gone, and of one in another's place; may be null.
+    std::function<void(const Machine& lost)> on_lost = nullptr;
     std::function<void(const Machine& lost, const Machine& by)> on_replaced = nullptr;
     int64_t again_ms = 300'000;    // until no place is asked again
     int64_t silence_ms = 300'000;  // of a machine that runs, after which it is given up
+    int64_t help_ms = 300'000;     // before the job's end, another machine does not help any more
   };
-  // `machines`: the hosts, in order; they began to cost at `began_ms` of MonotonicMillis.
-  MachineSteward(Options options, std::vector<Machine> machines, int64_t began_ms);
+  // `machines`: the hosts, in order; one without an id is known to be gone. `bills`: their numbers
+  // in the bill.
+  MachineSteward(Options options, std::vector<Machine> machines, std::vector<size_t> bills);
 
   void Watch(std::vector<pollfd>* fds) const override;
   void Tick() override;
   bool Replaces(size_t host) const override;
   void Replace(size_t host, bool ends) override;
+  bool IsAsking() const override;
   void Reached(size_t host) override { searches_.erase(host); }
   std::vector<std::pair<size_t, RunHost>> TakeFound() override { return std::exchange(found_, {}); }
   std::vector<std::string> TakeMessages() override { return std::exchange(messages_, {}); }
@@ -67,13 +74,17 @@ class MachineSteward : public HostSteward {
     std::unique_ptr<SideTask> task;
     bool answered = false;  // by the task
     bool told = false;      // that it is tried again
+    bool lost = false;      // the machine is gone
   };
 
   const MachineGroup* GroupOf(Role role) const;
   std::string NameOf(size_t host) const;
-  void Count(size_t host, int64_t now_ms);
+  // When the job ends at the latest, by its budget or its running time; kNever.
+  int64_t EndsBy(int64_t now_ms) const;
+  void FollowPrice(size_t host);
   void Begin(size_t host, Search& search);
   void TakeLine(size_t host, Search& search, const std::string& line);
+  void Lost(size_t host, Search& search, const std::string& reason, bool given_up);
   void Found(size_t host, Search& search, const Machine& machine);
 
   const Options options_;

@@ -219,11 +219,14 @@ int AttachHere(const Job& job, bool cancel, const LocalOptions& options) {
     return AttachToKept(local, options, BuildId(), cancel);
   }
   if (MakesMachines(cluster.provider())) {
-    const Plan plan;
+    // For machines that take the place of lost ones.
+    Plan plan = MakePlan(job, Catalog::BuiltIn());
+    PricePlan({.job = job, .folder = PricesFolder(), .environment = Environment()}, &plan);
     return AttachOnProvider({.cluster = cluster,
                              .plan = plan,
                              .build_id = BuildId(),
                              .folder = MachinesFolder(),
+                             .facts = PricesFolder(),
                              .owner = Owner(),
                              .make_job = [&local](int) { return local; }},
                             options, cancel);

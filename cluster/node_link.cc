@@ -63,6 +63,12 @@ absl::StatusOr<std::unique_ptr<NodeLink>> NodeLink::Start(Options options, Bundl
   return link;
 }
 
+std::unique_ptr<NodeLink> NodeLink::Missing(std::string name) {
+  std::unique_ptr<NodeLink> link(new NodeLink({.name = std::move(name)}, nullptr));
+  link->Fail(absl::UnavailableError("it is not there any more"));
+  return link;
+}
+
 NodeLink::~NodeLink() {
   // The last words; then the end of its input has the node end, and then the command.
   const int64_t deadline = MonotonicMillis() + kLastWordsMs;

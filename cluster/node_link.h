@@ -42,6 +42,8 @@ class NodeLink {
   using Bundle = std::function<absl::StatusOr<std::shared_ptr<const std::string>>()>;
 
   static absl::StatusOr<std::unique_ptr<NodeLink>> Start(Options options, Bundle bundle);
+  // To a host that is known not to be there.
+  static std::unique_ptr<NodeLink> Missing(std::string name);
   ~NodeLink();
   NodeLink(const NodeLink&) = delete;
   NodeLink& operator=(const NodeLink&) = delete;

@@ -58,6 +58,14 @@ absl::Status NodeProcesses::KeepAlive() {
   return absl::OkStatus();
 }
 
+std::set<size_t> NodeProcesses::Missing() const {
+  std::set<size_t> missing;
+  for (size_t i = 0; i < hosts_.size(); ++i) {
+    if (!hosts_[i]->status().ok()) missing.insert(i);
+  }
+  return missing;
+}
+
 NodeProcesses::~NodeProcesses() {
   if (!owns_) return;
   NodeRequest request;
@@ -150,6 +158,7 @@ absl::Status NodeProcesses::Connect(bool attach) {
     PingAll();
   }
   std::string text;
+  bool lacks_workers_alone = true;
   for (size_t i = 0; i < hosts_.size(); ++i) {
     std::string problem = problems[i];
     if (problem.empty() && !hosts_[i]->status().ok())
@@ -158,24 +167,43 @@ absl::Status NodeProcesses::Connect(bool attach) {
       problem = fmt::format("host {}: nothing was heard of it within {} s", hosts_[i]->name(),
                             options_.connect_ms / 1000);
     }
-    if (!problem.empty()) text += (text.empty() ? "" : "\n") + problem;
+    const bool unreached = problems[i].empty() && opened_[i].empty();
+    if (unreached && (IsMissing(i) || options_.without_workers) && HasWorkersAlone(i)) {
+      presence_[i] = Presence::kAway;
+      continue;
+    }
+    if (problem.empty()) continue;
+    lacks_workers_alone &= unreached && HasWorkersAlone(i);
+    text += (text.empty() ? "" : "\n") + problem;
   }
-  if (!text.empty()) return absl::FailedPreconditionError(text);
-  return absl::OkStatus();
+  if (text.empty()) return absl::OkStatus();
+  lacks_workers_alone_ = lacks_workers_alone;
+  return absl::FailedPreconditionError(text);
 }
 
 absl::Status NodeProcesses::Attach() {
   RETURN_IF_ERROR(Connect(/*attach=*/true));
   for (size_t i = 0; i < hosts_.size(); ++i) {
     if (runs_on_.contains(i)) continue;
-    if (!options_.without_workers || !runs_master() || !HasWorkersAlone(i)) {
-      return absl::OkStatus();
-    }
+    const bool may_be = IsMissing(i) || options_.without_workers;
+    if (!may_be || !runs_master() || !HasWorkersAlone(i)) return absl::OkStatus();
   }
   follows_ = true;
   RETURN_IF_ERROR(FollowLogs());
   owns_ = stay_ = true;
+  for (size_t i = 0; i < hosts_.size(); ++i) {
+    if (runs_on_.contains(i) || !Replaces(i)) continue;
+    presence_[i] = Presence::kAway;
+    options_.steward->Replace(i, /*ends=*/false);
+  }
   return absl::OkStatus();
+}
+
+bool NodeProcesses::CanDoWithout(size_t host, const Listener& listener) const {
+  if (!HasWorkersAlone(host)) return false;
+  return std::ranges::all_of(running_, [&](size_t role) {
+    return options_.host_of_role[role] != host || listener.CanDoWithout(role);
+  });
 }
 
 bool NodeProcesses::HasWorkersAlone(size_t host) const {
@@ -216,10 +244,9 @@ absl::Status NodeProcesses::FollowLogs() {
 
 absl::Status NodeProcesses::CanDetach() const {
   RETURN_IF_ERROR(options_.can_detach);
-  if (std::ranges::count(presence_, Presence::kHere) == std::ssize(presence_)) {
-    return absl::OkStatus();
-  }
-  return absl::FailedPreconditionError("a machine is being replaced: try again when it is there");
+  const bool asking = options_.steward != nullptr && options_.steward->IsAsking();
+  if (!asking && std::ranges::count(presence_, Presence::kComing) == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError("a machine is being replaced: try again in a moment");
 }
 
 absl::Status NodeProcesses::Detach(const LeaveTerms& terms) {
@@ -231,8 +258,9 @@ absl::Status NodeProcesses::Detach(const LeaveTerms& terms) {
   leave.set_stop_reason(terms.stop_reason);
   leave.set_until_in_ms(terms.until_in_ms);
   left_ = 0;
+  const auto here = std::ranges::count(presence_, Presence::kHere);
   for (const auto& host : hosts_) host->Send(request);
-  RETURN_IF_ERROR(Await([this] { return left_ == hosts_.size(); }, options_.connect_ms,
+  RETURN_IF_ERROR(Await([&] { return std::cmp_equal(left_, here); }, options_.connect_ms,
                         "not every host has agreed to go on alone"));
   owns_ = false;
   return absl::OkStatus();
@@ -301,9 +329,10 @@ absl::Status NodeProcesses::PullLogs() {
   const std::string coming = options_.job_dir + "/logs/coming";
   std::vector<size_t> roles;
   for (size_t i = 0; i < options_.role_names.size(); ++i) {
-    if (options_.host_of_role[i] >= hosts_.size()) continue;
+    const size_t host = options_.host_of_role[i];
+    if (host >= hosts_.size() || presence_[host] != Presence::kHere) continue;
     roles.push_back(i);
-    Ask(options_.host_of_role[i], fmt::format("logs/{}.log", options_.role_names[i]));
+    Ask(host, fmt::format("logs/{}.log", options_.role_names[i]));
   }
   const absl::Status got = AwaitFiles(coming);
   std::error_code error;
@@ -498,6 +527,7 @@ void NodeProcesses::RoleAway(size_t role, const std::string& why, Listener& list
 void NodeProcesses::GoAway(size_t host, const std::string& why, Listener& listener) {
   presence_[host] = Presence::kAway;
   coming_.erase(host);
+  listener.OnMachineUsed(host, 0);
   for (const size_t role : std::set<size_t>(running_)) {
     if (options_.host_of_role[role] == host) RoleAway(role, why, listener);
   }
@@ -514,7 +544,16 @@ void NodeProcesses::TakeIn(size_t host, RunHost way, Listener& listener) {
   ending_.erase(host);
   lost_.erase(host);
   presence_[host] = Presence::kComing;
-  coming_[host] = {.way = std::move(way), .deadline_ms = MonotonicMillis() + options_.connect_ms};
+  coming_[host] =
+      Coming{.way = std::move(way), .deadline_ms = MonotonicMillis() + options_.connect_ms};
+}
+
+absl::StatusOr<bool> NodeProcesses::HasData(Coming& coming, Listener& listener) {
+  if (!std::exchange(coming.data_begun, true) && send_data_) {
+    ASSIGN_OR_RETURN(coming.data, send_data_(coming.way));
+  }
+  if (coming.data == nullptr) return true;
+  return coming.data->Look([&](const std::string& line) { listener.OnMessage(line); });
 }
 
 void NodeProcesses::LookAtComing(size_t host, Listener& listener) {
@@ -536,6 +575,14 @@ void NodeProcesses::LookAtComing(size_t host, Listener& listener) {
     return options_.steward->Replace(host, /*ends=*/false);
   }
   if (opened_[host].empty()) return;
+  const absl::StatusOr<bool> has_data = HasData(it->second, listener);
+  if (!has_data.ok()) {
+    listener.OnMessage(std::string(has_data.status().message()));
+    GoAway(host, "", listener);
+    return options_.steward->Replace(host, /*ends=*/false);
+  }
+  it->second.deadline_ms = now + options_.connect_ms;
+  if (!*has_data) return;
   const auto address = AddressOf(it->second.way, *link.hello());
   coming_.erase(it);
   presence_[host] = Presence::kHere;
@@ -594,13 +641,18 @@ void NodeProcesses::Collect(Listener& listener) {
   for (const std::string& error : std::exchange(errors_, {})) listener.OnError(error);
   for (size_t i = 0; i < hosts_.size(); ++i) {
     if (hosts_[i]->status().ok() || presence_[i] != Presence::kHere) continue;
+    const std::string why(hosts_[i]->status().message());
     if (Replaces(i)) {
-      GoAway(i, std::string(hosts_[i]->status().message()), listener);
+      GoAway(i, why, listener);
       options_.steward->Replace(i, /*ends=*/false);
       continue;
     }
+    if (CanDoWithout(i, listener)) {
+      GoAway(i, why + "; the job goes on without it", listener);
+      continue;
+    }
     if (!lost_.insert(i).second) continue;
-    listener.OnHostLost(std::string(hosts_[i]->status().message()));
+    listener.OnHostLost(why);
     if (stay_) {
       owns_ = false;
       continue;

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/data_send.h"
 #include "cluster/host_steward.h"
 #include "cluster/idle_watch.h"
 #include "cluster/node_link.h"
@@ -40,7 +41,7 @@ class NodeProcesses : public RoleProcesses {
     bool here = false;                    // the one host is this machine, its folder is job_dir
     int64_t max_running_ms = 0;           // of the job
     int64_t connect_ms = 20'000;          // for all hosts to say who they are, copying not counted
-    bool without_workers = false;         // attach also where hosts have lost all theirs
+    bool without_workers = false;         // do without hosts of workers alone that are not there
     HostSteward* steward = nullptr;       // who is called from Collect; null: nobody
     NodeLink::Bundle bundle;              // for hosts that come later
     std::vector<std::string> notices_of;  // by host, as RunHost has it; may be shorter
@@ -51,6 +52,7 @@ class NodeProcesses : public RoleProcesses {
       : options_(std::move(options)),
         hosts_(std::move(hosts)),
         presence_(hosts_.size(), Presence::kHere),
+        missing_(Missing()),
         stay_(options_.stay),
         mirror_(options_.job_dir) {}
   ~NodeProcesses() override;
@@ -58,16 +60,23 @@ class NodeProcesses : public RoleProcesses {
   // Waits until every host is connected, has this build and the job's folder. Fails with one line
   // for each host that does not.
   absl::Status Open() { return Connect(/*attach=*/false); }
-  // The same, to follow what runs there, where something does on all hosts, or (without_workers) on
-  // all but those that had workers alone. follows() tells; else nothing is touched.
+  // The same, to follow what runs there, where something does on all hosts; those of workers alone
+  // need not have anything that are known to be gone, or (without_workers) in any case. follows()
+  // tells; else nothing is touched.
   absl::Status Attach();
   bool follows() const { return follows_; }
+  // Whether Open or Attach failed because of hosts alone that were not reached, and that
+  // without_workers does without.
+  bool LacksWorkersAlone() const { return lacks_workers_alone_; }
   bool runs_master() const { return runs_on_.contains(options_.host_of_role[0]); }
   // Nothing there ends with this any more.
   void Abandon() { owns_ = false; }
   const NodeHello& hello(size_t host) const { return *hosts_[host]->hello(); }
   // Absolute. PRECONDITION: Open succeeded.
   const std::string& job_folder(size_t host) const { return opened_[host]; }
+  // How the job's data begins to go to a host that comes later; without, it has what it needs.
+  using SendData = std::function<absl::StatusOr<std::unique_ptr<DataSending>>(const RunHost& host)>;
+  void SendDataWith(SendData send_data) { send_data_ = std::move(send_data); }
   // Brings what is newer there to this machine, which may have lost its launcher in an earlier run.
   absl::Status Pull();
   // Brings the logs of linked hosts whose roles have ended, where they are longer than those here.
@@ -92,18 +101,23 @@ class NodeProcesses : public RoleProcesses {
  private:
   enum class Presence {
     kHere,
-    kAway,    // looked for
+    kAway,    // looked for, or done without
     kComing,  // connected, or about to be; it does not hold the job yet
   };
   struct Coming {
     RunHost way;
     bool asked = false;  // to open the job
     int64_t deadline_ms = 0;
+    std::unique_ptr<DataSending> data;  // on its way, once the job is open
+    bool data_begun = false;
   };
 
+  std::set<size_t> Missing() const;
   absl::Status Connect(bool attach);
   // Whether the others of the job may go on without what ran there.
   bool HasWorkersAlone(size_t host) const;
+  bool CanDoWithout(size_t host, const Listener& listener) const;
+  bool IsMissing(size_t host) const { return missing_.contains(host); }
   void SendOpen(size_t host, bool attach, const std::string& notices_of);
   // Why a host that has said hello will not do; "" when it does.
   std::string Unfit(size_t host) const;
@@ -114,6 +128,8 @@ class NodeProcesses : public RoleProcesses {
   void HearSteward(Listener& listener);
   void TakeIn(size_t host, RunHost way, Listener& listener);
   void LookAtComing(size_t host, Listener& listener);
+  // True once it has the job's data.
+  absl::StatusOr<bool> HasData(Coming& coming, Listener& listener);
   void GoAway(size_t host, const std::string& why, Listener& listener);
   void RoleAway(size_t role, const std::string& why, Listener& listener);
   // Has the logs come from where those here end.
@@ -139,6 +155,7 @@ class NodeProcesses : public RoleProcesses {
   std::vector<std::unique_ptr<NodeLink>> hosts_;
   std::vector<Presence> presence_;                    // by host
   std::map<size_t, Coming> coming_;                   // hosts
+  const std::set<size_t> missing_;                    // hosts that were gone from the beginning
   std::set<size_t> ending_;                           // hosts that are taken back soon
   std::vector<std::string> opened_;                   // by host: the job's folder
   std::vector<std::pair<size_t, NodeEvent>> events_;  // host and event, for Collect
@@ -152,9 +169,10 @@ class NodeProcesses : public RoleProcesses {
   size_t written_ = 0;        // files that the first host has put in place
   size_t left_ = 0;           // hosts that go on by themselves
   std::set<size_t> runs_on_;  // hosts where something of the job ran when it was attached to
-  bool follows_ = false;
+  bool follows_ = false, lacks_workers_alone_ = false;
   bool owns_ = false;  // what runs there ends with this
   bool stay_ = false;
+  SendData send_data_;
   master::JobFileWriter mirror_;
   bool mirroring_ = false;  // state.json is on its way, and nothing else
   int64_t mirrored_ms_ = 0;

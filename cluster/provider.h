@@ -123,6 +123,8 @@ class Provider {
 
   // Begins to end one machine. OK when it is gone already.
   virtual absl::Status End(const Machine& machine) = 0;
+  // Whether one machine more can be had while the others run, so that one that is lost is replaced.
+  virtual bool CanReplace() const { return true; }
 
   // What machines of these types cost on demand, in all regions. Fails where the provider does not
   // tell.

@@ -7,18 +7,21 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
-#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "cluster/await_hosts.h"
 #include "cluster/bill_record.h"
 #include "cluster/command.h"
 #include "cluster/hosts_run.h"
+#include "cluster/job_rent.h"
+#include "cluster/left_machines.h"
 #include "cluster/machine_key.h"
 #include "cluster/machine_steward.h"
 #include "cluster/node_set.h"
 #include "cluster/providers.h"
 #include "cluster/random_hex.h"
+#include "cluster/run_keys.h"
 #include "cluster/signals.h"
 #include "cluster/ssh.h"
 #include "cluster/ssh_run.h"
@@ -96,28 +99,26 @@ class Runner {
     }
     MachineKey key;
     if (IsReachedBySsh(run_.cluster.provider())) {
-      ASSIGN_OR_RETURN(key.ssh, FindMachineKey(run_.folder, job_id_));
+      ASSIGN_OR_RETURN(key, FindMachineKey(run_.folder, job_id_));
     }
     ASSIGN_OR_RETURN(const std::unique_ptr<Provider> provider, MakeReaching(std::move(key)));
-    ASSIGN_OR_RETURN(const std::vector<Machine> machines, FindMachines(*provider, job_id_));
-    ASSIGN_OR_RETURN(const std::shared_ptr<Rent> rent, RentSoFar(head.job_dir));
+    ASSIGN_OR_RETURN(const std::vector<Machine> listed, provider->List(job_id_));
+    ASSIGN_OR_RETURN(const std::vector<RentedSpan> spans, ReadBill(head.job_dir));
+    const LeftMachines left = FindLeftMachines(listed, spans, draft.roles);
+    region_ = left.by_host.front().place.region;
+    JobRent rent(RentOf(head.job_dir));
+    std::vector<size_t> bills = rent.Resume(left, spans);
     absl::StatusOr<int> code = 1;
-    if (machines.empty() || machines.front().role != Role::kMaster) {
+    if (left.has_master) {
+      code = AttachTo(*provider, left, std::move(bills), draft, rent, **journal, cancel);
+    } else {
       Say(fmt::format("the machine that had the results of {} is gone, and they are gone with it",
                       job_id_));
-    } else {
-      ASSIGN_OR_RETURN(HostsRun hosts, MakeHosts(*provider, machines, draft, rent, **journal));
-      if (machines.size() == MachinesOf(draft)) {
-        code = AttachToHosts(hosts, options_, cancel);
-      } else {
-        hosts.hosts.resize(1);
-        code = FetchFromMaster(hosts, options_);
-      }
     }
     // Whoever comes later may have more luck, and gc comes when the job's time is over.
     if (!code.ok() || left_) return code;
     RETURN_IF_ERROR(GiveBackMachines(*provider, **journal, patience_));
-    TellGivenBack(head.job_dir, machines.size(), *rent);
+    TellGivenBack(left.running, rent);
     return code;
   }
 
@@ -279,26 +280,12 @@ class Runner {
     ASSIGN_OR_RETURN(const std::vector<Machine> machines,
                      set.Create({.order = order, .max_wait_ms = run_.max_wait_s * 1000}));
     if (!machines.empty()) region_ = machines.front().place.region;
+    JobRent rent(RentOf(head.job_dir));
+    std::vector<size_t> bills = rent.Begin(machines, began);
     absl::StatusOr<int> code = kInterrupted;
-    const auto rent = std::make_shared<Rent>();
-    rent->max_cost = run_.cluster.budget().max_cost();
-    NoteBill(head.job_dir, machines, UnixMillis() - (MonotonicMillis() - began));
     if (!machines.empty()) {
-      MachineSteward steward(
-          {.provider = provider,
-           .journal = *journal,
-           .patience = patience_,
-           .order = order,
-           .keep = {signals_.fd()},
-           .rent = rent,
-           .price = [this](Role role) { return PriceOf(role); },
-           .reach = [&](const Machine& machine) { return Reach(provider, machine); },
-           .on_replaced =
-               [&](const Machine& lost, const Machine& by) {
-                 if (!BillsTheUser(run_.cluster.provider())) return;
-                 Warn(NoteReplaced(head.job_dir, lost.id, SpanOf(by, patience_.now_ms())));
-               }},
-          machines, began);
+      MachineSteward steward(Stewarding(provider, *journal, order, rent, draft.max_running_ms),
+                             machines, std::move(bills));
       code = RunOnMachines(provider, machines, draft, rent, *journal, steward);
       steward.Stop();
     }
@@ -307,51 +294,86 @@ class Runner {
       return code;
     }
     RETURN_IF_ERROR(set.GiveBack());
-    TellGivenBack(head.job_dir, machines.size(), *rent);
+    TellGivenBack(machines.size(), rent);
     return code;
   }
 
-  RentedSpan SpanOf(const Machine& machine, int64_t began_ms) const {
-    return {.machine = machine.id,
-            .role = RoleName(machine.role),
-            .index = machine.index,
-            .spot = machine.spot,
-            .usd_per_hour = PriceOf(machine.role),
-            .began_ms = began_ms};
+  // Follows the job on the machines that it has, as its first launcher did, or ends it.
+  absl::StatusOr<int> AttachTo(Provider& provider, const LeftMachines& left,
+                               std::vector<size_t> bills, const LocalJob& draft, JobRent& rent,
+                               MachineJournal& journal, bool cancel) {
+    ASSIGN_OR_RETURN(HostsRun hosts, MakeHosts(provider, left.by_host, draft, rent, journal));
+    if (!left.others_are_workers) {
+      hosts.hosts.resize(1);
+      return FetchFromMaster(hosts, options_);
+    }
+    for (const Machine& machine : left.superseded) {
+      Say(fmt::format("{}-{} has another machine: {} in {} is ended", RoleName(machine.role),
+                      machine.index, machine.id, machine.place.zone));
+      const absl::Status ended = provider.End(machine);
+      if (ended.ok()) rent.NoteLost(machine);
+      Warn(ended);
+    }
+    const auto keys = FindRunKeys(run_.folder, job_id_);
+    if (!keys.ok()) {
+      Say(fmt::format("warning: machines that are lost will not be replaced: {}",
+                      std::string(keys.status().message())));
+      return AttachToHosts(hosts, options_, cancel);
+    }
+    hosts.keys = *keys;
+    const int64_t age_ms =
+        left.began_ms == 0 ? 0 : std::max<int64_t>(0, patience_.now_ms() - left.began_ms);
+    const auto rest = [age_ms](int64_t ms) { return std::max<int64_t>(1, ms - age_ms); };
+    MachineOrder order = Order(draft);
+    order.attempt = left.last_attempt;
+    order.lifetime_s = rest(order.lifetime_s * 1000) / 1000 + 1;
+    const int64_t running_ms = draft.max_running_ms > 0 ? rest(draft.max_running_ms) : 0;
+    MachineSteward::Options options =
+        Stewarding(provider, journal, std::move(order), rent, running_ms);
+    options.checked = false;
+    MachineSteward steward(std::move(options), left.by_host, std::move(bills));
+    // A job that is to end needs no other machine.
+    if (!cancel) hosts.steward = &steward;
+    auto code = AttachToHosts(hosts, options_, cancel);
+    steward.Stop();
+    return code;
   }
 
-  // Where the bill cannot be written, training matters more.
-  void NoteBill(const std::string& job_dir, const std::vector<Machine>& machines,
-                int64_t began_ms) const {
-    std::vector<RentedSpan> spans;
-    for (const Machine& machine : machines) spans.push_back(SpanOf(machine, began_ms));
-    if (spans.empty() || !BillsTheUser(run_.cluster.provider())) return;
-    std::error_code error;
-    std::filesystem::create_directories(job_dir, error);
-    Warn(NoteRented(job_dir, spans));
+  JobRent::Options RentOf(const std::string& job_dir) const {
+    return {.job_dir = job_dir,
+            .billed = BillsTheUser(run_.cluster.provider()),
+            .max_cost = run_.cluster.budget().max_cost(),
+            .price = [this](Role role) { return PriceOf(role); },
+            .say = [this](const std::string& line) { Say(line); }};
   }
 
-  void TellGivenBack(const std::string& job_dir, size_t machines, const Rent& rent) const {
-    Warn(NoteGivenBack(job_dir, patience_.now_ms()));
-    const double cost = rent.bill.Cost(MonotonicMillis());
+  // Borrows all of them.
+  MachineSteward::Options Stewarding(Provider& provider, MachineJournal& journal,
+                                     MachineOrder order, JobRent& rent,
+                                     int64_t max_running_ms) const {
+    return {.provider = provider,
+            .journal = journal,
+            .patience = patience_,
+            .order = std::move(order),
+            .max_running_ms = max_running_ms,
+            .keep = {signals_.fd()},
+            .rent = rent.rent(),
+            .price = [this](Role role) { return PriceOf(role); },
+            .reach = [&](const Machine& machine) { return Reach(provider, machine); },
+            .on_lost = [&rent](const Machine& lost) { rent.NoteLost(lost); },
+            .on_replaced = [&rent](const Machine& lost,
+                                   const Machine& by) { rent.NoteReplaced(lost, by); }};
+  }
+
+  void TellGivenBack(size_t machines, const JobRent& rent) const {
+    rent.NoteGivenBack();
+    const double cost = rent.rent()->bill.Cost(MonotonicMillis());
     Say(fmt::format("{} given back{}", Count(static_cast<int64_t>(machines)),
                     cost > 0 ? fmt::format("; about ${:.2f}", cost) : ""));
   }
 
   void Warn(const absl::Status& status) const {
     if (!status.ok()) Say("warning: " + std::string(status.message()));
-  }
-
-  // What the machines of a job that was left have cost and cost, as its launcher has noted it.
-  absl::StatusOr<std::shared_ptr<Rent>> RentSoFar(const std::string& job_dir) const {
-    ASSIGN_OR_RETURN(const std::vector<RentedSpan> spans, ReadBill(job_dir));
-    auto rent = std::make_shared<Rent>();
-    rent->max_cost = run_.cluster.budget().max_cost();
-    const int64_t age_ms = patience_.now_ms() - MonotonicMillis();
-    for (const RentedSpan& span : spans) {
-      if (span.ended_ms == 0) rent->bill.Begin(span.usd_per_hour, span.began_ms - age_ms);
-    }
-    return rent;
   }
 
   absl::StatusOr<RunHost> Reach(Provider& provider, const Machine& machine) const {
@@ -373,7 +395,7 @@ class Runner {
   }
 
   absl::StatusOr<int> RunOnMachines(Provider& provider, const std::vector<Machine>& machines,
-                                    const LocalJob& draft, const std::shared_ptr<const Rent>& rent,
+                                    const LocalJob& draft, const JobRent& rent,
                                     MachineJournal& journal, HostSteward& steward) {
     ASSIGN_OR_RETURN(HostsRun hosts, MakeHosts(provider, machines, draft, rent, journal));
     hosts.steward = &steward;
@@ -387,49 +409,38 @@ class Runner {
     return RunOnHosts(hosts, options_);
   }
 
-  // The job's hosts; of those it needs `machines` may be the first alone.
+  // The job's hosts, by the machines; there is no way to one without an id.
   absl::StatusOr<HostsRun> MakeHosts(Provider& provider, const std::vector<Machine>& machines,
-                                     const LocalJob& draft, const std::shared_ptr<const Rent>& rent,
+                                     const LocalJob& draft, const JobRent& rent,
                                      MachineJournal& journal) {
     HostsRun hosts;
     for (const Machine& machine : machines) {
-      ASSIGN_OR_RETURN(RunHost host, Reach(provider, machine));
+      RunHost host;
+      host.link.name = fmt::format("of {} {}", RoleName(machine.role), machine.index);
+      if (machine.state == MachineState::kRunning) {
+        ASSIGN_OR_RETURN(host, Reach(provider, machine));
+      }
       hosts.hosts.push_back(std::move(host));
     }
     // A machine for each of the plan: masters, workers, servers.
-    hosts.host_of_role = PlaceRoles(draft.roles, MachinesOf(draft));
+    hosts.host_of_role = PlaceRoles(draft.roles, MachinesOf(draft.roles));
     hosts.job_folder = JobFolder(ssh_, draft.job_id);
     hosts.build_id = run_.build_id;
-    hosts.make_job = [this, rent](int threads) {
+    hosts.make_job = [this, bill = rent.rent()](int threads) {
       LocalJob job = run_.make_job(threads);
-      job.rent = rent;
+      job.rent = bill;
       return job;
     };
     hosts.bundle = BundleFor(options_);
     hosts.can_detach = absl::OkStatus();
     hosts.rented = true;
-    hosts.before_leaving = [this, &journal](int64_t until_in_ms) {
+    hosts.before_leaving = [this, &journal](int64_t until_in_ms, const RunKeys& keys) {
+      if (!keys.token.empty()) RETURN_IF_ERROR(KeepRunKeys(run_.folder, job_id_, keys));
       return journal.Leaving(patience_.now_ms() + until_in_ms);
     };
     hosts.on_left = [this] { left_ = true; };
     hosts.interrupted = [this] { return !patience_.pause(0); };
     return hosts;
-  }
-
-  // One for the master, and one for each worker and server.
-  static size_t MachinesOf(const LocalJob& job) {
-    return 1 + static_cast<size_t>(std::ranges::count_if(job.roles, [](const LocalRole& role) {
-             return role.role == "worker" || role.role == "ps";
-           }));
-  }
-
-  // Those of a job that was left which still run, those of the master first.
-  static absl::StatusOr<std::vector<Machine>> FindMachines(Provider& provider,
-                                                           const std::string& job_id) {
-    ASSIGN_OR_RETURN(std::vector<Machine> machines, provider.List(job_id));
-    std::erase_if(machines, [](const Machine& m) { return m.state != MachineState::kRunning; });
-    std::ranges::sort(machines, {}, [](const Machine& m) { return std::tuple(m.role, m.index); });
-    return machines;
   }
 
   const ProviderRun& run_;

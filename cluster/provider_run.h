@@ -32,7 +32,7 @@ struct ProviderRun {
 int RunOnProvider(const ProviderRun& run, const LocalOptions& options);
 
 // Follows the job that was left there, or ends it as Ctrl-C does, and gives its machines back when
-// it has ended. Of `run` cluster, build_id, folder, owner and make_job count. Exit codes as
+// it has ended. Of `run` all but max_wait_s, yes and dry_run count. Exit codes as
 // AttachToHosts'; 2 also when its machines are not known here.
 int AttachOnProvider(const ProviderRun& run, const LocalOptions& options, bool cancel);
 

@@ -58,12 +58,14 @@ class RoleProcesses {
     virtual void OnMachineUsed(size_t /*machine*/, double /*share*/) {}
     // A role cannot be started.
     virtual void OnError(const std::string& text) = 0;
-    // There is no way to a host any more. Unless the job goes on without it (GoesOn), the exits of
-    // what ran there are told.
+    // Whether the run can do without a role whose host is gone.
+    virtual bool CanDoWithout(size_t /*role*/) const { return false; }
+    // There is no way any more to a host that the run cannot do without. Unless the job goes on
+    // without its launcher (GoesOn), the exits of what ran there are told.
     virtual void OnHostLost(const std::string& text) { OnError(text); }
     // The host of a role is taken back at that time (Unix); the role was told to end.
     virtual void OnMachineEnds(size_t /*role*/, int64_t /*ends_ms*/) {}
-    // A role is gone with its host, for which another is looked for.
+    // A role is gone with its host, for which another is looked for, or which the run does without.
     virtual void OnAway(size_t /*role*/, const std::string& /*why*/) {}
     // There is a host for it (again): it may be started. `job_dir`, `address`: as RolePlace.
     virtual void OnHostBack(size_t /*role*/, const std::string& /*job_dir*/,

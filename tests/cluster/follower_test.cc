@@ -106,6 +106,17 @@ TEST(FollowerTest, ARoleThatIsAwayWithItsHostMayComeBackOrBeMissingAtTheEnd) {
   EXPECT_EQ(follower.exit_code(), 0);
 }
 
+TEST(FollowerTest, OnlyOfAWorkerAndOnlyWhileItTrainsARunCanDoWithoutTheHost) {
+  Follower early(Options(), 0);
+  EXPECT_FALSE(early.CanDoWithout(1));
+  Follower follower = Running();
+  EXPECT_FALSE(follower.CanDoWithout(0));
+  EXPECT_TRUE(follower.CanDoWithout(1));
+  EXPECT_FALSE(follower.CanDoWithout(2));
+  follower.OnInterrupt(10);
+  EXPECT_FALSE(follower.CanDoWithout(1));
+}
+
 TEST(FollowerTest, AWorkerThatIsKilledIsSparedIfTheMasterGoesOn) {
   Follower follower = Running();
   follower.OnExit(1, kKilled, 100);
@@ -145,6 +156,36 @@ TEST(FollowerTest, AWorkerThatDiesOfItsOwnFaultEndsTheJob) {
     follower.OnTick(400);
     EXPECT_THAT(follower.TakeActions(), ElementsAre(Action::kTerminateAll));
   }
+}
+
+// Its host may be one that was replaced: the others go on in any case.
+TEST(FollowerTest, AWorkerThatIsStartedAgainInVainIsNoFailure) {
+  Follower follower = Running();
+  follower.OnAway(1);
+  follower.OnStarted(1, 100);
+  EXPECT_EQ(follower.NextDeadline(), kNever);
+  follower.OnTick(1'000'000);
+  EXPECT_FALSE(follower.failure().has_value());
+  EXPECT_FALSE(follower.IsCutOff(1, kExit1)) << "it never had a link";
+  follower.OnExit(1, kExit1, 1'000'000);
+  EXPECT_THAT(follower.TakeMessages(), ElementsAre("warning: worker-0 exited with code 1"));
+  follower.OnTick(2'000'000);
+  EXPECT_THAT(follower.TakeActions(), IsEmpty());
+  // One that has come is as any other.
+  follower.OnStarted(1, 2'000'000);
+  follower.OnLine(master::ReplicaLine{.role = "worker", .index = 0, .state = "READY"}, 2'000'100);
+  follower.OnExit(1, kExit1, 2'000'200);
+  EXPECT_TRUE(follower.failure().has_value());
+}
+
+TEST(FollowerTest, OneThatHasLostTheMasterMayBeStartedAgain) {
+  Follower follower = Running();
+  EXPECT_FALSE(follower.IsCutOff(1, kExit1));
+  follower.OnLine(master::ReplicaLine{.role = "worker", .index = 0, .state = "LOST"}, 90);
+  EXPECT_TRUE(follower.IsCutOff(1, kExit1));
+  EXPECT_FALSE(follower.IsCutOff(1, ExitStatus{0, 11}));
+  follower.OnInterrupt(95);
+  EXPECT_FALSE(follower.IsCutOff(1, kExit1));
 }
 
 TEST(FollowerTest, AWorkerThatEndsBecauseItLostTheMasterIsSpared) {

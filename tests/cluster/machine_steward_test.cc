@@ -1,4 +1,4 @@
-// What becomes of a worker's spot machine that is lost: the provider is asked first, and another is
+// What becomes of a worker's machine that is lost: the provider is asked first, and another is
 // asked for in a process of its own; on a cloud in memory.
 #include "cluster/machine_steward.h"
 
@@ -9,6 +9,7 @@
 #include <memory>
 #include <utility>
 
+#include "cluster/kubernetes.h"
 #include "telemetry/file.h"
 #include "telemetry/time.h"
 #include "tests/cluster/node_set_world.h"
@@ -23,10 +24,12 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-// A master, two spot workers and a server, that run.
+// A master, two workers and a server, that run; the workers' machines are spot where nothing else
+// is said.
 class MachineStewardTest : public ::testing::TestWithParam<CloudKind> {
  protected:
-  void Begin(FakeCloudOptions options) {
+  void Begin(FakeCloudOptions options, MachineOrder order = SpotWorkers(OrderOf(2, 1))) {
+    order_ = std::move(order);
     world_ = std::make_unique<World>(GetParam(), std::move(options));
     provider_ = world_->MakeProvider();
     ASSERT_TRUE(provider_->Check(order_).ok());
@@ -35,21 +38,29 @@ class MachineStewardTest : public ::testing::TestWithParam<CloudKind> {
     auto machines = set_->Create({.order = order_, .max_wait_ms = 600'000});
     ASSERT_TRUE(machines.ok()) << machines.status();
     machines_ = *std::move(machines);
+    for (size_t i = 0; i < machines_.size(); ++i) {
+      bills_.push_back(rent_->bill.Begin(1, MonotonicMillis()));
+    }
+    MakeSteward(Options());
+  }
+  MachineSteward::Options Options() {
     const auto reach = [](const Machine& machine) -> absl::StatusOr<RunHost> {
       RunHost way;
       way.link.name = machine.id;
       return way;
     };
-    steward_ =
-        std::make_unique<MachineSteward>(MachineSteward::Options{.provider = *provider_,
-                                                                 .journal = *journal_,
-                                                                 .patience = world_->patience,
-                                                                 .order = order_,
-                                                                 .keep = {},
-                                                                 .rent = rent_,
-                                                                 .price = [](Role) { return 1.0; },
-                                                                 .reach = reach},
-                                         machines_, MonotonicMillis());
+    return {.provider = *provider_,
+            .journal = *journal_,
+            .patience = world_->patience,
+            .order = order_,
+            .keep = {},
+            .rent = rent_,
+            .price = [](Role) { return 1.0; },
+            .reach = reach,
+            .on_lost = [this](const Machine& machine) { lost_.push_back(machine.id); }};
+  }
+  void MakeSteward(MachineSteward::Options options) {
+    steward_ = std::make_unique<MachineSteward>(std::move(options), machines_, bills_);
   }
   // Until it has said so many lines.
   void Await(size_t lines) {
@@ -64,23 +75,43 @@ class MachineStewardTest : public ::testing::TestWithParam<CloudKind> {
   }
 
   const harness::TemporaryFolder folder_;
-  const MachineOrder order_ = SpotWorkers(OrderOf(2, 1));
+  MachineOrder order_;
   const std::shared_ptr<Rent> rent_ = std::make_shared<Rent>();
   std::unique_ptr<World> world_;
   std::unique_ptr<Provider> provider_;
   std::unique_ptr<MachineJournal> journal_;
   std::unique_ptr<NodeSet> set_;
   std::vector<Machine> machines_;
+  std::vector<size_t> bills_;
   std::unique_ptr<MachineSteward> steward_;
-  std::vector<std::string> said_;
+  std::vector<std::string> said_, lost_;
   std::vector<std::pair<size_t, RunHost>> found_;
 };
 
-TEST_P(MachineStewardTest, OnlyWorkersOnSpotMachinesAreReplaced) {
+TEST_P(MachineStewardTest, OnlyWorkersAreReplacedSpotOrNot) {
+  for (const bool spot : {true, false}) {
+    Begin({.room = {{"us-east1-a", 9}}}, spot ? SpotWorkers(OrderOf(2, 1)) : OrderOf(2, 1));
+    std::vector<bool> replaces;
+    for (size_t i = 0; i < machines_.size(); ++i) replaces.push_back(steward_->Replaces(i));
+    EXPECT_THAT(replaces, ElementsAre(false, true, true, false));
+    ASSERT_TRUE(set_->GiveBack().ok());
+  }
+}
+
+TEST_P(MachineStewardTest, WhereOneMachineMoreCannotBeHadNoneIsReplaced) {
   Begin({.room = {{"us-east1-a", 9}}});
-  std::vector<bool> replaces;
-  for (size_t i = 0; i < machines_.size(); ++i) replaces.push_back(steward_->Replaces(i));
-  EXPECT_THAT(replaces, ElementsAre(false, true, true, false));
+  KubernetesProvider pods({}, world_->tools, {}, "");
+  MachineSteward::Options options = Options();
+  const MachineSteward steward({.provider = pods,
+                                .journal = *journal_,
+                                .patience = world_->patience,
+                                .order = order_,
+                                .keep = {},
+                                .rent = rent_,
+                                .price = options.price,
+                                .reach = options.reach},
+                               machines_, bills_);
+  EXPECT_FALSE(steward.Replaces(1));
 }
 
 TEST_P(MachineStewardTest, AMachineThatIsGoneIsReplacedByAnotherOfItsPlace) {
@@ -89,8 +120,11 @@ TEST_P(MachineStewardTest, AMachineThatIsGoneIsReplacedByAnotherOfItsPlace) {
   world_->cloud->TakeAway(machines_[2].id);
   steward_->Replace(2, /*ends=*/false);
   steward_->Replace(2, /*ends=*/false);
-  Await(1);
-  EXPECT_THAT(said_, ElementsAre(HasSubstr("worker-1: another machine runs in us-east1-a")));
+  Await(2);
+  EXPECT_THAT(said_, ElementsAre(AllOf(HasSubstr("worker-1: its machine is gone ("),
+                                       HasSubstr(machines_[2].id)),
+                                 HasSubstr("worker-1: another machine runs in us-east1-a")));
+  EXPECT_THAT(lost_, ElementsAre(machines_[2].id));
   ASSERT_THAT(found_, SizeIs(1));
   EXPECT_EQ(found_[0].first, 2u);
   EXPECT_NE(found_[0].second.link.name, machines_[2].id);
@@ -100,6 +134,80 @@ TEST_P(MachineStewardTest, AMachineThatIsGoneIsReplacedByAnotherOfItsPlace) {
       GetParam().provider == Cluster::GCP ? found_[0].second.link.name : "mu1-2-worker";
   EXPECT_THAT(journal, HasSubstr(name));
   EXPECT_DOUBLE_EQ(rent_->bill.PerHour(), 4) << "one has ended, one has begun";
+}
+
+TEST_P(MachineStewardTest, OneThatIsNotSpotIsReplacedByOneThatIsNot) {
+  Begin({.room = {{"us-east1-a", 9}}, .spot_room = {{"us-east1-a", 0}}}, OrderOf(2, 1));
+  world_->cloud->TakeAway(machines_[1].id);
+  steward_->Replace(1, /*ends=*/false);
+  Await(2);
+  EXPECT_THAT(said_[1], HasSubstr("worker-0: another machine runs in us-east1-a"));
+}
+
+TEST_P(MachineStewardTest, WhatAnotherMachineCouldNotHelpAnyMoreIsNotAskedFor) {
+  for (const bool by_budget : {true, false}) {
+    SCOPED_TRACE(by_budget ? "budget" : "running time");
+    said_.clear();
+    bills_.clear();
+    Begin({.room = {{"us-east1-a", 9}}}, OrderOf(2, 1));
+    MachineSteward::Options options = Options();
+    // Four minutes, of which a part is for the end.
+    rent_->max_cost = by_budget ? rent_->bill.PerHour() / 60 * 4 : 0;
+    options.max_running_ms = by_budget ? 0 : 200'000;
+    MakeSteward(std::move(options));
+    world_->cloud->TakeAway(machines_[2].id);
+    steward_->Replace(2, /*ends=*/false);
+    Await(2);
+    EXPECT_THAT(said_, ElementsAre(HasSubstr("worker-1: its machine is gone"),
+                                   AllOf(HasSubstr("worker-1: no other machine is asked for: the "
+                                                   "job ends by 20"),
+                                         HasSubstr("at the latest"))));
+    EXPECT_THAT(found_, SizeIs(0));
+    EXPECT_THAT(*ReadFile(folder_.path() + "/job.jsonl"), Not(HasSubstr("mu1-2-")));
+    ASSERT_TRUE(set_->GiveBack().ok());
+  }
+}
+
+TEST_P(MachineStewardTest, OneThatRunsAndIsNeverReachedIsEndedAndReplaced) {
+  Begin({.room = {{"us-east1-a", 9}}});
+  MachineSteward::Options options = Options();
+  options.silence_ms = 1;
+  MakeSteward(std::move(options));
+  steward_->Replace(1, /*ends=*/false);
+  poll(nullptr, 0, 5);
+  Await(2);
+  EXPECT_THAT(said_, ElementsAre(AllOf(HasSubstr("worker-0: its machine runs ("),
+                                       HasSubstr("and was not reached for 0 s: it is ended")),
+                                 HasSubstr("worker-0: another machine runs in us-east1-a")));
+  ASSERT_THAT(found_, SizeIs(1));
+  EXPECT_NE(found_[0].second.link.name, machines_[1].id);
+}
+
+// As a launcher has it that attaches to a job: it was not there when the machine went, and has not
+// asked the provider for its places.
+TEST_P(MachineStewardTest, OneThatWasGoneBeforeIsReplacedToo) {
+  Begin({.room = {{"us-east1-a", 9}}});
+  const auto fresh = world_->MakeProvider();
+  machines_[1].id = "";
+  machines_[1].place = machines_[0].place;
+  MachineOrder order = order_;
+  order.run = "mu9";
+  const MachineSteward::Options before = Options();
+  steward_ = std::make_unique<MachineSteward>(MachineSteward::Options{.provider = *fresh,
+                                                                      .checked = false,
+                                                                      .journal = *journal_,
+                                                                      .patience = world_->patience,
+                                                                      .order = order,
+                                                                      .keep = {},
+                                                                      .rent = rent_,
+                                                                      .price = before.price,
+                                                                      .reach = before.reach},
+                                              machines_, bills_);
+  steward_->Replace(1, /*ends=*/false);
+  Await(2);
+  EXPECT_THAT(said_, ElementsAre("worker-0: its machine is gone",
+                                 HasSubstr("worker-0: another machine runs in us-east1-a")));
+  EXPECT_THAT(found_, SizeIs(1));
 }
 
 TEST_P(MachineStewardTest, OneThatIsToEndIsReplacedWhileItIsStillThere) {

@@ -92,9 +92,9 @@ TEST_F(AwsTest, CtrlCEndsTheJobWithACheckpointAndGivesBack) {
   EXPECT_TRUE(fs::exists(job_dir + "/" + state.last_checkpoint->path + "/manifest.json"));
 }
 
-TEST_F(AwsTest, AMachineThatDiesEndsTheJobWithOneLine) {
+TEST_F(AwsTest, AServersMachineThatDiesEndsTheJobWithOneLine) {
   TinyJob job = Job();
-  job.workers = 1;
+  job.workers = job.servers = 1;
   job.steps = 100'000;
   Running run(Words("lost_machine", job), false, environment_);
   ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
@@ -102,7 +102,7 @@ TEST_F(AwsTest, AMachineThatDiesEndsTheJobWithOneLine) {
   const Ended ended = run.Wait();
   EXPECT_EQ(ended.code, 1) << ended.out << ended.err;
   ExpectForHumans(ended);
-  EXPECT_THAT(ended.err, AllOf(HasSubstr("worker 0 ("), HasSubstr("i-")));
+  EXPECT_THAT(ended.err, AllOf(HasSubstr("ps 0 ("), HasSubstr("i-")));
 }
 
 // MUSTER_ROUNDS more of them, where somebody asks for it.

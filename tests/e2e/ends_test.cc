@@ -184,6 +184,32 @@ INSTANTIATE_TEST_SUITE_P(Signals, GoneWorker, ::testing::Values(SIGKILL, SIGTERM
                            return info.param == SIGTERM ? "AskedToLeave" : "Killed";
                          });
 
+// Slow is not gone, but half a minute without a sign of life is too long for the others.
+TEST(Ends, AWorkerThatStandsStillForLongIsDoneWithoutAndStartedAgain) {
+  const std::string folder = NewFolder("stood_still");
+  Running run(LaunchWords(
+      folder,
+      {.workers = 2, .servers = 1, .steps = 1'000'000, .evaluate_every = 500, .save_every = 500}));
+  ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+  const pid_t worker = RolesOf(folder + "/job").at("worker-1");
+  kill(worker, SIGSTOP);
+  ASSERT_TRUE(run.WaitFor("has been silent for 3")) << run.out();
+  ASSERT_TRUE(run.WaitFor("validation")) << run.out();
+  kill(worker, SIGCONT);
+  ASSERT_TRUE(run.WaitFor("worker-1 is started again")) << run.out();
+  ASSERT_TRUE(run.WaitFor("worker-1 has joined; replica 2 goes on in worker-1")) << run.out();
+  run.Signal(SIGINT);
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.code, 130) << ended.out << ended.err;
+  EXPECT_EQ(ended.err, "");
+  ExpectForHumans(ended);
+  const master::JobState state = StateOf(folder + "/job");
+  EXPECT_EQ(state.last_checkpoint->step, state.step);
+  for (const master::ReplicaState& replica : state.replicas) {
+    EXPECT_TRUE(replica.role != "worker" || replica.state == "FINISHED") << replica.index;
+  }
+}
+
 TEST(Ends, ASecondLaunchOnAHeldDirectoryIsRefusedWithWhoAndSinceWhen) {
   const std::string folder = NewFolder("held"), job = folder + "/job";
   Running run(LaunchWords(folder, Long()));

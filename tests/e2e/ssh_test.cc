@@ -4,9 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <thread>
 
+#include "master/job_directory.h"
 #include "tests/e2e/programs.h"
 #include "tests/e2e/ssh_hosts.h"
 
@@ -17,6 +20,7 @@ namespace fs = std::filesystem;
 using master::RunState;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class SshTest : public ::testing::Test {
  protected:
@@ -143,6 +147,62 @@ TEST_F(SshTest, AHostThatIsGoneEndsTheJobWithItsName) {
   EXPECT_EQ(ended.code, 1) << ended.out;
   EXPECT_THAT(ended.err, HasSubstr(hosts_.address(1)));
   ExpectForHumans(ended);
+  hosts_.ExpectQuiet();
+}
+
+// A cable that is out: nobody hears of it, not even an end. The third host has a worker alone,
+// which the others do without; what they learn is the same.
+TEST_F(SshTest, AHostOfAWorkerThatVanishesIsDoneWithout) {
+  TinyJob job = Job(hosts_.Cluster());
+  job.steps = 1'000'000;
+  job.evaluate_every = job.save_every = 500;
+  TinyJob local = job;
+  local.cluster = "";
+  const std::string here = NewFolder("here"), there = NewFolder("there");
+  Running run(LaunchWords(there, job));
+  ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+  hosts_.SetLink(2, false);
+  ASSERT_TRUE(run.WaitFor("worker-1 is away: host " + hosts_.address(2))) << run.out();
+  EXPECT_THAT(run.out(), HasSubstr("; the job goes on without it"));
+  ASSERT_TRUE(run.WaitFor("; replica 2 goes on in ")) << run.out();
+  ASSERT_TRUE(run.WaitFor("validation")) << run.out();
+  ASSERT_TRUE(run.WaitFor("validation")) << run.out();
+  run.Signal(SIGINT);
+  const Ended ended = run.Wait();
+  hosts_.SetLink(2, true);
+  ASSERT_EQ(ended.code, 130) << ended.out << ended.err;
+  EXPECT_EQ(ended.err, "");
+  ExpectForHumans(ended);
+  hosts_.ExpectQuiet();
+  const master::JobState state = StateOf(there + "/job");
+  const int64_t step = state.step / 500 * 500;
+  ASSERT_GT(step, 0);
+  const master::JobDirectory ours(there + "/job"), theirs(here + "/job");
+  Running undisturbed(LaunchWords(here, local));
+  for (int i = 0; i < 12'000 && !fs::exists(theirs.checkpoint(step) + "/manifest.json"); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  for (const char* part : {"/ps-0.safetensors", "/ps-1.safetensors"}) {
+    const std::string learnt = Contents(ours.checkpoint(step) + part);
+    EXPECT_FALSE(learnt.empty());
+    EXPECT_TRUE(learnt == Contents(theirs.checkpoint(step) + part));
+  }
+}
+
+TEST_F(SshTest, AHostThatIsNotHeardOfForSomeSecondsIsNotGivenUp) {
+  TinyJob job = Job(hosts_.Cluster());
+  job.steps = 1'000'000;
+  Running run(LaunchWords(NewFolder("slow"), job));
+  ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+  hosts_.SetLink(2, false);
+  std::this_thread::sleep_for(std::chrono::seconds(6));
+  hosts_.SetLink(2, true);
+  ASSERT_TRUE(run.WaitFor("validation")) << run.out();
+  ASSERT_TRUE(run.WaitFor("validation")) << run.out();
+  run.Signal(SIGINT);
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.code, 130) << ended.out << ended.err;
+  EXPECT_THAT(ended.out, AllOf(Not(HasSubstr("is away")), Not(HasSubstr("goes on in"))));
   hosts_.ExpectQuiet();
 }
 
