@@ -27,6 +27,7 @@ AwsCloud::AwsCloud(std::string folder) : folder_(std::move(folder)) {
       "/usr/bin/env", "python3", "tests/e2e/fake_aws.py", folder_, BuildId(), programs});
   if (!server_->WaitFor("port ")) {
     const Ended ended = server_->Wait();
+    server_.reset();
     problem_ = fmt::format("cannot make an EC2: {}{}", ended.out, ended.err);
     return;
   }
@@ -93,6 +94,9 @@ void AwsCloud::TakeBack(const std::string& id, std::optional<int> notice_s) cons
 
 void AwsCloud::SetFaults(const std::string& json) const { Ask("fault", json); }
 void AwsCloud::Kill(const std::string& id) const { Ask("kill", id); }
+void AwsCloud::SetLink(const std::string& id, bool up) const {
+  Ask("link", fmt::format("{} {}", id, up ? "up" : "down"));
+}
 void AwsCloud::SetSpeed(int times) const { Ask("speed", fmt::format("{}", times)); }
 void AwsCloud::SetSleepSpeed(int times) const { Ask("sleep", fmt::format("{}", times)); }
 

@@ -37,11 +37,13 @@ class AwsCloud {
   void SetFaults(const std::string& json) const;
   // Those that are spot.
   std::vector<std::string> SpotMachines() const;
-  // The cloud takes a spot machine back: so many seconds after it has given notice, or (none) at
-  // once and without a word.
+  // The cloud takes a machine back: so many seconds after it has given notice (to one that is
+  // spot), or (none) at once and without a word.
   void TakeBack(const std::string& id, std::optional<int> notice_s) const;
   // A machine dies without a word.
   void Kill(const std::string& id) const;
+  // Its network is cut, or there again; nobody is told.
+  void SetLink(const std::string& id, bool up) const;
   // How much faster than it says `shutdown -P +minutes` waits on a machine.
   void SetSpeed(int times) const;
   // The same for what a machine's first script sleeps, and how many seconds that has been on the

@@ -13,6 +13,7 @@ test asks for. Behind: fake_machines.Machine, in which the user data runs as a f
     GET  /_asked      the actions that were asked for, a line each
     GET  /_machines   id, address, name, seconds slept, and whether it is spot, of each instance, a line each
     POST /_kill       an instance's id: the machine dies without a word, as hardware does
+    POST /_link       "ID up" or "ID down": its network
     POST /_speed      so many times faster than they say `shutdown -P +minutes` waits
     POST /_sleep      so many times faster than it says the first script's `sleep` does
 """
@@ -219,6 +220,11 @@ class Front:
             with self.lock:
                 machine = self.machines[body.decode()][0]
             machine.die()
+        elif path == "/_link":
+            instance, state = body.decode().split()
+            with self.lock:
+                machine = self.machines[instance][0]
+            machine.set_link(state)
         elif path == "/_take":
             threading.Thread(target=self.take_back, args=body.decode().split(), daemon=True).start()
         elif path == "/_price":

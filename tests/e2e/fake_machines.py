@@ -115,6 +115,10 @@ exec /usr/sbin/sshd -D -f {network.folder}/sshd_config -o ListenAddress={self.ad
             json.dump({"action": "terminate", "time": at}, file)
         os.rename(f"{self.folder}/notice.new", f"{self.folder}/notice")
 
+    def set_link(self, state):
+        """"down": whoever talks to it hears nothing any more, no end either."""
+        sh(f"ip link set {self.name} {state}")
+
     def die(self):
         """Without a word, as hardware does; its instance goes on to exist."""
         sh(f"ip link set {self.name} down; ip netns pids {self.name} | xargs -r kill -9")

@@ -10,7 +10,9 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "tests/e2e/gcp_cloud.h"
@@ -22,7 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 using master::RunState;
 using ::testing::AllOf;
-using ::testing::Contains;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -98,24 +100,43 @@ TEST_F(GcpTest, AJobLearnsTheSameAsOnOneMachine) {
   EXPECT_TRUE(Contents(there + model) == Contents(here + model));
 }
 
-TEST_F(GcpTest, ASpotMachineThatIsTakenBackIsToldOfAndAnotherIsAskedFor) {
+// With notice, and then without a word.
+TEST_F(GcpTest, SpotMachinesThatAreTakenBackAreReplaced) {
   TinyJob job = Job();
   job.workers = 1;
-  job.steps = 100'000;
+  job.steps = 1'000'000;
   std::vector<std::string> words = Words("Taken_back", job);
   words.insert(words.end(), {"--set", "trainingInput.scheduling.strategy=LOW_COST"});
   Running run(words, false, environment_);
-  ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
+  ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
   EXPECT_THAT(run.out(),
               HasSubstr("n1-standard-4: spot price not known (the provider's command line does not "
                         "tell it): $0.1900 on demand at most"));
   ASSERT_THAT(Cloud().SpotMachines(), SizeIs(1));
   EXPECT_THAT(Cloud().SpotMachines().front(), HasSubstr("worker"));
-  Cloud().TakeBack(Cloud().SpotMachines().front(), /*notice_s=*/60);
-  EXPECT_TRUE(run.WaitFor("worker-0: its machine is taken back at 20")) << run.out();
-  EXPECT_TRUE(run.WaitFor("worker-0 is away")) << run.out();
+  std::set<std::string> had;
+  for (const std::optional<int> notice_s : {std::optional(20), std::optional<int>()}) {
+    const std::string machine = Cloud().SpotMachines().back();
+    had.insert(machine);
+    Cloud().TakeBack(machine, notice_s);
+    if (notice_s) {
+      ASSERT_TRUE(run.WaitFor("worker-0: its machine is taken back at 20")) << run.out();
+    } else {
+      ASSERT_TRUE(run.WaitFor("worker-0: its machine is gone (" + machine)) << run.out();
+    }
+    ASSERT_TRUE(run.WaitFor("worker-0: another machine runs in us-central1-")) << run.out();
+    ASSERT_TRUE(run.WaitFor("worker-0 is started again")) << run.out();
+    ASSERT_TRUE(run.WaitFor("worker-0 has joined; replica 1 goes on in worker-0")) << run.out();
+  }
+  had.insert(Cloud().SpotMachines().back());
+  EXPECT_THAT(had, SizeIs(3)) << "each is another one";
   run.Signal(SIGINT);
-  ExpectForHumans(run.Wait());
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.code, 130) << ended.out << ended.err;
+  ExpectForHumans(ended);
+  EXPECT_THAT(ended.out, HasSubstr("2 machines given back"));
+  const std::string dir = words[4];
+  EXPECT_THAT(Launch({"launch", "cost", dir}).out, ContainsRegex("worker \\(spot\\) +3 "));
 }
 
 TEST_F(GcpTest, WhatIsRefusedIsAskedForInTheNextPlaceAndALostAnswerMakesNothingTwice) {
