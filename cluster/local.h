@@ -29,7 +29,7 @@ struct LocalRole {
   std::string sized_by;  // the config field that asked for it
   int first_core = -1;   // servers: of those that belong to their shards; -1: none does
   std::optional<GpuClaim> gpus = {};        // of trainers, on the machine that they share
-  std::vector<std::string> arguments = {};  // trainers: "--device=AUTO" …
+  std::vector<std::string> arguments = {};  // "--device=AUTO", "--ports=30000-30099" …
 };
 
 // A job, resolved down to values; local_roles.h makes one from a Job.

@@ -1,5 +1,7 @@
 #include "cluster/local_roles.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <string>
@@ -46,10 +48,17 @@ std::vector<LocalRole> LocalRoles(const Job& job, int cores) {
   roles.push_back(
       {"master", 0, "master", alone ? threads : 1, sized_by("trainingInput.masterType")});
   if (alone) roles.back().gpus = gpus(Role::kMaster);
+  const Ports& ports = job.cluster().ports();
+  const std::vector<std::string> listens =
+      job.cluster().has_ports()
+          ? std::vector{fmt::format("--ports={}-{}", ports.first(), ports.last())}
+          : std::vector<std::string>();
+  roles.back().arguments = listens;
   const int shards = std::max(1, static_cast<int>(job.training().server_shards()));
   const int64_t spare = cores - int64_t{threads} * trainers - int64_t{shards} * servers;
   for (int i = 0; i < servers; ++i) {
     roles.push_back({"ps", i, "ps", 1, sized_by("trainingInput.parameterServerCount")});
+    roles.back().arguments = listens;
     if (spare >= 0) roles.back().first_core = cores - shards * (servers - i);
   }
   const auto add_trainer = [&](const char* name, int index, Role role, const char* field) {

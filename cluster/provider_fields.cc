@@ -23,7 +23,7 @@ constexpr const char* kTrainerMachine =
 constexpr const char* kNoContainer =
     "roles are programs of this build, not containers: delete it and name a module in pythonModule";
 
-constexpr std::array<FieldTreatmentOf, 39> kFields = {{
+constexpr std::array<FieldTreatmentOf, 40> kFields = {{
     {"jobId", {kHonoured, "made from the job directory, or from module and time, when absent"}},
     {"labels", {kHonoured, "kept in the job directory's job.yaml"}},
     {"trainingInput.scaleTier",
@@ -81,6 +81,8 @@ constexpr std::array<FieldTreatmentOf, 39> kFields = {{
      {kHonoured,
       "the job is ended in order when no machine has been busier for so long; of one that was "
       "left, the master's machine is looked at, and no step must have been finished"}},
+    {"cluster.ports",
+     {kHonoured, "master and parameter servers listen on one of them that is free"}},
     {"cluster.spot", {kRefused, "nothing is rented: delete it"}},
     {"cluster.stagingBucket", {kSubstituted, "nothing has to be copied anywhere"}},
 }};

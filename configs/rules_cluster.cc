@@ -175,6 +175,23 @@ void CheckSpot(JobDraft* draft) {
   }
 }
 
+void CheckPorts(JobDraft* draft) {
+  constexpr int kFirst = 1024, kLast = 65'535;  // that every user may listen on
+  if (!draft->job.cluster().has_ports()) return;
+  RuleReporter report("cluster.ports", draft);
+  const Ports& ports = draft->job.cluster().ports();
+  const auto check = [&](const char* name, int port) {
+    if (port >= kFirst && port <= kLast) return;
+    report.Add(name, fmt::format("{} is no port that roles may listen on", port),
+               fmt::format("write {} to {}", kFirst, kLast));
+  };
+  check("first", ports.first());
+  check("last", ports.last());
+  if (ports.first() > ports.last()) {
+    report.Add("last", "is before the first", "write first: 30000 and last: 30099, or such");
+  }
+}
+
 }  // namespace
 
 void CheckCluster(JobDraft* draft) {
@@ -184,6 +201,7 @@ void CheckCluster(JobDraft* draft) {
   CheckGcp(draft);
   CheckKubernetes(draft);
   CheckSpot(draft);
+  CheckPorts(draft);
   const double max_cost = draft->job.cluster().budget().max_cost();
   if (max_cost < 0 || !std::isfinite(max_cost)) {
     RuleReporter("cluster.budget", draft)

@@ -57,6 +57,8 @@ absl::StatusOr<RoleArguments> ParseRoleArguments(int argc, char** argv, const ch
       RETURN_IF_ERROR(ParseNumber(name, value, &arguments.first_core));
     } else if (name == "--host") {
       arguments.host = value;
+    } else if (name == "--ports") {
+      arguments.ports = value;
     } else if (name == "--gpus") {
       RETURN_IF_ERROR(ParseNumber(name, value, &arguments.gpus.wanted));
     } else if (name == "--trainer") {
@@ -133,7 +135,7 @@ int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&
   options.self.role = arguments->role;
   options.self.index = arguments->index;
   options.master_address = arguments->master;
-  options.listen_address = arguments->host + ":0";
+  options.listen_address = arguments->host + ":" + arguments->ports;
   options.job_dir = arguments->job_dir;
   options.host = HostName();
   options.pid = getpid();

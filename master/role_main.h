@@ -27,6 +27,7 @@ int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&
 struct RoleArguments {
   std::string master, role, job_dir, token;
   std::string host = "127.0.0.1";  // of this host: where other roles reach this one
+  std::string ports = "0";         // that it may listen on: "30000-30099"; "0": any
   int index = 0;
   int threads = 1;
   int first_core = -1;

@@ -1,5 +1,6 @@
 #include "rpc/grpc_socket.h"
 
+#include <absl/strings/numbers.h>
 #include <fmt/format.h>
 #include <grpcpp/version_info.h>
 #include <netdb.h>
@@ -8,9 +9,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <random>
 
 // gRPC applies a "socket mutator" to each socket, and its library exports all that makes one, but
 // the struct is declared in no installed header. It has been this since 1.38; we have it for the
@@ -39,6 +42,26 @@ namespace muster::rpc {
 bool IsLoopback(const std::string& address) {
   return address.starts_with("127.") || address.starts_with("localhost:") ||
          address.starts_with("[::1]:");
+}
+
+absl::StatusOr<std::vector<std::string>> PortsOf(const std::string& address) {
+  const size_t colon = address.rfind(':'), dash = address.find('-', colon + 1);
+  if (colon == std::string::npos || dash == std::string::npos) return std::vector{address};
+  int first = 0, last = 0;
+  if (!absl::SimpleAtoi(address.substr(colon + 1, dash - colon - 1), &first) ||
+      !absl::SimpleAtoi(address.substr(dash + 1), &last) || first < 1 || last < first ||
+      last > 65'535) {
+    return absl::InvalidArgumentError(
+        fmt::format("cannot listen on '{}': write host:first-last", address));
+  }
+  std::vector<std::string> addresses;
+  for (int port = first; port <= last; ++port) {
+    addresses.push_back(fmt::format("{}:{}", address.substr(0, colon), port));
+  }
+  std::random_device random;
+  std::ranges::rotate(addresses,
+                      addresses.begin() + static_cast<std::ptrdiff_t>(random() % addresses.size()));
+  return addresses;
 }
 
 absl::Status CheckListenable(const std::string& address) {

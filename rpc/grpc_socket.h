@@ -4,6 +4,7 @@
 #include <grpcpp/support/channel_arguments.h>
 
 #include <string>
+#include <vector>
 
 #include "telemetry/status.h"
 
@@ -11,6 +12,11 @@ namespace muster::rpc {
 
 // Whether `address` ("host:port") is this machine's loopback.
 bool IsLoopback(const std::string& address);
+
+// What `address` may be: itself, or each port of its range ("host:30000-30099") from a random one
+// on, so that processes of one host mostly take different ones at once. InvalidArgument for a range
+// that is none.
+absl::StatusOr<std::vector<std::string>> PortsOf(const std::string& address);
 
 // Whether this process could listen on `address` now: gRPC itself says only that it cannot.
 // Unavailable or InvalidArgument with the system's reason.

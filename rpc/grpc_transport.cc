@@ -12,6 +12,7 @@
 #include <optional>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "rpc/grpc_call.h"
 #include "rpc/grpc_ends.h"
@@ -177,10 +178,17 @@ class GrpcTransport : public Transport {
 
   absl::StatusOr<std::unique_ptr<Listener>> Listen(const std::string& address, Hello self,
                                                    Acceptor acceptor) override {
-    auto listener =
-        std::make_unique<GrpcListener>(options_, std::move(self), std::move(acceptor), log_);
-    RETURN_IF_ERROR(listener->Start(address));
-    return listener;
+    ASSIGN_OR_RETURN(const std::vector<std::string> ports, PortsOf(address));
+    absl::Status taken;
+    for (const std::string& port : ports) {
+      auto listener = std::make_unique<GrpcListener>(options_, self, acceptor, log_);
+      taken = listener->Start(port);
+      if (taken.ok()) return listener;
+      if (!absl::IsUnavailable(taken)) return taken;
+    }
+    if (ports.size() == 1) return taken;
+    return absl::UnavailableError(
+        fmt::format("cannot listen on {}: none of these ports is free there", address));
   }
 
   absl::StatusOr<std::shared_ptr<Stream>> Connect(const std::string& address, Hello self,

@@ -41,7 +41,8 @@ struct GrpcOptions {
 
 // `log` is borrowed and outlives the transport; refused and malformed peers are reported there.
 // Fails with InvalidArgument when an option is not positive. Addresses are "host:port"; Listen
-// binds this host alone, never shares its port, and with port 0 lets the system choose.
+// binds this host alone, never shares its port, and with port 0 lets the system choose, with
+// "host:30000-30099" one of these that is free.
 absl::StatusOr<std::unique_ptr<Transport>> MakeGrpcTransport(GrpcOptions options, Log& log);
 
 }  // namespace muster::rpc

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
@@ -15,6 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using master::RunState;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -41,6 +43,25 @@ void ExpectCompleteDirectory(const std::string& dir, int servers) {
 }
 
 // The nine-worker file of the CUSTOM tier's documentation, as it stands.
+TEST(Jobs, MasterAndServersListenOnThePortsOfTheFile) {
+  const int first = 20'000 + getpid() % 10'000;
+  const auto run = [&](const std::string& name, int count) {
+    return RunToEnd(LaunchWords(
+        NewFolder(name),
+        {.workers = 1,
+         .servers = 1,
+         .steps = 20,
+         .cluster = fmt::format("ports: {{first: {}, last: {}}}", first, first + count - 1)}));
+  };
+  const Ended two = run("two_ports", 2);
+  EXPECT_EQ(two.code, 0) << two.err;
+  const Ended one = run("one_port", 1);
+  EXPECT_EQ(one.code, 1);
+  EXPECT_THAT(one.err, AllOf(HasSubstr("ps-0"),
+                             HasSubstr(fmt::format("cannot listen on 127.0.0.1:{}", first))));
+  ExpectForHumans(one);
+}
+
 TEST(Jobs, TheClassicFileTrainsOnAMasterNineWorkersAndThreeServers) {
   const std::string folder = NewFolder("classic");
   const std::string job = folder + "/job", file = folder + "/custom.yaml";

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <grpcpp/channel.h>
 #include <grpcpp/create_channel.h>
 #include <netinet/tcp.h>
@@ -15,6 +16,7 @@
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <set>
 
 #include "rpc/grpc_call.h"
 #include "rpc/shared_transport.h"
@@ -315,6 +317,41 @@ TEST(GrpcTransport, TheReasonWhyItCannotListenIsNamed) {
                 .message()
                 .find("Cannot assign requested address"),
             absl::string_view::npos);
+}
+
+TEST(GrpcTransport, OfARangeItTakesPortsThatAreFree) {
+  auto transport = MakeTransport();
+  TestServer server;
+  const auto listen = [&](const std::string& address) {
+    return transport->Listen(address, TestHello("ps"), server.acceptor());
+  };
+  // Three ports in a row, as far as others leave them.
+  const int first = 20'000 + getpid() % 10'000;
+  const std::string range = fmt::format("127.0.0.1:{}-{}", first, first + 2);
+  std::vector<std::unique_ptr<Listener>> listeners;
+  std::set<std::string> addresses;
+  for (;;) {
+    auto listener = listen(range);
+    if (!listener.ok()) {
+      EXPECT_EQ(listener.status().message(),
+                fmt::format("cannot listen on {}: none of these ports is free there", range));
+      break;
+    }
+    EXPECT_TRUE(addresses.insert((*listener)->address()).second);
+    listeners.push_back(*std::move(listener));
+    ASSERT_LE(listeners.size(), 3u);
+  }
+  ASSERT_GT(listeners.size(), 0u);
+  for (const std::string& address : addresses) {
+    const int port = std::stoi(address.substr(address.rfind(':') + 1));
+    EXPECT_TRUE(port >= first && port <= first + 2) << address;
+  }
+  const std::string freed = listeners.back()->address();
+  listeners.pop_back();
+  EXPECT_EQ((*listen(range))->address(), freed);
+  for (const char* wrong : {"127.0.0.1:9-8", "127.0.0.1:1-", "127.0.0.1:1-99999"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(listen(wrong).status())) << wrong;
+  }
 }
 
 TEST(GrpcTransport, OptionsMustBePositive) {
