@@ -76,22 +76,6 @@ TEST_F(AwsTest, AnAnswerThatIsLostMakesNoMachineTwice) {
   EXPECT_GE(asked, 3) << "a question beforehand, and two calls";
 }
 
-TEST_F(AwsTest, CtrlCEndsTheJobWithACheckpointAndGivesBack) {
-  TinyJob job = Job();
-  job.steps = 100'000;
-  const std::vector<std::string> words = Words("interrupted", job);
-  Running run(words, false, environment_);
-  ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
-  run.Signal(SIGINT);
-  const Ended ended = run.Wait();
-  EXPECT_EQ(ended.code, 130) << ended.out << ended.err;
-  const std::string job_dir = words[4];
-  const master::JobState state = StateOf(job_dir);
-  EXPECT_EQ(state.state, RunState::kCancelled);
-  ASSERT_TRUE(state.last_checkpoint.has_value());
-  EXPECT_TRUE(fs::exists(job_dir + "/" + state.last_checkpoint->path + "/manifest.json"));
-}
-
 TEST_F(AwsTest, AServersMachineThatDiesEndsTheJobWithOneLine) {
   TinyJob job = Job();
   job.workers = job.servers = 1;

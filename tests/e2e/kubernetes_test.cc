@@ -94,11 +94,6 @@ class JobSetTest : public KubernetesTest {
   JobSetTest() : KubernetesTest("--jobset") {}
 };
 
-TEST_F(KubernetesTest, AJobLearnsTheSameAsOnOneMachine) {
-  ExpectSameAsLocal();
-  EXPECT_THAT(kubernetes_.Log(), AllOf(HasSubstr("POST jobs"), Not(HasSubstr("POST jobsets"))));
-}
-
 TEST_F(JobSetTest, AJobLearnsTheSameAsOnOneMachine) {
   ExpectSameAsLocal();
   EXPECT_THAT(kubernetes_.Log(), AllOf(HasSubstr("POST jobsets"), Not(HasSubstr("POST jobs\""))));
@@ -139,32 +134,6 @@ TEST_F(KubernetesTest, AJobThatIsLeftGoesOnInItsPodsAndIsFollowedAgain) {
   EXPECT_EQ(StateOf(dir).state, RunState::kSucceeded);
   EXPECT_TRUE(fs::exists(dir + "/export/model.onnx"));
   ExpectGivenBack();
-}
-
-TEST_F(KubernetesTest, CtrlCEndsTheJobWithACheckpoint) {
-  TinyJob job = Job();
-  job.steps = 100'000;
-  const std::string folder = NewFolder("stopped");
-  Running run(LaunchWords(folder, job), false, Environment());
-  ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
-  // A second one of the name, from another machine, is told of the first.
-  const std::string again = NewFolder("again");
-  auto elsewhere = Environment();
-  elsewhere["HOME"] = NewFolder("elsewhere");
-  const Ended second = Running(LaunchWords(again, job), false, elsewhere).Wait();
-  EXPECT_EQ(second.code, 2);
-  EXPECT_THAT(second.err, AllOf(HasSubstr("machines of a job of this name"),
-                                HasSubstr("kubectl get pods -l muster-job=job")));
-  ExpectForHumans(second);
-
-  run.Signal(SIGINT);
-  const Ended ended = run.Wait();
-  EXPECT_EQ(ended.code, 130) << ended.err;
-  ExpectGivenBack();
-  const master::JobState state = StateOf(folder + "/job");
-  EXPECT_EQ(state.state, RunState::kCancelled);
-  ASSERT_TRUE(state.last_checkpoint.has_value());
-  EXPECT_TRUE(fs::exists(folder + "/job/" + state.last_checkpoint->path + "/manifest.json"));
 }
 
 TEST_F(KubernetesTest, PodsOfAKilledLauncherEndAndAreSweptUp) {

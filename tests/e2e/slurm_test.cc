@@ -94,33 +94,6 @@ TEST_F(SlurmTest, NodesThatComeLateAreUsed) {
   ExpectGivenBack("job");
 }
 
-TEST_F(SlurmTest, KillingTheLauncherGivesTheNodesBack) {
-  TinyJob job = Job();
-  job.steps = 100'000;
-  Running run(LaunchWords(NewFolder("killed"), job), false, slurm_.environment());
-  ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
-  EXPECT_THAT(RolesOf(nodes_ + "/jobs/job"), SizeIs(5));
-  run.Signal(SIGKILL);
-  run.Wait();
-  ExpectGivenBack("job", 60);
-}
-
-TEST_F(SlurmTest, CtrlCEndsTheJobWithACheckpoint) {
-  TinyJob job = Job();
-  job.steps = 100'000;
-  const std::string folder = NewFolder("stopped");
-  Running run(LaunchWords(folder, job), false, slurm_.environment());
-  ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
-  run.Signal(SIGINT);
-  const Ended ended = run.Wait();
-  EXPECT_EQ(ended.code, 130) << ended.err;
-  ExpectGivenBack("job");
-  const master::JobState state = StateOf(folder + "/job");
-  EXPECT_EQ(state.state, RunState::kCancelled);
-  ASSERT_TRUE(state.last_checkpoint.has_value());
-  EXPECT_TRUE(fs::exists(folder + "/job/" + state.last_checkpoint->path + "/manifest.json"));
-}
-
 TEST_F(SlurmTest, WhatSlurmRefusesIsToldInOneLine) {
   const auto refused = [&](const std::string& name, const std::string& fields) {
     const Ended run = Launch(LaunchWords(NewFolder(name), Job(fields)));

@@ -49,36 +49,6 @@ class SshTest : public ::testing::Test {
   const SshHosts hosts_{3, NewFolder("hosts")};
 };
 
-TEST_F(SshTest, AJobLearnsTheSameAsOnOneMachine) {
-  const std::string here = NewFolder("here"), there = NewFolder("there");
-  const Ended local = RunToEnd(LaunchWords(here, Job("")));
-  ASSERT_EQ(local.code, 0) << local.out << local.err;
-  const Ended run = RunToEnd(LaunchWords(there, Job(hosts_.Cluster())));
-  ASSERT_EQ(run.code, 0) << run.out << run.err;
-  EXPECT_EQ(run.err, "");
-  ExpectForHumans(run);
-  hosts_.ExpectQuiet();
-
-  // Everything is here, though it was written elsewhere.
-  const std::string job = there + "/job";
-  const master::JobState state = StateOf(job);
-  EXPECT_EQ(state.state, RunState::kSucceeded);
-  EXPECT_EQ(state.step, 60);
-  for (const char* file : {"job.yaml", "report.html", "export/model.onnx", "export/labels.txt",
-                           "summaries/history.jsonl", "logs/master-0.log", "logs/chief-0.log",
-                           "logs/worker-1.log", "logs/ps-1.log"}) {
-    EXPECT_TRUE(fs::exists(job + "/" + file)) << file;
-  }
-  EXPECT_THAT(run.out, HasSubstr(job + "/export/model.onnx"));
-  EXPECT_THAT(Contents(job + "/logs/worker-1.log"), HasSubstr(" I device /cpu:0"));
-  const std::string model = "/export/model.onnx";
-  EXPECT_TRUE(Contents(job + model) == Contents(here + "/job" + model));
-  for (const char* part : {"/ps-0.safetensors", "/ps-1.safetensors"}) {
-    const std::string path = "/job/checkpoints/step-60" + std::string(part);
-    EXPECT_TRUE(Contents(there + path) == Contents(here + path)) << path;
-  }
-}
-
 // The path is relative: to where launch runs here, and to the user's home there.
 TEST_F(SshTest, DataThatHostsLackIsSentThere) {
   const std::string here = NewFolder("sent"), plain = NewFolder("plain");
@@ -102,38 +72,6 @@ TEST_F(SshTest, DataThatHostsLackIsSentThere) {
   const Ended again = RunToEnd(words);
   EXPECT_EQ(again.code, 0) << again.out << again.err;
   EXPECT_THAT(again.out, ::testing::Not(HasSubstr("sending only/here")));
-}
-
-TEST_F(SshTest, TheSameCommandGoesOnFromTheLastCheckpoint) {
-  const std::string folder = NewFolder("resume"), whole = NewFolder("whole");
-  TinyJob job = Job(hosts_.Cluster());
-  job.steps = 600;
-  job.evaluate_every = job.save_every = 100;
-  Running first(LaunchWords(folder, job));
-  ASSERT_TRUE(first.WaitFor("step 100/")) << first.out();
-  first.Signal(SIGINT);
-  EXPECT_EQ(first.Wait().code, 130);
-  hosts_.ExpectQuiet();
-  // The hosts are other ones, which have nothing.
-  for (int host = 0; host < 3; ++host) hosts_.On(host, "rm -rf " + hosts_.node_folder() + "/jobs");
-  const Ended second = RunToEnd(LaunchWords(folder, job));
-  ASSERT_EQ(second.code, 0) << second.out << second.err;
-  EXPECT_THAT(second.out, HasSubstr("resuming from the checkpoint of step"));
-  const Ended all = RunToEnd(LaunchWords(whole, job));
-  ASSERT_EQ(all.code, 0) << all.out << all.err;
-  const std::string model = "/job/export/model.onnx";
-  EXPECT_TRUE(Contents(folder + model) == Contents(whole + model));
-}
-
-TEST_F(SshTest, KillingTheLauncherEndsAllRoles) {
-  TinyJob job = Job(hosts_.Cluster());
-  job.steps = 100'000;
-  Running run(LaunchWords(NewFolder("killed"), job));
-  ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
-  EXPECT_THAT(hosts_.ProcessesOn(0), ::testing::Contains("master"));
-  run.Signal(SIGKILL);
-  run.Wait();
-  hosts_.ExpectQuiet();
 }
 
 TEST_F(SshTest, AHostThatIsGoneEndsTheJobWithItsName) {
