@@ -113,7 +113,8 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   options.num_replicas = options.chief + options.workers;
   options.dir = dir;
   options.transport = transport.get();
-  options.listen_address = shape.one_process() ? "inproc:0" : arguments.host + ":" + arguments.ports;
+  options.listen_address =
+      shape.one_process() ? "inproc:0" : arguments.host + ":" + arguments.ports;
   options.self = self;
   options.log = &log;
   options.on_status = WriteStatusLine;

@@ -304,13 +304,12 @@ TEST_F(GcpTest, WhatCannotStartIsToldInOneLineBeforeItCosts) {
             HasSubstr("--quota-id=CPUS-per-project-region"), HasSubstr("--preferred-value=4")));
   TinyJob gpus = with("project: muster-test, regions: [us-central1]");
   gpus.training = "device: CPU";
-  EXPECT_THAT(
-      refused("gpu_quota", gpus, {},
-              {"--scale-tier=custom", "--master-machine-type=n1-standard-4",
-               "--master-accelerator=count=1,type=nvidia-tesla-t4"}),
-      AllOf(HasSubstr("us-central1: quota NVIDIA_T4_GPUS: 1 of 1 free, 1 needed"),
-            HasSubstr("the project: quota GPUS_ALL_REGIONS: 0 of 1 free, 1 needed; ask"),
-            HasSubstr("--quota-id=GPUS-ALL-REGIONS-per-project --preferred-value=2")));
+  EXPECT_THAT(refused("gpu_quota", gpus, {},
+                      {"--scale-tier=custom", "--master-machine-type=n1-standard-4",
+                       "--master-accelerator=count=1,type=nvidia-tesla-t4"}),
+              AllOf(HasSubstr("us-central1: quota NVIDIA_T4_GPUS: 1 of 1 free, 1 needed"),
+                    HasSubstr("the project: quota GPUS_ALL_REGIONS: 0 of 1 free, 1 needed; ask"),
+                    HasSubstr("--quota-id=GPUS-ALL-REGIONS-per-project --preferred-value=2")));
   Cloud().SetFaults(
       R"([{"action": "region", "status": 403, "code": "accessNotConfigured",
            "message": "Compute Engine API has not been used in project 1 before."}])");
