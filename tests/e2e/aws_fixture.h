@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "master/job_directory.h"
 #include "tests/e2e/aws_cloud.h"
 #include "tests/e2e/programs.h"
 
@@ -64,6 +65,24 @@ class AwsTest : public ::testing::Test {
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
     EXPECT_THAT(Cloud().Machines(), ::testing::IsEmpty());
+  }
+
+  // What the job in `there` knew at its last checkpoint is what `local`, the same job on this
+  // machine alone, knows of that step.
+  static void ExpectSameAsUndisturbed(const std::string& there, const TinyJob& local) {
+    const int64_t step = StateOf(there + "/job").step / local.save_every * local.save_every;
+    ASSERT_GT(step, 0);
+    const std::string here = NewFolder("here");
+    const master::JobDirectory ours(there + "/job"), theirs(here + "/job");
+    Running undisturbed(LaunchWords(here, local));
+    for (int i = 0;
+         i < 12'000 && !std::filesystem::exists(theirs.checkpoint(step) + "/manifest.json"); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    const std::string part = "/ps-0.safetensors";
+    const std::string learnt = Contents(ours.checkpoint(step) + part);
+    EXPECT_FALSE(learnt.empty());
+    EXPECT_TRUE(learnt == Contents(theirs.checkpoint(step) + part));
   }
 
   const std::string home_ = NewFolder("home");

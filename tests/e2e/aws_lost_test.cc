@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <random>
 
-#include "master/job_directory.h"
 #include "tests/e2e/aws_fixture.h"
 
 namespace muster::e2e {
@@ -46,7 +45,7 @@ TEST_F(LostMachineTest, OneThatVanishesIsReplacedOnceTheProviderSaysSoAndTheSame
   job.evaluate_every = job.save_every = 100;
   TinyJob local = job;
   local.cluster = "";
-  const std::string here = NewFolder("here"), there = NewFolder("there");
+  const std::string there = NewFolder("there");
   // Data that machines lack: the path is relative to where launch runs.
   job.data = "only/here";
   std::filesystem::create_directories(there + "/only");
@@ -74,18 +73,7 @@ TEST_F(LostMachineTest, OneThatVanishesIsReplacedOnceTheProviderSaysSoAndTheSame
                  "worker-0 is started again", "worker-0 has joined; replica 1 goes on in worker-0",
                  "3 machines given back"});
   EXPECT_THAT(ended.out, HasSubstr("replica 1 goes on in chief-0"));
-  const int64_t step = StateOf(there + "/job").step / 100 * 100;
-  ASSERT_GT(step, 0);
-  const master::JobDirectory ours(there + "/job"), theirs(here + "/job");
-  Running undisturbed(LaunchWords(here, local));
-  for (int i = 0;
-       i < 12'000 && !std::filesystem::exists(theirs.checkpoint(step) + "/manifest.json"); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  const std::string part = "/ps-0.safetensors";
-  const std::string learnt = Contents(ours.checkpoint(step) + part);
-  EXPECT_FALSE(learnt.empty());
-  EXPECT_TRUE(learnt == Contents(theirs.checkpoint(step) + part));
+  ExpectSameAsUndisturbed(there, local);
 }
 
 TEST_F(LostMachineTest, OneThatTheProviderSaysRunsIsKeptAndUsedAgain) {

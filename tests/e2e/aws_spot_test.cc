@@ -3,7 +3,6 @@
 
 #include <csignal>
 
-#include "master/job_directory.h"
 #include "tests/e2e/aws_fixture.h"
 
 namespace muster::e2e {
@@ -83,7 +82,7 @@ TEST_F(AwsTest, SpotMachinesThatAreTakenBackAreReplacedAndTheSameIsLearnt) {
   job.evaluate_every = job.save_every = 500;
   TinyJob local = job;
   local.cluster = "";
-  const std::string here = NewFolder("here"), there = NewFolder("there");
+  const std::string there = NewFolder("there");
   std::vector<std::string> words = LaunchWords(there, job);
   words.insert(words.end(), {"--yes", "--set", "trainingInput.scheduling.strategy=LOW_COST"});
   Running run(words, false, environment_);
@@ -102,18 +101,7 @@ TEST_F(AwsTest, SpotMachinesThatAreTakenBackAreReplacedAndTheSameIsLearnt) {
   EXPECT_THAT(ended.out, AllOf(HasSubstr("its machine is taken back at 20"),
                                HasSubstr("another machine runs"), HasSubstr("worker-0 is away"),
                                HasSubstr("worker-1 is away"), HasSubstr("machines given back")));
-  const int64_t step = StateOf(there + "/job").step / 500 * 500;
-  ASSERT_GT(step, 0);
-  const master::JobDirectory ours(there + "/job"), theirs(here + "/job");
-  Running undisturbed(LaunchWords(here, local));
-  for (int i = 0;
-       i < 12'000 && !std::filesystem::exists(theirs.checkpoint(step) + "/manifest.json"); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  const std::string part = "/ps-0.safetensors";
-  const std::string learnt = Contents(ours.checkpoint(step) + part);
-  EXPECT_FALSE(learnt.empty());
-  EXPECT_TRUE(learnt == Contents(theirs.checkpoint(step) + part));
+  ExpectSameAsUndisturbed(there, local);
 }
 
 }  // namespace
