@@ -21,6 +21,7 @@
 #include "master/run_start.h"
 #include "master/setup_message.h"
 #include "master/trace_parts.h"
+#include "master/trainer_failures.h"
 #include "master/training_progress.h"
 #include "ps/residuals.h"
 #include "telemetry/check.h"
@@ -30,8 +31,6 @@ namespace {
 
 constexpr int64_t kStartTimeoutMs = 60'000;
 constexpr int64_t kSilenceMs = 30'000;
-// Heartbeats come every second: so long without one, a worker makes room for another in its place.
-constexpr int64_t kMissedMs = 5'000;
 // A look at the clock that comes so late: this process did not run, or the clock was set.
 constexpr int64_t kStoodStillMs = 10'000;
 constexpr int64_t kStopGraceMs = 5'000;
@@ -45,6 +44,11 @@ int64_t StartTimeoutMs(const Job& job) {
 std::string FlattenLines(std::string text) {
   std::replace(text.begin(), text.end(), '\n', ' ');
   return text;
+}
+
+absl::Status Named(const RoleId& role, const absl::Status& status) {
+  return absl::Status(status.code(),
+                      fmt::format("{}: {}", RoleName(role), std::string(status.message())));
 }
 
 ReplicaLine LineOf(const Member& member, const std::string& text = "") {
@@ -97,7 +101,7 @@ class CoordinatorImpl : public Coordinator {
   void OnEvaluated(const Evaluated& evaluated);
   void OnCut(const RoleId& role, const CutDone& done);
   void OnFinished(Member& member);
-  void OnFailed(const RoleId& role, const Failed& failed);
+  void OnFailed(const Member& member, const Failed& failed);
   void OnWarning(const RoleId& role, const Warning& warning);
   void OnLeave(const Member& member);
   void OnPaused(const Member& member);
@@ -108,6 +112,8 @@ class CoordinatorImpl : public Coordinator {
   void MoveLeases();
   // Whoever has not come in time, or says nothing any more.
   void CheckTime();
+  // Trainers that failed though no server did begin anew, or are done without.
+  void SettleFailures();
   // A role is gone, `what` has happened: the others go on without it, or the job ends. `detail`:
   // the same for state.json.
   void Lose(Member& member, const std::string& what, const std::string& detail);
@@ -151,6 +157,7 @@ class CoordinatorImpl : public Coordinator {
   EvaluationGather evaluations_;
   CheckpointCommits checkpoints_;
   LeaseMoves moves_;
+  TrainerFailures failures_;
   std::optional<EarlyStop> early_stop_;
   int64_t target_;  // clock at which this run ends
   bool setups_sent_ = false, training_ = false;
@@ -210,6 +217,7 @@ absl::Status CoordinatorImpl::Run() {
     std::visit([this](const auto& what) { Handle(what); }, event);
     if (ended_.has_value()) break;
     CheckTime();
+    SettleFailures();
     if (ended_.has_value()) break;
     if (auto lagging =
             training_ ? lag_watch_.Look(membership_.members(), looked_ms_) : std::nullopt) {
@@ -270,8 +278,7 @@ void CoordinatorImpl::CheckTime() {
 void CoordinatorImpl::Handle(const RoleJoined& joined) {
   // Whoever starts roles knows that the one before is gone, be it that its machine vanished.
   Member* there = membership_.Find(joined.role);
-  if (there != nullptr && IsThere(*there) && options_.now_ms() - there->last_seen_ms > kMissedMs &&
-      WhyNeeded(joined.role).empty()) {
+  if (there != nullptr && IsMissed(*there, options_.now_ms()) && WhyNeeded(joined.role).empty()) {
     LoseSilent(*there);
   }
   const absl::Status refused = membership_.Register(joined.role, options_.now_ms()).status();
@@ -315,7 +322,7 @@ void CoordinatorImpl::Handle(const RoleSaid& said) {
     case RoleMessage::kFinished:
       return OnFinished(*member);
     case RoleMessage::kFailed:
-      return OnFailed(said.role, said.message.failed());
+      return OnFailed(*member, said.message.failed());
     case RoleMessage::kWarning:
       return OnWarning(said.role, said.message.warning());
     case RoleMessage::KIND_NOT_SET:
@@ -341,6 +348,7 @@ void CoordinatorImpl::Lose(Member& member, const std::string& what, const std::s
     return End(absl::UnavailableError(fmt::format("{} {}", RoleName(role), text)));
   }
   member.leases.clear();
+  failures_.Forget(role);
   moves_.Lose(TrainerOf(role));
   TellOfTrainer(role, text);
   MoveLeases();
@@ -565,9 +573,31 @@ void CoordinatorImpl::OnFinished(Member& member) {
   FinishIfDone();
 }
 
-void CoordinatorImpl::OnFailed(const RoleId& role, const Failed& failed) {
-  End(absl::Status(static_cast<absl::StatusCode>(failed.code()),
-                   fmt::format("{}: {}", RoleName(role), FlattenLines(failed.text()))));
+void CoordinatorImpl::OnFailed(const Member& member, const Failed& failed) {
+  const absl::Status status(static_cast<absl::StatusCode>(failed.code()),
+                            FlattenLines(failed.text()));
+  if (!training_ || !IsTrainer(member.role) || !absl::IsUnavailable(status)) {
+    return End(Named(member.role, status));
+  }
+  failures_.Add({member.role, status, failed.stays()}, member.clock, options_.now_ms());
+}
+
+void CoordinatorImpl::SettleFailures() {
+  while (!ended_.has_value()) {
+    const auto failure = failures_.Take(membership_.members(), options_.now_ms());
+    if (!failure.has_value()) return;
+    const std::string text(failure->status.message());
+    Member& member = *membership_.Find(failure->role);
+    if (failure->stays && !ps::HasResiduals(run_.table)) {
+      moves_.BeginAnew(TrainerOf(failure->role));
+      TellOfTrainer(failure->role, "begins its step anew: " + text);
+      MoveLeases();
+      continue;
+    }
+    if (!WhyNeeded(failure->role).empty()) return End(Named(failure->role, failure->status));
+    Lose(member, "has failed: " + text, text);
+    links_.Close(failure->role, absl::UnavailableError("the others do this role's work: " + text));
+  }
 }
 
 void CoordinatorImpl::OnWarning(const RoleId& role, const Warning& warning) {

@@ -45,6 +45,11 @@ void LeaseMoves::Lose(int trainer) {
   Plan();
 }
 
+void LeaseMoves::BeginAnew(int trainer) {
+  Trainer& t = trainers_[trainer];
+  t.anew = t.state == State::kTraining;
+}
+
 void LeaseMoves::OnPaused(int trainer) {
   Trainer& t = trainers_[trainer];
   if (t.state != State::kPausing) return;
@@ -63,8 +68,9 @@ LeaseMoves::Actions LeaseMoves::Take() {
   bool pausing = false;
   for (size_t i = 0; i < trainers_.size(); ++i) {
     Trainer& t = trainers_[i];
-    if (t.state == State::kTraining && (t.leaving || t.leases != planned_[i])) {
+    if (t.state == State::kTraining && (t.leaving || t.anew || t.leases != planned_[i])) {
       t.state = State::kPausing;
+      t.anew = false;
       actions.pause.push_back(static_cast<int>(i));
     }
     pausing |= t.state == State::kPausing;

@@ -6,6 +6,8 @@
 //     → once all of these have paused, each begins anew with its leases, and who wanted to leave is
 //       let go
 //
+// One that cannot go on as it is, although it is there, pauses and begins anew as well.
+//
 // The others train on, and wait for the replicas that are between two trainers as they would for
 // slow ones. Who begins anew goes on with the steps that the servers have not counted whole; what
 // it pushes again is only answered (ps/client.h).
@@ -56,6 +58,8 @@ class LeaseMoves {
   void Leave(int trainer);
   // It is gone without a word. PRECONDITION: CanSpare.
   void Lose(int trainer);
+  // It is there and computes nothing any more, without being told: it is to begin anew.
+  void BeginAnew(int trainer);
   // It computes nothing any more, as it was told.
   void OnPaused(int trainer);
   // Each action is told once.
@@ -65,7 +69,7 @@ class LeaseMoves {
   enum class State { kAway, kIdle, kTraining, kPausing };
   struct Trainer {
     State state = State::kAway;
-    bool leaving = false;
+    bool leaving = false, anew = false;
     Leases leases;
   };
   bool there(const Trainer& t) const { return t.state != State::kAway && !t.leaving; }

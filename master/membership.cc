@@ -5,6 +5,12 @@
 #include <algorithm>
 
 namespace muster::master {
+namespace {
+
+// Heartbeats come every second.
+constexpr int64_t kMissedMs = 5'000;
+
+}  // namespace
 
 bool IsTrainer(const RoleId& role) { return role.kind != RoleId::Kind::kServer; }
 
@@ -55,6 +61,10 @@ const char* MemberStateName(Member::State state) {
       return "LOST";
   }
   return "?";
+}
+
+bool IsMissed(const Member& member, int64_t now_ms) {
+  return IsThere(member) && now_ms - member.last_seen_ms > kMissedMs;
 }
 
 Membership::Membership(int chief, int workers, int servers, int64_t start_timeout_ms,

@@ -51,6 +51,8 @@ const char* MemberStateName(Member::State state);
 bool IsGone(const Member& member);
 // Whether heartbeats of it are expected.
 bool IsThere(const Member& member);
+// Whether several of them did not come, so that it may not be there any more.
+bool IsMissed(const Member& member, int64_t now_ms);
 
 class Membership {
  public:

@@ -39,8 +39,9 @@ void TellingLog::Write(Level level, std::string_view text) {
   agent_.Send(message);
 }
 
-void SendFailure(Agent& agent, const absl::Status& status) {
+void SendFailure(Agent& agent, const absl::Status& status, bool stays) {
   RoleMessage message;
+  message.mutable_failed()->set_stays(stays);
   message.mutable_failed()->set_code(static_cast<int>(status.code()));
   message.mutable_failed()->set_text(std::string(status.message()));
   agent.Send(message);

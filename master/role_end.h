@@ -41,8 +41,8 @@ class TellingLog : public Log {
   Agent& agent_;
 };
 
-// Tells the master what broke.
-void SendFailure(Agent& agent, const absl::Status& status);
+// Tells the master what broke. `stays`: this trainer can begin anew, and waits for what it is told.
+void SendFailure(Agent& agent, const absl::Status& status, bool stays = false);
 // The role is over. Unless it ended in order, tells the log and the master why, and stays until
 // that ends the role, so that its line reaches the user before this process is seen to exit.
 void EndRole(const RoleOptions& options, const absl::Status& status, Inbox& inbox, Agent& agent);

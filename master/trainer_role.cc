@@ -308,7 +308,7 @@ absl::StatusOr<MasterMessage> TrainOnce(const Placement& placement, Terms& terms
     agent.Send(message);
   } else if (!absl::IsCancelled(trained)) {
     options.log->Error("{}", std::string(trained.message()));
-    SendFailure(agent, trained);
+    SendFailure(agent, trained, /*stays=*/true);
   }
   // The servers stay until all are done, and so does this role: the master says when.
   absl::StatusOr<MasterMessage> last = control.Join();

@@ -230,9 +230,7 @@ TEST_F(DetachTest, TheTimeIsUpAlsoWhenNobodyWatches) {
 }
 
 TEST_F(DetachTest, ARoleThatDiesUnwatchedEndsTheJobWithItsReason) {
-  // A worker may be the first to see that a server is gone: "parameter server 0 at …".
-  for (const auto& [role, named] : std::map<std::string, std::string>{
-           {"ps-0", "(ps-0|parameter server 0)"}, {"master-0", "master-0"}}) {
+  for (const std::string role : {"ps-0", "master-0"}) {
     SCOPED_TRACE(role);
     const std::string folder = NewFolder("died"), job = folder + "/job";
     Leave(folder, Job(1'000'000));
@@ -240,9 +238,9 @@ TEST_F(DetachTest, ARoleThatDiesUnwatchedEndsTheJobWithItsReason) {
     hosts_.ExpectQuiet();
     const Ended told = Launch({"attach", job});
     EXPECT_EQ(told.code, 1);
-    EXPECT_THAT(told.err, ContainsRegex("^error: .*" + named));
+    EXPECT_THAT(told.err, ContainsRegex("^error: .*" + role));
     EXPECT_EQ(StateOf(job).state, RunState::kFailed);
-    EXPECT_THAT(StateOf(job).error_message, ContainsRegex(named));
+    EXPECT_THAT(StateOf(job).error_message, HasSubstr(role));
     EXPECT_THAT(Contents(job + "/logs/worker-0.log"), HasSubstr("worker-0 I device"));
     hosts_.ExpectQuiet();
   }

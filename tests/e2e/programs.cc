@@ -116,7 +116,11 @@ bool Running::WaitFor(const std::string& text) {
       seen_ = end + 1;
       if (line.find(text) != std::string_view::npos) return true;
     }
-    if (!Read()) return false;
+    if (Read()) continue;
+    if (const std::string error = Contents(err_path_); !error.empty()) {
+      ADD_FAILURE() << "it ended with:\n" << error;
+    }
+    return false;
   }
 }
 

@@ -131,25 +131,34 @@ void Cluster::StartRole(const std::string& name, int index,
   });
 }
 
-Cluster::Process* Cluster::Newest(int worker) {
+Cluster::Process* Cluster::Newest(const std::string& role, int index) {
   for (auto it = processes_.rbegin(); it != processes_.rend(); ++it) {
-    if ((*it)->name == "worker" && (*it)->index == worker) return it->get();
+    if ((*it)->name == role && (*it)->index == index) return it->get();
   }
   return nullptr;
 }
 
 void Cluster::Leave(int worker) {
   MutexLock lock(mu_);
-  Newest(worker)->leave.Give();
+  Newest("worker", worker)->leave.Give();
 }
 
 void Cluster::Kill(int worker, int64_t messages) {
   Process* process = nullptr;
   {
     MutexLock lock(mu_);
-    process = Newest(worker);
+    process = Newest("worker", worker);
   }
   process->transport.Cut(messages);
+}
+
+void Cluster::Break(int trainer, int64_t messages) {
+  Process* process = nullptr;
+  {
+    MutexLock lock(mu_);
+    process = trainer == 0 ? Newest("chief", 0) : Newest("worker", trainer - 1);
+  }
+  process->transport.Break(messages);
 }
 
 void Cluster::Start(int worker) { StartRole("worker", worker, master::RunTrainerRole); }

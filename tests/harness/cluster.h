@@ -57,6 +57,9 @@ class Cluster {
   void Leave(int worker);
   // As SIGKILL, once it has sent `messages` more messages.
   void Kill(int worker, int64_t messages = 0);
+  // As a network that loses the connections of trainer number `trainer` (0: the chief) to the
+  // servers, once it has sent so many more messages.
+  void Break(int trainer, int64_t messages = 0);
   // Another process for the worker, which has left or was killed.
   void Start(int worker);
 
@@ -65,7 +68,7 @@ class Cluster {
   std::unique_ptr<worker::Module> MakeModule() const;
   void StartRole(const std::string& name, int index,
                  absl::Status (*run)(const master::RoleOptions&));
-  Process* Newest(int worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Process* Newest(const std::string& role, int index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const ClusterOptions options_;
   std::unique_ptr<rpc::Transport> own_transport_;

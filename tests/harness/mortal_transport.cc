@@ -10,6 +10,12 @@ const absl::Status& Dead() {
   return status;
 }
 
+void CloseAll(const std::vector<std::weak_ptr<rpc::Stream>>& streams, const absl::Status& why) {
+  for (const auto& weak : streams) {
+    if (const auto stream = weak.lock()) stream->Close(why);
+  }
+}
+
 }  // namespace
 
 class MortalTransport::CuttableStream final : public rpc::Stream {
@@ -31,12 +37,20 @@ class MortalTransport::CuttableStream final : public rpc::Stream {
   const std::shared_ptr<rpc::Stream> inner_;
 };
 
+void MortalTransport::Plan(Planned planned, int64_t messages) {
+  MutexLock lock(mu_);
+  planned_ = planned;
+  left_ = messages;
+}
+
 void MortalTransport::Cut(int64_t messages) {
-  {
-    MutexLock lock(mu_);
-    left_ = messages;
-  }
+  Plan(Planned::kCut, messages);
   if (messages == 0) CutAll();
+}
+
+void MortalTransport::Break(int64_t messages) {
+  Plan(Planned::kBreak, messages);
+  if (messages == 0) BreakParams();
 }
 
 bool MortalTransport::is_cut() const {
@@ -48,6 +62,7 @@ absl::StatusOr<std::shared_ptr<rpc::Stream>> MortalTransport::Connect(
     const std::string& address, rpc::Hello self, std::unique_ptr<rpc::StreamHandler> handler,
     int64_t timeout_ms) {
   if (is_cut()) return Dead();
+  const bool params = self.service == "params";
   ASSIGN_OR_RETURN(auto stream,
                    inner_.Connect(address, std::move(self), std::move(handler), timeout_ms));
   auto cuttable = std::make_shared<CuttableStream>(*this, stream);
@@ -55,6 +70,7 @@ absl::StatusOr<std::shared_ptr<rpc::Stream>> MortalTransport::Connect(
   {
     MutexLock lock(mu_);
     streams_.push_back(stream);
+    if (params) params_.push_back(stream);
     late = cut_;
   }
   if (late) stream->Close(Dead());
@@ -62,10 +78,16 @@ absl::StatusOr<std::shared_ptr<rpc::Stream>> MortalTransport::Connect(
 }
 
 bool MortalTransport::OnSend() {
+  bool cut = false;
   {
     MutexLock lock(mu_);
     if (cut_) return false;
-    if (left_ < 0 || left_-- > 0) return true;
+    if (planned_ == Planned::kNothing || left_-- > 0) return true;
+    cut = planned_ == Planned::kCut;
+  }
+  if (!cut) {
+    BreakParams();
+    return true;
   }
   CutAll();
   return false;
@@ -78,9 +100,17 @@ void MortalTransport::CutAll() {
     if (std::exchange(cut_, true)) return;
     streams.swap(streams_);
   }
-  for (const auto& weak : streams) {
-    if (const auto stream = weak.lock()) stream->Close(Dead());
+  CloseAll(streams, Dead());
+}
+
+void MortalTransport::BreakParams() {
+  std::vector<std::weak_ptr<rpc::Stream>> streams;
+  {
+    MutexLock lock(mu_);
+    planned_ = Planned::kNothing;
+    streams.swap(params_);
   }
+  CloseAll(streams, absl::UnavailableError("the connection broke"));
 }
 
 }  // namespace muster::harness

@@ -1,5 +1,6 @@
 // A Transport over another one that can be cut like the process that owns it: all its streams break
-// in the midst of whatever they carry, and no other is opened.
+// in the midst of whatever they carry, and no other is opened; or like a network that loses the
+// connections to the parameter servers, and carries new ones.
 //
 // Thread-safe. `inner` is borrowed and outlives it.
 #pragma once
@@ -20,6 +21,8 @@ class MortalTransport final : public rpc::Transport {
   // Cuts all streams once `messages` more messages were sent: 0: now.
   void Cut(int64_t messages);
   bool is_cut() const;
+  // The same of the streams of the service "params", and others may be opened.
+  void Break(int64_t messages);
 
   absl::StatusOr<std::unique_ptr<rpc::Listener>> Listen(const std::string& address, rpc::Hello self,
                                                         rpc::Acceptor acceptor) override {
@@ -37,15 +40,20 @@ class MortalTransport final : public rpc::Transport {
 
  private:
   class CuttableStream;
+  enum class Planned { kNothing, kCut, kBreak };
+  void Plan(Planned planned, int64_t messages);
   // Counts a message that is about to be sent; false when everything is cut.
   bool OnSend();
   void CutAll();
+  void BreakParams();
 
   rpc::Transport& inner_;
   mutable Mutex mu_;
   bool cut_ ABSL_GUARDED_BY(mu_) = false;
-  int64_t left_ ABSL_GUARDED_BY(mu_) = -1;  // messages until the cut; -1: none is planned
-  std::vector<std::weak_ptr<rpc::Stream>> streams_ ABSL_GUARDED_BY(mu_);
+  Planned planned_ ABSL_GUARDED_BY(mu_) = Planned::kNothing;
+  int64_t left_ ABSL_GUARDED_BY(mu_) = 0;                                 // messages until then
+  std::vector<std::weak_ptr<rpc::Stream>> streams_ ABSL_GUARDED_BY(mu_);  // all of them
+  std::vector<std::weak_ptr<rpc::Stream>> params_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace muster::harness

@@ -64,8 +64,8 @@ class Stage {
   Cluster& cluster() { return *cluster_; }
   // Called once `step` is about to be trained.
   void At(int64_t step, std::function<void()> what) {
-    at_step_ = step;
-    at_ = std::move(what);
+    MutexLock lock(mu_);
+    at_[step] = std::move(what);
   }
   bool all_done() const {
     MutexLock lock(mu_);
@@ -100,7 +100,9 @@ class Stage {
       }
       std::erase_if(script_, [](const auto& entry) { return entry.second.empty(); });
       slow = step >= slow_from_ && !Done();
-      if (at_ && step >= at_step_) at = std::exchange(at_, nullptr);
+      if (!at_.empty() && step >= at_.begin()->first) {
+        at = std::move(at_.extract(at_.begin()).mapped());
+      }
     }
     for (const Act& act : acts) {
       if (act.going.how == Going::How::kLeaves) {
@@ -146,8 +148,7 @@ class Stage {
   Script script_ ABSL_GUARDED_BY(mu_);              // still to come
   std::map<int, Going> away_ ABSL_GUARDED_BY(mu_);  // under way
   std::vector<std::string> messages_ ABSL_GUARDED_BY(mu_);
-  int64_t at_step_ = 0;
-  std::function<void()> at_ ABSL_GUARDED_BY(mu_);
+  std::map<int64_t, std::function<void()>> at_ ABSL_GUARDED_BY(mu_);  // by step
 };
 
 // What the workers of a job of `steps` steps do.
@@ -269,6 +270,36 @@ void AllButBiases(Training& training, const std::string& push, const std::string
   codec.add_parameters()->set_pattern("*bias");
 }
 
+// The chief's too; also several of one trainer's at once, and the same one's again.
+TEST_P(EveryExactJob, HasTheSameBitsWhichConnectionsEverBreak) {
+  Job job = LongJob(60);
+  GetParam().set(*job.mutable_training());
+  const ClusterResult whole = Undisturbed(job);
+  ASSERT_TRUE(whole.status.ok()) << whole.status;
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    std::mt19937_64 random(seed);
+    const int trainers = 1 + static_cast<int>(random() % 3);
+    const int servers = 1 + static_cast<int>(random() % 3);
+    std::map<int64_t, std::pair<int, int64_t>> breaks;
+    for (int i = 0; i < 3; ++i) {
+      breaks[static_cast<int64_t>(random() % 60)] = {static_cast<int>(random() % trainers),
+                                                     static_cast<int64_t>(random() % 12)};
+    }
+    SCOPED_TRACE(fmt::format("seed {}: {} trainers, {} servers, {}", seed, trainers, servers,
+                             ::testing::PrintToString(breaks)));
+    Stage stage(Options(job, trainers, servers), {}, /*slow_from=*/100);
+    for (const auto& [step, what] : breaks) {
+      stage.At(step, [&stage, what = what] { stage.cluster().Break(what.first, what.second); });
+    }
+    const ClusterResult result = stage.Run();
+    ASSERT_TRUE(result.status.ok()) << result.status;
+    EXPECT_EQ(result.weights, whole.weights);
+    EXPECT_EQ(result.state.metrics.validation_accuracy, whole.state.metrics.validation_accuracy);
+    EXPECT_EQ(result.state.metrics.test_accuracy, whole.state.metrics.test_accuracy);
+    EXPECT_THAT(stage.messages(), Contains(HasSubstr(" begins its step anew: parameter server ")));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Variants, EveryExactJob,
     ::testing::Values(
@@ -375,6 +406,16 @@ TEST(ComingsAndGoings, AnInterruptedRunWhoseWorkersDieMeanwhileSavesAStepThatGoe
     EXPECT_EQ(resumed.state.resumed_from, stopped.checkpoint_step);
     EXPECT_EQ(resumed.weights, whole.weights);
   }
+}
+
+TEST(ComingsAndGoings, WithACodecThatKeepsSomethingBackAConnectionThatBreaksEndsTheJob) {
+  Job job = LongJob(60);
+  job.mutable_training()->mutable_codec()->set_push("int8");
+  Stage stage(Options(job, 2, 1), {}, 0);
+  stage.At(5, [&stage] { stage.cluster().Break(1); });
+  const ClusterResult result = stage.Run();
+  EXPECT_EQ(result.status, absl::UnavailableError(
+                               "worker-0: parameter server 0 at inproc:2: the connection broke"));
 }
 
 // Only their own processes have what such codecs keep back.

@@ -102,6 +102,13 @@ class CoordinatorTest : public ::testing::Test {
       told_.push_back(text);
     }
   }
+  static RoleMessage FailedToReachAServer(bool stays = true) {
+    RoleMessage message;
+    message.mutable_failed()->set_code(static_cast<int>(absl::StatusCode::kUnavailable));
+    message.mutable_failed()->set_text("parameter server 0: broke");
+    message.mutable_failed()->set_stays(stays);
+    return message;
+  }
   // Lets time pass, while these say something.
   void Pass(int64_t ms, const std::vector<FakeRole*>& who) {
     for (int64_t left = ms; left > 0; left -= 4'000) {
@@ -188,6 +195,77 @@ TEST_F(CoordinatorTest, AnotherWorkerTakesThePlaceOfOneThatIsNotHeardOfAndOfNoOt
   EXPECT_FALSE(worker_->AwaitClosed().ok());
   SpeakUp(next);
   EXPECT_THAT(told_, Contains(HasSubstr("worker-0 (pid 0 on ) has been silent for 6 s; ")));
+}
+
+// Whose server is gone may be heard before it is known that the server is.
+TEST_F(CoordinatorTest, OfAServerAndATrainerWhoLosesItTheServerIsNamedWhoeverIsHeardFirst) {
+  worker_->Say(FailedToReachAServer());
+  SpeakUp(*worker_);
+  server_.reset();
+  while (lines_.Next<StateLine>().state != RunState::kFailed) {
+  }
+  EXPECT_THAT(std::string(EndByInterrupts().message()), HasSubstr("ps-0 (pid 0 on ) is gone"));
+}
+
+TEST_F(CoordinatorTest, AServerThatIsNotHeardOfIsNamedInPlaceOfItsTrainers) {
+  Pass(6'000, {&*chief_, &*worker_});
+  worker_->Say(FailedToReachAServer());
+  Pass(24'000, {&*chief_, &*worker_});
+  EXPECT_THAT(told_, IsEmpty());
+  now_ms_ += 1'000;
+  while (lines_.Next<StateLine>().state != RunState::kFailed) {
+  }
+  EXPECT_THAT(std::string(EndByInterrupts().message()),
+              HasSubstr("ps-0 (pid 0 on ) has been silent for 31 s"));
+}
+
+TEST_F(CoordinatorTest, ATrainerWhoseConnectionToAServerBrokeBeginsAnewAndTheOthersGoOn) {
+  worker_->Say(FailedToReachAServer());
+  SpeakUp(*worker_);
+  EXPECT_THAT(told_, IsEmpty()) << "the server may be gone";
+  Pass(1'000, {&*worker_, &*server_, &*chief_});
+  EXPECT_THAT(told_, ElementsAre("worker-0 begins its step anew: parameter server 0: broke"));
+  while (!worker_->Hear().has_pause()) {
+  }
+  RoleMessage paused;
+  paused.mutable_paused();
+  worker_->Say(paused);
+  EXPECT_THAT(worker_->Hear().placement().leases(), ElementsAre(1));
+}
+
+// Its tries are counted again once it has finished a step.
+TEST_F(CoordinatorTest, ATrainerThatBeginsAnewInVainIsDoneWithout) {
+  RoleMessage paused, progress;
+  paused.mutable_paused();
+  progress.mutable_progress()->set_replica(1);
+  progress.mutable_progress()->set_step(1);
+  for (int tries = 0; tries < 6; ++tries) {
+    if (tries == 3) worker_->Say(progress);
+    worker_->Say(FailedToReachAServer());
+    SpeakUp(*worker_);
+    Pass(1'000, {&*worker_, &*server_, &*chief_});
+    while (!worker_->Hear().has_pause()) {
+    }
+    worker_->Say(paused);
+  }
+  told_.clear();
+  worker_->Say(FailedToReachAServer());
+  SpeakUp(*worker_);
+  Pass(1'000, {&*server_, &*chief_});
+  EXPECT_THAT(told_, ElementsAre("worker-0 (pid 0 on ) has failed: parameter server 0: broke; "
+                                 "replica 1 goes on in chief-0"));
+  EXPECT_THAT(std::string(worker_->AwaitClosed().message()), HasSubstr("the others do"));
+  EXPECT_TRUE(chief_->Hear().has_pause());
+}
+
+TEST_F(CoordinatorTest, ATrainerThatCannotReachTheServersAgainAndIsNeededEndsTheJob) {
+  for (FakeRole* role : {&*worker_, &*chief_}) role->Say(FailedToReachAServer(/*stays=*/false));
+  SpeakUp(*worker_);
+  SpeakUp(*chief_);
+  now_ms_ += 1'000;
+  while (lines_.Next<StateLine>().state != RunState::kFailed) {
+  }
+  EXPECT_EQ(EndByInterrupts(), absl::UnavailableError("chief-0: parameter server 0: broke"));
 }
 
 TEST_F(CoordinatorTest, WhileTheMasterItselfStoodStillNobodyWasSilent) {

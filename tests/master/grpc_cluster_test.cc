@@ -2,11 +2,18 @@
 // because gRPC is not instrumented for tsan.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
 #include "rpc/grpc_transport.h"
 #include "rpc/shared_transport.h"
 #include "tests/harness/cluster.h"
 #include "tests/harness/delay_transport.h"
 #include "tests/harness/temporary_folder.h"
+#include "tests/harness/toy_module.h"
 
 namespace muster::harness {
 namespace {
@@ -75,6 +82,56 @@ TEST(GrpcCluster, BspGivesTheSameBitsThroughSharedMemory) {
       EXPECT_EQ(result.weights, reference.weights) << trainers << " trainers, " << servers;
       EXPECT_GT((*shared)->shared_bytes(), 0);
       EXPECT_EQ((*shared)->ring_messages() > 0, !ring_service.empty());
+    }
+  }
+}
+
+// What a stream that broke has shown of memory is shown again on the next one, whatever the server
+// still sums out of it.
+TEST(GrpcCluster, BspGivesTheSameBitsThoughConnectionsToServersBreak) {
+  const ClusterResult reference = RunToy(1, 1, nullptr);
+  const auto log = Log::Discard();
+  for (const bool shared : {false, true}) {
+    for (int64_t messages : {0, 1, 2, 3, 5, 8}) {
+      SCOPED_TRACE(testing::Message() << (shared ? "shared memory, " : "") << messages);
+      auto grpc = rpc::MakeGrpcTransport(rpc::GrpcOptions(), *log);
+      ASSERT_TRUE(grpc.ok()) << grpc.status();
+      std::unique_ptr<rpc::Transport> transport = *std::move(grpc);
+      if (shared) {
+        auto over = rpc::MakeSharedTransport(std::move(transport), *log,
+                                             {.least_bytes = 1, .ring_service = "params"});
+        ASSERT_TRUE(over.ok()) << over.status();
+        transport = *std::move(over);
+      }
+      const TemporaryFolder folder;
+      std::optional<Cluster> cluster;
+      std::atomic<int> anew = 0;
+      std::atomic<bool> broken[2] = {false, false};  // by trainer
+      ClusterOptions options;
+      options.job = ToyJob(20);
+      options.trainers = 2;
+      options.servers = 2;
+      options.replicas = 5;
+      options.job_dir = folder.path();
+      options.transport = transport.get();
+      options.listen_address = "127.0.0.1:0";
+      options.make_module = [&] {
+        return MakeToyModule({.before_get = [&](int64_t draw) {
+          for (int trainer = 0; trainer < 2; ++trainer) {
+            const bool now = draw >= int64_t{5} * 8 * (5 + 6 * trainer);
+            if (now && !broken[trainer].exchange(true)) cluster->Break(trainer, messages);
+          }
+        }});
+      };
+      options.on_status = [&](const master::StatusLine& line) {
+        const auto* message = std::get_if<master::MessageLine>(&line);
+        if (message != nullptr && message->text.find("anew") != std::string::npos) ++anew;
+      };
+      cluster.emplace(std::move(options));
+      const ClusterResult result = cluster->Run();
+      ASSERT_TRUE(result.status.ok()) << result.status;
+      EXPECT_EQ(result.weights, reference.weights);
+      EXPECT_GE(anew, 2);
     }
   }
 }

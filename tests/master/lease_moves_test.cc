@@ -72,6 +72,20 @@ TEST(LeaseMoves, WhoComesBackGetsItsReplicaBack) {
   EXPECT_EQ(moves.moves(), 2);
 }
 
+TEST(LeaseMoves, WhoCannotGoOnPausesAndBeginsAnewAndTheOthersTrainOn) {
+  LeaseMoves moves = Three();
+  moves.BeginAnew(1);
+  EXPECT_THAT(moves.Take().pause, ElementsAre(1));
+  EXPECT_FALSE(moves.settled());
+  moves.BeginAnew(1);
+  EXPECT_THAT(moves.Take().pause, IsEmpty()) << "it was told";
+  moves.OnPaused(1);
+  EXPECT_THAT(moves.Take().begin, ElementsAre(1));
+  EXPECT_EQ(moves.leases(1), moves.home(1));
+  EXPECT_TRUE(moves.settled());
+  EXPECT_EQ(moves.moves(), 0);
+}
+
 TEST(LeaseMoves, TheLastCannotBeSpared) {
   LeaseMoves moves = Three();
   moves.Leave(0);
@@ -129,7 +143,7 @@ TEST(LeaseMoves, WhateverHappensEachReplicaHasAtMostOneTrainerAndInTheEndOne) {
     ASSERT_NO_FATAL_FAILURE(act());
     for (int i = 0; i < 40; ++i) {
       const int t = static_cast<int>(random() % trainers);
-      switch (random() % 4) {
+      switch (random() % 5) {
         case 0:
           if (roles[t] == Role::kThere && moves.CanSpare(t)) {
             moves.Leave(t);
@@ -148,6 +162,9 @@ TEST(LeaseMoves, WhateverHappensEachReplicaHasAtMostOneTrainerAndInTheEndOne) {
             moves.Join(t);
             roles[t] = Role::kThere;
           }
+          break;
+        case 3:
+          if (roles[t] != Role::kAway) moves.BeginAnew(t);
           break;
         default:
           if (told[t]) {
