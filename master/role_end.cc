@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "master/trace_parts.h"
 
 namespace muster::master {
@@ -29,6 +31,13 @@ absl::StatusOr<MasterMessage> Inbox::Take() {
   MasterMessage command = std::move(commands_.front());
   commands_.pop_front();
   return command;
+}
+
+bool Inbox::CallsOff() const {
+  MutexLock lock(mu_);
+  return !lost_.ok() || std::ranges::any_of(commands_, [](const MasterMessage& command) {
+    return command.has_pause() || command.has_stop();
+  });
 }
 
 void TellingLog::Write(Level level, std::string_view text) {

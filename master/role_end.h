@@ -22,9 +22,11 @@ class Inbox {
   Agent::Events events();
   // The next command; Unavailable when the link is lost and there is none left.
   absl::StatusOr<MasterMessage> Take();
+  // Whether the master has told this role to pause or stop, or is gone.
+  bool CallsOff() const;
 
  private:
-  Mutex mu_;
+  mutable Mutex mu_;
   CondVar arrived_;
   std::deque<MasterMessage> commands_ ABSL_GUARDED_BY(mu_);
   absl::Status lost_ ABSL_GUARDED_BY(mu_);

@@ -275,9 +275,13 @@ absl::StatusOr<MasterMessage> TrainOnce(const Placement& placement, Terms& terms
   self.service = "params";
   // Outlives the client: servers may hold gradients in its arenas until the streams are closed.
   std::optional<worker::Trainer> trainer;
-  ASSIGN_OR_RETURN(const auto client,
-                   ps::Client::Connect(*options.transport, servers, self, parts.table, partition,
-                                       ps::ClientOptions(), *options.log));
+  ps::ClientOptions client_options;
+  client_options.given_up = [&inbox = terms.inbox] { return inbox.CallsOff(); };
+  const auto connected = ps::Client::Connect(*options.transport, servers, self, parts.table,
+                                             partition, client_options, *options.log);
+  if (absl::IsCancelled(connected.status())) return terms.inbox.Take();
+  RETURN_IF_ERROR(connected.status());
+  const std::unique_ptr<ps::Client>& client = *connected;
   ASSIGN_OR_RETURN(worker::TrainerOptions trainer_options,
                    TrainerOptionsOf(setup, placement, parts.exact, *client));
   trainer_options.trace = terms.trace.get();

@@ -682,7 +682,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(
   for (size_t i = 0; i < servers.size(); ++i) {
     const int server = static_cast<int>(i);
     auto stream = transport.Connect(servers[i], hello, std::make_unique<Handler>(state, server),
-                                    options.connect_timeout_ms);
+                                    {options.connect_timeout_ms, options.given_up});
     if (!stream.ok()) return state->Named(server, stream.status());
     state->AddStream(*std::move(stream));
   }

@@ -32,7 +32,8 @@ struct ClientOptions {
   // loopback.
   int64_t credit_bytes = 16 << 20;
   int64_t connect_timeout_ms = 30'000;
-  int64_t ack_timeout_ms = 60'000;  // a push not acknowledged by then fails the client
+  std::function<bool()> given_up = nullptr;  // while it connects, as in rpc::ConnectLimit
+  int64_t ack_timeout_ms = 60'000;           // a push not acknowledged by then fails the client
   // How long one Wait may take; 0: as long as the slowest replica does. Beyond it Wait fails with
   // DeadlineExceeded, which does not stay: it may be called again.
   int64_t wait_timeout_ms = 0;

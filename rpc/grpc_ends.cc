@@ -35,10 +35,16 @@ void ConnectingStream::Start(Deadline deadline) {
   client_call_.Start(started);
 }
 
-absl::Status ConnectingStream::WaitOpen() {
-  MutexLock lock(mu_);
-  while (!result_) changed_.Wait(mu_);
-  return *result_;
+absl::Status ConnectingStream::WaitOpen(const std::function<bool()>& given_up) {
+  for (;;) {
+    {
+      MutexLock lock(mu_);
+      while (!result_ && !given_up) changed_.Wait(mu_);
+      if (!result_) changed_.WaitUntil(mu_, std::chrono::steady_clock::now() + kGivenUpPause);
+      if (result_) return *result_;
+    }
+    if (given_up()) Close(absl::CancelledError("given up"));
+  }
 }
 
 bool ConnectingStream::answered() {

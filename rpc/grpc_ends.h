@@ -1,6 +1,7 @@
 // The two ends of a gRPC stream, which differ in their handshake. Private to the gRPC transport.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -20,7 +21,8 @@ class ConnectingStream final : public GrpcStream {
 
   void Start(Deadline deadline);
   // Returns OK when the stream is open, or why it did not open, when all is over.
-  absl::Status WaitOpen();
+  // `given_up`: as ConnectLimit's; may be null.
+  absl::Status WaitOpen(const std::function<bool()>& given_up);
   // After WaitOpen: whether the peer spoke our protocol; asking again will not change its answer.
   bool answered();
 

@@ -193,22 +193,23 @@ class GrpcTransport : public Transport {
 
   absl::StatusOr<std::shared_ptr<Stream>> Connect(const std::string& address, Hello self,
                                                   std::unique_ptr<StreamHandler> handler,
-                                                  int64_t timeout_ms) override {
+                                                  ConnectLimit limit) override {
     StartThread();
-    const auto deadline = system_clock::now() + milliseconds(timeout_ms);
+    const auto deadline = system_clock::now() + milliseconds(limit.timeout_ms);
     for (;;) {
       auto stream = std::make_shared<ConnectingStream>(
           std::make_unique<ClientCall>(MakeChannel(address), cq_), cq_, connected_,
           milliseconds(options_.close_grace_ms), self, &handler);
       stream->Start(deadline);
-      const absl::Status status = stream->WaitOpen();
+      const absl::Status status = stream->WaitOpen(limit.given_up);
       if (status.ok()) return ClosedWhenDropped(stream);
+      if (limit.given_up && limit.given_up()) return absl::CancelledError(address + ": given up");
       if (stream->answered() || system_clock::now() + kRetryPause >= deadline) {
         return absl::Status(
             status.code(),
             fmt::format("{}: {}{}", address, std::string(status.message()),
                         stream->answered() ? std::string()
-                                           : fmt::format(" (tried for {} ms)", timeout_ms)));
+                                           : fmt::format(" (tried for {} ms)", limit.timeout_ms)));
       }
       std::this_thread::sleep_for(kRetryPause);
     }

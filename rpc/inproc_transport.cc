@@ -47,18 +47,25 @@ class Ports {
     ports_.erase(it);
   }
 
-  // Waits until somebody listens on `address`; null at `deadline`.
-  std::shared_ptr<Port> Acquire(const std::string& address,
-                                std::chrono::steady_clock::time_point deadline) {
+  // Waits until somebody listens on `address`.
+  absl::StatusOr<std::shared_ptr<Port>> Acquire(const std::string& address,
+                                                const ConnectLimit& limit) {
+    using std::chrono::steady_clock;
+    const auto deadline = steady_clock::now() + std::chrono::milliseconds(limit.timeout_ms);
     MutexLock lock(mu_);
-    for (bool in_time = true;;) {
+    for (;;) {
       const auto it = ports_.find(address);
       if (it != ports_.end() && !it->second.closing) {
         ++it->second.users;
         return it->second.port;
       }
-      if (!in_time) return nullptr;
-      in_time = changed_.WaitUntil(mu_, deadline);
+      if (limit.given_up && limit.given_up()) return absl::CancelledError(address + ": given up");
+      const auto now = steady_clock::now();
+      if (now >= deadline) {
+        return absl::UnavailableError(fmt::format(
+            "nobody listens on {} in this process (waited {} ms)", address, limit.timeout_ms));
+      }
+      changed_.WaitUntil(mu_, limit.given_up ? std::min(deadline, now + kGivenUpPause) : deadline);
     }
   }
   void Release(const std::string& address) {
@@ -115,13 +122,8 @@ class InprocTransport : public Transport {
 
   absl::StatusOr<std::shared_ptr<Stream>> Connect(const std::string& address, Hello self,
                                                   std::unique_ptr<StreamHandler> handler,
-                                                  int64_t timeout_ms) override {
-    const std::shared_ptr<Port> port = ports_.Acquire(
-        address, std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms));
-    if (port == nullptr) {
-      return absl::UnavailableError(
-          fmt::format("nobody listens on {} in this process (waited {} ms)", address, timeout_ms));
-    }
+                                                  ConnectLimit limit) override {
+    ASSIGN_OR_RETURN(const std::shared_ptr<Port> port, ports_.Acquire(address, limit));
     auto stream = Join(*port, self, std::move(handler));
     ports_.Release(address);
     return stream;

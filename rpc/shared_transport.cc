@@ -72,7 +72,7 @@ class SharedTransportImpl : public SharedTransport {
 
   absl::StatusOr<std::shared_ptr<Stream>> Connect(const std::string& address, Hello self,
                                                   std::unique_ptr<StreamHandler> handler,
-                                                  int64_t timeout_ms) override {
+                                                  ConnectLimit limit) override {
     self.shared_memory = sharing_->regions->name();
     const SharedLink link = sharing_->regions->NewLink();
     self.shared_link = link.number;
@@ -80,7 +80,7 @@ class SharedTransportImpl : public SharedTransport {
     end->SetHandler(std::move(handler));
     ASSIGN_OR_RETURN(std::shared_ptr<Stream> below,
                      inner_->Connect(address, std::move(self),
-                                     std::make_unique<SharingHandler>(end), timeout_ms));
+                                     std::make_unique<SharingHandler>(end), std::move(limit)));
     end->Begin(below);
     return std::make_shared<SharingStream>(std::move(below), std::move(end));
   }

@@ -114,6 +114,16 @@ class Listener {
   virtual ListenerCounters counters() const = 0;
 };
 
+// How long to try to connect. `given_up`, when there is one, is asked several times a second by the
+// thread that connects: true ends the attempt with Cancelled.
+struct ConnectLimit {
+  ConnectLimit(int64_t timeout_ms, std::function<bool()> given_up = nullptr)  // NOLINT: implicit
+      : timeout_ms(timeout_ms), given_up(std::move(given_up)) {}
+  int64_t timeout_ms;
+  std::function<bool()> given_up;
+};
+inline constexpr auto kGivenUpPause = std::chrono::milliseconds(50);
+
 // Outlives its listeners. Destroying it closes, as a Listener does, the streams it connected.
 class Transport {
  public:
@@ -122,15 +132,15 @@ class Transport {
   // Thread-safe.
   virtual absl::StatusOr<std::unique_ptr<Listener>> Listen(const std::string& address, Hello self,
                                                            Acceptor acceptor) = 0;
-  // Opens a stream and waits for the handshake, `timeout_ms` at most (retrying while nobody listens
-  // yet). Messages may reach `handler` before this returns. Dropping the last reference to the
-  // stream closes it. Fails with FailedPrecondition when the peer is of another build or protocol,
-  // PermissionDenied when it has another token, the acceptor's status when that refuses,
+  // Opens a stream and waits for the handshake, no longer than `limit` (retrying while nobody
+  // listens yet). Messages may reach `handler` before this returns. Dropping the last reference to
+  // the stream closes it. Fails with FailedPrecondition when the peer is of another build or
+  // protocol, PermissionDenied when it has another token, the acceptor's status when that refuses,
   // Unavailable or DeadlineExceeded when nobody answers; `handler` is then destroyed uncalled.
   // Thread-safe.
   virtual absl::StatusOr<std::shared_ptr<Stream>> Connect(const std::string& address, Hello self,
                                                           std::unique_ptr<StreamHandler> handler,
-                                                          int64_t timeout_ms) = 0;
+                                                          ConnectLimit limit) = 0;
   // For a thread that waits for messages of streams that this transport connected: where that saves
   // time, receives them itself, so that handlers are called in here, until `done` or `deadline`.
   // `done` is asked after each batch, and when WakeHelper was called. False, at once, where a

@@ -248,11 +248,11 @@ class DelayTransport : public rpc::Transport {
 
   absl::StatusOr<std::shared_ptr<rpc::Stream>> Connect(const std::string& address, rpc::Hello self,
                                                        std::unique_ptr<rpc::StreamHandler> handler,
-                                                       int64_t timeout_ms) override {
+                                                       rpc::ConnectLimit limit) override {
     auto state = std::make_shared<EndState>();
     auto filtering = std::make_unique<FilteringHandler>(std::move(handler), state);
-    ASSIGN_OR_RETURN(auto stream,
-                     inner_.Connect(address, std::move(self), std::move(filtering), timeout_ms));
+    ASSIGN_OR_RETURN(auto stream, inner_.Connect(address, std::move(self), std::move(filtering),
+                                                 std::move(limit)));
     return std::make_shared<ConnectedStream>(std::move(stream), timer_, options_, next_index_++,
                                              std::move(state));
   }

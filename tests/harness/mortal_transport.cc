@@ -60,11 +60,11 @@ bool MortalTransport::is_cut() const {
 
 absl::StatusOr<std::shared_ptr<rpc::Stream>> MortalTransport::Connect(
     const std::string& address, rpc::Hello self, std::unique_ptr<rpc::StreamHandler> handler,
-    int64_t timeout_ms) {
+    rpc::ConnectLimit limit) {
   if (is_cut()) return Dead();
   const bool params = self.service == "params";
   ASSIGN_OR_RETURN(auto stream,
-                   inner_.Connect(address, std::move(self), std::move(handler), timeout_ms));
+                   inner_.Connect(address, std::move(self), std::move(handler), std::move(limit)));
   auto cuttable = std::make_shared<CuttableStream>(*this, stream);
   bool late = false;
   {

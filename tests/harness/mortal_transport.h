@@ -30,7 +30,7 @@ class MortalTransport final : public rpc::Transport {
   }
   absl::StatusOr<std::shared_ptr<rpc::Stream>> Connect(const std::string& address, rpc::Hello self,
                                                        std::unique_ptr<rpc::StreamHandler> handler,
-                                                       int64_t timeout_ms) override;
+                                                       rpc::ConnectLimit limit) override;
   bool Help(absl::FunctionRef<bool()> done,
             std::chrono::steady_clock::time_point deadline) override {
     return inner_.Help(done, deadline);

@@ -155,6 +155,26 @@ TEST(GrpcTransport, AMachineThatVanishesIsNoticedByKeepalive) {
   EXPECT_EQ(client.inbox->WaitClosed().code(), absl::StatusCode::kUnavailable);
 }
 
+TEST(GrpcTransport, ConnectingToSomebodyWhoNeverAnswersEndsWhenItIsGivenUp) {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in at{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  socklen_t size = sizeof(at);
+  ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&at), size), 0);
+  ASSERT_EQ(listen(fd, 1), 0);
+  ASSERT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&at), &size), 0);
+  const std::string address = "127.0.0.1:" + std::to_string(ntohs(at.sin_port));
+  auto log = Log::Discard();
+  auto transport = MakeGrpcTransport({}, *log);
+  ASSERT_TRUE(transport.ok());
+  int asked = 0;
+  const auto stream = (*transport)
+                          ->Connect(address, TestHello("worker"),
+                                    std::make_unique<RecordingHandler>(std::make_shared<Inbox>()),
+                                    {/*timeout_ms=*/600'000, [&asked] { return ++asked > 3; }});
+  EXPECT_EQ(stream.status(), absl::CancelledError(address + ": given up"));
+  close(fd);
+}
+
 TEST(GrpcTransport, AClosedStreamDoesNotWaitForAPeerThatReadsNothing) {
   Peer peer;
   auto log = Log::Discard();

@@ -363,8 +363,8 @@ class BorrowedTransport : public Transport {
   }
   absl::StatusOr<std::shared_ptr<Stream>> Connect(const std::string& address, Hello self,
                                                   std::unique_ptr<StreamHandler> handler,
-                                                  int64_t timeout_ms) override {
-    return inner_.Connect(address, std::move(self), std::move(handler), timeout_ms);
+                                                  rpc::ConnectLimit limit) override {
+    return inner_.Connect(address, std::move(self), std::move(handler), std::move(limit));
   }
 
  private:

@@ -410,6 +410,16 @@ TEST_P(TransportTest, ConnectWaitsUntilSomebodyListensOrItsTimeIsOver) {
   EXPECT_EQ((*listener)->counters().accepted, 1);
 }
 
+TEST_P(TransportTest, ConnectEndsWhenItIsGivenUp) {
+  TestServer server;
+  const std::string address = Listen(server.acceptor())->address();
+  int asked = 0;
+  const auto stream = transport_->Connect(
+      address, TestHello("worker"), std::make_unique<RecordingHandler>(std::make_shared<Inbox>()),
+      {kTimeoutMs, [&asked] { return ++asked > 3; }});
+  EXPECT_EQ(stream.status(), absl::CancelledError(address + ": given up"));
+}
+
 TEST_P(TransportTest, AnAddressInUseIsRefused) {
   TestServer server;
   auto listener = Listen(server.acceptor());
