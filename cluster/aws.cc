@@ -74,6 +74,8 @@ constexpr Explanation kExplanations[] = {
     {"Connect timeout", kTransient, ""},
     {"Read timeout", kTransient, ""},
     {"InvalidInstanceID.NotFound", kTransient, ""},
+    {"(ConflictException)", absl::StatusCode::kAlreadyExists, ""},
+    {"(ResourceNotFoundException)", absl::StatusCode::kNotFound, ""},
     {"IdempotentParameterMismatch", absl::StatusCode::kInternal, ""},
     {"InvalidGroup.Duplicate", absl::StatusCode::kAlreadyExists, ""},
     {"InvalidPermission.Duplicate", absl::StatusCode::kAlreadyExists, ""},
@@ -142,7 +144,7 @@ std::vector<std::string> RunInstancesWords(const Aws& aws, const MachineOrder& o
                      group.max_price > 0 ? fmt::format("MaxPrice={:.4f},", group.max_price) : "")});
   }
   add({"--tag-specifications", Tags("instance", order, group), Tags("volume", order, group),
-       "--query", "length(Instances)"});
+       "--query", "Instances[].InstanceId"});
   if (launch.ask_alone) add({"--dry-run"});
   return words;
 }
@@ -206,14 +208,27 @@ std::string UserDataOf(const Aws& aws, const std::string& public_key, int64_t li
   const std::string user = aws.user().empty() ? "admin" : aws.user();
   return fmt::format(
       "#!/bin/sh\n"
-      "shutdown -P +{minutes}\n"
+      "timers=$(cat <<'END'\n"
+      "left=$(((end - $(date +%s) + 59) / 60))\n"
+      "[ $left -gt 0 ] || left=0\n"
+      "shutdown -P +$left\n"
       "{watchdog}"
+      "END\n"
+      ")\n"
+      "timers=\"end=$(($(date +%s) + {lifetime}))\n"
+      "$timers\"\n"
+      "sh -c \"$timers\"\n"
+      // This script runs once; a machine that starts again has lost its timers.
+      "boot=/var/lib/cloud/scripts/per-boot\n"
+      "mkdir -p $boot\n"
+      "printf '#!/bin/sh\\n%s\\n' \"$timers\" >$boot/muster-timers\n"
+      "chmod 700 $boot/muster-timers\n"
       "home=$(getent passwd {user} | cut -d: -f6)\n"
       "mkdir -p -m 700 \"$home/.ssh\"\n"
       "echo '{key}' >>\"$home/.ssh/authorized_keys\"\n"
       "chmod 600 \"$home/.ssh/authorized_keys\"\n"
       "chown -R {user}: \"$home/.ssh\"\n",
-      fmt::arg("minutes", (lifetime_s + 59) / 60), fmt::arg("user", user),
+      fmt::arg("lifetime", lifetime_s), fmt::arg("user", user),
       fmt::arg("watchdog", WatchdogScript(user)), fmt::arg("key", public_key));
 }
 

@@ -45,7 +45,9 @@ absl::StatusOr<std::vector<SpotPrice>> ParseSpotPrices(const std::string& text);
 
 // A machine's first script: lets the launcher's key in, and turns the machine off at the end of
 // its lifetime and when nobody is there (cluster/watchdog.h), which terminates it
-// (--instance-initiated-shutdown-behavior terminate).
+// (--instance-initiated-shutdown-behavior terminate). Both timers begin again when the machine is
+// started again, where cloud-init runs the script, as it does on Linux images of EC2; the end of
+// its lifetime stays where it is.
 std::string UserDataOf(const Aws& aws, const std::string& public_key, int64_t lifetime_s);
 
 // The machines that describe-instances told of. Fails on what is none of its lines.

@@ -372,6 +372,7 @@ absl::StatusOr<std::vector<std::string>> AwsProvider::Check(const MachineOrder& 
   places_ = std::move(places);
   MachineOrder first = order;
   first.place = places_.front();
+  RETURN_IF_ERROR(deadlines_.Check(first.place.region, order.job_id));
   RETURN_IF_ERROR(MayCreate(first));
   return lines;
 }
@@ -386,11 +387,12 @@ absl::Status AwsProvider::Create(
                          .security_groups = std::move(groups),
                          .first_script = UserDataOf(aws_, public_key_, order.lifetime_s)};
   for (const MachineGroup& group : order.groups) {
-    const absl::Status made = tool_
-                                  .Ask(RunInstancesWords(aws_, order, group, launch),
-                                       [&] { return before(Ec2Token(order, group)); })
-                                  .status();
-    if (!made.ok() && !IsUnasked(made)) return made;
+    const auto made = tool_.Ask(RunInstancesWords(aws_, order, group, launch),
+                                [&] { return before(Ec2Token(order, group)); });
+    if (!made.ok() && !IsUnasked(made.status())) return made.status();
+    std::vector<std::string> ids = {"$ID"};
+    if (made.ok()) ids = absl::StrSplit(Trimmed(made->out), absl::ByAnyChar("\t\n"));
+    RETURN_IF_ERROR(deadlines_.Set(order, ids, before));
   }
   return absl::OkStatus();
 }
@@ -427,6 +429,7 @@ absl::Status AwsProvider::Destroy(const std::string& job_id) {
       const absl::Status ended = Ask(region, std::move(words)).status();
       if (!ended.ok() && !IsUnasked(ended)) return ended;
     }
+    RETURN_IF_ERROR(deadlines_.Remove(region, job_id));
   }
   return absl::OkStatus();
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cluster/aws.h"
+#include "cluster/aws_deadline.h"
 #include "cluster/cloud_tool.h"
 #include "cluster/provider.h"
 
@@ -75,6 +76,7 @@ class AwsProvider : public Provider {
   const Patience& patience_;
   const std::string public_key_;
   const CloudTool tool_;
+  const Ec2Deadlines deadlines_{aws_, tool_, patience_};
   const std::function<RunHost(const SshHost&)> reach_;
   std::vector<std::string> regions_;
   std::vector<Place> places_;

@@ -234,6 +234,14 @@ std::string HostsText(const Ssh& ssh) {
   return fmt::format("{} ({}; the first has the master)", names.size(), fmt::join(names, ", "));
 }
 
+// Who ends machines that everybody has forgotten.
+std::string Ec2DeadlineText(const Aws& aws) {
+  return "half an hour later machines end themselves" +
+         (aws.scheduler_role().empty()
+              ? std::string("; AWS itself holds no deadline, cluster.aws.schedulerRole is absent")
+              : fmt::format(", or EventBridge Scheduler ends them as {}", aws.scheduler_role()));
+}
+
 // The fields below each text.
 std::string SubstitutionLines(const std::vector<Substitution>& substitutions) {
   std::vector<std::pair<std::string, std::string>> groups;  // text, lines of fields
@@ -330,6 +338,7 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
                    Every(training.checkpoints().interval()), training.checkpoints().keep()));
   line("stops after",
        FormatDuration(limit.seconds() * 1000 + limit.nanos() / 1'000'000) + " at the latest");
+  if (provider == Cluster::AWS) line("deadline", Ec2DeadlineText(job.cluster().aws()));
   if (!resolved.substitutions.empty()) {
     text += fmt::format("\ndone otherwise on {}:\n{}", where,
                         SubstitutionLines(resolved.substitutions));

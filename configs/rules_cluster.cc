@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <regex>
 #include <string>
 #include <utility>
 
@@ -103,6 +104,11 @@ void CheckAws(JobDraft* draft) {
     for (int i = 0; i < values->size(); ++i) {
       CheckWord(fmt::format("{}[{}]", name, i), values->Get(i), &report);
     }
+  }
+  static const std::regex kRole("arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+");
+  if (!aws.scheduler_role().empty() && !std::regex_match(aws.scheduler_role(), kRole)) {
+    report.Add("schedulerRole", fmt::format("{} is no role", Quoted(aws.scheduler_role())),
+               "write arn:aws:iam::ACCOUNT:role/NAME, or delete it");
   }
   RuleReporter input("trainingInput", draft);
   CheckWord("region", draft->job.training_input().region(), &input);

@@ -3,17 +3,23 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
 
 #include "cluster/aws.h"
+#include "cluster/aws_deadline.h"
 #include "cluster/aws_machines.h"
 #include "cluster/aws_prices.h"
 #include "cluster/watchdog.h"
+#include "tests/harness/temporary_folder.h"
 
 namespace muster::cluster {
 namespace {
 
+namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
@@ -168,10 +174,78 @@ TEST(AwsWords, PricesOnDemandOfAllRegionsAreOneQuestion) {
 TEST(AwsWords, TheFirstScriptTurnsTheMachineOffBeforeItLetsAnybodyIn) {
   Aws aws;
   const std::string script = UserDataOf(aws, "ssh-ed25519 AAAA muster", 3601);
-  EXPECT_LT(script.find("shutdown -P +61\n"), script.find("ssh-ed25519 AAAA muster"));
+  EXPECT_LT(script.find("shutdown -P +$left\n"), script.find("ssh-ed25519 AAAA muster"));
   EXPECT_THAT(script, HasSubstr("getent passwd admin"));
   EXPECT_THAT(script, HasSubstr(WatchdogScript("admin")));
   EXPECT_THAT(script, Not(HasSubstr("PRIVATE")));
+}
+
+// Runs the timers of a first script with a clock, a disk and a `shutdown` of the test's.
+class FirstScriptTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    fs::create_directories(folder_.path() + "/bin");
+    Program("date", "cat " + folder_.path() + "/now");
+    Program("shutdown", "echo \"$@\" >>" + folder_.path() + "/said");
+    Program("setsid", "exit");  // the watchdog
+    std::string script = UserDataOf({}, "key", 3601);
+    script = script.substr(0, script.find("home="));
+    const std::string boot = "/var/lib/cloud";
+    script.replace(script.find(boot), boot.size(), folder_.path() + "/disk");
+    Write("first", script);
+  }
+  void Write(const std::string& name, const std::string& text) const {
+    std::ofstream(folder_.path() + "/" + name) << text;
+  }
+  void Program(const std::string& name, const std::string& text) const {
+    Write("bin/" + name, "#!/bin/sh\n" + text + "\n");
+    fs::permissions(folder_.path() + "/bin/" + name, fs::perms::owner_all);
+  }
+  // What a script says to `shutdown` at a time.
+  std::string Shutdown(const std::string& script, int64_t now_s) const {
+    Write("now", fmt::format("{}", now_s));
+    Write("said", "");
+    const std::string line = fmt::format("PATH={0}/bin:$PATH {0}/{1}", folder_.path(), script);
+    EXPECT_EQ(std::system(line.c_str()), 0);
+    std::ifstream said(folder_.path() + "/said");
+    std::string text;
+    std::getline(said, text);
+    return text;
+  }
+
+  const harness::TemporaryFolder folder_;
+};
+
+TEST_F(FirstScriptTest, TheEndOfAMachineStaysWhereItIsWhenItStartsAgain) {
+  fs::permissions(folder_.path() + "/first", fs::perms::owner_all);
+  EXPECT_EQ(Shutdown("first", 1'000'000), "-P +61");
+  const std::string again = "disk/scripts/per-boot/muster-timers";
+  EXPECT_EQ(Shutdown(again, 1'000'000), "-P +61");
+  EXPECT_EQ(Shutdown(again, 1'000'000 + 1'800), "-P +31");
+  EXPECT_EQ(Shutdown(again, 1'000'000 + 3'601), "-P +0");
+  EXPECT_EQ(Shutdown(again, 1'000'000 + 999'999), "-P +0");
+}
+
+TEST(AwsWords, AnEntryOfTheSchedulerEndsOneMachineAndIsGone) {
+  Aws aws;
+  aws.set_scheduler_role("arn:aws-cn:iam::123456789012:role/ends");
+  const std::vector<std::string> words =
+      CreateDeadlineWords(aws, Order(), "i-0123456789abcdef0", 1'766'000'000'999);
+  EXPECT_EQ(After(words, "--schedule-expression"), "at(2025-12-17T19:33:20)");
+  EXPECT_EQ(After(words, "--action-after-completion"), "DELETE");
+  EXPECT_EQ(After(words, "--region"), "us-east-1");
+  const auto target = nlohmann::json::parse(After(words, "--target"));
+  EXPECT_EQ(target["Arn"], "arn:aws-cn:scheduler:::aws-sdk:ec2:terminateInstances");
+  EXPECT_EQ(target["RoleArn"], aws.scheduler_role());
+  EXPECT_EQ(nlohmann::json::parse(target["Input"].get<std::string>()),
+            nlohmann::json::parse(R"({"InstanceIds": ["i-0123456789abcdef0"]})"));
+  // Found again by its job, and by no other, however long the names are.
+  const std::string job(128, 'j');
+  const std::string name = DeadlineName(job, "i-0123456789abcdef0");
+  EXPECT_LE(name.size(), 64u);
+  EXPECT_TRUE(name.starts_with(DeadlinePrefix(job)));
+  EXPECT_FALSE(name.starts_with(DeadlinePrefix(job.substr(1))));
+  EXPECT_FALSE(DeadlineName("job_10", "i-1").starts_with(DeadlinePrefix("job_1")));
 }
 
 TEST(AwsWords, MachinesAreReadFromTheLinesOfDescribeInstances) {

@@ -46,6 +46,8 @@ class FakeCloud {
   int64_t AliveSpot() const;
   // Machines that cost something at `now_ms`.
   int64_t Alive(int64_t now_ms);
+  // What the cloud has been told to do at a time.
+  virtual int64_t Entries() const { return 0; }
   // The most that have been alive at one time.
   int64_t most() const { return most_; }
   int64_t made() const { return static_cast<int64_t>(machines_.size()); }

@@ -28,7 +28,7 @@ class FakeEc2 : public FakeCloud {
     return *(std::ranges::find_if(words,
                                   [](const std::string& word) {
                                     return word == "ec2" || word == "sts" ||
-                                           word == "service-quotas";
+                                           word == "service-quotas" || word == "scheduler";
                                   }) +
              1);
   }
@@ -44,7 +44,11 @@ class FakeEc2 : public FakeCloud {
   ToolResult Describe(const std::vector<std::string>& words, int64_t now_ms) const;
   ToolResult Terminate(const std::vector<std::string>& words);
 
+  int64_t Entries() const override { return static_cast<int64_t>(entries_.size()); }
+
   std::map<std::string, std::vector<std::string>> tokens_;  // words of the call
+  std::map<std::string, std::string> ids_;                  // that it was answered with, by token
+  std::set<std::string> entries_;                           // of the scheduler
   std::set<std::string> groups_;                            // regions that have the security group
 };
 
@@ -86,6 +90,18 @@ ToolResult FakeEc2::Do(const std::string& action, const std::vector<std::string>
     result = Answer(out);
   } else if (action == "describe-security-groups") {
     result = Answer(groups_.contains(After(words, "--region")) ? "sg-1\t2" : "None\tNone");
+  } else if (action == "create-schedule") {
+    result = entries_.insert(After(words, "--name")).second
+                 ? Answer("arn:aws:scheduler:::schedule/default/" + After(words, "--name"))
+                 : Failure("ConflictException", action);
+  } else if (action == "list-schedules") {
+    for (const std::string& name : entries_) {
+      if (name.starts_with(After(words, "--name-prefix"))) result.out += name + "\n";
+    }
+  } else if (action == "delete-schedule") {
+    if (entries_.erase(After(words, "--name")) == 0) {
+      result = Failure("ResourceNotFoundException", action);
+    }
   } else if (action == "create-security-group") {
     groups_.insert(After(words, "--region"));
     result = Answer("sg-1");
@@ -102,7 +118,7 @@ ToolResult FakeEc2::RunInstances(const std::vector<std::string>& words, int64_t 
   if (std::ranges::count(words, "--dry-run") > 0) return Failure("DryRunOperation", kAction);
   const std::string token = After(words, "--client-token");
   if (const auto known = tokens_.find(token); known != tokens_.end()) {
-    return known->second == words ? Answer(After(words, "--count"))
+    return known->second == words ? Answer(ids_[token])
                                   : Failure("IdempotentParameterMismatch", kAction);
   }
   const int64_t count = std::stoll(After(words, "--count"));
@@ -134,8 +150,9 @@ ToolResult FakeEc2::RunInstances(const std::vector<std::string>& words, int64_t 
           .index = i,
           .spot = spot},
          now_ms);
+    ids_[token] += (i == 0 ? "" : "\t") + machines_.back().id;
   }
-  return Answer(fmt::format("{}", count));
+  return Answer(ids_[token]);
 }
 
 ToolResult FakeEc2::Describe(const std::vector<std::string>& words, int64_t now_ms) const {

@@ -165,7 +165,7 @@ TEST_P(KilledLaunchersTest, NothingIsLeftOfAThousandLaunchersThatAreKilled) {
     }
     close(fds[1]);
     std::deque<Late> late;
-    Serve(fds[0], pid, static_cast<int>(up_to(70)), random, &world, &late);
+    Serve(fds[0], pid, static_cast<int>(up_to(110)), random, &world, &late);
     int status = 0;
     ASSERT_EQ(waitpid(pid, &status, 0), pid);
     close(fds[0]);
@@ -192,6 +192,7 @@ TEST_P(KilledLaunchersTest, NothingIsLeftOfAThousandLaunchersThatAreKilled) {
     EXPECT_THAT(MachineJournal::Jobs(folder_.path()), IsEmpty());
     (void)world.patience.pause(60'000);
     ASSERT_EQ(world.cloud->Alive(world.now_ms), 0) << "of " << world.cloud->made();
+    ASSERT_EQ(world.cloud->Entries(), 0) << "what ends machines later";
     EXPECT_LE(world.cloud->most(), total) << "two sets at once";
   }
   // The rounds were of all kinds.

@@ -44,7 +44,10 @@ inline Cluster TwoRegions(const CloudKind& kind) {
     if (kind.provider == Cluster::AWS) cluster.mutable_aws()->add_regions(region);
     if (kind.provider == Cluster::GCP) cluster.mutable_gcp()->add_regions(region);
   }
-  if (kind.provider == Cluster::AWS) cluster.mutable_aws()->set_image("ami-1");
+  if (kind.provider == Cluster::AWS) {
+    cluster.mutable_aws()->set_image("ami-1");
+    cluster.mutable_aws()->set_scheduler_role("arn:aws:iam::123456789012:role/ends");
+  }
   return cluster;
 }
 

@@ -13,6 +13,17 @@
 
 namespace muster::e2e {
 
+namespace {
+
+std::vector<std::string> LinesOf(const std::string& text) {
+  std::istringstream stream(text);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+}  // namespace
+
 AwsCloud::AwsCloud(std::string folder) : folder_(std::move(folder)) {
   if (geteuid() != 0) {
     problem_ = "needs root for network namespaces";
@@ -53,8 +64,10 @@ std::map<std::string, std::string> AwsCloud::environment(const std::string& home
           {"PATH", fmt::format("{}:{}", aws_folder_, std::getenv("PATH"))}};
 }
 
-std::string AwsCloud::Cluster() {
-  return "provider: AWS, aws: {regions: [us-east-1], image: ami-12c6146b, user: root}";
+std::string AwsCloud::Cluster(const std::string& more) {
+  return fmt::format(
+      "provider: AWS, aws: {{regions: [us-east-1], image: ami-12c6146b, user: root{}{}}}",
+      more.empty() ? "" : ", ", more);
 }
 
 std::string AwsCloud::Ask(const std::string& path, const std::string& body) const {
@@ -72,12 +85,8 @@ std::vector<std::string> AwsCloud::Machines() const {
   return ids;
 }
 
-std::vector<std::string> AwsCloud::Asked() const {
-  std::istringstream lines(Ask("asked"));
-  std::vector<std::string> actions;
-  for (std::string line; std::getline(lines, line);) actions.push_back(line);
-  return actions;
-}
+std::vector<std::string> AwsCloud::Asked() const { return LinesOf(Ask("asked")); }
+std::vector<std::string> AwsCloud::Schedules() const { return LinesOf(Ask("schedules")); }
 
 std::vector<std::string> AwsCloud::SpotMachines() const {
   std::istringstream lines(Ask("machines"));
@@ -94,6 +103,7 @@ void AwsCloud::TakeBack(const std::string& id, std::optional<int> notice_s) cons
 
 void AwsCloud::SetFaults(const std::string& json) const { Ask("fault", json); }
 void AwsCloud::Kill(const std::string& id) const { Ask("kill", id); }
+void AwsCloud::Restart(const std::string& id) const { Ask("restart", id); }
 void AwsCloud::SetLink(const std::string& id, bool up) const {
   Ask("link", fmt::format("{} {}", id, up ? "up" : "down"));
 }

@@ -26,8 +26,8 @@ class AwsCloud {
   const std::string& problem() const { return problem_; }
   // For whoever is to use it; `home`: of launches, which keep their journals there.
   std::map<std::string, std::string> environment(const std::string& home) const;
-  // `cluster` of a job file, in flow style.
-  static std::string Cluster();
+  // `cluster` of a job file, in flow style, with `more` settings of aws.
+  static std::string Cluster(const std::string& more = "");
 
   // The ids of instances that have a machine.
   std::vector<std::string> Machines() const;
@@ -42,6 +42,10 @@ class AwsCloud {
   void TakeBack(const std::string& id, std::optional<int> notice_s) const;
   // A machine dies without a word.
   void Kill(const std::string& id) const;
+  // It starts again, without what ran on it.
+  void Restart(const std::string& id) const;
+  // The entries of EventBridge Scheduler, as fake_aws.py tells of them.
+  std::vector<std::string> Schedules() const;
   // Its network is cut, or there again; nobody is told.
   void SetLink(const std::string& id, bool up) const;
   // How much faster than it says `shutdown -P +minutes` waits on a machine.

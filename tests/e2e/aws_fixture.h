@@ -42,6 +42,7 @@ class AwsTest : public ::testing::Test {
   void TearDown() override {
     if (!Cloud().problem().empty()) return;
     EXPECT_THAT(Cloud().Machines(), ::testing::IsEmpty());
+    EXPECT_THAT(Cloud().Schedules(), ::testing::IsEmpty());
     const std::filesystem::path folder = home_ + "/.muster/machines";
     EXPECT_TRUE(!std::filesystem::exists(folder) || std::filesystem::is_empty(folder));
   }

@@ -11,6 +11,7 @@
 #include <random>
 #include <thread>
 
+#include "telemetry/time.h"
 #include "tests/e2e/aws_fixture.h"
 #include "tests/e2e/programs.h"
 
@@ -276,6 +277,81 @@ TEST_F(AwsTest, MachinesTurnThemselvesOffWhenTheirTimeIsOver) {
   EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
 }
 
+TEST_F(AwsTest, AMachineThatWasRestartedStillEndsItself) {
+  for (const bool by_watchdog : {false, true}) {
+    SCOPED_TRACE(by_watchdog ? "when nobody is there" : "when its time is over");
+    TinyJob job = Job();
+    job.steps = 1'000'000;
+    std::vector<std::string> words =
+        Words(by_watchdog ? "restarted_watched" : "restarted_timed", job);
+    words.insert(words.end(), {"--max-running-time", "3600s"});
+    Running run(words, false, environment_);
+    ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+    run.Signal(SIGKILL);
+    run.Wait();
+    ASSERT_THAT(Cloud().Machines(), SizeIs(1));
+    if (by_watchdog) {
+      Cloud().SetSleepSpeed(300);  // twenty minutes in four seconds
+    } else {
+      Cloud().SetSpeed(300);  // an hour and a half in 18 s
+    }
+    Cloud().Restart(Cloud().Machines().front());
+    AwaitNoMachines();
+    Cloud().SetSpeed(1);
+    Cloud().SetSleepSpeed(1);
+    EXPECT_THAT(Cloud().Asked(), Not(Contains("TerminateInstances")));
+    EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
+  }
+}
+
+TEST_F(AwsTest, ADeadlineThatAwsHoldsIsSetForEachMachineAndGoesWithTheJob) {
+  const std::string role = "arn:aws:iam::123456789012:role/ends-machines";
+  TinyJob job = Job();
+  job.workers = 1;
+  job.steps = 1'000'000;
+  job.cluster = AwsCloud::Cluster("schedulerRole: '" + role + "'");
+  std::vector<std::string> words = Words("scheduled", job);
+  words.insert(words.end(), {"--max-running-time", "3600s"});
+  const int64_t began_ms = UnixMillis();
+  Running run(words, false, environment_);
+  ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+  const int64_t now_ms = UnixMillis();
+  const std::vector<std::string> entries = Cloud().Schedules();
+  ASSERT_THAT(entries, SizeIs(2));
+  for (const std::string& id : Cloud().Machines()) {
+    const auto entry = std::ranges::find_if(
+        entries, [&](const std::string& line) { return line.find(id + " at(") != line.npos; });
+    ASSERT_NE(entry, entries.end()) << id;
+    EXPECT_THAT(*entry, AllOf(HasSubstr("muster-scheduled-"), HasSubstr(") DELETE {"),
+                              HasSubstr("\"arn:aws:scheduler:::aws-sdk:ec2:terminateInstances\""),
+                              HasSubstr(role),
+                              HasSubstr(R"({\"InstanceIds\":[\")" + id + R"(\"]})")));
+    // An hour and a half after it was asked for.
+    const auto at_ms = ParseTime(entry->substr(entry->find(" at(") + 4, 19) + "Z");
+    ASSERT_TRUE(at_ms.ok()) << *entry;
+    EXPECT_GE(*at_ms, began_ms + 5'400'000 - 1'000);
+    EXPECT_LE(*at_ms, now_ms + 5'400'000);
+  }
+  run.Signal(SIGKILL);
+  run.Wait();
+  EXPECT_THAT(Cloud().Schedules(), SizeIs(2)) << "they outlive the launcher";
+  EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
+  EXPECT_THAT(Cloud().Schedules(), IsEmpty());
+
+  // Whoever may not set it is told so, and nothing is left.
+  Cloud().SetFaults(R"([{"action": "CreateSchedule", "code": "AccessDeniedException", "status": 403}])");
+  const Ended refused = Launch(words);
+  EXPECT_EQ(refused.code, 2) << refused.out;
+  ExpectForHumans(refused);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("AccessDenied"), HasSubstr("cluster.aws.schedulerRole"),
+                                 HasSubstr("iam:PassRole")));
+  EXPECT_THAT(Cloud().Machines(), IsEmpty());
+  Cloud().SetFaults(R"([{"action": "ListSchedules", "code": "AccessDeniedException", "status": 403}])");
+  (void)Cloud().Asked();
+  EXPECT_EQ(Launch(words).code, 2);
+  EXPECT_THAT(Cloud().Asked(), Not(Contains("TerminateInstances"))) << "nothing was made";
+}
+
 TEST_F(AwsTest, ADryRunShowsEveryCommandAndNeedsNeitherAwsNorALogin) {
   std::vector<std::string> words = LaunchWords(NewFolder("dry"), Job());
   words.emplace_back("--dry-run");
@@ -288,6 +364,13 @@ TEST_F(AwsTest, ADryRunShowsEveryCommandAndNeedsNeitherAwsNorALogin) {
     at = run.out.find(command, at);
     EXPECT_NE(at, std::string::npos) << command << " in\n" << run.out;
   }
+  TinyJob held = Job();
+  held.cluster = AwsCloud::Cluster("schedulerRole: 'arn:aws:iam::123456789012:role/ends'");
+  words = LaunchWords(NewFolder("dry_held"), held);
+  words.emplace_back("--dry-run");
+  const Ended deadline = Running(words, false, {{"PATH", "/usr/bin:/bin"}, {"HOME", home_}}).Wait();
+  EXPECT_THAT(deadline.out, AllOf(HasSubstr("scheduler create-schedule --name muster-"),
+                                  HasSubstr("scheduler delete-schedule --name $SCHEDULES")));
   TinyJob job = Job();
   job.workers = 1;
   words = LaunchWords(NewFolder("dry_spot"), job);

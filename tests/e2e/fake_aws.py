@@ -13,6 +13,8 @@ test asks for. Behind: fake_machines.Machine, in which the user data runs as a f
     GET  /_asked      the actions that were asked for, a line each
     GET  /_machines   id, address, name, seconds slept, and whether it is spot, of each instance, a line each
     POST /_kill       an instance's id: the machine dies without a word, as hardware does
+    POST /_restart    an instance's id: its system starts again, and with it what cloud-init starts each time
+    GET  /_schedules  name, time and target of each entry of EventBridge Scheduler, a line each; moto keeps them, and carries none out
     POST /_link       "ID up" or "ID down": its network
     POST /_speed      so many times faster than they say `shutdown -P +minutes` waits
     POST /_sleep      so many times faster than it says the first script's `sleep` does
@@ -33,12 +35,14 @@ import uuid
 
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
+from moto.scheduler.models import scheduler_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from fake_machines import Faults, Machine, Network
 
 FOLDER, BUILD_ID, PROGRAMS = sys.argv[1:4]
+REGIONS = ("us-east-1", "us-east-2")
 QUOTAS = {"L-1216C47A": 640, "L-34B43A08": 640, "L-DB2E81BA": 8, "L-417A185B": 0}
 
 
@@ -70,7 +74,7 @@ class Front:
         if fault and "sleep" in fault:
             time.sleep(fault["sleep"])
         elif fault and not fault.get("lose"):
-            return self.fail(fault["code"], fault.get("status", 400), start_response)
+            return self.fail(fault["code"], fault.get("status", 400), start_response, as_json=action.endswith(("Schedule", "Schedules")))
         if action == "RunInstances" and form.get("DryRun", ["false"])[0] != "true":
             answer = self.run(environ, form, body)
         elif action == "DescribeSpotPriceHistory":
@@ -93,6 +97,8 @@ class Front:
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         if target:
             action, form = target.split(".")[-1], {}
+        elif environ["PATH_INFO"].startswith("/schedules"):
+            action, form = {"POST": "CreateSchedule", "GET": "ListSchedules", "DELETE": "DeleteSchedule"}[environ["REQUEST_METHOD"]], {}
         else:
             form = urllib.parse.parse_qs(body.decode(), keep_blank_values=True)
             action = form.get("Action", ["?"])[0]
@@ -100,7 +106,11 @@ class Front:
             self.asked.append(action)
         return action, form
 
-    def fail(self, code, status, start_response):
+    def fail(self, code, status, start_response, as_json=False):
+        if as_json:
+            text = json.dumps({"Message": "as the test says"}).encode()
+            start_response(f"{status} X", [("Content-Type", "application/json"), ("x-amzn-ErrorType", code), ("Content-Length", str(len(text)))])
+            return [text]
         text = (f"<?xml version='1.0'?><Response><Errors><Error><Code>{code}</Code><Message>as the test says"
                 f"</Message></Error></Errors><RequestID>{uuid.uuid4()}</RequestID></Response>").encode()
         start_response(f"{status} X", [("Content-Type", "text/xml"), ("Content-Length", str(len(text)))])
@@ -225,6 +235,13 @@ class Front:
             with self.lock:
                 machine = self.machines[instance][0]
             machine.set_link(state)
+        elif path == "/_restart":
+            with self.lock:
+                machine = self.machines[body.decode()][0]
+            machine.restart()
+        elif path == "/_schedules":
+            text = "\n".join(f"{s.name} {s.schedule_expression} {s.action_after_completion} {json.dumps(s.target)}"
+                             for region in REGIONS for s in scheduler_backends[DEFAULT_ACCOUNT_ID][region].schedule_groups["default"].schedules.values())
         elif path == "/_take":
             threading.Thread(target=self.take_back, args=body.decode().split(), daemon=True).start()
         elif path == "/_price":

@@ -52,6 +52,7 @@ class Machine:
 
     def __init__(self, network, instance, script, spot=False):
         network.count += 1
+        self.network = network
         self.name = f"{network.bridge}n{network.count}"
         self.address = f"{network.subnet}.{network.count % 250 + 1}"
         self.folder = f"{network.folder}/{instance}"
@@ -88,13 +89,28 @@ ip -n {self.name} addr add {self.address}/24 dev eth0; ip -n {self.name} link se
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         else:
             self.metadata = None
-        inside = f"""mount -t tmpfs none /root
+        self.start("first_script")
+
+    def start(self, *scripts):
+        """Its scripts run once its own system does; of its disk /var/lib outlives that, homes do not."""
+        network = self.network
+        os.makedirs(f"{self.folder}/var_lib", exist_ok=True)
+        inside = f"""mount -t tmpfs none /root; mount --bind {self.folder}/var_lib /var/lib
 mkdir -p /root/.muster/builds/{network.build_id}; ln -s {network.programs} /root/.muster/builds/{network.build_id}/bin
-PATH={self.folder}/bin:$PATH sh {self.folder}/first_script
+cd {self.folder}; for script in {" ".join(scripts)}; do PATH={self.folder}/bin:$PATH sh $script; done; cd /
 exec /usr/sbin/sshd -D -f {network.folder}/sshd_config -o ListenAddress={self.address} -E {self.folder}/sshd.log"""
         self.process = subprocess.Popen(
             ["ip", "netns", "exec", self.name, "unshare", "-m", "--propagation", "private", "sh", "-c", inside],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def restart(self):
+        """As after a panic: what ran is gone, and of its scripts only those run that cloud-init runs at each start."""
+        self.process.kill()
+        self.process.wait()
+        # What is just being started is seen the second time.
+        pids = f"ip netns pids {self.name} | xargs -r kill -9"
+        sh(f"{pids}; {pids}; rm -f {self.folder}/timer")
+        self.start("var_lib/cloud/scripts/per-boot/*")
 
     def is_off(self):
         """Whether it has turned itself off."""
