@@ -39,6 +39,10 @@ class CheckpointCommits {
   };
   explicit CheckpointCommits(Options options);
 
+  // Of the run's data (RunIdentity): known once a trainer has looked at it.
+  void SetDataFingerprint(const std::string& fingerprint) {
+    options_.identity.data_fingerprint = fingerprint;
+  }
   // `server`, or the process of done.replica, has written its part, or could not.
   void OnCut(int server, const CutDone& done);
   // The validation accuracy at `step`, 0 … 1.
@@ -53,7 +57,7 @@ class CheckpointCommits {
   absl::Status WriteManifest(const CutGather::Result& cut);
   void AddAccuracy(int64_t step);
 
-  const Options options_;
+  Options options_;
   CutGather cuts_;
   int64_t committed_;                      // newest checkpoint; -1: none
   Manifest manifest_;                      // its manifest, when this run committed it

@@ -96,7 +96,9 @@ class CoordinatorImpl : public Coordinator {
   void Handle(const Tick&) {}
 
   void OnRegister(Member& member, const Register& registration);
-  void OnReady(Member& member);
+  void OnReady(Member& member, const Ready& ready);
+  // All trainers have the same data, which is that of the checkpoint.
+  absl::Status CheckData(const Member& member, const std::string& fingerprint);
   void OnProgress(const Progress& progress);
   void OnEvaluated(const Evaluated& evaluated);
   void OnCut(const RoleId& role, const CutDone& done);
@@ -118,6 +120,8 @@ class CoordinatorImpl : public Coordinator {
   // the same for state.json.
   void Lose(Member& member, const std::string& what, const std::string& detail);
   void LoseSilent(Member& member);
+  // The others go on without one that has failed. PRECONDITION: it is not needed.
+  void Spare(Member& member, const absl::Status& why);
   // Says what has happened to a trainer, and who goes on with its replicas.
   void TellOfTrainer(const RoleId& role, const std::string& what);
   // Why the job cannot do without the role; empty: it can.
@@ -159,7 +163,9 @@ class CoordinatorImpl : public Coordinator {
   LeaseMoves moves_;
   TrainerFailures failures_;
   std::optional<EarlyStop> early_stop_;
-  int64_t target_;  // clock at which this run ends
+  int64_t target_;                 // clock at which this run ends
+  std::optional<RoleId> data_of_;  // the first trainer that has told
+  std::string data_fingerprint_;   // its
   bool setups_sent_ = false, training_ = false;
   std::optional<std::string> interrupted_;  // why
   EvaluationPoint testing_;                 // the last one
@@ -301,7 +307,7 @@ void CoordinatorImpl::Handle(const RoleSaid& said) {
       member->clock = said.message.heartbeat().clock();
       return UpdateReplicas();
     case RoleMessage::kReady:
-      return OnReady(*member);
+      return OnReady(*member, said.message.ready());
     case RoleMessage::kProgress:
       member->clock = std::max(member->clock, said.message.progress().step());
       return OnProgress(said.message.progress());
@@ -512,8 +518,31 @@ void CoordinatorImpl::SendSetupsOnce() {
                                           options_.servers, options_.dir));
 }
 
-void CoordinatorImpl::OnReady(Member& member) {
+absl::Status CoordinatorImpl::CheckData(const Member& member, const std::string& fingerprint) {
+  if (fingerprint.empty()) return absl::OkStatus();
+  if (data_of_.has_value()) {
+    if (fingerprint == data_fingerprint_) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        fmt::format("the data differs from that of {} (lists of samples {} and {}); give all hosts "
+                    "the same",
+                    RoleName(*data_of_), fingerprint, data_fingerprint_));
+  }
+  data_of_ = member.role;
+  data_fingerprint_ = fingerprint;
+  checkpoints_.SetDataFingerprint(fingerprint);
+  if (!run_.resume.has_value()) return absl::OkStatus();
+  RunIdentity now = run_.identity;
+  now.data_fingerprint = fingerprint;
+  std::vector<std::string> told_before;
+  return CheckResume(run_.resume->manifest, now, &told_before);
+}
+
+void CoordinatorImpl::OnReady(Member& member, const Ready& ready) {
   if (member.state != Member::State::kRegistered) return;
+  if (const absl::Status data = CheckData(member, ready.data_fingerprint()); !data.ok()) {
+    if (!WhyNeeded(member.role).empty()) return End(Named(member.role, data));
+    return Spare(member, data);
+  }
   member.state = Member::State::kReady;
   record_.AddReplica(LineOf(member));
   UpdateReplicas();
@@ -595,9 +624,14 @@ void CoordinatorImpl::SettleFailures() {
       continue;
     }
     if (!WhyNeeded(failure->role).empty()) return End(Named(failure->role, failure->status));
-    Lose(member, "has failed: " + text, text);
-    links_.Close(failure->role, absl::UnavailableError("the others do this role's work: " + text));
+    Spare(member, failure->status);
   }
+}
+
+void CoordinatorImpl::Spare(Member& member, const absl::Status& why) {
+  const std::string text(why.message());
+  Lose(member, "has failed: " + text, text);
+  links_.Close(member.role, absl::UnavailableError("the others do this role's work: " + text));
 }
 
 void CoordinatorImpl::OnWarning(const RoleId& role, const Warning& warning) {

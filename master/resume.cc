@@ -2,8 +2,20 @@
 
 #include "configs/codec_text.h"
 #include "ps/checkpoint.h"
+#include "worker/module.h"
 
 namespace muster::master {
+namespace {
+
+void LeaveOutFolders(RunIdentity* identity) {
+  const auto module = worker::FindModule(identity->module);
+  if (!module.ok()) return;
+  for (const worker::Flag& flag : (*module)->flags) {
+    if (flag.type == worker::Flag::Type::kFolder) identity->module_flags.erase(flag.name);
+  }
+}
+
+}  // namespace
 
 RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table,
                        const std::string& build_id, const std::string& isa) {
@@ -18,6 +30,7 @@ RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table
     identity.module_flags[arg.substr(name, equals == std::string::npos ? equals : equals - name)] =
         equals == std::string::npos ? "" : arg.substr(equals + 1);
   }
+  LeaveOutFolders(&identity);
   identity.model_fingerprint = ps::ModelFingerprint(table);
   identity.batch_size = training.batch_size();
   identity.consistency = Consistency::Mode_Name(training.consistency().mode());
@@ -54,6 +67,8 @@ absl::StatusOr<std::optional<Checkpoint>> FindResumePoint(const JobDirectory& di
   absl::StatusOr<Checkpoint> checkpoint = NewestCheckpoint(dir, warnings);
   if (absl::IsNotFound(checkpoint.status())) return std::nullopt;
   RETURN_IF_ERROR(checkpoint.status());
+  // Manifests of before named folders of data.
+  LeaveOutFolders(&checkpoint->manifest.identity);
   RETURN_IF_ERROR(CheckResume(checkpoint->manifest, identity, warnings));
   return *std::move(checkpoint);
 }

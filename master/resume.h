@@ -14,7 +14,8 @@
 
 namespace muster::master {
 
-// What the weights of this job are a function of. `args` of the job are the module's own flags.
+// What the weights of this job are a function of, but for its data. `args` of the job are the
+// module's own flags; where its data lies does not matter.
 RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table,
                        const std::string& build_id, const std::string& isa);
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/device.h"
+#include "kernels/philox.h"
 #include "master/codecs.h"
 #include "master/remote_files.h"
 #include "master/role_end.h"
@@ -33,6 +34,7 @@ struct TrainerParts {
   bool exact = true;  // as in worker::TrainerOptions
   std::unique_ptr<worker::LoaderGroup> training;
   std::unique_ptr<worker::Loader> validation, testing;
+  std::string data;  // fingerprints of the splits, one behind the other
 };
 
 worker::Loader::Options OptionsOfLoader(int threads) {
@@ -47,6 +49,7 @@ absl::StatusOr<std::unique_ptr<worker::LoaderGroup>> MakeTrainingLoaders(const T
   const size_t shares = parts.models->size();
   ASSIGN_OR_RETURN(const auto dataset,
                    parts.module->MakeDataset(worker::Split::kTraining, training.seed(), log));
+  parts.data += dataset->Fingerprint();
   const worker::Order order = worker::TrainingOrder(dataset->size(), training.seed(),
                                                     setup.num_replicas(), training.batch_size());
   std::vector<std::unique_ptr<worker::Loader>> loaders;
@@ -70,6 +73,7 @@ absl::StatusOr<std::unique_ptr<worker::Loader>> MakeEvaluationLoader(const Train
                                                                      int threads, Log& log) {
   const Training& training = setup.job().training();
   ASSIGN_OR_RETURN(const auto dataset, parts.module->MakeDataset(split, training.seed(), log));
+  parts.data += dataset->Fingerprint();
   ASSIGN_OR_RETURN(
       auto feed, worker::MakeFeed(dataset, training.batch_size(), parts.models->model(0).stream()));
   return std::make_unique<worker::Loader>(
@@ -390,7 +394,8 @@ absl::Status RunTrainerRole(const RoleOptions& options) {
   if (auto parts = MakeTrainerParts(options, setup, *device, tells ? telling : *options.log);
       parts.ok()) {
     RoleMessage ready;
-    ready.mutable_ready();
+    ready.mutable_ready()->set_data_fingerprint(
+        (*parts)->data.empty() ? "" : fmt::format("{:016x}", HashName((*parts)->data)));
     agent->Send(ready);
     Terms terms = {options,
                    setup,

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "telemetry/status.h"
 
@@ -43,6 +44,9 @@ class Dataset {
   // the sample cannot be read and cannot be replaced.
   virtual absl::Status Get(int64_t index, int64_t draw, std::span<float> input,
                            int32_t* label) const = 0;
+  // Of the list of samples, wherever they lie: equal where training goes on as it would have here.
+  // "" (the default): not known.
+  virtual std::string Fingerprint() const { return ""; }
   // What makes inputs on `device`, for batches of up to `max_batch`; null (the default): nothing,
   // they are made by Get and travel. It borrows device and data set. Fails as Get does, and when
   // the device does.

@@ -17,6 +17,7 @@ class ToyDataset : public worker::Dataset {
       : size_(size), stream_(stream), seed_(seed), options_(options) {}
   int64_t size() const override { return size_; }
   int64_t input_size() const override { return kInputs; }
+  std::string Fingerprint() const override { return fmt::format("{} of {};", size_, stream_); }
   absl::Status Get(int64_t index, int64_t draw, std::span<float> input,
                    int32_t* label) const override {
     if (options_.before_get && stream_ == 1) options_.before_get(draw);

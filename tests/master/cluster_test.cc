@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -23,6 +24,7 @@
 namespace muster::harness {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 
 constexpr int64_t kSteps = 20;
@@ -542,6 +544,28 @@ std::string RefusedWith(const std::function<void(Training&)>& change) {
   const ClusterResult refused = Cluster(options).Run();
   EXPECT_TRUE(absl::IsFailedPrecondition(refused.status)) << refused.status;
   return std::string(refused.status.message());
+}
+
+TEST(Cluster, ResumeRefusesOtherDataAndTrainersThatHaveNotTheSame) {
+  const TemporaryFolder folder;
+  ClusterOptions options;
+  options.job = ToyJob(10);
+  options.trainers = options.replicas = 2;
+  options.job_dir = folder.path();
+  ASSERT_TRUE(Cluster(options).Run().status.ok());
+  std::atomic<int64_t> samples = 240;
+  options.job = ToyJob(20);
+  options.make_module = [&] { return MakeToyModule({.samples = samples}); };
+  samples = 200;
+  EXPECT_THAT(
+      std::string(Cluster(options).Run().status.message()),
+      ContainsRegex("cannot resume from the checkpoint of step 10: the data .list of "
+                    "samples. was [0-9a-f]{16}, is [0-9a-f]{16}. Set it back, or train anew"));
+  const TemporaryFolder other;
+  options.job_dir = other.path();
+  options.make_module = [&] { return MakeToyModule({.samples = ++samples}); };
+  EXPECT_THAT(std::string(Cluster(options).Run().status.message()),
+              ContainsRegex("(chief-0|worker-0): the data differs from that of "));
 }
 
 TEST(Cluster, ResumeRefusesAChangedFieldByName) {

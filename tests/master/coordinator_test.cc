@@ -74,7 +74,8 @@ class CoordinatorTest : public ::testing::Test {
     worker_.emplace(*transport_, address, HelloOf("worker"));
     server_->SayRegister("inproc:99");
     for (FakeRole* trainer : {&*chief_, &*worker_}) trainer->SayRegister();
-    for (FakeRole* role : {&*server_, &*chief_, &*worker_}) role->SayReady();
+    server_->SayReady();
+    for (FakeRole* trainer : {&*chief_, &*worker_}) trainer->SayReady("data");
     while (!chief_->Hear().has_placement()) {
     }
   }
@@ -266,6 +267,27 @@ TEST_F(CoordinatorTest, ATrainerThatCannotReachTheServersAgainAndIsNeededEndsThe
   while (lines_.Next<StateLine>().state != RunState::kFailed) {
   }
   EXPECT_EQ(EndByInterrupts(), absl::UnavailableError("chief-0: parameter server 0: broke"));
+}
+
+// Of a machine in a lost one's place, perhaps.
+TEST_F(CoordinatorTest, AWorkerThatComesWithOtherDataIsDoneWithout) {
+  worker_.reset();
+  SpeakUp(*chief_);
+  for (const std::string data : {"other", "data"}) {
+    told_.clear();
+    worker_.emplace(*transport_, coordinator_->address(), HelloOf("worker"));
+    worker_->SayRegister();
+    worker_->SayReady(data);
+    if (data == "other") {
+      EXPECT_THAT(
+          std::string(worker_->AwaitClosed().message()),
+          HasSubstr("the data differs from that of chief-0 (lists of samples other and data)"));
+    }
+    SpeakUp(data == "other" ? *chief_ : *worker_);
+    EXPECT_THAT(told_,
+                Contains(HasSubstr(data == "other" ? "worker-0 (pid 0 on ) has failed: the data"
+                                                   : "worker-0 has joined")));
+  }
 }
 
 TEST_F(CoordinatorTest, WhileTheMasterItselfStoodStillNobodyWasSilent) {

@@ -46,9 +46,9 @@ class FakeRole {
     message.mutable_register_()->set_params_address(params_address);
     Say(message);
   }
-  void SayReady() {
+  void SayReady(const std::string& data = "") {
     RoleMessage message;
-    message.mutable_ready();
+    message.mutable_ready()->set_data_fingerprint(data);
     Say(message);
   }
   rpc::Stream& stream() { return *stream_; }

@@ -4,7 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "kernels/device.h"
+#include "master/resume.h"
 #include "master/run_result.h"
+#include "telemetry/file.h"
 #include "tests/harness/cluster.h"
 #include "tests/harness/temporary_folder.h"
 #include "tests/harness/toy_module.h"
@@ -12,7 +15,9 @@
 namespace muster::master {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 class RunStartTest : public ::testing::Test {
  protected:
@@ -60,6 +65,37 @@ TEST_F(RunStartTest, AResumedRunGoesOnFromTheCheckpointAndItsState) {
   EXPECT_EQ(state.best_checkpoint->step, 10);
   EXPECT_EQ(state.resumed_from, 10);
   EXPECT_EQ(state.step, 10);
+}
+
+// A job may go on where its data has another path.
+TEST_F(RunStartTest, WhereTheDataLiesIsNoPartOfTheRunsIdentity) {
+  Job job = harness::ToyJob(10);
+  job.mutable_training_input()->set_python_module("speech_commands.train");
+  *job.mutable_training_input()->add_args() = "--data_dir=/here";
+  *job.mutable_training_input()->add_args() = "--time_shift_ms=50";
+  const auto module = harness::MakeToyModule();
+  const auto table = ps::ParamTable::Make(module->MakeModel(*MakeCpuDevice(1))->params());
+  const RunIdentity identity = IdentityOf(job, 1, *table, "test", "");
+  EXPECT_THAT(identity.module_flags, ElementsAre(Pair("time_shift_ms", "50")));
+}
+
+TEST_F(RunStartTest, ACheckpointThatNamesAFolderOfDataIsTakenToo) {
+  Train();
+  Job job = harness::ToyJob(20);
+  job.mutable_training_input()->set_python_module("speech_commands.train");
+  const auto module = harness::MakeToyModule();
+  const auto table = ps::ParamTable::Make(module->MakeModel(*MakeCpuDevice(1))->params());
+  const RunIdentity now = IdentityOf(job, 1, *table, "test", "");
+  const std::string path = dir_.checkpoint(10) + "/manifest.json";
+  auto manifest = DecodeManifest(*ReadFile(path));
+  ASSERT_TRUE(manifest.ok()) << manifest.status();
+  manifest->identity = now;
+  manifest->identity.module_flags["data_dir"] = "/there";
+  ASSERT_TRUE(WriteFileAtomically(path, EncodeManifest(*manifest)).ok());
+  std::vector<std::string> warnings;
+  const auto found = FindResumePoint(dir_, now, &warnings);
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_TRUE(found->has_value());
 }
 
 TEST_F(RunStartTest, ACheckpointBeyondTheJobsEndIsRefused) {

@@ -133,6 +133,34 @@ TEST_F(SpeechDataTest, TheOrderIsAMatterOfTheNamesAlone) {
   }
 }
 
+TEST_F(SpeechDataTest, TheFingerprintIsThatOfTheSamplesWhereverTheyLie) {
+  AddWord("yes", 20);
+  AddWord("no", 20);
+  AddNoise();
+  const std::string before = Make(Split::kTraining)->Fingerprint();
+  EXPECT_NE(Make(Split::kValidation)->Fingerprint(), before);
+  fs::rename(dir_, dir_ + "2");
+  fs::create_directories(dir_);
+  fs::rename(dir_ + "2", dir_ + "/moved");
+  const std::string moved = dir_ + "/moved";
+  auto corpus = Corpus::Scan({.data_dir = moved, .wanted_words = settings_.wanted_words});
+  ASSERT_TRUE(corpus.ok()) << corpus.status();
+  const std::string path = corpus->clips(Split::kTraining)[0].path;
+  const auto fingerprint = [&] {
+    auto noise = Noise::Load(moved + "/" + kNoiseFolder, 16000, 16000);
+    auto bad = std::make_shared<BadClips>(moved, 1);
+    const auto scanned = Corpus::Scan({.data_dir = moved, .wanted_words = settings_.wanted_words});
+    return SpeechDataset(moved, Split::kTraining, /*seed=*/2, augment_,
+                         std::make_shared<const Corpus>(*scanned),
+                         std::make_shared<const Noise>(*std::move(noise)),
+                         std::make_shared<const MfccFrontEnd>(*MfccFrontEnd::Make({})), bad, log_)
+        .Fingerprint();
+  };
+  EXPECT_EQ(fingerprint(), before);
+  fs::remove(moved + "/" + path);
+  EXPECT_NE(fingerprint(), before);
+}
+
 TEST_F(SpeechDataTest, TrainingSampleIsAFunctionOfSeedIndexAndDraw) {
   AddWord("yes", 30);
   AddWord("no", 30);

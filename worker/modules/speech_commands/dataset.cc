@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "kernels/device.h"
+#include "kernels/philox.h"
 #include "telemetry/check.h"
 #include "worker/modules/speech_commands/device_front_end.h"
 #include "worker/modules/speech_commands/wav.h"
@@ -196,6 +197,15 @@ absl::Status SpeechDataset::GetPcm(int64_t index, int64_t draw, std::span<float>
                                    int32_t* label) const {
   Lease work(*this);
   return MakePcm(index, draw, work->samples, pcm, label);
+}
+
+std::string SpeechDataset::Fingerprint() const {
+  std::string text = fmt::format("{};", noise_->samples().size());
+  for (const Corpus::Clip& clip : clips_) {
+    text += clip.path;
+    text += fmt::format(":{};", clip.label);
+  }
+  return fmt::format("{:016x}", HashName(text));
 }
 
 absl::Status SpeechDataset::Get(int64_t index, int64_t draw, std::span<float> input,

@@ -81,6 +81,8 @@ class SpeechDataset : public Dataset {
   int64_t input_size() const override { return front_end_->output_size(); }
   absl::Status Get(int64_t index, int64_t draw, std::span<float> input,
                    int32_t* label) const override;
+  // Of the clips' names and labels, and how much noise there is; no file is opened.
+  std::string Fingerprint() const override;
   absl::StatusOr<std::unique_ptr<DeviceFrontEnd>> MakeDeviceFrontEnd(
       Device& device, int64_t max_batch) const override;
 
