@@ -31,8 +31,7 @@ constexpr FieldTreatmentOf kFields[] = {
      {kHonoured, "a region of AWS's, where neither cluster.aws.regions nor zones is written"}},
     {"trainingInput.jobDir",
      {kHonoured,
-      "a directory of this machine, brought up to date from the master's machine when the job "
-      "ends; "
+      "a directory of this machine, kept up to date from the master's machine while the job runs; "
       "s3:// and gs:// through this machine (docs/state.md)"}},
     {"trainingInput.scheduling.maxRunningTime",
      {kHonoured,

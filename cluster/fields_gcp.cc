@@ -33,8 +33,7 @@ constexpr FieldTreatmentOf kFields[] = {
       "a region of Google Cloud, where neither cluster.gcp.regions nor zones is written"}},
     {"trainingInput.jobDir",
      {kHonoured,
-      "a directory of this machine, brought up to date from the master's machine when the job "
-      "ends; "
+      "a directory of this machine, kept up to date from the master's machine while the job runs; "
       "s3:// and gs:// through this machine (docs/state.md)"}},
     {"trainingInput.scheduling.maxRunningTime",
      {kHonoured,

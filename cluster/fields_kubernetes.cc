@@ -31,7 +31,7 @@ constexpr FieldTreatmentOf kFields[] = {
     {"trainingInput.region", {kSubstituted, "the job runs where the cluster's nodes are"}},
     {"trainingInput.jobDir",
      {kHonoured,
-      "a directory of this machine, brought up to date from the master's pod when the job ends; "
+      "a directory of this machine, kept up to date from the master's pod while the job runs; "
       "s3:// and gs:// through this machine (docs/state.md)"}},
     {"trainingInput.scheduling.maxRunningTime",
      {kHonoured,

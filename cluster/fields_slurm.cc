@@ -25,8 +25,8 @@ constexpr FieldTreatmentOf kFields[] = {
     {"trainingInput.region", {kSubstituted, "the job runs where Slurm's nodes are"}},
     {"trainingInput.jobDir",
      {kHonoured,
-      "a directory of this machine, brought up to date from the master's node when "
-      "the job ends; s3:// and gs:// through this machine (docs/state.md)"}},
+      "a directory of this machine, kept up to date from the master's node while the job runs; "
+      "s3:// and gs:// through this machine (docs/state.md)"}},
     {"trainingInput.scheduling.maxRunningTime",
      {kHonoured,
       "the job is stopped after it, and Slurm takes the nodes back a quarter of an "

@@ -31,8 +31,8 @@ constexpr FieldTreatmentOf kFields[] = {
     {"trainingInput.region", {kSubstituted, "the job runs on the hosts of cluster.ssh.hosts"}},
     {"trainingInput.jobDir",
      {kHonoured,
-      "a directory of this machine, brought up to date from the master's host when "
-      "the job ends; s3:// and gs:// through this machine (docs/state.md)"}},
+      "a directory of this machine, kept up to date from the master's host while the job runs; "
+      "s3:// and gs:// through this machine (docs/state.md)"}},
     {"trainingInput.network",
      {kSubstituted,
       "roles talk at the addresses at which ssh reaches their hosts, or those of "

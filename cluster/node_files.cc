@@ -68,7 +68,9 @@ void NodeFiles::SendPart() {
     file.offset += static_cast<int64_t>(bytes->size());
     part.set_bytes(*std::move(bytes));
   }
-  if (part.last()) outgoing_.pop_front();
+  // A small file does not wait for a large one.
+  if (!part.last()) outgoing_.push_back(file);
+  outgoing_.pop_front();
   send_(event);
 }
 

@@ -23,8 +23,6 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kPingMs = 1000;
 constexpr int64_t kCopyMs = 600'000;
-constexpr int64_t kMirrorMs = 2000;
-constexpr const char* kStateFile = "state.json";
 
 }  // namespace
 
@@ -266,13 +264,6 @@ absl::Status NodeProcesses::Detach(const LeaveTerms& terms) {
   return absl::OkStatus();
 }
 
-void NodeProcesses::Mirror() {
-  if (options_.here || mirroring_ || MonotonicMillis() - mirrored_ms_ < kMirrorMs) return;
-  mirroring_ = true;
-  mirrored_ms_ = MonotonicMillis();
-  Ask(0, kStateFile);
-}
-
 void NodeProcesses::PingAll() {
   if (MonotonicMillis() - pinged_ms_ < kPingMs) return;
   pinged_ms_ = MonotonicMillis();
@@ -283,11 +274,24 @@ void NodeProcesses::PingAll() {
   }
 }
 
-absl::StatusOr<FileList> NodeProcesses::ListThere() {
-  list_.reset();
+void NodeProcesses::SendList() {
   NodeRequest request;
   request.mutable_list();
   hosts_[0]->Send(request);
+}
+
+void NodeProcesses::SendGet(size_t host, const std::string& path) {
+  NodeRequest request;
+  request.mutable_get()->set_path(path);
+  hosts_[host]->Send(request);
+}
+
+absl::StatusOr<FileList> NodeProcesses::ListThere() {
+  copy_.Pause();
+  RETURN_IF_ERROR(Await([this] { return copy_.idle(); }, kCopyMs,
+                        "the master's host does not send the job's files"));
+  list_.reset();
+  SendList();
   RETURN_IF_ERROR(Await([this] { return list_ != nullptr; }, options_.connect_ms,
                         "the master's host does not list the job's files"));
   return *list_;
@@ -295,9 +299,7 @@ absl::StatusOr<FileList> NodeProcesses::ListThere() {
 
 void NodeProcesses::Ask(size_t host, const std::string& path) {
   awaited_.emplace(host, path);
-  NodeRequest request;
-  request.mutable_get()->set_path(path);
-  hosts_[host]->Send(request);
+  SendGet(host, path);
 }
 
 absl::Status NodeProcesses::AwaitFiles(const std::string& to) {
@@ -317,8 +319,6 @@ absl::Status NodeProcesses::AwaitFiles(const std::string& to) {
 }
 
 absl::Status NodeProcesses::Fetch(const FileList& there, const std::set<std::string>& wanted) {
-  RETURN_IF_ERROR(Await([this] { return !mirroring_; }, options_.connect_ms,
-                        "the master's host does not send the job's state"));
   for (const FileList::File& file : there.files()) {
     if (wanted.contains(file.path())) Ask(0, file.path());
   }
@@ -412,14 +412,7 @@ absl::Status NodeProcesses::Gather() {
     }
   }
   RETURN_IF_ERROR(Fetch(list, wanted));
-  // Checkpoints that the master has dropped.
-  for (const auto& [path, file] : here) {
-    std::error_code error;
-    if (path.starts_with("checkpoints/") && !there.contains(path)) {
-      fs::remove(options_.job_dir + "/" + path, error);
-      fs::remove((options_.job_dir / fs::path(path)).parent_path(), error);  // when it is empty
-    }
-  }
+  RemoveDroppedCheckpoints(options_.job_dir, here, there);
   return absl::OkStatus();
 }
 
@@ -462,7 +455,9 @@ void NodeProcesses::OnEvent(size_t host, const NodeEvent& event) {
     case NodeEvent::kLog:
       return AppendLog(event.log());
     case NodeEvent::kFiles:
-      if (host == 0) list_ = std::make_unique<FileList>(event.files());
+      if (host == 0 && !copy_.OnFiles(event.files())) {
+        list_ = std::make_unique<FileList>(event.files());
+      }
       return;
     case NodeEvent::kPart:
       return OnPart(host, event.part());
@@ -485,19 +480,12 @@ void NodeProcesses::OnEvent(size_t host, const NodeEvent& event) {
 }
 
 void NodeProcesses::OnPart(size_t host, const FilePart& part) {
+  if (host == 0 && copy_.OnPart(part)) return;
   // What nobody has asked for is nobody's to write.
   const auto asked = awaited_.find({host, part.path()});
   if (asked == awaited_.end()) return;
   if (part.last()) awaited_.erase(asked);
-  if (!mirroring_) {
-    parts_.push_back(part);
-    return;
-  }
-  mirroring_ = !part.last();
-  // When it fails it is brought again in a moment.
-  if (part.error().empty()) {
-    mirror_.Write(part.path(), part.bytes(), part.last(), part.modified_ns()).IgnoreError();
-  }
+  parts_.push_back(part);
 }
 
 void NodeProcesses::AppendLog(const LogPart& part) {
@@ -598,7 +586,7 @@ void NodeProcesses::Collect(Listener& listener) {
     hosts_[i]->Pump([this, i](const NodeEvent& event) { OnEvent(i, event); });
   }
   PingAll();
-  Mirror();
+  if (!options_.here && hosts_[0]->status().ok()) copy_.Tick(MonotonicMillis());
   HearSteward(listener);
   const size_t roles = options_.host_of_role.size();
   for (const auto& [host, event] : std::exchange(events_, {})) {

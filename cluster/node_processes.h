@@ -16,9 +16,9 @@
 #include "cluster/data_send.h"
 #include "cluster/host_steward.h"
 #include "cluster/idle_watch.h"
+#include "cluster/job_copy.h"
 #include "cluster/node_link.h"
 #include "cluster/role_processes.h"
-#include "master/job_files.h"
 
 namespace muster::cluster {
 
@@ -54,7 +54,8 @@ class NodeProcesses : public RoleProcesses {
         presence_(hosts_.size(), Presence::kHere),
         missing_(Missing()),
         stay_(options_.stay),
-        mirror_(options_.job_dir) {}
+        copy_(options_.job_dir, {.list = [this] { SendList(); },
+                                 .get = [this](const std::string& path) { SendGet(0, path); }}) {}
   ~NodeProcesses() override;
 
   // Waits until every host is connected, has this build and the job's folder. Fails with one line
@@ -134,10 +135,10 @@ class NodeProcesses : public RoleProcesses {
   void RoleAway(size_t role, const std::string& why, Listener& listener);
   // Has the logs come from where those here end.
   absl::Status FollowLogs();
-  // Asks for state.json from time to time, so that it can be looked at here.
-  void Mirror();
   // Pumps all links until `done`, or a link or the deadline fails.
   absl::Status Await(const std::function<bool()>& done, int64_t timeout_ms, const char* what);
+  void SendList();  // to the first host
+  void SendGet(size_t host, const std::string& path);
   // Asks the first host which files it has.
   absl::StatusOr<FileList> ListThere();
   absl::Status SendFile(const std::string& path, int64_t modified_ns);
@@ -173,9 +174,7 @@ class NodeProcesses : public RoleProcesses {
   bool owns_ = false;  // what runs there ends with this
   bool stay_ = false;
   SendData send_data_;
-  master::JobFileWriter mirror_;
-  bool mirroring_ = false;  // state.json is on its way, and nothing else
-  int64_t mirrored_ms_ = 0;
+  JobCopy copy_;
 };
 
 }  // namespace muster::cluster

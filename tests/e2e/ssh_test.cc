@@ -88,6 +88,32 @@ TEST_F(SshTest, AHostThatIsGoneEndsTheJobWithItsName) {
   hosts_.ExpectQuiet();
 }
 
+// With all that lies there. The job goes on where it was, here for once.
+TEST_F(SshTest, WhatAJobHasLearntOutlivesTheMastersHost) {
+  TinyJob job = Job(hosts_.Cluster());
+  job.steps = 1'000'000;
+  job.evaluate_every = job.save_every = 100;
+  const std::string folder = NewFolder("outlived");
+  Running run(LaunchWords(folder, job));
+  ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+  const master::JobDirectory dir(folder + "/job");
+  for (int i = 0; i < 600 && !master::NewestCheckpoint(dir, nullptr).ok(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  ASSERT_EQ(master::NewestCheckpoint(dir, nullptr).status(), absl::OkStatus());
+  hosts_.On(0, "kill -9 $(ip netns pids $(ip netns identify $$))");
+  EXPECT_EQ(run.Wait().code, 1);
+  const auto checkpoint = master::NewestCheckpoint(dir, nullptr);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  job.cluster = "";
+  Running next(LaunchWords(folder, job));
+  EXPECT_TRUE(next.WaitFor(fmt::format("from the checkpoint of step {}", checkpoint->step)))
+      << next.out();
+  ASSERT_TRUE(next.WaitFor("validation")) << next.out();
+  next.Signal(SIGINT);
+  EXPECT_EQ(next.Wait().code, 130);
+}
+
 // A cable that is out: nobody hears of it, not even an end. The third host has a worker alone,
 // which the others do without; what they learn is the same.
 TEST_F(SshTest, AHostOfAWorkerThatVanishesIsDoneWithout) {
