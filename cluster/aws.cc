@@ -74,6 +74,7 @@ constexpr Explanation kExplanations[] = {
     {"Connect timeout", kTransient, ""},
     {"Read timeout", kTransient, ""},
     {"InvalidInstanceID.NotFound", kTransient, ""},
+    {"(IncorrectInstanceState)", kTransient, ""},
     {"(ConflictException)", absl::StatusCode::kAlreadyExists, ""},
     {"(ResourceNotFoundException)", absl::StatusCode::kNotFound, ""},
     {"IdempotentParameterMismatch", absl::StatusCode::kInternal, ""},
@@ -209,6 +210,7 @@ std::string UserDataOf(const Aws& aws, const std::string& public_key, int64_t li
   return fmt::format(
       "#!/bin/sh\n"
       "timers=$(cat <<'END'\n"
+      "{unless}"
       "left=$(((end - $(date +%s) + 59) / 60))\n"
       "[ $left -gt 0 ] || left=0\n"
       "shutdown -P +$left\n"
@@ -228,8 +230,9 @@ std::string UserDataOf(const Aws& aws, const std::string& public_key, int64_t li
       "echo '{key}' >>\"$home/.ssh/authorized_keys\"\n"
       "chmod 600 \"$home/.ssh/authorized_keys\"\n"
       "chown -R {user}: \"$home/.ssh\"\n",
-      fmt::arg("lifetime", lifetime_s), fmt::arg("user", user),
-      fmt::arg("watchdog", WatchdogScript(user)), fmt::arg("key", public_key));
+      fmt::arg("unless", UnlessItStays(user)), fmt::arg("lifetime", lifetime_s),
+      fmt::arg("user", user), fmt::arg("watchdog", WatchdogScript(user)),
+      fmt::arg("key", public_key));
 }
 
 absl::StatusOr<std::vector<Machine>> ParseInstances(const std::string& text,

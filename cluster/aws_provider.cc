@@ -17,6 +17,8 @@ namespace {
 
 // terminate-instances takes no more than a thousand.
 constexpr size_t kBatch = 500;
+constexpr char kTerminate[] = "terminate-instances",
+               kTerminating[] = "length(TerminatingInstances)";
 constexpr int64_t kTimeoutMs = 90'000;
 constexpr int64_t kHourMs = 3'600'000;
 constexpr char kGroupName[] = "muster";
@@ -421,23 +423,45 @@ absl::Status AwsProvider::Destroy(const std::string& job_id) {
         ids.push_back(machine.id);
       }
     }
-    for (size_t i = 0; i < ids.size(); i += kBatch) {
-      std::vector<std::string> words = {"ec2", "terminate-instances", "--query",
-                                        "length(TerminatingInstances)", "--instance-ids"};
-      words.insert(words.end(), ids.begin() + static_cast<ptrdiff_t>(i),
-                   ids.begin() + static_cast<ptrdiff_t>(std::min(ids.size(), i + kBatch)));
-      const absl::Status ended = Ask(region, std::move(words)).status();
-      if (!ended.ok() && !IsUnasked(ended)) return ended;
+    RETURN_IF_ERROR(Tell(region, kTerminate, kTerminating, ids));
+    RETURN_IF_ERROR(deadlines_.Remove(region, job_id));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AwsProvider::Tell(const std::string& region, const char* command, const char* query,
+                               const std::vector<std::string>& ids) const {
+  for (size_t i = 0; i < ids.size(); i += kBatch) {
+    std::vector<std::string> words = {"ec2", command, "--query", query, "--instance-ids"};
+    words.insert(words.end(), ids.begin() + static_cast<ptrdiff_t>(i),
+                 ids.begin() + static_cast<ptrdiff_t>(std::min(ids.size(), i + kBatch)));
+    const absl::Status told = Ask(region, std::move(words)).status();
+    if (!told.ok() && !IsUnasked(told)) return told;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AwsProvider::Stop(const std::string& job_id) {
+  const auto machines = List(job_id);
+  if (!machines.ok() && !IsUnasked(machines.status())) return machines.status();
+  for (const std::string& region : regions_) {
+    std::vector<std::string> stay, go;
+    if (!machines.ok()) stay.emplace_back("$IDS");
+    for (const Machine& machine : machines.ok() ? *machines : std::vector<Machine>()) {
+      const bool runs =
+          machine.state == MachineState::kRunning || machine.state == MachineState::kPending;
+      // EC2 stops no spot machine that was asked for once.
+      if (runs && machine.place.region == region) (machine.spot ? go : stay).push_back(machine.id);
     }
+    RETURN_IF_ERROR(Tell(region, "stop-instances", "length(StoppingInstances)", stay));
+    RETURN_IF_ERROR(Tell(region, kTerminate, kTerminating, go));
     RETURN_IF_ERROR(deadlines_.Remove(region, job_id));
   }
   return absl::OkStatus();
 }
 
 absl::Status AwsProvider::End(const Machine& machine) {
-  return Ask(machine.place.region, {"ec2", "terminate-instances", "--query",
-                                    "length(TerminatingInstances)", "--instance-ids", machine.id})
-      .status();
+  return Tell(machine.place.region, kTerminate, kTerminating, {machine.id});
 }
 
 absl::StatusOr<RunHost> AwsProvider::Reach(const Machine& machine) {

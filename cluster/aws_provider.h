@@ -28,6 +28,7 @@ class AwsProvider : public Provider {
   absl::StatusOr<std::vector<Machine>> List(const std::string& job_id) override;
   absl::Status Destroy(const std::string& job_id) override;
   absl::Status End(const Machine& machine) override;
+  absl::Status Stop(const std::string& job_id) override;
   absl::StatusOr<std::vector<RegionPrice>> OnDemandPrices(
       const std::set<std::string>& types) override;
   void BeginPrices(const std::set<std::string>& on_demand,
@@ -68,6 +69,9 @@ class AwsProvider : public Provider {
   std::vector<std::string> Quotas(const std::string& region, const MachineOrder& order,
                                   bool* enough) const;
   int64_t SinceMs() const;  // of spot prices
+  // Ends or stops them, some hundreds at a time.
+  absl::Status Tell(const std::string& region, const char* command, const char* query,
+                    const std::vector<std::string>& ids) const;
   // Places of one region, those first where the spot machines of the order are cheapest.
   void CheapestFirst(const MachineOrder& order, std::vector<Place>* places);
   absl::Status MayCreate(const MachineOrder& order);

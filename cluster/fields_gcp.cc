@@ -56,8 +56,15 @@ constexpr FieldTreatmentOf kFields[] = {
      {kSubstituted, "disks are encrypted as Google does by default"}},
     {"trainingInput.enableWebAccess",
      {kSubstituted, "use ssh, with the key beside the job's journal in ~/.muster/machines"}},
+    {"cluster.afterJob",
+     {kHonoured,
+      "TERMINATE: the machines go, with their disks; STOP: those that are not spot stop, and their "
+      "disks stay and cost until launch gc --stopped JOB"}},
     {"cluster.budget",
      {kHonoured, "the job saves a checkpoint and its machines go before they have cost so much"}},
+    {"cluster.installDriver",
+     {kHonoured,
+      "true: NVIDIA's driver is installed on machines with GPUs where it is missing or too old"}},
     {"cluster.spot", {kRefused, "Compute Engine takes no bids: delete it"}},
     {"cluster.stagingBucket", {kSubstituted, "programs and files travel over ssh"}},
 };

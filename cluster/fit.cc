@@ -171,7 +171,9 @@ class Checker {
     const int64_t oldest = build_.OldestDriver();
     const std::string needs =
         fmt::format("CUDA {} needs {} or a later one", ToString(*build_.cuda), oldest);
-    const std::string write = "write an image that has it, or training.device: CPU";
+    const std::string write =
+        "write an image that has it, cluster.installDriver: true, or training.device: CPU";
+    if (job_.cluster().install_driver()) return;
     if (!image.driver) {
       fit_.unknown.push_back(
           fmt::format("whether {} has NVIDIA's driver {} or a later one", name, oldest));

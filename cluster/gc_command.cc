@@ -13,19 +13,23 @@
 #include "cluster/journal.h"
 #include "cluster/machine_key.h"
 #include "cluster/node_set.h"
+#include "cluster/printable.h"
 #include "cluster/providers.h"
+#include "cluster/stopped_machines.h"
 
 namespace muster::cluster {
 namespace {
 
 class Collector {
  public:
-  Collector(std::FILE* out, const GcOptions& options, bool dry_run, bool all)
+  Collector(std::FILE* out, const GcOptions& options, bool dry_run, bool all,
+            const std::vector<std::string>& stopped)
       : out_(out),
         options_(options),
         tools_(MakeToolRunner(options.environment)),
         dry_run_(dry_run),
-        all_(all) {}
+        all_(all),
+        stopped_(stopped) {}
 
   // Those of a job that has a journal.
   void CollectJournal(const std::string& job_id) {
@@ -42,6 +46,10 @@ class Collector {
       return Tell(job_id, "its provider is none of this build's");
     AddProvider(cluster);
     const auto provider = Make(cluster);
+    if ((*journal)->stopped_ms() != 0 && std::ranges::count(stopped_, job_id) == 0) {
+      living_.insert(job_id);
+      return TellStopped(*provider, **journal);
+    }
     const auto left = IsLeft(*provider, **journal, patience_.now_ms());
     if (!left.ok() || *left) {
       living_.insert(job_id);
@@ -102,6 +110,20 @@ class Collector {
     fmt::print(out_, "{}: {}\n", job_id, text);
   }
 
+  // They were to stop and stay; one that runs was started by somebody, or never stopped.
+  void TellStopped(Provider& provider, const MachineJournal& journal) {
+    const std::string& job_id = journal.head().job_id;
+    Tell(job_id, StoppedText(journal));
+    const auto machines = provider.List(job_id);
+    const int64_t run =
+        !machines.ok() ? 0 : std::ranges::count(*machines, MachineState::kRunning, &Machine::state);
+    if (machines.ok() && run == 0) return;
+    ++left_;
+    Tell(job_id, machines.ok()
+                     ? fmt::format("{} of them run: {}", run, provider.ListCommand(job_id))
+                     : std::string(machines.status().message()));
+  }
+
   void Show(Provider& provider, const std::string& job_id) {
     const auto machines = provider.List(job_id);
     if (!machines.ok()) return Tell(job_id, std::string(machines.status().message()));
@@ -135,6 +157,7 @@ class Collector {
   const GcOptions& options_;
   const ToolRunner tools_;
   const bool dry_run_, all_;
+  const std::vector<std::string>& stopped_;
   const Patience patience_ = RealPatience();
   std::set<std::string> living_;  // jobs whose machines are somebody's
   std::vector<std::string> seen_;
@@ -151,13 +174,24 @@ int RunGcCommand(const CommandContext& context, const GcOptions& options) {
   app.add_option("--config", config, "a job file whose provider is looked at, too");
   app.add_flag("--dry-run", dry_run, "only say what would go");
   app.add_flag("--all", all, "machines that other people's launches have made, too");
+  std::vector<std::string> stopped;
+  app.add_option("--stopped", stopped,
+                 "the machines of this job, which were stopped as its cluster.afterJob asked, too")
+      ->type_name("JOB");
   std::vector<std::string> words(context.words.rbegin(), context.words.rend());
   try {
     app.parse(words);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? kSucceeded : kWrongInput;
   }
-  Collector collector(context.out, options, dry_run, all);
+  for (const std::string& job : stopped) {
+    const auto journal = MachineJournal::TakeOver(options.folder, job);
+    if (journal.ok() && (*journal)->stopped_ms() != 0) continue;
+    fmt::print(context.err, "no machines of {} were stopped by a launch of this user\n",
+               Printable(job));
+    return kWrongInput;
+  }
+  Collector collector(context.out, options, dry_run, all, stopped);
   if (!config.empty()) {
     JobDraft draft;
     if (!ReadJobFile(config, &draft) || !MakesMachines(draft.job.cluster().provider())) {

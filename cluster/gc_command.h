@@ -1,6 +1,7 @@
 // `launch gc`: finds machines that carry Muster's tag and belong to no living launch, and gives
 // them back: those of journals that nobody holds, and those that the providers of journals (or of a
-// job file) list for this user without a journal.
+// job file) list for this user without a journal. Machines that were stopped on request stay until
+// their job is named.
 #pragma once
 
 #include <string>

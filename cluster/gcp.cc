@@ -180,8 +180,9 @@ std::vector<std::string> BulkCreateWords(const Gcp& gcp, const MachineOrder& ord
       fmt::format("--labels={}={},{}={},{}={}", kJob, GceJobLabel(order.job_id), kRole,
                   RoleName(group.role), kAttempt, order.attempt),
       fmt::format("--metadata={}={},{}={},enable-oslogin=FALSE,block-project-ssh-keys=TRUE,"
-                  "ssh-keys={}:{},startup-script=#!/bin/sh\n{}",
-                  kJob, order.job_id, kOwner, order.owner, user, public_key, WatchdogScript(user))};
+                  "ssh-keys={}:{},startup-script=#!/bin/sh\n{}{}",
+                  kJob, order.job_id, kOwner, order.owner, user, public_key, UnlessItStays(user),
+                  WatchdogScript(user))};
   const std::string project = gcp.image_project().empty() ? "debian-cloud" : gcp.image_project();
   words.push_back("--image-project=" + project);
   if (!gcp.image().empty()) {

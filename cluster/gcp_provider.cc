@@ -245,11 +245,39 @@ absl::StatusOr<std::vector<Machine>> GcpProvider::List(const std::string& job_id
 
 absl::Status GcpProvider::Delete(const std::string& zone,
                                  const std::vector<std::string>& names) const {
-  std::vector<std::string> words = {"compute", "instances", "delete", "--zone=" + zone};
-  words.insert(words.end(), names.begin(), names.end());
-  const absl::Status ended = Ask(GcloudWords(gcp_, words)).status();
-  // The others of the call are told to end all the same.
-  return IsUnasked(ended) || absl::IsNotFound(ended) ? absl::OkStatus() : ended;
+  return Tell({"delete"}, zone, names);
+}
+
+absl::Status GcpProvider::Tell(const std::vector<std::string>& command, const std::string& zone,
+                               const std::vector<std::string>& names) const {
+  for (size_t i = 0; i < names.size(); i += kBatch) {
+    std::vector<std::string> words = {"compute", "instances"};
+    words.insert(words.end(), command.begin(), command.end());
+    words.push_back("--zone=" + zone);
+    words.insert(words.end(), names.begin() + static_cast<ptrdiff_t>(i),
+                 names.begin() + static_cast<ptrdiff_t>(std::min(names.size(), i + kBatch)));
+    const absl::Status told = Ask(GcloudWords(gcp_, words)).status();
+    // The others of the call are told all the same.
+    if (!told.ok() && !IsUnasked(told) && !absl::IsNotFound(told)) return told;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GcpProvider::Stop(const std::string& job_id) {
+  const std::vector<std::string> stop = {"stop", "--async"};
+  const auto machines = List(job_id);
+  if (IsUnasked(machines.status())) return Tell(stop, "$ZONE", {"$NAMES"});
+  RETURN_IF_ERROR(machines.status());
+  std::map<std::string, std::vector<std::string>> stay, go;  // by zone
+  for (const Machine& machine : *machines) {
+    if (machine.state != MachineState::kRunning && machine.state != MachineState::kPending) {
+      continue;
+    }
+    (machine.spot ? go : stay)[machine.place.zone].push_back(machine.id);
+  }
+  for (const auto& [zone, names] : stay) RETURN_IF_ERROR(Tell(stop, zone, names));
+  for (const auto& [zone, names] : go) RETURN_IF_ERROR(Delete(zone, names));
+  return absl::OkStatus();
 }
 
 absl::Status GcpProvider::Destroy(const std::string& job_id) {
@@ -260,13 +288,7 @@ absl::Status GcpProvider::Destroy(const std::string& job_id) {
   for (const Machine& machine : *machines) {
     if (machine.state != MachineState::kGone) names[machine.place.zone].push_back(machine.id);
   }
-  for (const auto& [zone, all] : names) {
-    for (size_t i = 0; i < all.size(); i += kBatch) {
-      RETURN_IF_ERROR(
-          Delete(zone, {all.begin() + static_cast<ptrdiff_t>(i),
-                        all.begin() + static_cast<ptrdiff_t>(std::min(all.size(), i + kBatch))}));
-    }
-  }
+  for (const auto& [zone, all] : names) RETURN_IF_ERROR(Delete(zone, all));
   return absl::OkStatus();
 }
 

@@ -27,6 +27,7 @@ class GcpProvider : public Provider {
   absl::StatusOr<std::vector<Machine>> List(const std::string& job_id) override;
   absl::Status Destroy(const std::string& job_id) override;
   absl::Status End(const Machine& machine) override;
+  absl::Status Stop(const std::string& job_id) override;
   absl::StatusOr<RunHost> Reach(const Machine& machine) override;
   std::string ListCommand(const std::string& job_id) const override;
 
@@ -58,6 +59,9 @@ class GcpProvider : public Provider {
       const MachineOrder& order, const MachineGroup& group,
       const std::function<absl::Status(const std::string& name)>& before) const;
   absl::Status Delete(const std::string& zone, const std::vector<std::string>& names) const;
+  // `command`: delete, or stop with what it takes; some hundreds at a time.
+  absl::Status Tell(const std::vector<std::string>& command, const std::string& zone,
+                    const std::vector<std::string>& names) const;
 
   const Gcp gcp_;
   const std::string public_key_;

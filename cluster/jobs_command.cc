@@ -15,6 +15,7 @@
 #include "cluster/node_set.h"
 #include "cluster/printable.h"
 #include "cluster/providers.h"
+#include "cluster/stopped_machines.h"
 #include "configs/nearest.h"
 #include "configs/scalar.h"
 #include "master/job_directory.h"
@@ -98,6 +99,10 @@ std::string StillRented(const std::string& folder, int64_t now_ms) {
                           Printable(std::string(journal.status().message())));
     }
     if (!journal.ok() || !BillsTheUser((*journal)->head().cluster.provider())) continue;
+    if ((*journal)->stopped_ms() != 0) {
+      text += fmt::format("{}: {}\n", job, StoppedText(**journal));
+      continue;
+    }
     text +=
         (*journal)->left_until_ms() > now_ms
             ? fmt::format("{}: its machines cost until it is over: {}\n", job, LeftText(**journal))

@@ -133,6 +133,8 @@ absl::StatusOr<std::unique_ptr<MachineJournal>> MachineJournal::TakeOver(
     master::Fields fields(*json);
     fields.ReadTime("asking", &journal->asked_ms_);
     fields.ReadTime("leftUntil", &journal->left_until_ms_);
+    fields.ReadTime("stopped", &journal->stopped_ms_);
+    fields.Read("disks", &journal->disks_);
   }
   if (first) return absl::DataLossError(path + " is empty");
   if (journal->head_.job_id != job_id) {
@@ -168,6 +170,12 @@ absl::Status MachineJournal::Asking(const std::string& name, int64_t now_ms) {
 absl::Status MachineJournal::Leaving(int64_t until_ms) {
   left_until_ms_ = until_ms;
   return Append(DumpJson({{"leftUntil", FormatTime(until_ms)}}));
+}
+
+absl::Status MachineJournal::Stopping(int64_t now_ms, const std::string& disks) {
+  stopped_ms_ = now_ms;
+  disks_ = disks;
+  return Append(DumpJson({{"stopped", FormatTime(now_ms)}, {"disks", disks}}));
 }
 
 absl::Status MachineJournal::Close() {

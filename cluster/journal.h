@@ -3,7 +3,8 @@
 //
 //   <folder>/<job-id>.jsonl   the first line says whose job on which provider; then a line for each
 //                             thing that is about to be asked for, and for each time that the job
-//                             is left to go on without a launcher
+//                             is left to go on without a launcher, and when its machines are
+//                             stopped
 //
 // Held by flock while its launcher lives; the file is gone once all machines are. Owned by one
 // thread.
@@ -50,6 +51,10 @@ class MachineJournal {
   int64_t asked_ms() const { return asked_ms_; }
   // Until when the job was left to itself (Unix time); 0: it was not.
   int64_t left_until_ms() const { return left_until_ms_; }
+  // Since when its machines are stopped, as was asked, with their disks (Unix time); 0: they are
+  // not. And what the disks cost, in words.
+  int64_t stopped_ms() const { return stopped_ms_; }
+  const std::string& disks() const { return disks_; }
 
   // A side process has asked for something and noted it here. `now_ms`: this moment.
   void NoteAsked(int64_t now_ms) { asked_ms_ = now_ms; }
@@ -60,6 +65,8 @@ class MachineJournal {
   absl::Status Asking(const std::string& name, int64_t now_ms);
   // The same for a job that is about to be left.
   absl::Status Leaving(int64_t until_ms);
+  // The same for machines that are about to be stopped.
+  absl::Status Stopping(int64_t now_ms, const std::string& disks);
   // Nothing is left: removes the file. PRECONDITION: so it is.
   absl::Status Close();
 
@@ -70,7 +77,8 @@ class MachineJournal {
   const std::string path_;
   const int fd_;
   JournalHead head_;
-  int64_t asked_ms_ = 0, left_until_ms_ = 0;
+  int64_t asked_ms_ = 0, left_until_ms_ = 0, stopped_ms_ = 0;
+  std::string disks_;
 };
 
 }  // namespace muster::cluster

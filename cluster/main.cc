@@ -121,6 +121,13 @@ std::optional<BuildFacts> FactsOfBuild() {
   return *std::move(facts);
 }
 
+// As ProviderRun has it.
+int64_t OldestDriver(const Job& job) {
+  const auto facts = FactsOfBuild();
+  const bool on_gpus = job.training().device() != Training::CPU;
+  return on_gpus && facts && facts->cuda ? facts->OldestDriver() : 0;
+}
+
 // "" when the user has no home.
 std::string OwnFolder(const char* name) {
   std::string folder = Variable("MUSTER_HOME");
@@ -275,7 +282,8 @@ int RunHere(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& fl
                           .folder = MachinesFolder(),
                           .facts = PricesFolder(),
                           .owner = Owner(),
-                          .make_job = make_job},
+                          .make_job = make_job,
+                          .oldest_driver = OldestDriver(resolved.job)},
                          options);
   }
   const int cores = UsableCores();

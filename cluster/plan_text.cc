@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 
+#include "cluster/disk_price.h"
 #include "cluster/plan.h"
 #include "cluster/rented_machine.h"
 #include "configs/codec_text.h"
@@ -338,6 +339,13 @@ std::string FormatPlan(const ResolvedJob& resolved, const Plan& plan) {
                    Every(training.checkpoints().interval()), training.checkpoints().keep()));
   line("stops after",
        FormatDuration(limit.seconds() * 1000 + limit.nanos() / 1'000'000) + " at the latest");
+  if (job.cluster().after_job() == Cluster::STOP && RentsByType(provider)) {
+    int64_t disks = 0;
+    for (const PlanRole& role : plan.roles) {
+      disks += role.spot || role.role == Role::kEvaluator ? 0 : role.count;
+    }
+    line("after the job", "machines stop, and cost: " + DisksText(job.cluster(), disks, ""));
+  }
   if (provider == Cluster::AWS) line("deadline", Ec2DeadlineText(job.cluster().aws()));
   if (!resolved.substitutions.empty()) {
     text += fmt::format("\ndone otherwise on {}:\n{}", where,

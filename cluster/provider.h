@@ -123,6 +123,12 @@ class Provider {
 
   // Begins to end one machine. OK when it is gone already.
   virtual absl::Status End(const Machine& machine) = 0;
+  // Begins to stop all that run of the job's machines, such that their disks stay and nothing else
+  // that was asked for deletes them later; spot machines are ended. OK when none runs.
+  virtual absl::Status Stop(const std::string& job_id) {
+    (void)job_id;
+    return absl::FailedPreconditionError("the provider has no machines that can be stopped");
+  }
   // Whether one machine more can be had while the others run, so that one that is lost is replaced.
   virtual bool CanReplace() const { return true; }
 

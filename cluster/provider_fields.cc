@@ -23,7 +23,7 @@ constexpr const char* kTrainerMachine =
 constexpr const char* kNoContainer =
     "roles are programs of this build, not containers: delete it and name a module in pythonModule";
 
-constexpr std::array<FieldTreatmentOf, 40> kFields = {{
+constexpr std::array<FieldTreatmentOf, 42> kFields = {{
     {"jobId", {kHonoured, "made from the job directory, or from module and time, when absent"}},
     {"labels", {kHonoured, "kept in the job directory's job.yaml"}},
     {"trainingInput.scaleTier",
@@ -76,11 +76,15 @@ constexpr std::array<FieldTreatmentOf, 40> kFields = {{
     {"trainingInput.enableWebAccess", {kSubstituted, "open a shell on this machine"}},
     {"trainingInput.useChiefInTfConfig", {kHonoured, "TF_CONFIG says chief rather than master"}},
     {"trainingInput.nasJobSpec", {kRefused, "there is no architecture search: delete it"}},
+    {"cluster.afterJob",
+     {kHonoured, "TERMINATE alone: nothing is rented here, and STOP is refused"}},
     {"cluster.budget", {kRefused, "nothing is rented: delete it"}},
     {"cluster.idle",
      {kHonoured,
       "the job is ended in order when no machine has been busier for so long; of one that was "
       "left, the master's machine is looked at, and no step must have been finished"}},
+    {"cluster.installDriver",
+     {kHonoured, "false alone: nothing is rented here, and true is refused"}},
     {"cluster.ports",
      {kHonoured, "master and parameter servers listen on one of them that is free"}},
     {"cluster.spot", {kRefused, "nothing is rented: delete it"}},

@@ -10,9 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include "cluster/ask_hosts.h"
 #include "cluster/await_hosts.h"
 #include "cluster/bill_record.h"
 #include "cluster/command.h"
+#include "cluster/disk_price.h"
+#include "cluster/gpu_driver.h"
 #include "cluster/hosts_run.h"
 #include "cluster/job_rent.h"
 #include "cluster/left_machines.h"
@@ -25,6 +28,8 @@
 #include "cluster/signals.h"
 #include "cluster/ssh.h"
 #include "cluster/ssh_run.h"
+#include "cluster/stopped_machines.h"
+#include "cluster/watchdog.h"
 #include "telemetry/time.h"
 
 namespace muster::cluster {
@@ -34,6 +39,7 @@ namespace {
 constexpr int64_t kLifetimeSlackSeconds = 1'800;
 constexpr int64_t kReachMs = 300'000;
 constexpr int kLeastMinutes = 5;
+constexpr int64_t kTouchMs = 30'000;
 constexpr size_t kRunBytes = 8;
 
 std::string Count(int64_t machines) {
@@ -97,6 +103,7 @@ class Runner {
       return absl::FailedPreconditionError(
           fmt::format("the machines of {} are those of another job: of {}", job_id_, head.job_dir));
     }
+    if ((*journal)->stopped_ms() != 0) return Stopped(**journal);
     MachineKey key;
     if (IsReachedBySsh(run_.cluster.provider())) {
       ASSIGN_OR_RETURN(key, FindMachineKey(run_.folder, job_id_));
@@ -117,6 +124,7 @@ class Runner {
     }
     // Whoever comes later may have more luck, and gc comes when the job's time is over.
     if (!code.ok() || left_) return code;
+    if (Stays() && StopThem(*provider, **journal, rent)) return code;
     RETURN_IF_ERROR(GiveBackMachines(*provider, **journal, patience_));
     TellGivenBack(left.running, rent);
     return code;
@@ -174,6 +182,10 @@ class Runner {
     RETURN_IF_ERROR(provider->Create(order, [](const std::string&) { return absl::OkStatus(); }));
     (void)provider->List(draft.job_id).ok();
     Say("\n# at the end, or when anything fails");
+    if (Stays()) {
+      RETURN_IF_ERROR(provider->Stop(draft.job_id));
+      Say(fmt::format("\n# launch gc --stopped {}", draft.job_id));
+    }
     RETURN_IF_ERROR(provider->Destroy(draft.job_id));
     return 0;
   }
@@ -183,6 +195,7 @@ class Runner {
     auto journal = MachineJournal::TakeOver(run_.folder, job_id);
     if (absl::IsNotFound(journal.status())) return absl::OkStatus();
     RETURN_IF_ERROR(journal.status());
+    if ((*journal)->stopped_ms() != 0) return Stopped(**journal);
     const Cluster cluster = (*journal)->head().cluster;
     const auto provider =
         MakeProvider({.cluster = cluster, .tools = tools_.run, .patience = patience_});
@@ -293,9 +306,54 @@ class Runner {
       set.Leave();
       return code;
     }
+    if (code.ok() && ran_ && Stays() && StopThem(provider, *journal, rent)) {
+      set.Leave();
+      return code;
+    }
     RETURN_IF_ERROR(set.GiveBack());
     TellGivenBack(machines.size(), rent);
     return code;
+  }
+
+  bool Stays() const { return run_.cluster.after_job() == Cluster::STOP; }
+
+  static absl::Status Stopped(const MachineJournal& journal) {
+    return absl::FailedPreconditionError(
+        fmt::format("{} has ended: {}", journal.head().job_id, StoppedText(journal)));
+  }
+
+  // What the job file asks for after the job; false, and said why, where the machines have to go.
+  bool StopThem(Provider& provider, MachineJournal& journal, const JobRent& rent) const {
+    const absl::Status stopped = TryToStop(provider, journal);
+    if (!stopped.ok()) {
+      Say(fmt::format("warning: {}: they are given back", std::string(stopped.message())));
+      return false;
+    }
+    rent.NoteGivenBack();
+    Say(fmt::format("{}: {}{}", job_id_, StoppedText(journal), CostText(rent)));
+    return true;
+  }
+
+  absl::Status TryToStop(Provider& provider, MachineJournal& journal) const {
+    ASSIGN_OR_RETURN(const std::vector<Machine> machines, provider.List(job_id_));
+    std::vector<RunHost> hosts;
+    for (const Machine& machine : machines) {
+      if (machine.state != MachineState::kRunning || machine.spot) continue;
+      ASSIGN_OR_RETURN(RunHost host, provider.Reach(machine));
+      hosts.push_back(std::move(host));
+    }
+    if (hosts.empty()) return absl::UnavailableError("no machine is left to be stopped");
+    ASSIGN_OR_RETURN(
+        const std::vector<ToolResult> told,
+        AskHosts(hosts, fmt::format("touch ~/{}", kMachineStaysFile), kTouchMs, RealPatience()));
+    for (size_t i = 0; i < told.size(); ++i) {
+      if (told[i].code == 0) continue;
+      return absl::UnavailableError(
+          fmt::format("host {}: {}", hosts[i].link.name, hosts[i].link.explain(told[i].err)));
+    }
+    return StopMachines(provider, journal,
+                        DisksText(run_.cluster, static_cast<int64_t>(hosts.size()), region_),
+                        patience_);
   }
 
   // Follows the job on the machines that it has, as its first launcher did, or ends it.
@@ -367,9 +425,12 @@ class Runner {
 
   void TellGivenBack(size_t machines, const JobRent& rent) const {
     rent.NoteGivenBack();
+    Say(fmt::format("{} given back{}", Count(static_cast<int64_t>(machines)), CostText(rent)));
+  }
+
+  static std::string CostText(const JobRent& rent) {
     const double cost = rent.rent()->bill.Cost(MonotonicMillis());
-    Say(fmt::format("{} given back{}", Count(static_cast<int64_t>(machines)),
-                    cost > 0 ? fmt::format("; about ${:.2f}", cost) : ""));
+    return cost > 0 ? fmt::format("; about ${:.2f}", cost) : "";
   }
 
   void Warn(const absl::Status& status) const {
@@ -406,7 +467,26 @@ class Runner {
     const absl::Status reached = AwaitHosts(hosts.hosts, kReachMs, patience_);
     if (absl::IsCancelled(reached)) return kInterrupted;
     RETURN_IF_ERROR(reached);
+    const absl::Status drivers = CheckDriversOf(machines, hosts);
+    if (absl::IsCancelled(drivers)) return kInterrupted;
+    RETURN_IF_ERROR(drivers);
+    ran_ = true;
     return RunOnHosts(hosts, options_);
+  }
+
+  // Of those whose trainers compute on GPUs.
+  absl::Status CheckDriversOf(const std::vector<Machine>& machines, const HostsRun& run) const {
+    std::vector<RunHost> hosts;
+    for (size_t i = 0; i < machines.size(); ++i) {
+      const Role role = machines[i].role;
+      const auto planned = std::ranges::find(run_.plan.roles, role, &PlanRole::role);
+      const bool trains = role == Role::kMaster || role == Role::kWorker;
+      if (!trains || planned == run_.plan.roles.end() || planned->accelerator_count == 0) continue;
+      hosts.push_back(run.hosts[i]);
+    }
+    if (run_.oldest_driver == 0 || hosts.empty()) return absl::OkStatus();
+    return CheckDrivers(hosts, run_.oldest_driver, run_.cluster.install_driver(), patience_,
+                        [this](const std::string& line) { Say(line); });
   }
 
   // The job's hosts, by the machines; there is no way to one without an id.
@@ -452,6 +532,7 @@ class Runner {
   std::string ssh_program_;
   std::string job_id_;
   std::string region_;  // of the machines
+  bool ran_ = false;    // the machines were reached
   bool left_ = false;   // the job goes on without this launcher
 };
 

@@ -26,6 +26,8 @@ struct ProviderRun {
   std::string facts;  // of what stays as it is for a day: ~/.muster/prices; "": nothing is kept
   std::string owner;  // "user@host"
   std::function<LocalJob(int threads)> make_job;  // as HostsRun has it
+  // Of NVIDIA's, that machines with GPUs must have; 0: the job computes on none.
+  int64_t oldest_driver = 0;
 };
 
 // Exit codes as RunLocal's; 2 also when the machines cannot be had.

@@ -10,6 +10,10 @@ constexpr int kLookSeconds = 10;
 
 }  // namespace
 
+std::string UnlessItStays(const std::string& user) {
+  return fmt::format("[ ! -e ~{}/{} ] || exit 0\n", user, kMachineStaysFile);
+}
+
 // A keeper's socket is one of the abstract namespace (cluster/keeper_socket.h), which the kernel
 // lists with an '@'.
 std::string WatchdogScript(const std::string& user) {

@@ -166,6 +166,20 @@ void CheckGcp(JobDraft* draft) {
   report.CheckAbsolute("directory", gcp.directory());
 }
 
+void CheckRentedAlone(JobDraft* draft) {
+  const Cluster& cluster = draft->job.cluster();
+  if (cluster.provider() == Cluster::AWS || cluster.provider() == Cluster::GCP) return;
+  RuleReporter report("cluster", draft);
+  if (cluster.after_job() != Cluster::TERMINATE) {
+    report.Add("afterJob", "only machines of AWS and GCP can be stopped and kept",
+               "write TERMINATE, or delete it");
+  }
+  if (cluster.install_driver()) {
+    report.Add("installDriver", "only on machines of AWS and GCP NVIDIA's driver is installed",
+               "write false, or delete it");
+  }
+}
+
 void CheckSpot(JobDraft* draft) {
   const Cluster& cluster = draft->job.cluster();
   if (!cluster.has_spot()) return;
@@ -206,6 +220,7 @@ void CheckCluster(JobDraft* draft) {
   CheckAws(draft);
   CheckGcp(draft);
   CheckKubernetes(draft);
+  CheckRentedAlone(draft);
   CheckSpot(draft);
   CheckPorts(draft);
   const double max_cost = draft->job.cluster().budget().max_cost();

@@ -25,6 +25,10 @@ int64_t FakeCloud::Alive(int64_t now_ms) {
   return std::ranges::count_if(machines_, [](const Machine& m) { return m.state != State::kGone; });
 }
 
+int64_t FakeCloud::Stopped() const {
+  return std::ranges::count(machines_, State::kStopped, &Machine::state);
+}
+
 int64_t FakeCloud::AliveSpot() const {
   return std::ranges::count_if(machines_,
                                [](const Machine& m) { return m.spot && m.state != State::kGone; });

@@ -46,6 +46,8 @@ class FakeCloud {
   int64_t AliveSpot() const;
   // Machines that cost something at `now_ms`.
   int64_t Alive(int64_t now_ms);
+  // Machines that neither run nor are gone.
+  int64_t Stopped() const;
   // What the cloud has been told to do at a time.
   virtual int64_t Entries() const { return 0; }
   // The most that have been alive at one time.
@@ -54,7 +56,7 @@ class FakeCloud {
   std::vector<std::string> asked;  // ActionOf every call
 
  protected:
-  enum class State { kPending, kRunning, kGone };
+  enum class State { kPending, kRunning, kStopped, kGone };
   struct Machine {
     std::string id, region, zone;
     std::map<std::string, std::string> tags;

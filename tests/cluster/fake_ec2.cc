@@ -42,7 +42,7 @@ class FakeEc2 : public FakeCloud {
                 int64_t now_ms) override;
   ToolResult RunInstances(const std::vector<std::string>& words, int64_t now_ms);
   ToolResult Describe(const std::vector<std::string>& words, int64_t now_ms) const;
-  ToolResult Terminate(const std::vector<std::string>& words);
+  ToolResult SetState(const std::vector<std::string>& words, State state);
 
   int64_t Entries() const override { return static_cast<int64_t>(entries_.size()); }
 
@@ -60,7 +60,9 @@ ToolResult FakeEc2::Do(const std::string& action, const std::vector<std::string>
   } else if (action == "describe-instances") {
     result = Describe(words, now_ms);
   } else if (action == "terminate-instances") {
-    result = Terminate(words);
+    result = SetState(words, State::kGone);
+  } else if (action == "stop-instances") {
+    result = SetState(words, State::kStopped);
   } else if (action == "get-caller-identity") {
     result = Answer("123456789012");
   } else if (action == "get-service-quota") {
@@ -165,6 +167,7 @@ ToolResult FakeEc2::Describe(const std::vector<std::string>& words, int64_t now_
     if (!job.empty() && m.tags.at("muster-job") != job) continue;
     const std::string state = m.state == State::kPending   ? "pending"
                               : m.state == State::kRunning ? "running"
+                              : m.state == State::kStopped ? "stopped"
                                                            : "terminated";
     const std::string address = m.state == State::kRunning ? "10.0.0.1" : "None";
     out +=
@@ -177,11 +180,16 @@ ToolResult FakeEc2::Describe(const std::vector<std::string>& words, int64_t now_
   return Answer(out);
 }
 
-ToolResult FakeEc2::Terminate(const std::vector<std::string>& words) {
+ToolResult FakeEc2::SetState(const std::vector<std::string>& words, State state) {
   auto it = std::ranges::find(words, "--instance-ids");
   for (++it; it != words.end(); ++it) {
     for (Machine& machine : machines_) {
-      if (machine.id == *it) machine.state = State::kGone;
+      if (machine.id != *it || machine.state == state) continue;
+      if (state == State::kStopped && machine.spot) return Failure("UnsupportedOperation", "Stop");
+      if (state == State::kStopped && machine.state != State::kRunning) {
+        return Failure("IncorrectInstanceState", "StopInstances");
+      }
+      machine.state = state;
     }
   }
   return Answer("1");

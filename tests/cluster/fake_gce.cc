@@ -51,7 +51,8 @@ class FakeGce : public FakeCloud {
                 int64_t now_ms) override {
     if (action == "bulk create") return BulkCreate(words, now_ms);
     if (action == "instances list") return List(words, now_ms);
-    if (action == "instances delete") return Delete(words);
+    if (action == "instances delete") return SetState(words, "delete", State::kGone);
+    if (action == "instances stop") return SetState(words, "stop", State::kStopped);
     if (action == "images describe-from-family") return {.out = "debian-12-x\tX86_64\n"};
     if (action == "project-info describe") return {.out = "GPUS_ALL_REGIONS\t100000.0\t0.0\n"};
     if (action == "regions describe") return Region(After(words, "describe"));
@@ -118,23 +119,26 @@ class FakeGce : public FakeCloud {
           filter != "labels.muster-job=" + m.tags.at("muster-job"))
         continue;
       out += fmt::format("{}\t{}\t{}\t{}\t10.0.0.1\t{}\t{}\t{}\t{}\t{}\t\n", m.id,
-                         m.state == State::kRunning ? "RUNNING" : "STAGING", m.zone,
-                         m.state == State::kRunning ? "3.4.5.6" : "", m.spot ? "SPOT" : "STANDARD",
-                         m.tags.at("muster-role"), m.tags.at("muster-attempt"),
-                         m.tags.at("muster-job"), m.tags.at("muster-owner"));
+                         m.state == State::kRunning   ? "RUNNING"
+                         : m.state == State::kStopped ? "TERMINATED"
+                                                      : "STAGING",
+                         m.zone, m.state == State::kRunning ? "3.4.5.6" : "",
+                         m.spot ? "SPOT" : "STANDARD", m.tags.at("muster-role"),
+                         m.tags.at("muster-attempt"), m.tags.at("muster-job"),
+                         m.tags.at("muster-owner"));
     }
     return {.out = out};
   }
 
-  ToolResult Delete(const std::vector<std::string>& words) {
+  ToolResult SetState(const std::vector<std::string>& words, const char* verb, State state) {
     std::string missing;
-    for (auto it = std::ranges::find(words, "delete") + 1; it != words.end(); ++it) {
+    for (auto it = std::ranges::find(words, verb) + 1; it != words.end(); ++it) {
       if (it->starts_with("--")) continue;
       const auto found = std::ranges::find_if(machines_, [&](const Machine& machine) {
         return machine.id == *it && machine.state != State::kGone;
       });
       if (found != machines_.end()) {
-        found->state = State::kGone;
+        found->state = state;
       } else {
         missing +=
             fmt::format("\n - The resource 'projects/p/zones/z/instances/{}' was not found", *it);

@@ -133,7 +133,11 @@ TEST(Fit, ImagesWhoseCLibraryIsTooOld) {
 TEST(Fit, ImagesWithoutADriverOrWithOneThatIsTooOld) {
   EXPECT_EQ(Resolve(Bundle(), "{provider: AWS}").problems,
             "job.yaml:9:3: cluster.aws.image: Debian 12 comes without NVIDIA's driver, which the "
-            "GPUs of these machines need; write an image that has it, or training.device: CPU\n");
+            "GPUs of these machines need; write an image that has it, cluster.installDriver: true, "
+            "or training.device: CPU\n");
+  const Result installed = Resolve(Bundle(), "{provider: AWS, installDriver: true}");
+  EXPECT_EQ(installed.problems, "");
+  EXPECT_THAT(installed.unknown, IsEmpty());
   const auto gcp = [](const std::string& family) {
     return Resolve(Bundle(),
                    "{provider: GCP, gcp: {imageProject: ubuntu-os-accelerator-images, "

@@ -116,6 +116,8 @@ TEST_F(JobsCommandTest, MachinesThatMayStillCostAreNamed) {
   ASSERT_TRUE((*MachineJournal::Begin(machines_, head, 0))->Leaving(later).ok());
   head.job_id = "dead";
   ASSERT_TRUE(MachineJournal::Begin(machines_, head, 0).ok());
+  head.job_id = "stopped";
+  ASSERT_TRUE((*MachineJournal::Begin(machines_, head, 0))->Stopping(1000, "3 disks, $24").ok());
   head.job_id = "followed";
   const auto followed = MachineJournal::Begin(machines_, head, 0);
   head.job_id = "pods";
@@ -125,8 +127,10 @@ TEST_F(JobsCommandTest, MachinesThatMayStillCostAreNamed) {
   const std::string list = Run({"list"}).out;
   EXPECT_THAT(list, HasSubstr("torn: what it has rented is not known"));
   EXPECT_THAT(list, AllOf(ContainsRegex("left: its machines cost .* 2096-.* launch attach left"),
-                          ContainsRegex("dead: .* launch gc"), Not(HasSubstr("followed")),
-                          Not(HasSubstr("pods"))));
+                          ContainsRegex("dead: .* launch gc"),
+                          HasSubstr("stopped: its machines are stopped since 1970-01-01T00:00:01"),
+                          HasSubstr("3 disks, $24; launch gc --stopped stopped deletes them"),
+                          Not(HasSubstr("followed")), Not(HasSubstr("pods"))));
 }
 
 TEST_F(JobsCommandTest, DescribeSaysWhatIsKnownAndWhatToDo) {

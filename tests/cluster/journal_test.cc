@@ -50,6 +50,18 @@ TEST_F(JournalTest, SaysWhoseMachinesWhere) {
   EXPECT_EQ((*journal)->asked_ms(), 3000);
 }
 
+TEST_F(JournalTest, SaysSinceWhenMachinesAreStoppedAndWhatTheirDisksCost) {
+  {
+    const auto journal = MachineJournal::Begin(folder_, Head(), 1000);
+    EXPECT_EQ((*journal)->stopped_ms(), 0);
+    ASSERT_TRUE((*journal)->Stopping(7000, "3 disks").ok());
+  }
+  const auto journal = MachineJournal::TakeOver(folder_, "job");
+  ASSERT_TRUE(journal.ok()) << journal.status();
+  EXPECT_EQ((*journal)->stopped_ms(), 7000);
+  EXPECT_EQ((*journal)->disks(), "3 disks");
+}
+
 TEST_F(JournalTest, SaysUntilWhenAJobWasLeft) {
   {
     const auto journal = MachineJournal::Begin(folder_, Head(), 1000);

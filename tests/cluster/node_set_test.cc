@@ -9,6 +9,7 @@
 #include <memory>
 #include <utility>
 
+#include "cluster/stopped_machines.h"
 #include "tests/cluster/node_set_world.h"
 #include "tests/harness/temporary_folder.h"
 
@@ -305,6 +306,32 @@ TEST_P(NodeSetTest, MachinesOfAJobThatWasLeftAreNobodysUntilItsTimeIsOverOrTheyA
   world.now_ms = before;
   EXPECT_TRUE(provider->Destroy("job").ok());
   EXPECT_FALSE(is_left());
+}
+
+TEST_P(NodeSetTest, MachinesStopOnRequestWithWhatWouldDeleteThemButNotThoseThatAreSpot) {
+  World world(GetParam(), {.seed = 3, .room = {{"us-east1-a", 9}}, .throttled = 0.2, .lost = 0.2});
+  const auto provider = world.MakeProvider();
+  const MachineOrder order = SpotWorkers(OrderOf(2, 1));
+  ASSERT_TRUE(provider->Check(order).ok());
+  {
+    const auto journal = Journal(order);
+    NodeSet set(*provider, *journal, world.patience, world.Listen());
+    ASSERT_TRUE(set.Create({.order = order, .max_wait_ms = 600'000}).ok());
+    const absl::Status stopped = StopMachines(*provider, *journal, "$1 a month", world.patience);
+    ASSERT_TRUE(stopped.ok()) << stopped;
+    set.Leave();
+  }
+  EXPECT_EQ(world.cloud->Stopped(), 2) << "the master's and the server's";
+  EXPECT_EQ(world.cloud->Alive(world.now_ms), 2) << "with them";
+  EXPECT_EQ(world.cloud->Entries(), 0) << "nothing deletes them later";
+  // Whoever comes later knows of it, and can give them back.
+  const auto journal = MachineJournal::TakeOver(folder_.path(), "job");
+  ASSERT_TRUE(journal.ok()) << journal.status();
+  EXPECT_GT((*journal)->stopped_ms(), 0);
+  EXPECT_THAT(StoppedText(**journal),
+              AllOf(HasSubstr("1970-01-01T"), HasSubstr("$1 a month; launch gc --stopped job ")));
+  ASSERT_TRUE(GiveBackMachines(*provider, **journal, world.patience).ok());
+  EXPECT_EQ(world.cloud->Alive(world.now_ms), 0);
 }
 
 TEST_P(NodeSetTest, TheUserMayHaveEnoughOfWaiting) {

@@ -108,6 +108,7 @@ void AwsCloud::SetLink(const std::string& id, bool up) const {
   Ask("link", fmt::format("{} {}", id, up ? "up" : "down"));
 }
 void AwsCloud::SetSpeed(int times) const { Ask("speed", fmt::format("{}", times)); }
+void AwsCloud::SetDriver(const std::string& text) const { Ask("driver", text); }
 void AwsCloud::SetSleepSpeed(int times) const { Ask("sleep", fmt::format("{}", times)); }
 
 int AwsCloud::Slept() const {

@@ -54,6 +54,8 @@ class AwsCloud {
   // first machine, by its own count.
   void SetSleepSpeed(int times) const;
   int Slept() const;
+  // What nvidia-smi says there of the driver.
+  void SetDriver(const std::string& text) const;
 
  private:
   std::string Ask(const std::string& path, const std::string& body = "") const;

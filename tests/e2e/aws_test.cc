@@ -277,6 +277,84 @@ TEST_F(AwsTest, MachinesTurnThemselvesOffWhenTheirTimeIsOver) {
   EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
 }
 
+TEST_F(AwsTest, AMachineWithGpusAndAnOldDriverEndsTheJobBeforeItStarts) {
+  TinyJob job = Job();
+  job.workers = 1;
+  const auto with_gpus = [&](const std::string& name) {
+    std::vector<std::string> words = Words(name, job);
+    words.insert(words.end(), {"--set", "trainingInput.masterType=m6i.xlarge", "--set",
+                               "trainingInput.workerType=g4dn.xlarge"});
+    return words;
+  };
+  Cloud().SetDriver("535.183.01");
+  const Ended old = Launch(with_gpus("old_driver"));
+  if (old.err.find("without a CUDA toolkit") != std::string::npos) {
+    GTEST_SKIP() << "this build has nothing for GPUs, so their machines are refused";
+  }
+  EXPECT_EQ(old.code, 2) << old.out;
+  ExpectForHumans(old);
+  EXPECT_THAT(old.err,
+              AllOf(HasSubstr("host worker 0 (i-"), HasSubstr("has NVIDIA's driver 535"),
+                    HasSubstr("580 or a later one"), HasSubstr("cluster.installDriver: true")));
+  EXPECT_THAT(Cloud().Machines(), IsEmpty());
+  Cloud().SetDriver("580.95.05");
+  const Ended good = Launch(with_gpus("good_driver"));
+  EXPECT_EQ(good.code, 0) << good.out << good.err;
+}
+
+TEST_F(AwsTest, MachinesAreStoppedWhereTheJobFileSaysSoAndCostUntilTheyAreNamed) {
+  TinyJob job = Job();
+  job.workers = 1;
+  job.cluster =
+      AwsCloud::Cluster("diskGb: 100, schedulerRole: 'arn:aws:iam::123456789012:role/ends'") +
+      ", afterJob: STOP";
+  const std::vector<std::string> words = Words("stopped", job);
+  const Ended run = Launch(words);
+  ASSERT_EQ(run.code, 0) << run.out << run.err;
+  ExpectForHumans(run);
+  const std::string price =
+      "2 disks of 100 GB, about $16.00 a month (gp3 at $0.08 per GB, us-east-1)";
+  EXPECT_THAT(run.out, AllOf(HasSubstr("machines stop, and cost: " + price),
+                             HasSubstr("stopped: its machines are stopped since 20"),
+                             HasSubstr("launch gc --stopped stopped deletes them; about $0.0"),
+                             Not(HasSubstr("given back"))));
+  EXPECT_THAT(Cloud().Machines(), SizeIs(2)) << "with their disks";
+  EXPECT_THAT(Cloud().Schedules(), IsEmpty()) << "nothing terminates them later";
+  EXPECT_THAT(Launch({"launch", "jobs", "list"}).out,
+              AllOf(HasSubstr(price), HasSubstr("launch gc --stopped stopped")));
+  // Nobody deletes them by accident.
+  const Ended again = Launch(words);
+  EXPECT_EQ(again.code, 2);
+  EXPECT_THAT(again.err, HasSubstr("stopped has ended: its machines are stopped since"));
+  EXPECT_EQ(Launch({"launch", "attach", words[4]}).code, 2);
+  EXPECT_EQ(Launch({"launch", "gc", "--stopped", "another"}).code, 2);
+  const Ended kept = Launch({"launch", "gc"});
+  EXPECT_EQ(kept.code, 0) << kept.out;
+  EXPECT_THAT(kept.out, HasSubstr("launch gc --stopped stopped"));
+  EXPECT_THAT(Cloud().Machines(), SizeIs(2));
+  // Started by hand, a machine is its user's, and named as one that runs.
+  const Ended ran = Launch({"/usr/bin/env", "aws", "--region", "us-east-1", "ec2",
+                            "start-instances", "--instance-ids", Cloud().Machines().front()});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const Ended runs = Launch({"launch", "gc"});
+  EXPECT_EQ(runs.code, 1);
+  EXPECT_THAT(runs.out, HasSubstr("stopped: 1 of them run: aws ec2 describe-instances"));
+  const Ended deleted = Launch({"launch", "gc", "--stopped", "stopped"});
+  EXPECT_EQ(deleted.code, 0) << deleted.out << deleted.err;
+  EXPECT_THAT(deleted.out, HasSubstr("stopped: nothing is left"));
+  EXPECT_THAT(Cloud().Machines(), IsEmpty());
+
+  // What does not stop is given back.
+  TinyJob stubborn = Job();
+  stubborn.cluster = AwsCloud::Cluster() + ", afterJob: STOP";
+  Cloud().SetFaults(R"([{"action": "StopInstances", "code": "UnauthorizedOperation"}])");
+  const Ended refused = Launch(Words("stubborn", stubborn));
+  EXPECT_EQ(refused.code, 0) << refused.err;
+  EXPECT_THAT(refused.out, AllOf(HasSubstr("the machines of job stubborn do not stop: "),
+                                 HasSubstr("1 machine given back")));
+  EXPECT_THAT(Cloud().Machines(), IsEmpty());
+}
+
 TEST_F(AwsTest, AMachineThatWasRestartedStillEndsItself) {
   for (const bool by_watchdog : {false, true}) {
     SCOPED_TRACE(by_watchdog ? "when nobody is there" : "when its time is over");
@@ -322,10 +400,10 @@ TEST_F(AwsTest, ADeadlineThatAwsHoldsIsSetForEachMachineAndGoesWithTheJob) {
     const auto entry = std::ranges::find_if(
         entries, [&](const std::string& line) { return line.find(id + " at(") != line.npos; });
     ASSERT_NE(entry, entries.end()) << id;
-    EXPECT_THAT(*entry, AllOf(HasSubstr("muster-scheduled-"), HasSubstr(") DELETE {"),
-                              HasSubstr("\"arn:aws:scheduler:::aws-sdk:ec2:terminateInstances\""),
-                              HasSubstr(role),
-                              HasSubstr(R"({\"InstanceIds\":[\")" + id + R"(\"]})")));
+    EXPECT_THAT(*entry,
+                AllOf(HasSubstr("muster-scheduled-"), HasSubstr(") DELETE {"),
+                      HasSubstr("\"arn:aws:scheduler:::aws-sdk:ec2:terminateInstances\""),
+                      HasSubstr(role), HasSubstr(R"({\"InstanceIds\":[\")" + id + R"(\"]})")));
     // An hour and a half after it was asked for.
     const auto at_ms = ParseTime(entry->substr(entry->find(" at(") + 4, 19) + "Z");
     ASSERT_TRUE(at_ms.ok()) << *entry;
@@ -339,14 +417,16 @@ TEST_F(AwsTest, ADeadlineThatAwsHoldsIsSetForEachMachineAndGoesWithTheJob) {
   EXPECT_THAT(Cloud().Schedules(), IsEmpty());
 
   // Whoever may not set it is told so, and nothing is left.
-  Cloud().SetFaults(R"([{"action": "CreateSchedule", "code": "AccessDeniedException", "status": 403}])");
+  Cloud().SetFaults(
+      R"([{"action": "CreateSchedule", "code": "AccessDeniedException", "status": 403}])");
   const Ended refused = Launch(words);
   EXPECT_EQ(refused.code, 2) << refused.out;
   ExpectForHumans(refused);
   EXPECT_THAT(refused.err, AllOf(HasSubstr("AccessDenied"), HasSubstr("cluster.aws.schedulerRole"),
                                  HasSubstr("iam:PassRole")));
   EXPECT_THAT(Cloud().Machines(), IsEmpty());
-  Cloud().SetFaults(R"([{"action": "ListSchedules", "code": "AccessDeniedException", "status": 403}])");
+  Cloud().SetFaults(
+      R"([{"action": "ListSchedules", "code": "AccessDeniedException", "status": 403}])");
   (void)Cloud().Asked();
   EXPECT_EQ(Launch(words).code, 2);
   EXPECT_THAT(Cloud().Asked(), Not(Contains("TerminateInstances"))) << "nothing was made";

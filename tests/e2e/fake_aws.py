@@ -17,6 +17,7 @@ test asks for. Behind: fake_machines.Machine, in which the user data runs as a f
     GET  /_schedules  name, time and target of each entry of EventBridge Scheduler, a line each; moto keeps them, and carries none out
     POST /_link       "ID up" or "ID down": its network
     POST /_speed      so many times faster than they say `shutdown -P +minutes` waits
+    POST /_driver     what nvidia-smi says on machines
     POST /_sleep      so many times faster than it says the first script's `sleep` does
 """
 
@@ -87,6 +88,10 @@ class Front:
             answer = self.ask(environ, body)
             if action == "TerminateInstances" and answer[0].startswith("200"):
                 self.terminate([v[0] for k, v in form.items() if k.startswith("InstanceId")])
+            if action == "StopInstances" and answer[0].startswith("200"):
+                with self.lock:
+                    for machine in [self.machines[v[0]][0] for k, v in form.items() if k.startswith("InstanceId")]:
+                        machine.die()
         if fault and fault.get("lose"):
             environ["werkzeug.socket"].shutdown(2)
         status, headers, text = answer
@@ -248,9 +253,11 @@ class Front:
             with self.lock:
                 self.price(*body.decode().split())
         elif path == "/_speed":
-            self.network.set_speed("speed", body.decode())
+            self.network.set("speed", body.decode())
+        elif path == "/_driver":
+            self.network.set("driver", body.decode())
         elif path == "/_sleep":
-            self.network.set_speed("sleep_speed", body.decode())
+            self.network.set("sleep_speed", body.decode())
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [text.encode()]
 

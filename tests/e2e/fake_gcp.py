@@ -96,6 +96,8 @@ class Cloud:
                 return "bulkInsert", lambda: self.bulk_insert(path, zone, json.loads(body))
             if rest[2] == "instances" and method == "DELETE":
                 return "delete", lambda: self.delete(path, zone, rest[3])
+            if rest[2] == "instances" and rest[-1] == "stop":
+                return "stop", lambda: self.stop(path, zone, rest[3])
             if rest[2] == "operations" and rest[-1] == "wait":
                 return "wait", lambda: dict(self.operations[rest[3]], status="DONE")
             if rest[2] == "operations":
@@ -169,6 +171,14 @@ class Cloud:
             self.missing(f"zones/{zone}/instances/{name}")
         return self.operation("delete", path)
 
+    def stop(self, path, zone, name):
+        with self.lock:
+            if name not in self.instances:
+                self.missing(f"zones/{zone}/instances/{name}")
+            self.instances[name]["machine"].die()
+            self.instances[name]["resource"]["status"] = "TERMINATED"
+        return self.operation("stop", path.removesuffix("/stop"))
+
     def end(self, names):
         with self.lock:
             gone = [self.instances.pop(name) for name in names if name in self.instances]
@@ -236,7 +246,7 @@ class Cloud:
             elif path == "/_speed":
                 self.speed = float(body)
             elif path == "/_sleep":
-                self.network.set_speed("sleep_speed", body)
+                self.network.set("sleep_speed", body)
         return ""
 
 

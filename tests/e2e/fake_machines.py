@@ -42,9 +42,9 @@ ip link add {self.bridge} type bridge; ip addr add {self.subnet}.254/24 dev {sel
     def close(self):
         sh(f"ip link del {self.bridge}")
 
-    def set_speed(self, what, times):
+    def set(self, what, text):
         with open(f"{self.folder}/{what}", "w") as file:
-            file.write(times)
+            file.write(text)
 
 
 class Machine:
@@ -73,8 +73,12 @@ setsid sh -c "echo \\$\\$ >{self.folder}/timer; /bin/sleep $seconds; touch {self
 echo $1 >>{self.folder}/sleeps
 exec /bin/sleep $(awk "BEGIN {{ print $1 / $(cat {network.folder}/sleep_speed) }}")
 """)
-        for program in ("shutdown", "sleep"):
-            os.chmod(f"{self.folder}/bin/{program}", 0o755)
+        # Whoever logs in finds the driver that the test has put into the image, if any.
+        os.makedirs(f"{self.folder}/login_bin")
+        with open(f"{self.folder}/login_bin/nvidia-smi", "w") as file:
+            file.write(f"#!/bin/sh\ncat {network.folder}/driver\n")
+        for program in ("bin/shutdown", "bin/sleep", "login_bin/nvidia-smi"):
+            os.chmod(f"{self.folder}/{program}", 0o755)
         made = sh(f"""set -e
 ip netns add {self.name}; ip link add {self.name} type veth peer name eth0 netns {self.name}
 ip link set {self.name} master {network.bridge}; ip link set {self.name} up
@@ -98,7 +102,8 @@ ip -n {self.name} addr add {self.address}/24 dev eth0; ip -n {self.name} link se
         inside = f"""mount -t tmpfs none /root; mount --bind {self.folder}/var_lib /var/lib
 mkdir -p /root/.muster/builds/{network.build_id}; ln -s {network.programs} /root/.muster/builds/{network.build_id}/bin
 cd {self.folder}; for script in {" ".join(scripts)}; do PATH={self.folder}/bin:$PATH sh $script; done; cd /
-exec /usr/sbin/sshd -D -f {network.folder}/sshd_config -o ListenAddress={self.address} -E {self.folder}/sshd.log"""
+exec /usr/sbin/sshd -D -f {network.folder}/sshd_config -o ListenAddress={self.address} -E {self.folder}/sshd.log \\
+  -o SetEnv=PATH={self.folder}/login_bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"""
         self.process = subprocess.Popen(
             ["ip", "netns", "exec", self.name, "unshare", "-m", "--propagation", "private", "sh", "-c", inside],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -24,6 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 using master::RunState;
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -75,6 +76,25 @@ class GcpTest : public ::testing::Test {
   const std::string home_ = NewFolder("home");
   const std::map<std::string, std::string> environment_ = Cloud().environment(home_);
 };
+
+TEST_F(GcpTest, MachinesAreStoppedWhereTheJobFileSaysSoAndCostUntilTheyAreNamed) {
+  TinyJob job = Job();
+  job.workers = 1;
+  job.cluster += ", afterJob: STOP";
+  const Ended run = Launch(Words("stopped", job));
+  ASSERT_EQ(run.code, 0) << run.out << run.err;
+  ExpectForHumans(run);
+  EXPECT_THAT(run.out, AllOf(HasSubstr("stopped: its machines are stopped since 20"),
+                             HasSubstr("pd-balanced at $0.10 per GB, us-central1"),
+                             HasSubstr("launch gc --stopped stopped deletes them")));
+  EXPECT_THAT(Cloud().Machines(), SizeIs(2)) << "with their disks";
+  EXPECT_THAT(Cloud().Actions(), Contains("stop"));
+  EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
+  EXPECT_THAT(Cloud().Machines(), SizeIs(2));
+  const Ended deleted = Launch({"launch", "gc", "--stopped", "stopped"});
+  EXPECT_EQ(deleted.code, 0) << deleted.out << deleted.err;
+  EXPECT_THAT(Cloud().Machines(), IsEmpty());
+}
 
 TEST_F(GcpTest, AJobLearnsTheSameAsOnOneMachine) {
   TinyJob job = Job();
