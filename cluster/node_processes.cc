@@ -22,13 +22,14 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kPingMs = 1000;
-constexpr int64_t kCopyMs = 600'000;
+constexpr int64_t kCopyMs = 120'000;  // without anything that comes or goes
 
 }  // namespace
 
 absl::Status NodeProcesses::Await(const std::function<bool()>& done, int64_t timeout_ms,
                                   const char* what) {
   int64_t deadline = MonotonicMillis() + timeout_ms;
+  size_t copied = copied_;
   while (!done()) {
     std::vector<pollfd> fds;
     bool sending = false;
@@ -36,8 +37,10 @@ absl::Status NodeProcesses::Await(const std::function<bool()>& done, int64_t tim
       host->Watch(&fds);
       sending |= host->sending();
     }
-    // While programs travel there is no hurry.
-    if (sending) deadline = std::max(deadline, MonotonicMillis() + timeout_ms / 2);
+    // While programs and files travel there is no hurry.
+    if (sending || std::exchange(copied, copied_) != copied_) {
+      deadline = std::max(deadline, MonotonicMillis() + timeout_ms / 2);
+    }
     const int64_t left = deadline - MonotonicMillis();
     if (left <= 0) return absl::DeadlineExceededError(what);
     poll(fds.data(), fds.size(), static_cast<int>(std::min<int64_t>(left, 200)));
@@ -387,8 +390,12 @@ absl::Status NodeProcesses::SendFile(const std::string& path, int64_t modified_n
     part.set_last(bytes.size() < kMaxPartBytes);
     part.set_bytes(std::move(bytes));
     part.set_modified_ns(modified_ns);
+    const bool last = part.last();
     hosts_[0]->Send(request);
-    if (part.last()) return absl::OkStatus();
+    // One part at a time: a checkpoint may be larger than memory.
+    RETURN_IF_ERROR(Await([this] { return !hosts_[0]->sending(); }, kCopyMs,
+                          "the master's host does not take the job's files"));
+    if (last) return absl::OkStatus();
   }
 }
 
@@ -480,6 +487,7 @@ void NodeProcesses::OnEvent(size_t host, const NodeEvent& event) {
 }
 
 void NodeProcesses::OnPart(size_t host, const FilePart& part) {
+  ++copied_;
   if (host == 0 && copy_.OnPart(part)) return;
   // What nobody has asked for is nobody's to write.
   const auto asked = awaited_.find({host, part.path()});

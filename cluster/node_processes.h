@@ -167,6 +167,7 @@ class NodeProcesses : public RoleProcesses {
   std::unique_ptr<FileList> list_;
   std::set<std::pair<size_t, std::string>> awaited_;  // files: host and path
   std::vector<FilePart> parts_;
+  size_t copied_ = 0;         // parts of files that have come
   size_t written_ = 0;        // files that the first host has put in place
   size_t left_ = 0;           // hosts that go on by themselves
   std::set<size_t> runs_on_;  // hosts where something of the job ran when it was attached to

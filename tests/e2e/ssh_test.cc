@@ -94,8 +94,15 @@ TEST_F(SshTest, WhatAJobHasLearntOutlivesTheMastersHost) {
   job.steps = 1'000'000;
   job.evaluate_every = job.save_every = 100;
   const std::string folder = NewFolder("outlived");
-  Running run(LaunchWords(folder, job));
+  const std::vector<std::string> words = LaunchWords(folder, job);
+  // What lies there is sent, in more than a few parts.
+  fs::create_directories(folder + "/job");
+  WriteText(folder + "/job/large", std::string(20 << 20, 'x') + "end");
+  Running run(words);
   ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+  const std::string sum = "sha1sum < ";
+  EXPECT_EQ(hosts_.On(0, sum + hosts_.node_folder() + "/jobs/job/large"),
+            hosts_.On(1, sum + folder + "/job/large"));
   const master::JobDirectory dir(folder + "/job");
   for (int i = 0; i < 600 && !master::NewestCheckpoint(dir, nullptr).ok(); ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
