@@ -75,6 +75,7 @@ constexpr Explanation kExplanations[] = {
     {"Read timeout", kTransient, ""},
     {"InvalidInstanceID.NotFound", kTransient, ""},
     {"(IncorrectInstanceState)", kTransient, ""},
+    {"InvalidAMIName.Duplicate", absl::StatusCode::kAlreadyExists, ""},
     {"(ConflictException)", absl::StatusCode::kAlreadyExists, ""},
     {"(ResourceNotFoundException)", absl::StatusCode::kNotFound, ""},
     {"IdempotentParameterMismatch", absl::StatusCode::kInternal, ""},
@@ -221,18 +222,18 @@ std::string UserDataOf(const Aws& aws, const std::string& public_key, int64_t li
       "$timers\"\n"
       "sh -c \"$timers\"\n"
       // This script runs once; a machine that starts again has lost its timers.
-      "boot=/var/lib/cloud/scripts/per-boot\n"
-      "mkdir -p $boot\n"
-      "printf '#!/bin/sh\\n%s\\n' \"$timers\" >$boot/muster-timers\n"
-      "chmod 700 $boot/muster-timers\n"
+      "boot={at_start}\n"
+      "mkdir -p ${{boot%/*}}\n"
+      "printf '#!/bin/sh\\n%s\\n' \"$timers\" >$boot\n"
+      "chmod 700 $boot\n"
       "home=$(getent passwd {user} | cut -d: -f6)\n"
       "mkdir -p -m 700 \"$home/.ssh\"\n"
       "echo '{key}' >>\"$home/.ssh/authorized_keys\"\n"
       "chmod 600 \"$home/.ssh/authorized_keys\"\n"
       "chown -R {user}: \"$home/.ssh\"\n",
-      fmt::arg("unless", UnlessItStays(user)), fmt::arg("lifetime", lifetime_s),
-      fmt::arg("user", user), fmt::arg("watchdog", WatchdogScript(user)),
-      fmt::arg("key", public_key));
+      fmt::arg("unless", UnlessItStays(user)), fmt::arg("at_start", kTimersAtStart),
+      fmt::arg("lifetime", lifetime_s), fmt::arg("user", user),
+      fmt::arg("watchdog", WatchdogScript(user)), fmt::arg("key", public_key));
 }
 
 absl::StatusOr<std::vector<Machine>> ParseInstances(const std::string& text,

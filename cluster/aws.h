@@ -15,6 +15,9 @@
 
 namespace muster::cluster {
 
+// What cloud-init runs at each start of a machine, of UserDataOf's.
+inline constexpr char kTimersAtStart[] = "/var/lib/cloud/scripts/per-boot/muster-timers";
+
 // Tags that everything carries.
 inline constexpr char kAwsJobTag[] = "muster-job";
 

@@ -9,6 +9,7 @@
 #include <limits>
 #include <utility>
 
+#include "cluster/aws_image.h"
 #include "cluster/aws_machines.h"
 #include "cluster/aws_prices.h"
 
@@ -462,6 +463,22 @@ absl::Status AwsProvider::Stop(const std::string& job_id) {
 
 absl::Status AwsProvider::End(const Machine& machine) {
   return Tell(machine.place.region, kTerminate, kTerminating, {machine.id});
+}
+
+absl::StatusOr<std::string> AwsProvider::MakeImage(const Machine& machine,
+                                                   const std::string& name) {
+  return MakeEc2Image(aws_, tool_, patience_, machine, name);
+}
+
+std::string AwsProvider::ImageFields(const Machine& machine, const std::string& image) const {
+  return fmt::format("aws: {{regions: [{}], image: {}}}", machine.place.region, image);
+}
+
+std::string AwsProvider::DeleteImageCommand(const Machine& machine,
+                                            const std::string& image) const {
+  return fmt::format(
+      "aws ec2 deregister-image --delete-associated-snapshots --region {} --image-id {}",
+      machine.place.region, image);
 }
 
 absl::StatusOr<RunHost> AwsProvider::Reach(const Machine& machine) {

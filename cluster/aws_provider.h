@@ -29,6 +29,9 @@ class AwsProvider : public Provider {
   absl::Status Destroy(const std::string& job_id) override;
   absl::Status End(const Machine& machine) override;
   absl::Status Stop(const std::string& job_id) override;
+  absl::StatusOr<std::string> MakeImage(const Machine& machine, const std::string& name) override;
+  std::string ImageFields(const Machine& machine, const std::string& image) const override;
+  std::string DeleteImageCommand(const Machine& machine, const std::string& image) const override;
   absl::StatusOr<std::vector<RegionPrice>> OnDemandPrices(
       const std::set<std::string>& types) override;
   void BeginPrices(const std::set<std::string>& on_demand,

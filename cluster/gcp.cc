@@ -79,6 +79,7 @@ constexpr Explanation kExplanations[] = {
      "ask whoever runs the project for this permission"},
     {"does not have permission", absl::StatusCode::kPermissionDenied,
      "ask whoever runs the project for this permission"},
+    {"is already being used by", kTransient, ""},
     {"already exists", absl::StatusCode::kAlreadyExists, ""},
     {"resourceNotReady", kTransient, ""},
     {"is not ready", kTransient, ""},
@@ -301,6 +302,14 @@ std::vector<std::string> MachineTypesWords(const Gcp& gcp, const std::vector<Mac
       gcp, {"compute", "machine-types", "list", fmt::format("--zones={}", fmt::join(zones, ",")),
             fmt::format("--filter=name=({})", fmt::join(types, " ")),
             "--format=value(name,zone.basename())"});
+}
+
+std::vector<std::string> CreateImageWords(const Gcp& gcp, const Machine& machine,
+                                          const std::string& name) {
+  // The disk has the machine's name.
+  return GcloudWords(gcp, {"compute", "images", "create", name, "--source-disk=" + machine.id,
+                           "--source-disk-zone=" + machine.place.zone,
+                           fmt::format("--labels=muster-image={}", name)});
 }
 
 std::vector<std::string> DescribeImageWords(const Gcp& gcp) {

@@ -54,6 +54,9 @@ inline constexpr char kGceGpuQuotaOfAllRegions[] = "GPUS_ALL_REGIONS";
 // Lines "type<TAB>zone" of the machine types of the groups, in zones.
 std::vector<std::string> MachineTypesWords(const Gcp& gcp, const std::vector<MachineGroup>& groups,
                                            const std::vector<std::string>& zones);
+// An image of the disk of a machine that has stopped.
+std::vector<std::string> CreateImageWords(const Gcp& gcp, const Machine& machine,
+                                          const std::string& name);
 // The image, its architecture.
 std::vector<std::string> DescribeImageWords(const Gcp& gcp);
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kBatch = 500;  // machines of one delete
 constexpr int64_t kTimeoutMs = 90'000;
+constexpr int64_t kImageMs = 1'800'000, kLookMs = 5'000;
 
 // GPUs of machines that are no spot machines.
 int64_t GpusOnDemand(const MachineOrder& order) {
@@ -28,6 +29,7 @@ GcpProvider::GcpProvider(Gcp gcp, std::string public_key, ToolRunner tools,
                          const Patience& patience, std::function<RunHost(const SshHost&)> reach,
                          Shortcuts shortcuts)
     : gcp_(std::move(gcp)),
+      patience_(patience),
       public_key_(std::move(public_key)),
       tool_(std::move(tools), patience, JudgeGcloud,
             "there is no program gcloud in PATH: install Google Cloud's command line, and log in "
@@ -294,6 +296,31 @@ absl::Status GcpProvider::Destroy(const std::string& job_id) {
 
 absl::Status GcpProvider::End(const Machine& machine) {
   return Delete(machine.place.zone, {machine.id});
+}
+
+absl::StatusOr<std::string> GcpProvider::MakeImage(const Machine& machine,
+                                                   const std::string& name) {
+  const int64_t until = patience_.now_ms() + kImageMs;
+  for (;;) {
+    // gcloud waits until it is there. A machine that still stops holds its disk.
+    const absl::Status made = Ask(CreateImageWords(gcp_, machine, name)).status();
+    if (made.ok() || IsUnasked(made) || absl::IsAlreadyExists(made)) return name;
+    if (!absl::IsUnavailable(made) || patience_.now_ms() > until) return made;
+    if (!patience_.pause(kLookMs)) {
+      return absl::CancelledError(fmt::format("interrupted; image {} may be made", name));
+    }
+  }
+}
+
+std::string GcpProvider::ImageFields(const Machine&, const std::string& image) const {
+  return fmt::format("gcp: {{image: {}, imageProject: {}}}", image,
+                     gcp_.project().empty() ? "PROJECT" : gcp_.project());
+}
+
+std::string GcpProvider::DeleteImageCommand(const Machine&, const std::string& image) const {
+  return fmt::format("{} compute images delete {}",
+                     gcp_.project().empty() ? "gcloud" : "gcloud --project=" + gcp_.project(),
+                     image);
 }
 
 absl::StatusOr<RunHost> GcpProvider::Reach(const Machine& machine) {

@@ -28,6 +28,9 @@ class GcpProvider : public Provider {
   absl::Status Destroy(const std::string& job_id) override;
   absl::Status End(const Machine& machine) override;
   absl::Status Stop(const std::string& job_id) override;
+  absl::StatusOr<std::string> MakeImage(const Machine& machine, const std::string& name) override;
+  std::string ImageFields(const Machine& machine, const std::string& image) const override;
+  std::string DeleteImageCommand(const Machine& machine, const std::string& image) const override;
   absl::StatusOr<RunHost> Reach(const Machine& machine) override;
   std::string ListCommand(const std::string& job_id) const override;
 
@@ -64,6 +67,7 @@ class GcpProvider : public Provider {
                     const std::vector<std::string>& names) const;
 
   const Gcp gcp_;
+  const Patience& patience_;
   const std::string public_key_;
   const CloudTool tool_;
   const std::function<RunHost(const SshHost&)> reach_;

@@ -16,6 +16,8 @@
 #include "cluster/doctor_command.h"
 #include "cluster/evaluate_command.h"
 #include "cluster/gc_command.h"
+#include "cluster/image_bake.h"
+#include "cluster/image_command.h"
 #include "cluster/job_data.h"
 #include "cluster/jobs_command.h"
 #include "cluster/kept_run.h"
@@ -28,6 +30,7 @@
 #include "cluster/predict_command.h"
 #include "cluster/provider_run.h"
 #include "cluster/providers.h"
+#include "cluster/random_hex.h"
 #include "cluster/rented_machine.h"
 #include "cluster/slurm_run.h"
 #include "cluster/ssh_command.h"
@@ -310,6 +313,23 @@ int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& 
   });
 }
 
+int BakeTheImage(const ImageWords& words, const ResolvedJob& resolved, const Plan& plan,
+                 const LaunchFlags& flags) {
+  return BakeImage({.cluster = resolved.job.cluster(),
+                    .plan = plan,
+                    .image = words.image,
+                    .role = words.role,
+                    .max_wait_s = MaxWaitSeconds(resolved),
+                    .oldest_driver = OldestDriver(resolved.job),
+                    .yes = flags.yes,
+                    .dry_run = flags.dry_run,
+                    .build_id = BuildId(),
+                    .folder = MachinesFolder(),
+                    .facts = PricesFolder(),
+                    .owner = Owner()},
+                   MakeOptions());
+}
+
 // On a host that the launcher reached by ssh.
 int RunNodeCommand() {
   NodeOptions options;
@@ -348,6 +368,10 @@ int main(int argc, char** argv) {
        [](const CommandContext& context) {
          return RunGcCommand(
              context, {.folder = MachinesFolder(), .owner = Owner(), .environment = Environment()});
+       }},
+      {"image", "keep a machine that is prepared for jobs as an image of its cloud",
+       [](const CommandContext& context) {
+         return RunImageCommand(context, "muster-" + RandomHex(8), BakeTheImage);
        }},
       {"jobs", "list, describe, cancel the jobs started from this machine, and show their logs",
        [](const CommandContext& context) {

@@ -129,6 +129,23 @@ class Provider {
     (void)job_id;
     return absl::FailedPreconditionError("the provider has no machines that can be stopped");
   }
+  // Makes an image of a machine that was told to stop, and waits until machines can be made of it;
+  // its name, as the job file has it. `name`: that nobody else gives. What was begun is not undone
+  // when the user interrupts.
+  virtual absl::StatusOr<std::string> MakeImage(const Machine& machine, const std::string& name) {
+    (void)machine;
+    (void)name;
+    return absl::FailedPreconditionError("the provider keeps no images of machines");
+  }
+  // The fields of a job file that name it, and the command that deletes it.
+  virtual std::string ImageFields(const Machine& machine, const std::string& image) const {
+    (void)machine;
+    return image;
+  }
+  virtual std::string DeleteImageCommand(const Machine& machine, const std::string& image) const {
+    (void)machine;
+    return image;
+  }
   // Whether one machine more can be had while the others run, so that one that is lost is replaced.
   virtual bool CanReplace() const { return true; }
 

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "cluster/agree.h"
 #include "cluster/ask_hosts.h"
 #include "cluster/await_hosts.h"
 #include "cluster/bill_record.h"
@@ -25,6 +26,7 @@
 #include "cluster/providers.h"
 #include "cluster/random_hex.h"
 #include "cluster/run_keys.h"
+#include "cluster/shown_commands.h"
 #include "cluster/signals.h"
 #include "cluster/ssh.h"
 #include "cluster/ssh_run.h"
@@ -156,23 +158,11 @@ class Runner {
 
   // Every command of a run that nothing hinders.
   absl::StatusOr<int> ShowCommands(const LocalJob& draft) const {
-    const ToolRunner show = [this](const std::vector<std::string>& words, int64_t,
-                                   const std::string& input) {
-      std::vector<std::string> quoted;
-      for (const std::string& word : words) {
-        const bool plain =
-            !word.empty() && word.find_first_of(" \t\n'\"`|&;<>()[]{}*?!#~") == std::string::npos;
-        quoted.push_back(plain ? word : ShellQuote(word));
-      }
-      const bool has_input = !input.empty();
-      Say(fmt::format("{}{}", fmt::join(quoted, " "),
-                      has_input ? fmt::format(" <<'END'\n{}END", input) : ""));
-      return absl::StatusOr<ToolResult>(absl::UnimplementedError("not asked"));
-    };
-    const auto provider = MakeProvider({.cluster = run_.cluster,
-                                        .tools = show,
-                                        .patience = patience_,
-                                        .public_key = "$PUBLIC_KEY"});
+    const auto provider =
+        MakeProvider({.cluster = run_.cluster,
+                      .tools = ShownCommands([this](const std::string& line) { Say(line); }),
+                      .patience = patience_,
+                      .public_key = "$PUBLIC_KEY"});
     Say("\n# may it be done, and where?");
     MachineOrder order = Order(draft);
     RETURN_IF_ERROR(provider->Check(order).status());
@@ -262,22 +252,7 @@ class Runner {
             ? fmt::format("{} at ${:.2f} an hour, ${:.2f} at most", Count(Machines(order)),
                           job.dollars_per_hour, most)
             : fmt::format("{}; what they cost is not known here", Count(Machines(order)));
-    if (run_.yes) {
-      Say("starting " + what);
-      return absl::OkStatus();
-    }
-    if (isatty(STDIN_FILENO) == 0) {
-      return absl::FailedPreconditionError(
-          fmt::format("this would start {}: agree with --yes where nobody can be asked", what));
-    }
-    fmt::print("start {}? [y/N] ", what);
-    std::fflush(stdout);
-    pollfd fds[] = {{STDIN_FILENO, POLLIN, 0}, {signals_.fd(), POLLIN, 0}};
-    char answer[64];
-    const bool typed = poll(fds, 2, -1) > 0 && fds[1].revents == 0 &&
-                       read(STDIN_FILENO, answer, sizeof(answer)) > 0;
-    if (typed && (answer[0] == 'y' || answer[0] == 'Y')) return absl::OkStatus();
-    return absl::CancelledError("nothing was started");
+    return Agree(what, run_.yes, signals_, [this](const std::string& line) { Say(line); });
   }
 
   absl::StatusOr<int> RunOn(Provider& provider, const MachineOrder& order, const LocalJob& draft) {

@@ -11,6 +11,7 @@
 
 #include "cluster/aws.h"
 #include "cluster/aws_deadline.h"
+#include "cluster/aws_image.h"
 #include "cluster/aws_machines.h"
 #include "cluster/aws_prices.h"
 #include "cluster/watchdog.h"
@@ -224,6 +225,64 @@ TEST_F(FirstScriptTest, TheEndOfAMachineStaysWhereItIsWhenItStartsAgain) {
   EXPECT_EQ(Shutdown(again, 1'000'000 + 1'800), "-P +31");
   EXPECT_EQ(Shutdown(again, 1'000'000 + 3'601), "-P +0");
   EXPECT_EQ(Shutdown(again, 1'000'000 + 999'999), "-P +0");
+}
+
+TEST(AwsWords, AnImageIsTaggedAndFoundByItsName) {
+  const Machine machine{.id = "i-1", .owner = "me@here", .place = {"us-east-1", "us-east-1a"}};
+  const std::vector<std::string> words = CreateImageWords({}, machine, "kept");
+  EXPECT_EQ(After(words, "--region"), "us-east-1");
+  EXPECT_EQ(After(words, "--instance-id"), "i-1");
+  EXPECT_EQ(After(words, "--name"), "kept");
+  for (const char* kind : {"image", "snapshot"}) {
+    EXPECT_THAT(words, Contains(fmt::format("ResourceType={},Tags=[{{Key=Name,Value=kept}},{{Key="
+                                            "muster-image,Value=kept}},{{Key=muster-owner,Value="
+                                            "me@here}}]",
+                                            kind)));
+  }
+  EXPECT_EQ(After(FindImageWords({}, "us-east-1", "kept"), "--filters"), "Name=name,Values=kept");
+  EXPECT_THAT(FindImageWords({}, "us-east-1", "kept"), Contains("self")) << "nobody else's";
+}
+
+// What becomes of a machine's image, answer by answer.
+TEST(AwsWords, AnImageIsWaitedForAndAskedForOnceAlthoughAnswersAreLost) {
+  int64_t now_ms = 0;
+  const Patience patience{.now_ms = [&] { return now_ms; },
+                          .pause =
+                              [&](int64_t ms) {
+                                now_ms += ms;
+                                return true;
+                              }};
+  const auto make = [&](std::vector<std::string> states, std::vector<std::string> refusals,
+                        std::vector<std::string>* asked) {
+    const ToolRunner tools = [&](const std::vector<std::string>& words, int64_t,
+                                 const std::string&) -> absl::StatusOr<ToolResult> {
+      const bool create = std::ranges::count(words, "create-image") > 0;
+      asked->emplace_back(create ? "create" : "find");
+      std::vector<std::string>& from = create ? refusals : states;
+      std::string next = from.empty() ? "" : from.front();
+      if (!from.empty()) from.erase(from.begin());
+      if (!create) return ToolResult{.out = next.empty() ? "" : "ami-1\t" + next + "\n"};
+      if (next.empty()) return ToolResult{.out = "ami-1\n"};
+      return ToolResult{.err = "An error occurred (" + next + ") when calling: Because.\n",
+                        .code = 254};
+    };
+    const CloudTool tool(tools, patience, JudgeAws, "no aws");
+    return MakeEc2Image({}, tool, patience, {.id = "i-1"}, "kept");
+  };
+  using Asked = std::vector<std::string>;
+  Asked asked;
+  EXPECT_EQ(*make({"pending", "pending", "available"}, {}, &asked), "ami-1");
+  EXPECT_EQ(asked, (Asked{"create", "find", "find", "find"}));
+  asked.clear();
+  EXPECT_EQ(*make({"available"}, {"InvalidAMIName.Duplicate"}, &asked), "ami-1");
+  asked.clear();
+  EXPECT_EQ(*make({"", "available"}, Asked(5, "IncorrectInstanceState"), &asked), "ami-1");
+  EXPECT_EQ(std::ranges::count(asked, "create"), 6) << "until it has stopped";
+  asked.clear();
+  EXPECT_THAT(std::string(make({"failed"}, {}, &asked).status().message()),
+              HasSubstr("kept (ami-1) is failed"));
+  EXPECT_EQ(make({}, {"UnauthorizedOperation"}, &asked).status().code(),
+            absl::StatusCode::kPermissionDenied);
 }
 
 TEST(AwsWords, AnEntryOfTheSchedulerEndsOneMachineAndIsGone) {

@@ -32,6 +32,15 @@ MachineOrder Order() {
 
 constexpr char kKey[] = "ssh-ed25519 AAAA== muster";
 
+TEST(GcpWords, AnImageIsMadeOfTheDiskThatHasTheMachinesName) {
+  Gcp gcp;
+  gcp.set_project("work");
+  const Machine machine{.id = "mu1-1-worker-0", .place = {"us-central1", "us-central1-b"}};
+  EXPECT_EQ(fmt::format("{}", fmt::join(CreateImageWords(gcp, machine, "kept"), " ")),
+            "gcloud --quiet --project=work compute images create kept --source-disk=mu1-1-worker-0 "
+            "--source-disk-zone=us-central1-b --labels=muster-image=kept");
+}
+
 TEST(GcpWords, OneCallForAllMachinesOfAGroup) {
   Gcp gcp;
   gcp.set_project("work");

@@ -86,6 +86,7 @@ std::vector<std::string> AwsCloud::Machines() const {
 }
 
 std::vector<std::string> AwsCloud::Asked() const { return LinesOf(Ask("asked")); }
+std::vector<std::string> AwsCloud::AtStart() const { return LinesOf(Ask("at_start")); }
 std::vector<std::string> AwsCloud::Schedules() const { return LinesOf(Ask("schedules")); }
 
 std::vector<std::string> AwsCloud::SpotMachines() const {

@@ -44,6 +44,8 @@ class AwsCloud {
   void Kill(const std::string& id) const;
   // It starts again, without what ran on it.
   void Restart(const std::string& id) const;
+  // The scripts that disks, also those that are gone, have for each start.
+  std::vector<std::string> AtStart() const;
   // The entries of EventBridge Scheduler, as fake_aws.py tells of them.
   std::vector<std::string> Schedules() const;
   // Its network is cut, or there again; nobody is told.

@@ -302,6 +302,59 @@ TEST_F(AwsTest, AMachineWithGpusAndAnOldDriverEndsTheJobBeforeItStarts) {
   EXPECT_EQ(good.code, 0) << good.out << good.err;
 }
 
+TEST_F(AwsTest, ABakedMachineIsAnImageThatLaterJobsUseAndNothingElseIsLeft) {
+  const auto bake = [&](const std::string& name, const std::vector<std::string>& more) {
+    std::vector<std::string> words = LaunchWords(NewFolder("bake"), Job());
+    words.insert(words.begin() + 1, {"image", "bake", "--name", name});
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  const Ended shown = Launch(bake("shown", {"--dry-run"}));
+  EXPECT_EQ(shown.code, 0) << shown.err;
+  size_t at = 0;
+  for (const char* command :
+       {"run-instances --count 1 --instance-type m6i.xlarge", "stop-instances",
+        "create-image --instance-id $ID --name shown", "terminate-instances"}) {
+    at = shown.out.find(command, at);
+    EXPECT_NE(at, std::string::npos) << command << " in\n" << shown.out;
+  }
+  const Ended unnamed = Launch(bake("No Name", {"--yes"}));
+  EXPECT_EQ(unnamed.code, 2);
+  EXPECT_THAT(unnamed.err, HasSubstr("'No Name' is no name of an image"));
+  EXPECT_THAT(Cloud().Asked(), Not(Contains("RunInstances")));
+
+  // One that is killed before it has the image leaves nothing.
+  {
+    Running killed(bake("killed", {"--yes"}), false, environment_);
+    ASSERT_TRUE(killed.WaitFor("1 machine runs in us-east-1")) << killed.out();
+    killed.Signal(SIGKILL);
+    killed.Wait();
+  }
+  EXPECT_THAT(Cloud().Machines(), SizeIs(1));
+  EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
+  EXPECT_THAT(Cloud().Machines(), IsEmpty());
+
+  const size_t at_start = Cloud().AtStart().size();
+  const Ended baked = Launch(bake("kept", {"--yes"}));
+  ASSERT_EQ(baked.code, 0) << baked.out << baked.err;
+  ExpectForHumans(baked);
+  EXPECT_THAT(baked.out,
+              AllOf(HasSubstr("starting 1 machine at $0.19 an hour, $0.38 at most"),
+                    HasSubstr("1 machine given back"), HasSubstr("aws ec2 deregister-image")));
+  EXPECT_THAT(Cloud().Machines(), IsEmpty());
+  const size_t found = baked.out.find("aws: {regions: [us-east-1], image: ami-");
+  ASSERT_NE(found, std::string::npos) << baked.out;
+  const std::string image = baked.out.substr(baked.out.find("ami-", found), 21);
+  TinyJob job = Job();
+  job.cluster = fmt::format("provider: AWS, aws: {{regions: [us-east-1], image: {}, user: root}}",
+                            image.substr(0, image.find('}')));
+  const Ended used = Launch(Words("used", job));
+  EXPECT_EQ(used.code, 0) << used.out << used.err;
+  EXPECT_THAT(used.out, Not(HasSubstr("sending the programs")));
+  EXPECT_THAT(Cloud().AtStart(), SizeIs(at_start + 1))
+      << "the timers of its own machine would end each later one at its first start";
+}
+
 TEST_F(AwsTest, MachinesAreStoppedWhereTheJobFileSaysSoAndCostUntilTheyAreNamed) {
   TinyJob job = Job();
   job.workers = 1;

@@ -12,6 +12,7 @@ test asks for. Behind: fake_machines.Machine, in which the user data runs as a f
     POST /_price      "ZONE PRICE": what spot machines cost there from now on
     GET  /_asked      the actions that were asked for, a line each
     GET  /_machines   id, address, name, seconds slept, and whether it is spot, of each instance, a line each
+    GET  /_at_start   what cloud-init runs at each start on the disks that there were, a line each
     POST /_kill       an instance's id: the machine dies without a word, as hardware does
     POST /_restart    an instance's id: its system starts again, and with it what cloud-init starts each time
     GET  /_schedules  name, time and target of each entry of EventBridge Scheduler, a line each; moto keeps them, and carries none out
@@ -22,6 +23,7 @@ test asks for. Behind: fake_machines.Machine, in which the user data runs as a f
 """
 
 import base64
+import glob
 import io
 import json
 import os
@@ -85,6 +87,10 @@ class Front:
         elif action == "GetProducts":
             return self.products(json.loads(body), start_response)
         else:
+            if action == "CreateImage":  # moto knows no tags of snapshots
+                snapshots = {k.rsplit(".", 1)[0] for k, v in form.items() if k.endswith(".ResourceType") and v == ["snapshot"]}
+                body = urllib.parse.urlencode([(k, v[0]) for k, v in form.items() if not k.startswith(tuple(s + "." for s in snapshots))]).encode()
+                environ = dict(environ, CONTENT_LENGTH=str(len(body)))
             answer = self.ask(environ, body)
             if action == "TerminateInstances" and answer[0].startswith("200"):
                 self.terminate([v[0] for k, v in form.items() if k.startswith("InstanceId")])
@@ -247,6 +253,8 @@ class Front:
         elif path == "/_schedules":
             text = "\n".join(f"{s.name} {s.schedule_expression} {s.action_after_completion} {json.dumps(s.target)}"
                              for region in REGIONS for s in scheduler_backends[DEFAULT_ACCOUNT_ID][region].schedule_groups["default"].schedules.values())
+        elif path == "/_at_start":
+            text = "\n".join(glob.glob(f"{FOLDER}/i-*/var_lib/cloud/scripts/per-boot/*"))
         elif path == "/_take":
             threading.Thread(target=self.take_back, args=body.decode().split(), daemon=True).start()
         elif path == "/_price":

@@ -54,7 +54,7 @@ class Cloud:
         self.network, self.faults = network, Faults()
         self.lock = threading.Lock()
         self.speed = 1.0
-        self.instances, self.operations, self.asked = {}, {}, []
+        self.instances, self.operations, self.images, self.asked = {}, {}, {}, []
         self.url = ""  # of the project's resources
 
     # ---- the API: each call gives its answer, or raises Refused or Lost
@@ -86,6 +86,12 @@ class Cloud:
             return "project", self.project
         if rest[0] == "regions" and len(rest) == 2:
             return "region", lambda: self.region(rest[1])
+        if rest[:2] == ["global", "images"] and method == "POST":
+            return "image", lambda: self.create_image(json.loads(body))
+        if rest[:2] == ["global", "images"]:
+            return "image", lambda: self.images[rest[2]] if rest[2] in self.images else self.missing("/".join(rest))
+        if rest[:2] == ["global", "operations"]:
+            return "wait", lambda: self.operations[rest[2]]
         if rest == ["aggregated", "instances"]:
             return "list", self.list
         if rest[0] == "zones" and len(rest) > 2:
@@ -111,6 +117,22 @@ class Cloud:
         if name != "debian-12":
             raise Refused(404, "notFound", f"The resource 'projects/debian-cloud/global/images/family/{name}' was not found")
         return {"kind": "compute#image", "name": "debian-12-bookworm-v20261110", "architecture": "X86_64", "id": "7"}
+
+    def create_image(self, asked):
+        """Of the disk of an instance that does not run."""
+        disk, name = asked["sourceDisk"].split("/")[-1], asked["name"]
+        with self.lock:
+            if disk not in self.instances:
+                self.missing(f"disks/{disk}")
+            if self.instances[disk]["resource"]["status"] != "TERMINATED":
+                raise Refused(400, "resourceInUse", f"The disk resource '{disk}' is already being used by 'instances/{disk}'")
+            self.images[name] = {"kind": "compute#image", "id": "7", "name": name, "architecture": "X86_64", "status": "READY",
+                                 "labels": asked["labels"], "selfLink": f"{self.url}global/images/{name}"}
+            operation = f"operation-{uuid.uuid4()}"
+            self.operations[operation] = {
+                "kind": "compute#operation", "id": "9", "name": operation, "operationType": "insert", "status": "DONE", "progress": 100,
+                "targetId": "7", "targetLink": f"{self.url}global/images/{name}", "selfLink": f"{self.url}global/operations/{operation}"}
+            return self.operations[operation]
 
     def project(self):
         quotas = [{"metric": m, "limit": float(limit), "usage": float(usage)} for m, (limit, usage) in PROJECT_QUOTAS.items()]

@@ -77,6 +77,26 @@ class GcpTest : public ::testing::Test {
   const std::map<std::string, std::string> environment_ = Cloud().environment(home_);
 };
 
+TEST_F(GcpTest, ABakedMachineIsAnImageThatLaterJobsUse) {
+  std::vector<std::string> words = LaunchWords(NewFolder("bake"), Job());
+  words.insert(words.begin() + 1, {"image", "bake", "--name=kept", "--yes"});
+  const Ended baked = Launch(words);
+  ASSERT_EQ(baked.code, 0) << baked.out << baked.err;
+  ExpectForHumans(baked);
+  EXPECT_THAT(baked.out,
+              AllOf(HasSubstr("1 machine given back"),
+                    HasSubstr("gcp: {image: kept, imageProject: muster-test}"),
+                    HasSubstr("gcloud --project=muster-test compute images delete kept")));
+  EXPECT_THAT(Cloud().Machines(), IsEmpty());
+  TinyJob job = Job();
+  job.cluster.insert(job.cluster.rfind('}'), ", image: kept, imageProject: muster-test");
+  Running run(Words("used", job), /*unprivileged=*/false, environment_);
+  ASSERT_TRUE(run.WaitFor("1 machine run in")) << run.out();
+  EXPECT_THAT(Cloud().Asked(), HasSubstr("images/kept"));
+  const Ended used = run.Wait();
+  EXPECT_EQ(used.code, 0) << used.out << used.err;
+}
+
 TEST_F(GcpTest, MachinesAreStoppedWhereTheJobFileSaysSoAndCostUntilTheyAreNamed) {
   TinyJob job = Job();
   job.workers = 1;

@@ -1,0 +1,28 @@
+// Keeping a machine of EC2 as an image.
+//
+// Pure functions, but for MakeEc2Image, which is as thread-safe as what it is given.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cluster/cloud_tool.h"
+#include "cluster/provider.h"
+#include "configs/job.pb.h"
+#include "telemetry/status.h"
+
+namespace muster::cluster {
+
+// Has EC2 make it of a machine that has stopped, or is about to, and waits until it can be used:
+// "ami-…". A call whose answer was lost is found by the name, which nobody else gives.
+absl::StatusOr<std::string> MakeEc2Image(const Aws& aws, const CloudTool& tool,
+                                         const Patience& patience, const Machine& machine,
+                                         const std::string& name);
+
+std::vector<std::string> CreateImageWords(const Aws& aws, const Machine& machine,
+                                          const std::string& name);
+// "ami-…<TAB>available".
+std::vector<std::string> FindImageWords(const Aws& aws, const std::string& region,
+                                        const std::string& name);
+
+}  // namespace muster::cluster
