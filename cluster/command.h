@@ -18,6 +18,7 @@ namespace muster::cluster {
 inline constexpr int kSucceeded = 0;
 inline constexpr int kJobFailed = 1;
 inline constexpr int kWrongInput = 2;
+inline constexpr int kFailed = 1;
 inline constexpr int kInterrupted = 130;
 
 struct CommandContext {

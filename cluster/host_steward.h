@@ -40,6 +40,8 @@ class HostSteward {
   // Begins with it; nothing where it has begun. `ends`: the host is there, and is taken back soon;
   // else nothing is heard of it any more. PRECONDITION: Replaces.
   virtual void Replace(size_t host, bool ends) = 0;
+  // Nothing is heard of the host any more, and the job ends for want of it.
+  virtual void Missed(size_t host) = 0;
   // Whether what it has asked for may come at any moment.
   virtual bool IsAsking() const = 0;
   // It is there again.

@@ -17,6 +17,7 @@ namespace {
 constexpr int64_t kLookAgainMs = 5'000;
 // For one machine, in all zones of a region.
 constexpr int64_t kMaxWaitMs = 1'200'000;
+constexpr int kPauseMs = 200;
 // A search may try so many zones.
 constexpr int kAttempts = 100;
 constexpr char kSays[] = "says", kRuns[] = "runs", kGone[] = "gone", kSilent[] = "silent",
@@ -284,6 +285,39 @@ void MachineSteward::Found(size_t host, Search& search, const Machine& machine) 
   } else {
     messages_.push_back(fmt::format("{}: {}", NameOf(host), std::string(way.status().message())));
   }
+}
+
+bool MachineSteward::Recover(const std::function<void(const std::string& line)>& say) {
+  std::set<size_t> lost = std::exchange(missed_, {});
+  if (const auto listed = options_.provider.List(options_.order.job_id); listed.ok()) {
+    for (size_t host = 0; host < machines_.size(); ++host) {
+      const bool runs = std::ranges::any_of(*listed, [&](const Machine& machine) {
+        return machine.id == machines_[host].id && machine.state == MachineState::kRunning;
+      });
+      if (!runs) lost.insert(host);
+    }
+  }
+  if (lost.empty() || !options_.provider.CanReplace()) return false;
+  for (const size_t host : lost) Replace(host, /*ends=*/false);
+  const int64_t until = MonotonicMillis() + kMaxWaitMs;
+  while (!lost.empty()) {
+    std::vector<pollfd> fds;
+    Watch(&fds);
+    poll(fds.data(), fds.size(), kPauseMs);
+    Tick();
+    for (const std::string& line : TakeMessages()) say(line);
+    for (const auto& [host, way] : TakeFound()) {
+      Reached(host);
+      lost.erase(host);
+    }
+    // Not where it is given up, the job's time or budget is over, or the user has interrupted.
+    const bool sought =
+        std::ranges::all_of(lost, [this](size_t host) { return searches_.contains(host); });
+    const int64_t now = MonotonicMillis();
+    if (!sought || std::min(EndsBy(now), until) <= now || !options_.patience.pause(0)) return false;
+  }
+  Stop();  // whatever was sought before
+  return true;
 }
 
 void MachineSteward::Stop() {

@@ -16,6 +16,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -59,10 +60,18 @@ class MachineSteward : public HostSteward {
   void Tick() override;
   bool Replaces(size_t host) const override;
   void Replace(size_t host, bool ends) override;
+  void Missed(size_t host) override { missed_.insert(host); }
   bool IsAsking() const override;
   void Reached(size_t host) override { searches_.erase(host); }
   std::vector<std::pair<size_t, RunHost>> TakeFound() override { return std::exchange(found_, {}); }
   std::vector<std::string> TakeMessages() override { return std::exchange(messages_, {}); }
+  // For a job that has ended: looks for hosts that were missed, and for others that do not run as
+  // the provider says, and replaces those that are gone, whatever their role, as long as that
+  // helps. Blocks, telling the user by `say`. False when nothing was lost, or not all are there
+  // again.
+  bool Recover(const std::function<void(const std::string& line)>& say);
+  // As they are now.
+  const std::vector<Machine>& machines() const { return machines_; }
   // Stops whatever goes on. What was asked for shortly before may still come.
   void Stop();
 
@@ -96,6 +105,7 @@ class MachineSteward : public HostSteward {
   int next_attempt_ = 0;
   std::vector<std::pair<size_t, RunHost>> found_;
   std::vector<std::string> messages_;
+  std::set<size_t> missed_;  // hosts
 };
 
 }  // namespace muster::cluster

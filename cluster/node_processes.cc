@@ -649,6 +649,7 @@ void NodeProcesses::Collect(Listener& listener) {
     }
     if (!lost_.insert(i).second) continue;
     listener.OnHostLost(why);
+    if (options_.steward != nullptr) options_.steward->Missed(i);
     if (stay_) {
       owns_ = false;
       continue;

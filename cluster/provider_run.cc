@@ -32,6 +32,7 @@
 #include "cluster/ssh_run.h"
 #include "cluster/stopped_machines.h"
 #include "cluster/watchdog.h"
+#include "master/job_directory.h"
 #include "telemetry/time.h"
 
 namespace muster::cluster {
@@ -274,7 +275,7 @@ class Runner {
     if (!machines.empty()) {
       MachineSteward steward(Stewarding(provider, *journal, order, rent, draft.max_running_ms),
                              machines, std::move(bills));
-      code = RunOnMachines(provider, machines, draft, rent, *journal, steward);
+      code = RunUntilDone(provider, draft, rent, *journal, steward);
       steward.Stop();
     }
     if (left_) {
@@ -428,6 +429,32 @@ class Runner {
       return known ? here->second : planned.usd_per_hour.value_or(0);
     }
     return 0;
+  }
+
+  // Runs the job, and again from its newest checkpoint where it ended for want of machines that are
+  // found or replaced.
+  absl::StatusOr<int> RunUntilDone(Provider& provider, const LocalJob& draft, const JobRent& rent,
+                                   MachineJournal& journal, MachineSteward& steward) {
+    const int64_t began_ms = MonotonicMillis();
+    const auto say = [this](const std::string& line) { Say(line); };
+    LocalJob job = draft;
+    for (int64_t before = -1;;) {
+      absl::StatusOr<int> code =
+          RunOnMachines(provider, steward.machines(), job, rent, journal, steward);
+      if (left_ || !code.ok() || *code != kFailed) return code;
+      const auto checkpoint =
+          master::NewestCheckpoint(master::JobDirectory(draft.job_dir), /*warnings=*/nullptr);
+      const int64_t step = checkpoint.ok() ? checkpoint->step : 0;
+      // Without progress it might go on like that for ever.
+      if (step <= before || !steward.Recover(say)) return code;
+      before = step;
+      Say(step == 0 ? std::string("the job begins anew")
+                    : fmt::format("the job goes on from its checkpoint of step {}", step));
+      if (draft.max_running_ms > 0) {
+        const int64_t rest_ms = draft.max_running_ms - (MonotonicMillis() - began_ms);
+        job.max_running_ms = std::max<int64_t>(1, rest_ms);
+      }
+    }
   }
 
   absl::StatusOr<int> RunOnMachines(Provider& provider, const std::vector<Machine>& machines,

@@ -21,8 +21,10 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 // A master, two workers and a server, that run; the workers' machines are spot where nothing else
 // is said.
@@ -112,6 +114,57 @@ TEST_P(MachineStewardTest, WhereOneMachineMoreCannotBeHadNoneIsReplaced) {
                                 .reach = options.reach},
                                machines_, bills_);
   EXPECT_FALSE(steward.Replaces(1));
+}
+
+// Master, worker, worker, server.
+TEST_P(MachineStewardTest, OfAJobThatHasEndedEveryMachineThatIsGoneIsReplaced) {
+  Begin({.room = {{"us-east1-a", 9}}});
+  const auto say = [this](const std::string& line) { said_.push_back(line); };
+  EXPECT_FALSE(steward_->Recover(say)) << "nothing was lost";
+  EXPECT_THAT(said_, IsEmpty());
+  world_->cloud->TakeAway(machines_[0].id);
+  world_->cloud->TakeAway(machines_[3].id);
+  steward_->Missed(3);
+  ASSERT_TRUE(steward_->Recover(say));
+  EXPECT_THAT(said_, UnorderedElementsAre(HasSubstr("master-0: its machine is gone ("),
+                                          HasSubstr("master-0: another machine runs in us-east1-a"),
+                                          HasSubstr("ps-0: its machine is gone ("),
+                                          HasSubstr("ps-0: another machine runs in us-east1-a")));
+  for (const size_t host : {0, 1, 2, 3}) {
+    SCOPED_TRACE(host);
+    const Machine& now = steward_->machines()[host];
+    EXPECT_EQ(now.id == machines_[host].id, host == 1 || host == 2);
+    EXPECT_EQ(now.role, machines_[host].role);
+    EXPECT_EQ(now.index, machines_[host].index);
+    EXPECT_EQ(now.state, MachineState::kRunning);
+  }
+  EXPECT_DOUBLE_EQ(rent_->bill.PerHour(), 4);
+}
+
+TEST_P(MachineStewardTest, OneThatWasMissedAndRunsIsTriedAgain) {
+  Begin({.room = {{"us-east1-a", 9}}});
+  steward_->Missed(0);
+  EXPECT_TRUE(steward_->Recover([this](const std::string& line) { said_.push_back(line); }));
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("master-0: its machine runs (")));
+  EXPECT_EQ(steward_->machines()[0].id, machines_[0].id);
+}
+
+TEST_P(MachineStewardTest, TheUserMayHaveEnoughOfWaitingForAnotherMachine) {
+  Begin({.room = {{"us-east1-a", 9}}});
+  world_->cloud->TakeAway(machines_[3].id);
+  Patience patience = world_->patience;
+  patience.pause = [](int64_t) { return false; };
+  MachineSteward::Options options = Options();
+  MachineSteward steward({.provider = *provider_,
+                          .journal = *journal_,
+                          .patience = patience,
+                          .order = order_,
+                          .keep = {},
+                          .rent = rent_,
+                          .price = options.price,
+                          .reach = options.reach},
+                         machines_, bills_);
+  EXPECT_FALSE(steward.Recover([](const std::string&) {}));
 }
 
 TEST_P(MachineStewardTest, AMachineThatIsGoneIsReplacedByAnotherOfItsPlace) {

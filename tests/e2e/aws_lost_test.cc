@@ -95,6 +95,55 @@ TEST_F(LostMachineTest, OneThatTheProviderSaysRunsIsKeptAndUsedAgain) {
   ExpectForHumans(ended);
 }
 
+// What servers and the master have in memory is lost with their machines: the job ends, and goes on
+// from its newest checkpoint, which is here.
+TEST_F(LostMachineTest, WithoutAServersOrTheMastersMachineTheJobGoesOnFromItsCheckpoint) {
+  TinyJob job = LongJob();
+  job.servers = 1;
+  job.evaluate_every = job.save_every = 100;
+  TinyJob local = job;
+  local.cluster = "";
+  const std::string there = NewFolder("again");
+  std::vector<std::string> words = LaunchWords(there, job);
+  words.emplace_back("--yes");
+  Running run(words, false, environment_);
+  const master::JobDirectory dir(there + "/job");
+  const auto saved = [&] {
+    const auto checkpoint = master::NewestCheckpoint(dir, nullptr);
+    return checkpoint.ok() ? checkpoint->step : 0;
+  };
+  const auto await_more = [&](int64_t than) {
+    for (int i = 0; i < 600 && saved() <= than; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    return saved();
+  };
+  ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+  ASSERT_GT(await_more(0), 0);
+  const std::string server = Cloud().Machines()[2];
+  Cloud().TakeBack(server, std::nullopt);
+  ASSERT_TRUE(run.WaitFor("ps-0: its machine is gone (" + server)) << run.out();
+  ASSERT_TRUE(run.WaitFor("ps-0: another machine runs in us-east-1")) << run.out();
+  ASSERT_TRUE(run.WaitFor("the job goes on from its checkpoint of step ")) << run.out();
+  const int64_t first = saved();
+  ASSERT_TRUE(run.WaitFor(fmt::format("resuming from the checkpoint of step {}", first)))
+      << run.out();
+  ASSERT_GT(await_more(first), first);
+  const std::string master = Cloud().Machines()[0];
+  Cloud().SetLink(master, false);
+  Cloud().TakeBack(master, std::nullopt);
+  ASSERT_TRUE(run.WaitFor("master-0: another machine runs in us-east-1")) << run.out();
+  ASSERT_TRUE(run.WaitFor("resuming from the checkpoint of step ")) << run.out();
+  ASSERT_TRUE(run.WaitFor("validation")) << run.out();
+  run.Signal(SIGINT);
+  const Ended ended = run.Wait();
+  ASSERT_EQ(ended.code, 130) << ended.out << ended.err;
+  ExpectForHumans(ended);
+  EXPECT_THAT(ended.out, HasSubstr("3 machines given back"));
+  EXPECT_THAT(Cloud().Machines(), IsEmpty());
+  ExpectSameAsUndisturbed(there, local);
+}
+
 // One is lost while nobody follows the job, another one while somebody does who was not there at
 // the beginning.
 TEST_F(LostMachineTest, ALauncherThatAttachesReplacesThemAsTheFirstDoes) {
