@@ -210,6 +210,20 @@ absl::StatusOr<int> TellEnd(const HostsRun& run, const LocalJob& job, const Loca
 
 }  // namespace
 
+std::vector<size_t> PlaceRoles(const std::vector<LocalRole>& roles, size_t hosts) {
+  size_t workers = 0;
+  for (const LocalRole& role : roles) workers += role.role == "worker" ? 1 : 0;
+  std::vector<size_t> places;
+  for (const LocalRole& role : roles) {
+    size_t machine = 0;  // the master's
+    const auto index = static_cast<size_t>(role.index);
+    if (role.role == "worker") machine = 1 + index;
+    if (role.role == "ps") machine = 1 + workers + index;
+    places.push_back(machine % hosts);
+  }
+  return places;
+}
+
 NodeLink::Bundle BundleFor(const LocalOptions& options) {
   auto bundle = std::make_shared<std::shared_ptr<const std::string>>();
   return [&options, bundle]() -> absl::StatusOr<std::shared_ptr<const std::string>> {

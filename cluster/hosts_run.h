@@ -41,6 +41,11 @@ struct HostsRun {
   std::function<bool()> interrupted = nullptr;
 };
 
+// On which host each of `roles` lives. The master's machine is the first host; workers, then
+// parameter servers, take one after the other from there on, and begin again when there are more
+// machines than hosts.
+std::vector<size_t> PlaceRoles(const std::vector<LocalRole>& roles, size_t hosts);
+
 // Makes the programs' archive when a host lacks them, once, and tells the user. Borrows `options`.
 NodeLink::Bundle BundleFor(const LocalOptions& options);
 

@@ -21,7 +21,7 @@
 #include "cluster/random_hex.h"
 #include "cluster/shown_commands.h"
 #include "cluster/signals.h"
-#include "cluster/ssh_run.h"
+#include "cluster/ssh_provider.h"
 #include "cluster/watchdog.h"
 #include "telemetry/time.h"
 

@@ -49,8 +49,6 @@ std::vector<RentedSpan> SpansOfLastRun(const std::vector<RentedSpan>& spans) {
   return last;
 }
 
-size_t MachinesOf(const std::vector<LocalRole>& roles) { return SeatsOf(roles).size(); }
-
 LeftMachines FindLeftMachines(const std::vector<Machine>& listed,
                               const std::vector<RentedSpan>& spans,
                               const std::vector<LocalRole>& roles) {

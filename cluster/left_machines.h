@@ -34,7 +34,4 @@ LeftMachines FindLeftMachines(const std::vector<Machine>& listed,
 // span, those that have not ended.
 std::vector<RentedSpan> SpansOfLastRun(const std::vector<RentedSpan>& spans);
 
-// One for the master, and one for each worker and server.
-size_t MachinesOf(const std::vector<LocalRole>& roles);
-
 }  // namespace muster::cluster

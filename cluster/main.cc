@@ -34,7 +34,6 @@
 #include "cluster/rented_machine.h"
 #include "cluster/slurm_run.h"
 #include "cluster/ssh_command.h"
-#include "cluster/ssh_run.h"
 #include "cluster/upload_command.h"
 #include "telemetry/build_id.h"
 #include "telemetry/cores.h"
@@ -222,13 +221,10 @@ int AttachHere(const Job& job, bool cancel, const LocalOptions& options) {
   const LocalJob local =
       MakeJob({.job = job}, UsableCores(), std::max(1, static_cast<int>(job.training().threads())));
   const Cluster& cluster = job.cluster();
-  if (cluster.provider() == Cluster::SSH) {
-    return AttachToSshHosts(cluster.ssh(), local, options, BuildId(), cancel);
-  }
   if (cluster.provider() == Cluster::LOCAL) {
     return AttachToKept(local, options, BuildId(), cancel);
   }
-  if (MakesMachines(cluster.provider())) {
+  if (cluster.provider() != Cluster::SLURM) {
     // For machines that take the place of lost ones.
     Plan plan = MakePlan(job, Catalog::BuiltIn());
     PricePlan({.job = job, .folder = PricesFolder(), .environment = Environment()}, &plan);
@@ -267,15 +263,15 @@ int RunHere(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& fl
     return job;
   };
   const auto make_job = [&make](int threads) { return make(/*cores=*/0, threads); };
-  if (flags.dry_run && !MakesMachines(cluster.provider())) return kSucceeded;  // the plan is all
-  if (cluster.provider() == Cluster::SSH) {
-    return RunOnSshHosts(cluster.ssh(), make_job, options, BuildId());
+  const bool local = cluster.provider() == Cluster::LOCAL;
+  if (flags.dry_run && (local || cluster.provider() == Cluster::SLURM)) {
+    return kSucceeded;  // the plan is all
   }
   if (cluster.provider() == Cluster::SLURM) {
     return RunOnSlurm(cluster.slurm(), plan, MaxWaitSeconds(resolved), make_job, options,
                       BuildId());
   }
-  if (MakesMachines(cluster.provider())) {
+  if (!local) {
     return RunOnProvider({.cluster = cluster,
                           .plan = plan,
                           .max_wait_s = MaxWaitSeconds(resolved),

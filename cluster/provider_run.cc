@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -29,7 +30,7 @@
 #include "cluster/shown_commands.h"
 #include "cluster/signals.h"
 #include "cluster/ssh.h"
-#include "cluster/ssh_run.h"
+#include "cluster/ssh_provider.h"
 #include "cluster/stopped_machines.h"
 #include "cluster/watchdog.h"
 #include "master/job_directory.h"
@@ -53,11 +54,13 @@ class Runner {
  public:
   Runner(const ProviderRun& run, const LocalOptions& options)
       : run_(run), options_(options), tools_(MakeTools(options.environment)) {
+    // Where nothing is given back, what interrupts just ends this process.
+    if (MakesMachines(run.cluster.provider())) signals_.emplace();
     patience_.now_ms = UnixMillis;
     patience_.pause = [this](int64_t ms) {
-      pollfd interrupt{signals_.fd(), POLLIN, 0};
+      pollfd interrupt{signals_ ? signals_->fd() : -1, POLLIN, 0};
       poll(&interrupt, 1, static_cast<int>(ms));
-      return !signals_.Take();
+      return !signals_ || !signals_->Take();
     };
   }
 
@@ -72,8 +75,13 @@ class Runner {
 
   absl::StatusOr<int> Run() {
     const LocalJob draft = run_.make_job(1);
-    if (run_.dry_run) return ShowCommands(draft);
+    const bool makes = MakesMachines(run_.cluster.provider());
+    if (run_.dry_run) return makes ? ShowCommands(draft) : 0;
     job_id_ = draft.job_id;
+    if (!makes) {
+      return OnFoundHosts(draft,
+                          [this](const HostsRun& hosts) { return RunOnHosts(hosts, options_); });
+    }
     RETURN_IF_ERROR(ClearEarlier(draft.job_id));
     MachineKey key;
     if (IsReachedBySsh(run_.cluster.provider())) {
@@ -92,6 +100,11 @@ class Runner {
   absl::StatusOr<int> Attach(bool cancel) {
     const LocalJob draft = run_.make_job(1);
     job_id_ = draft.job_id;
+    if (!MakesMachines(run_.cluster.provider())) {
+      return OnFoundHosts(draft, [this, cancel](const HostsRun& hosts) {
+        return AttachToHosts(hosts, options_, cancel);
+      });
+    }
     auto journal = MachineJournal::TakeOver(run_.folder, job_id_);
     if (absl::IsNotFound(journal.status())) {
       return absl::NotFoundError(
@@ -135,6 +148,16 @@ class Runner {
 
  private:
   void Say(const std::string& line) const { Tell(options_, line); }
+
+  // With hosts that are there before the job and after it.
+  absl::StatusOr<int> OnFoundHosts(const LocalJob& draft,
+                                   const std::function<absl::StatusOr<int>(const HostsRun&)>& use) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Provider> provider, MakeReaching(MachineKey()));
+    RETURN_IF_ERROR(provider->Check(Order(draft)).status());
+    ASSIGN_OR_RETURN(const std::vector<Machine> machines, provider->List(job_id_));
+    ASSIGN_OR_RETURN(const HostsRun hosts, MakeHosts(*provider, machines, draft));
+    return use(hosts);
+  }
 
   // One that reaches machines by ssh with `key`, where they are reached so.
   absl::StatusOr<std::unique_ptr<Provider>> MakeReaching(MachineKey key) {
@@ -253,7 +276,7 @@ class Runner {
             ? fmt::format("{} at ${:.2f} an hour, ${:.2f} at most", Count(Machines(order)),
                           job.dollars_per_hour, most)
             : fmt::format("{}; what they cost is not known here", Count(Machines(order)));
-    return Agree(what, run_.yes, signals_, [this](const std::string& line) { Say(line); });
+    return Agree(what, run_.yes, *signals_, [this](const std::string& line) { Say(line); });
   }
 
   absl::StatusOr<int> RunOn(Provider& provider, const MachineOrder& order, const LocalJob& draft) {
@@ -336,7 +359,7 @@ class Runner {
   absl::StatusOr<int> AttachTo(Provider& provider, const LeftMachines& left,
                                std::vector<size_t> bills, const LocalJob& draft, JobRent& rent,
                                MachineJournal& journal, bool cancel) {
-    ASSIGN_OR_RETURN(HostsRun hosts, MakeHosts(provider, left.by_host, draft, rent, journal));
+    ASSIGN_OR_RETURN(HostsRun hosts, MakeRentedHosts(provider, left.by_host, draft, rent, journal));
     if (!left.others_are_workers) {
       hosts.hosts.resize(1);
       return FetchFromMaster(hosts, options_);
@@ -390,7 +413,7 @@ class Runner {
             .patience = patience_,
             .order = std::move(order),
             .max_running_ms = max_running_ms,
-            .keep = {signals_.fd()},
+            .keep = {signals_->fd()},
             .rent = rent.rent(),
             .price = [this](Role role) { return PriceOf(role); },
             .reach = [&](const Machine& machine) { return Reach(provider, machine); },
@@ -460,7 +483,7 @@ class Runner {
   absl::StatusOr<int> RunOnMachines(Provider& provider, const std::vector<Machine>& machines,
                                     const LocalJob& draft, const JobRent& rent,
                                     MachineJournal& journal, HostSteward& steward) {
-    ASSIGN_OR_RETURN(HostsRun hosts, MakeHosts(provider, machines, draft, rent, journal));
+    ASSIGN_OR_RETURN(HostsRun hosts, MakeRentedHosts(provider, machines, draft, rent, journal));
     hosts.steward = &steward;
     const std::string& zone = machines.front().place.zone;
     Say(fmt::format("{} run{}; waiting for them to be reached",
@@ -493,8 +516,7 @@ class Runner {
 
   // The job's hosts, by the machines; there is no way to one without an id.
   absl::StatusOr<HostsRun> MakeHosts(Provider& provider, const std::vector<Machine>& machines,
-                                     const LocalJob& draft, const JobRent& rent,
-                                     MachineJournal& journal) {
+                                     const LocalJob& draft) const {
     HostsRun hosts;
     for (const Machine& machine : machines) {
       RunHost host;
@@ -504,17 +526,26 @@ class Runner {
       }
       hosts.hosts.push_back(std::move(host));
     }
-    // A machine for each of the plan: masters, workers, servers.
-    hosts.host_of_role = PlaceRoles(draft.roles, MachinesOf(draft.roles));
+    // Of machines that were made, one for each of the plan: masters, workers, servers.
+    hosts.host_of_role = PlaceRoles(draft.roles, machines.size());
     hosts.job_folder = JobFolder(ssh_, draft.job_id);
     hosts.build_id = run_.build_id;
+    hosts.make_job = run_.make_job;
+    hosts.bundle = BundleFor(options_);
+    hosts.can_detach = absl::OkStatus();
+    return hosts;
+  }
+
+  // The same of machines that were made.
+  absl::StatusOr<HostsRun> MakeRentedHosts(Provider& provider, const std::vector<Machine>& machines,
+                                           const LocalJob& draft, const JobRent& rent,
+                                           MachineJournal& journal) {
+    ASSIGN_OR_RETURN(HostsRun hosts, MakeHosts(provider, machines, draft));
     hosts.make_job = [this, bill = rent.rent()](int threads) {
       LocalJob job = run_.make_job(threads);
       job.rent = bill;
       return job;
     };
-    hosts.bundle = BundleFor(options_);
-    hosts.can_detach = absl::OkStatus();
     hosts.rented = true;
     hosts.before_leaving = [this, &journal](int64_t until_in_ms, const RunKeys& keys) {
       if (!keys.token.empty()) RETURN_IF_ERROR(KeepRunKeys(run_.folder, job_id_, keys));
@@ -528,7 +559,7 @@ class Runner {
   const ProviderRun& run_;
   const LocalOptions& options_;
   const Tools tools_;
-  Signals signals_;
+  std::optional<Signals> signals_;
   Patience patience_;
   Ssh ssh_;
   std::string ssh_program_;

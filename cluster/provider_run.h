@@ -1,4 +1,4 @@
-// Runs a job on machines that a provider makes for it, and gives them back on every way out, unless
+// Runs a job on machines of a provider. What is made for it is given back on every way out, unless
 // the job was left to go on; then whoever attaches to it does.
 //
 // Called as RunLocal is.
@@ -16,11 +16,11 @@
 namespace muster::cluster {
 
 struct ProviderRun {
-  const Cluster& cluster;  // with a provider that MakesMachines
+  const Cluster& cluster;  // with a provider that MakeProvider knows
   const Plan& plan;
   int64_t max_wait_s = 0;  // for machines
   bool yes = false;        // whoever starts it has agreed to what it costs
-  bool dry_run = false;    // only prints the commands, in order; asks and starts nothing
+  bool dry_run = false;    // only prints the commands, in order; none where nothing is made
   std::string build_id;    // of this program
   std::string folder;      // of journals and keys: ~/.muster/machines
   std::string facts;  // of what stays as it is for a day: ~/.muster/prices; "": nothing is kept

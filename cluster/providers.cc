@@ -11,6 +11,7 @@
 #include "cluster/begun_tools.h"
 #include "cluster/gcp_provider.h"
 #include "cluster/kubernetes.h"
+#include "cluster/ssh_provider.h"
 #include "telemetry/check.h"
 #include "telemetry/crc32c.h"
 
@@ -32,19 +33,25 @@ std::unique_ptr<Provider> MakeGcp(const ProviderSetup& setup) {
                                        setup.patience, setup.reach, setup.shortcuts);
 }
 
+std::unique_ptr<Provider> MakeSsh(const ProviderSetup& setup) {
+  return std::make_unique<SshProvider>(setup.cluster.ssh(), setup.environment, setup.build_id);
+}
+
 struct Row {
   Cluster::Provider provider;
-  bool by_ssh, bills;
+  bool makes, by_ssh, bills;
   std::unique_ptr<Provider> (*make)(const ProviderSetup& setup);
   std::string (*folder)(const Cluster& cluster);
 };
 constexpr Row kProviders[] = {
-    {Cluster::AWS, /*by_ssh=*/true, /*bills=*/true, MakeAws,
+    {Cluster::AWS, /*makes=*/true, /*by_ssh=*/true, /*bills=*/true, MakeAws,
      [](const Cluster& cluster) { return cluster.aws().directory(); }},
-    {Cluster::GCP, /*by_ssh=*/true, /*bills=*/true, MakeGcp,
+    {Cluster::GCP, /*makes=*/true, /*by_ssh=*/true, /*bills=*/true, MakeGcp,
      [](const Cluster& cluster) { return cluster.gcp().directory(); }},
-    {Cluster::KUBERNETES, /*by_ssh=*/false, /*bills=*/false, MakeKubernetes,
+    {Cluster::KUBERNETES, /*makes=*/true, /*by_ssh=*/false, /*bills=*/false, MakeKubernetes,
      [](const Cluster& cluster) { return cluster.kubernetes().directory(); }},
+    {Cluster::SSH, /*makes=*/false, /*by_ssh=*/false, /*bills=*/false, MakeSsh,
+     [](const Cluster& cluster) { return cluster.ssh().directory(); }},
 };
 
 const Row* Find(Cluster::Provider provider) {
@@ -90,7 +97,10 @@ DayFolder FactsOf(const std::string& folder, const std::vector<std::string>& env
   return DayFolder(folder.empty() ? "" : fmt::format("{}/{:08x}", folder, Crc32c(login)));
 }
 
-bool MakesMachines(Cluster::Provider provider) { return Find(provider) != nullptr; }
+bool MakesMachines(Cluster::Provider provider) {
+  const Row* row = Find(provider);
+  return row != nullptr && row->makes;
+}
 
 bool IsReachedBySsh(Cluster::Provider provider) {
   const Row* row = Find(provider);

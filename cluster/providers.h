@@ -1,4 +1,4 @@
-// The providers that rent or ask for machines, by their name in the job file. Free functions.
+// The providers of machines, by their name in the job file; LOCAL is none. Free functions.
 #pragma once
 
 #include <memory>
@@ -42,7 +42,7 @@ DayFolder FactsOf(const std::string& folder, const std::vector<std::string>& env
 // Whether the provider makes machines, so that there is something to give back.
 bool MakesMachines(Cluster::Provider provider);
 
-// PRECONDITION: MakesMachines.
+// PRECONDITION: any but LOCAL and SLURM.
 std::unique_ptr<Provider> MakeProvider(const ProviderSetup& setup);
 
 // Whether its machines are reached by ssh, with a key of the job's own.

@@ -7,10 +7,11 @@
 #include <cstdio>
 
 #include "cluster/attach_command.h"
+#include "cluster/hosts_run.h"
 #include "cluster/job_registry.h"
 #include "cluster/local_roles.h"
 #include "cluster/ssh.h"
-#include "cluster/ssh_run.h"
+#include "cluster/ssh_provider.h"
 #include "configs/nearest.h"
 #include "configs/scalar.h"
 #include "telemetry/file.h"

@@ -7,7 +7,6 @@
 
 #include "cluster/hosts_run.h"
 #include "cluster/ssh.h"
-#include "cluster/ssh_run.h"
 
 namespace muster::cluster {
 namespace {
