@@ -29,8 +29,8 @@ constexpr FieldTreatmentOf kFields[] = {
       "s3:// and gs:// through this machine (docs/state.md)"}},
     {"trainingInput.scheduling.maxRunningTime",
      {kHonoured,
-      "the job is stopped after it, and Slurm takes the nodes back a quarter of an "
-      "hour later (--time); seven days when absent"}},
+      "the job is stopped after it, and Slurm takes the nodes back half an hour "
+      "later (--time); seven days when absent"}},
     {"trainingInput.scheduling.maxWaitTime",
      {kHonoured, "a job that has no nodes by then is given up; a day when absent"}},
     {"trainingInput.scheduling.priority",

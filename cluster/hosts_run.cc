@@ -65,6 +65,7 @@ absl::StatusOr<std::unique_ptr<NodeProcesses>> Link(const HostsRun& run, const L
   options.stay = stay;
   options.here = run.here;
   options.rented = run.rented;
+  options.kept = run.kept;
   options.idle = job.idle;
   if (run.before_leaving) {
     options.before_leaving = [&run, keys = std::move(keys)](int64_t until_in_ms) {

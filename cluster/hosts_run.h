@@ -27,6 +27,7 @@ struct HostsRun {
   // Why the job cannot go on without its launcher; OK when it can.
   absl::Status can_detach =
       absl::FailedPreconditionError("its machines are given back when its launcher ends");
+  bool kept = false;  // a keeper of the job begins with each host (Provider::HasKeepers)
   HostSteward* steward = nullptr;  // called while the job is followed; null: nobody
   bool here = false;  // the one host is this machine, and the job's directory is the folder
   // The hosts are given back after the job, with all that lies there. Such a job goes on without

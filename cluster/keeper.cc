@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -53,8 +54,9 @@ constexpr size_t kMaxWaitingBytes = size_t{4} << 20;
 
 class Keeper : RoleProcesses::Listener {
  public:
-  Keeper(const NodeOptions& options, LocalProcesses& processes, int listener)
-      : options_(options), processes_(processes), listener_(listener) {}
+  // `with_host`: as ServeKeeper's.
+  Keeper(const NodeOptions& options, LocalProcesses& processes, int listener, bool with_host)
+      : options_(options), processes_(processes), listener_(listener), with_host_(with_host) {}
   ~Keeper() override {
     if (client_ >= 0) close(client_);
   }
@@ -77,7 +79,7 @@ class Keeper : RoleProcesses::Listener {
       if (Holds() && client_ < 0) WriteEnd();
     }
     if (unattended_ && !end_) WriteEnd();
-    if (rented_ && left_) EndMachine();
+    if (rented_ && left_ && !with_host_) EndMachine();
     // The launcher, too, is to see the end of this process only after that of the roles.
     for (const size_t role : running_) processes_.Kill(role);
     while (!running_.empty()) {
@@ -92,7 +94,8 @@ class Keeper : RoleProcesses::Listener {
   // Whether nothing is left to do and nobody here to ask for more.
   bool Done() const {
     if (client_ >= 0 || !running_.empty() || Holds()) return false;
-    return unattended_ || came_ || MonotonicMillis() - born_ms_ > kFirstMs;
+    const int64_t first_ms = with_host_ ? options_.first_ms : kFirstMs;
+    return unattended_ || came_ || MonotonicMillis() - born_ms_ > first_ms;
   }
 
   // Whether the job has ended here, and what it has written waits for somebody who fetches it.
@@ -445,6 +448,10 @@ class Keeper : RoleProcesses::Listener {
   }
   void OnExit(size_t role, pid_t pid, const ExitStatus& status) override {
     running_.erase(role);
+    // Others want the host.
+    if (running_.empty() && with_host_) {
+      until_ms_ = std::min(until_ms_, MonotonicMillis() + options_.fetch_ms);
+    }
     const std::string& name = starts_[role].first;
     Note(fmt::format("{} {}", name, DescribeExit(status)));
     // A worker that is killed, or is said to have left or to be lost, ends the job only where the
@@ -473,6 +480,7 @@ class Keeper : RoleProcesses::Listener {
   const NodeOptions& options_;
   LocalProcesses& processes_;
   const int listener_;
+  const bool with_host_;
   const std::function<void(const NodeEvent&)> sender_ = [this](const NodeEvent& event) {
     Send(event);
   };
@@ -524,7 +532,7 @@ void Tell(int fd, std::string_view text) {
   close(fd);
 }
 
-int Keep(const NodeOptions& options, const std::string& name, int ready) {
+int Keep(const NodeOptions& options, const std::string& name, int ready, bool with_host) {
   const auto listener = ListenAsKeeper(name);
   // Another launcher may have been faster: its keeper will answer.
   if (absl::IsAlreadyExists(listener.status())) return 0;
@@ -538,7 +546,7 @@ int Keep(const NodeOptions& options, const std::string& name, int ready) {
   // The way to the launcher must end with the relay.
   for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
   Tell(ready, "ok");
-  Keeper(options, **processes, *listener).Run();
+  Keeper(options, **processes, *listener, with_host).Run();
   return 0;
 }
 
@@ -553,7 +561,7 @@ absl::Status StartKeeper(const NodeOptions& options, const std::string& name) {
     setsid();
     close(ready[0]);
     if (fork() != 0) _exit(0);
-    _exit(Keep(options, name, ready[1]));
+    _exit(Keep(options, name, ready[1], /*with_host=*/false));
   }
   close(ready[1]);
   std::string said;
@@ -567,6 +575,25 @@ absl::Status StartKeeper(const NodeOptions& options, const std::string& name) {
   waitpid(child, nullptr, 0);
   if (said.empty() || said == "ok") return absl::OkStatus();
   return absl::UnavailableError(said);
+}
+
+absl::StatusOr<std::string> AbsoluteOn(const NodeOptions& options, const std::string& directory) {
+  if (directory.starts_with("~/")) return options.home + directory.substr(1);
+  if (directory.starts_with("/")) return directory;
+  return absl::InvalidArgumentError(
+      fmt::format("{} is no absolute path: name one in cluster.ssh.directory", directory));
+}
+
+int ServeKeeper(const NodeOptions& options, const std::string& directory, int place) {
+  umask(0077);
+  absl::StatusOr<std::string> name = AbsoluteOn(options, directory);
+  if (name.ok()) {
+    const absl::Status made = master::CreateJobDirectory(JobDirectory(*name));
+    name = made.ok() ? KeeperName(*name, place) : made;
+  }
+  if (name.ok()) return Keep(options, *name, dup(STDERR_FILENO), /*with_host=*/true);
+  fmt::print(stderr, "{}\n", std::string(name.status().message()));
+  return 1;
 }
 
 }  // namespace muster::cluster

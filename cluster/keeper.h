@@ -25,10 +25,20 @@ struct NodeOptions {
   std::string metadata = kMetadataAddress;  // where notices are asked for
   int64_t notice_pause_ms = kNoticePauseMs;
   int64_t silence_ms = 30'000;  // of the launcher, after which it is taken for gone
+  // Of a keeper that begins with a host, which is given back when it has ended: for a launcher to
+  // come first, and for somebody to fetch what a job that was left has written.
+  int64_t first_ms = 60'000, fetch_ms = 900'000;
 };
 
 // Makes a process that listens as `name`, unless one does already. PRECONDITION: this process has
 // one thread.
 absl::Status StartKeeper(const NodeOptions& options, const std::string& name);
+
+// Is the keeper of the job in `directory`, which may begin with "~/", on the host of this `place`,
+// and begins with it; until it has ended. Returns the exit code: 0, or 1 after a line on stderr.
+int ServeKeeper(const NodeOptions& options, const std::string& directory, int place);
+
+// `directory` with "~/" resolved. Fails when it is no absolute path.
+absl::StatusOr<std::string> AbsoluteOn(const NodeOptions& options, const std::string& directory);
 
 }  // namespace muster::cluster

@@ -1,4 +1,5 @@
 // The program `launch`. See docs/job-file.md, and `launch --help`.
+#include <absl/strings/numbers.h>
 #include <fmt/format.h>
 #include <pwd.h>
 #include <unistd.h>
@@ -32,7 +33,6 @@
 #include "cluster/providers.h"
 #include "cluster/random_hex.h"
 #include "cluster/rented_machine.h"
-#include "cluster/slurm_run.h"
 #include "cluster/ssh_command.h"
 #include "cluster/upload_command.h"
 #include "telemetry/build_id.h"
@@ -210,13 +210,6 @@ LocalOptions MakeOptions() {
   return options;
 }
 
-// Why a job there ends with its launcher; OK when it can be left.
-absl::Status CanBeLeft(Cluster::Provider provider) {
-  if (provider != Cluster::SLURM) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      "the job cannot be left: Slurm ends what a step has started with the step");
-}
-
 int AttachHere(const Job& job, bool cancel, const LocalOptions& options) {
   const LocalJob local =
       MakeJob({.job = job}, UsableCores(), std::max(1, static_cast<int>(job.training().threads())));
@@ -224,20 +217,17 @@ int AttachHere(const Job& job, bool cancel, const LocalOptions& options) {
   if (cluster.provider() == Cluster::LOCAL) {
     return AttachToKept(local, options, BuildId(), cancel);
   }
-  if (cluster.provider() != Cluster::SLURM) {
-    // For machines that take the place of lost ones.
-    Plan plan = MakePlan(job, Catalog::BuiltIn());
-    PricePlan({.job = job, .folder = PricesFolder(), .environment = Environment()}, &plan);
-    return AttachOnProvider({.cluster = cluster,
-                             .plan = plan,
-                             .build_id = BuildId(),
-                             .folder = MachinesFolder(),
-                             .facts = PricesFolder(),
-                             .owner = Owner(),
-                             .make_job = [&local](int) { return local; }},
-                            options, cancel);
-  }
-  return ExitCodeOf(CanBeLeft(cluster.provider()), options);
+  // For machines that take the place of lost ones.
+  Plan plan = MakePlan(job, Catalog::BuiltIn());
+  PricePlan({.job = job, .folder = PricesFolder(), .environment = Environment()}, &plan);
+  return AttachOnProvider({.cluster = cluster,
+                           .plan = plan,
+                           .build_id = BuildId(),
+                           .folder = MachinesFolder(),
+                           .facts = PricesFolder(),
+                           .owner = Owner(),
+                           .make_job = [&local](int) { return local; }},
+                          options, cancel);
 }
 
 // Follows a job that was left, or ends it.
@@ -253,9 +243,6 @@ int AttachTo(const Job& job, bool cancel) {
 int RunHere(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& flags,
             const LocalOptions& options, const std::string& mirror) {
   const Cluster& cluster = resolved.job.cluster();
-  if (const absl::Status left = CanBeLeft(cluster.provider()); flags.async && !left.ok()) {
-    return ExitCodeOf(left, options);
-  }
   const auto make = [&](int cores, int threads) {
     LocalJob job = MakeJob(resolved, cores, threads);
     if (!mirror.empty()) job.job_dir = mirror;
@@ -263,15 +250,7 @@ int RunHere(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& fl
     return job;
   };
   const auto make_job = [&make](int threads) { return make(/*cores=*/0, threads); };
-  const bool local = cluster.provider() == Cluster::LOCAL;
-  if (flags.dry_run && (local || cluster.provider() == Cluster::SLURM)) {
-    return kSucceeded;  // the plan is all
-  }
-  if (cluster.provider() == Cluster::SLURM) {
-    return RunOnSlurm(cluster.slurm(), plan, MaxWaitSeconds(resolved), make_job, options,
-                      BuildId());
-  }
-  if (!local) {
+  if (cluster.provider() != Cluster::LOCAL) {
     return RunOnProvider({.cluster = cluster,
                           .plan = plan,
                           .max_wait_s = MaxWaitSeconds(resolved),
@@ -285,6 +264,7 @@ int RunHere(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& fl
                           .oldest_driver = OldestDriver(resolved.job)},
                          options);
   }
+  if (flags.dry_run) return kSucceeded;  // the plan is all
   const int cores = UsableCores();
   int threads = 1;
   for (const LocalRole& role : LocalRoles(resolved.job, cores)) {
@@ -326,8 +306,9 @@ int BakeTheImage(const ImageWords& words, const ResolvedJob& resolved, const Pla
                    MakeOptions());
 }
 
-// On a host that the launcher reached by ssh.
-int RunNodeCommand() {
+// On a host that the launcher reached, or where a keeper begins with it: words keep DIRECTORY
+// PLACE.
+int RunNodeCommand(const std::vector<std::string>& words) {
   NodeOptions options;
   options.program_dir = ProgramFolder();
   options.environment = Environment();
@@ -337,6 +318,10 @@ int RunNodeCommand() {
   std::istringstream connection(Variable("SSH_CONNECTION"));
   std::string skipped;
   connection >> skipped >> skipped >> options.address;
+  int place = 0;
+  if (words.size() == 3 && words[0] == "keep" && absl::SimpleAtoi(words[2], &place)) {
+    return ServeKeeper(options, words[1], place);
+  }
   return ServeNode(options);
 }
 
@@ -374,7 +359,7 @@ int main(int argc, char** argv) {
          return RunJobsCommand(context, RegistryFolder(), MachinesFolder(), AttachTo);
        }},
       {"node", "what the launcher runs on other hosts, which roles are started by",
-       [](const CommandContext&) { return RunNodeCommand(); }},
+       [](const CommandContext& context) { return RunNodeCommand(context.words); }},
       {"ssh", "a shell on the host of a job's role, or its ports here",
        [](const CommandContext& context) {
          return RunSshCommand(context, RegistryFolder(), Environment());

@@ -100,6 +100,7 @@ void NodeProcesses::SendOpen(size_t host, bool attach, const std::string& notice
   open.set_launcher(options_.launcher);
   open.set_here(options_.here);
   open.set_rented(options_.rented);
+  open.set_kept(options_.kept);
   open.set_busy_below(options_.idle.busy_below);
   open.set_idle_ms(options_.idle.for_ms);
   open.set_notices_of(notices_of);

@@ -36,6 +36,7 @@ class NodeProcesses : public RoleProcesses {
     // Told first for how long they will; they do not when it fails. May be null.
     std::function<absl::Status(int64_t until_in_ms)> before_leaving = nullptr;
     bool rented = false;                  // the hosts are given back after the job
+    bool kept = false;                    // a keeper of the job begins with each host
     IdleLimit idle;                       // of the job
     bool stay = false;                    // and do so when it is gone without a word
     bool here = false;                    // the one host is this machine, its folder is job_dir

@@ -26,6 +26,8 @@ namespace {
 
 // For a keeper to end its roles after the launcher's last word.
 constexpr int kEndMs = 5000;
+// For a keeper that begins with the host.
+constexpr int64_t kKeeperMs = 15'000;
 // For a keeper that is about to end.
 constexpr int kTries = 20, kTryPauseMs = 50;
 
@@ -125,12 +127,7 @@ class NodeRelay {
 
   // -1: there is none, and none is to be. Makes the directory in `open` absolute.
   absl::StatusOr<int> FindKeeper(OpenJob& open) const {
-    std::string directory = open.directory();
-    if (directory.starts_with("~/")) directory = options_.home + directory.substr(1);
-    if (!directory.starts_with("/")) {
-      return absl::InvalidArgumentError(
-          fmt::format("{} is no absolute path: name one in cluster.ssh.directory", directory));
-    }
+    ASSIGN_OR_RETURN(const std::string directory, AbsoluteOn(options_, open.directory()));
     open.set_directory(directory);
     struct stat info {};
     if (open.attach() && stat(directory.c_str(), &info) != 0) return -1;
@@ -142,8 +139,22 @@ class NodeRelay {
     auto keeper = ConnectToKeeper(name);
     if (!absl::IsNotFound(keeper.status())) return keeper;
     if (open.attach()) return -1;
+    if (open.kept()) return AwaitKeeper(name, directory);
     RETURN_IF_ERROR(StartKeeper(options_, name));
     return ConnectToKeeper(name);
+  }
+
+  // The one that begins with this host.
+  static absl::StatusOr<int> AwaitKeeper(const std::string& name, const std::string& directory) {
+    const int64_t began = MonotonicMillis();
+    for (;;) {
+      auto keeper = ConnectToKeeper(name);
+      if (!absl::IsNotFound(keeper.status())) return keeper;
+      if (MonotonicMillis() - began > kKeeperMs) break;
+      poll(nullptr, 0, kTryPauseMs);
+    }
+    return absl::UnavailableError(fmt::format(
+        "no keeper has begun with this host: {}/logs/slurm.log there says why", directory));
   }
 
   absl::Status Pass(std::string_view frame) const {

@@ -14,8 +14,6 @@
 namespace muster::cluster {
 namespace {
 
-// Until whatever was asked for is listed, by the clouds' experience with a large margin.
-constexpr int64_t kAppearMs = 8'000;
 constexpr int64_t kGiveBackMs = 120'000;
 // For machines of one place to run, once they were granted.
 constexpr int64_t kPlaceMs = 300'000;
@@ -87,7 +85,7 @@ absl::Status EndMachines(Provider& provider, const std::string& job, int64_t ask
       const auto machines = provider.List(job);
       last = machines.status();
       left = machines.ok() ? Left(*machines) : 0;
-      if (machines.ok() && left == 0 && looked >= asked_ms + kAppearMs) {
+      if (machines.ok() && left == 0 && looked >= asked_ms + provider.AppearsWithinMs()) {
         return absl::OkStatus();
       }
     }
@@ -190,7 +188,8 @@ absl::Status NodeSet::EndAttempt(const MachineOrder& order) {
       left = true;
       last.Update(provider_.End(machine));
     }
-    if (!left && looked >= journal_.asked_ms() + kAppearMs) return absl::OkStatus();
+    if (!left && looked >= journal_.asked_ms() + provider_.AppearsWithinMs())
+      return absl::OkStatus();
     (void)patience_.pause(pause);
   }
   return absl::UnavailableError(fmt::format(

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -149,6 +150,12 @@ class Provider {
   // Whether one machine more can be had while the others run, so that one that is lost is replaced.
   virtual bool CanReplace() const { return true; }
 
+  // Until whatever was asked for is listed: by the clouds' experience with a large margin.
+  virtual int64_t AppearsWithinMs() const { return 8'000; }
+  // Whether a keeper of the job (cluster/keeper.h) begins with each machine, since nothing that the
+  // launcher starts there outlives it. The hosts' places are in the order of roles and indices.
+  virtual bool HasKeepers() const { return false; }
+
   // What machines of these types cost on demand, in all regions. Fails where the provider does not
   // tell.
   virtual absl::StatusOr<std::vector<RegionPrice>> OnDemandPrices(
@@ -173,6 +180,13 @@ class Provider {
 
   // The way to `launch node` on a machine that runs.
   virtual absl::StatusOr<RunHost> Reach(const Machine& machine) = 0;
+
+  // The way to the job's folder where that can be had without its machines, which are given back;
+  // none where it is gone with them.
+  virtual std::optional<RunHost> ReachFolder(const std::string& job_id) {
+    (void)job_id;
+    return std::nullopt;
+  }
 
   // The command that shows the user what there is.
   virtual std::string ListCommand(const std::string& job_id) const = 0;

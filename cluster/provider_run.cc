@@ -134,9 +134,13 @@ class Runner {
     absl::StatusOr<int> code = 1;
     if (left.has_master) {
       code = AttachTo(*provider, left, std::move(bills), draft, rent, **journal, cancel);
+    } else if (const auto folder = provider->ReachFolder(job_id_)) {
+      HostsRun hosts = MakeHostsRun(draft, /*machines=*/1);
+      hosts.hosts = {*folder};
+      code = FetchFromMaster(hosts, options_);
     } else {
-      Say(fmt::format("the machine that had the results of {} is gone, and they are gone with it",
-                      job_id_));
+      Say(fmt::format("the machine that had the results of {} is given back, and {} there with it",
+                      job_id_, JobFolder(ssh_, job_id_)));
     }
     // Whoever comes later may have more luck, and gc comes when the job's time is over.
     if (!code.ok() || left_) return code;
@@ -177,7 +181,8 @@ class Runner {
                return SshRunHost(ssh_, host, ssh_program_, options_.environment, run_.build_id);
              },
          .environment = options_.environment,
-         .build_id = run_.build_id});
+         .build_id = run_.build_id,
+         .program_dir = options_.program_dir});
   }
 
   // Every command of a run that nothing hinders.
@@ -186,7 +191,8 @@ class Runner {
         MakeProvider({.cluster = run_.cluster,
                       .tools = ShownCommands([this](const std::string& line) { Say(line); }),
                       .patience = patience_,
-                      .public_key = "$PUBLIC_KEY"});
+                      .public_key = "$PUBLIC_KEY",
+                      .program_dir = options_.program_dir});
     Say("\n# may it be done, and where?");
     MachineOrder order = Order(draft);
     RETURN_IF_ERROR(provider->Check(order).status());
@@ -517,7 +523,8 @@ class Runner {
   // The job's hosts, by the machines; there is no way to one without an id.
   absl::StatusOr<HostsRun> MakeHosts(Provider& provider, const std::vector<Machine>& machines,
                                      const LocalJob& draft) const {
-    HostsRun hosts;
+    HostsRun hosts = MakeHostsRun(draft, machines.size());
+    hosts.kept = provider.HasKeepers();
     for (const Machine& machine : machines) {
       RunHost host;
       host.link.name = fmt::format("of {} {}", RoleName(machine.role), machine.index);
@@ -526,8 +533,13 @@ class Runner {
       }
       hosts.hosts.push_back(std::move(host));
     }
-    // Of machines that were made, one for each of the plan: masters, workers, servers.
-    hosts.host_of_role = PlaceRoles(draft.roles, machines.size());
+    return hosts;
+  }
+
+  // Of machines that were made, one for each of the plan: masters, workers, servers.
+  HostsRun MakeHostsRun(const LocalJob& draft, size_t machines) const {
+    HostsRun hosts;
+    hosts.host_of_role = PlaceRoles(draft.roles, machines);
     hosts.job_folder = JobFolder(ssh_, draft.job_id);
     hosts.build_id = run_.build_id;
     hosts.make_job = run_.make_job;

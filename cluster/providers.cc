@@ -11,6 +11,7 @@
 #include "cluster/begun_tools.h"
 #include "cluster/gcp_provider.h"
 #include "cluster/kubernetes.h"
+#include "cluster/slurm_provider.h"
 #include "cluster/ssh_provider.h"
 #include "telemetry/check.h"
 #include "telemetry/crc32c.h"
@@ -37,6 +38,11 @@ std::unique_ptr<Provider> MakeSsh(const ProviderSetup& setup) {
   return std::make_unique<SshProvider>(setup.cluster.ssh(), setup.environment, setup.build_id);
 }
 
+std::unique_ptr<Provider> MakeSlurm(const ProviderSetup& setup) {
+  return std::make_unique<SlurmProvider>(setup.cluster.slurm(), setup.tools, setup.patience,
+                                         setup.environment, setup.program_dir, setup.build_id);
+}
+
 struct Row {
   Cluster::Provider provider;
   bool makes, by_ssh, bills;
@@ -50,6 +56,8 @@ constexpr Row kProviders[] = {
      [](const Cluster& cluster) { return cluster.gcp().directory(); }},
     {Cluster::KUBERNETES, /*makes=*/true, /*by_ssh=*/false, /*bills=*/false, MakeKubernetes,
      [](const Cluster& cluster) { return cluster.kubernetes().directory(); }},
+    {Cluster::SLURM, /*makes=*/true, /*by_ssh=*/false, /*bills=*/false, MakeSlurm,
+     [](const Cluster& cluster) { return cluster.slurm().directory(); }},
     {Cluster::SSH, /*makes=*/false, /*by_ssh=*/false, /*bills=*/false, MakeSsh,
      [](const Cluster& cluster) { return cluster.ssh().directory(); }},
 };

@@ -23,6 +23,7 @@ struct ProviderSetup {
   std::function<RunHost(const SshHost&)> reach = nullptr;  // by ssh
   std::vector<std::string> environment = {};               // of the launcher
   std::string build_id = "";                               // of this program
+  std::string program_dir = "";                            // the same
 };
 
 // Runs the providers' commands with the user's `environment`, and such that they ask nobody and
@@ -42,7 +43,7 @@ DayFolder FactsOf(const std::string& folder, const std::vector<std::string>& env
 // Whether the provider makes machines, so that there is something to give back.
 bool MakesMachines(Cluster::Provider provider);
 
-// PRECONDITION: any but LOCAL and SLURM.
+// PRECONDITION: any but LOCAL.
 std::unique_ptr<Provider> MakeProvider(const ProviderSetup& setup);
 
 // Whether its machines are reached by ssh, with a key of the job's own.

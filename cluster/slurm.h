@@ -5,55 +5,53 @@
 // Pure functions: thread-safe.
 #pragma once
 
-#include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
-#include "cluster/plan.h"
+#include "cluster/provider.h"
 #include "configs/job.pb.h"
 #include "telemetry/status.h"
 
 namespace muster::cluster {
 
-// One kind of a job's machines, each of which is a node of Slurm's.
-struct SlurmComponent {
-  Role role = Role::kMaster;
-  int64_t machines = 0;
-  int cpus = 0;  // of one machine
-  double memory_gb = 0;
-  int64_t gpus = 0;
-};
-
-std::vector<SlurmComponent> SlurmComponents(const Plan& plan);
-
-// The batch script: it only holds the nodes, for as long as a launcher runs steps of the name
-// kSlurmStep on them, and a quarter of a minute more.
-inline constexpr char kSlurmStep[] = "muster-node";
-struct SlurmRequest {
-  std::string job_id;
-  std::string log_path;
-  int64_t max_running_s = 0;
-  std::vector<SlurmComponent> components;
-};
-std::string SlurmScript(const SlurmRequest& request, const Slurm& slurm);
+// The batch script. On each node it runs a keeper of the job in `folder` (`launch node keep`), the
+// hosts' places in the order of roles; a group's nodes are given back when all of its keepers have
+// ended. `programs`: the folder of `launch` there. Paths may begin with "~/".
+std::string SlurmScript(const MachineOrder& order, const Slurm& slurm, const std::string& programs,
+                        const std::string& folder);
 
 // What squeue says of one component, in the format kSlurmFormat.
-inline constexpr char kSlurmFormat[] = "%i|%A|%T|%r|%N";
+inline constexpr char kSlurmFormat[] = "%i|%T|%D|%c|%N|%r|%k|%j";
 struct SlurmStatus {
-  std::string state;   // "PENDING", "RUNNING", …
-  std::string reason;  // why it waits: "Resources", "Priority"
-  std::string job;     // its number
-  std::string nodes;   // "n[2-3]"; "" while it waits
+  std::string id;           // "12+1", or "12" of a job that has one component alone
+  std::string state;        // "PENDING", "RUNNING", …
+  int nodes = 0, cpus = 0;  // of one node
+  std::string node_list;    // "n[2-3]"; "" while it waits
+  std::string reason;       // why it waits: "Resources", "Priority"; may be ""
+  // What SlurmScript has marked it with.
+  std::string job_id, run, owner;
+  int attempt = 0;
+  Role role = Role::kMaster;
 };
-// By component. Fails on lines that are not squeue's.
-absl::StatusOr<std::vector<SlurmStatus>> ParseSqueue(const std::string& text);
+// Those of ours; lines of other jobs are passed over.
+std::vector<SlurmStatus> ParseSqueue(const std::string& text);
 
-// Words that run a shell script as a step on one node of `component`, its input and output being
-// ours. `job`: the number of the first component; `component`: -1 for a job that has one alone.
-std::vector<std::string> SrunWords(const std::string& job, int component, const std::string& node,
-                                   int cpus, const std::string& script);
+// Whether such a job has ended, and its nodes are free.
+bool SlurmHasEnded(const std::string& state);
+
+// By node: its address, from `scontrol -o show node`.
+std::map<std::string, std::string> ParseNodeAddresses(const std::string& text);
+
+// Words that run a shell script as a step on one node of the component `id`, its input and output
+// being ours.
+std::vector<std::string> SrunWords(const std::string& id, const std::string& node, int cpus,
+                                   const std::string& script);
 
 // One line with what to do, from what a command of Slurm's wrote to its stderr.
 std::string ExplainSlurm(const std::string& complaint);
+
+// Whether it says that the controller did not answer, so that what was asked for may be there.
+bool IsWithoutAnswer(const std::string& complaint);
 
 }  // namespace muster::cluster

@@ -138,6 +138,7 @@ class KeeperTest : public ::testing::Test {
     open.mutable_open()->set_directory(folder_.path() + "/job");
     open.mutable_open()->set_lock(true);
     open.mutable_open()->set_rented(true);
+    open.mutable_open()->set_kept(kept_);
     Say(first, open);
     ASSERT_TRUE(Next(first).has_opened());
     start.mutable_start()->set_name("master-0");
@@ -190,6 +191,18 @@ class KeeperTest : public ::testing::Test {
     if (fd.ok()) close(*fd);
     return fd.ok();
   }
+  // One that begins with its host, in a process of its own.
+  pid_t BeginWithHost() {
+    const pid_t keeper = fork();
+    if (keeper == 0) _exit(ServeKeeper(options_, folder_.path() + "/job", 0));
+    for (int i = 0; i < 200 && !KeeperLives(); ++i) poll(nullptr, 0, 50);
+    return keeper;
+  }
+  static int ExitOf(pid_t process) {
+    int status = 0;
+    waitpid(process, &status, 0);
+    return WEXITSTATUS(status);
+  }
   // It ends a moment after its launcher has heard of it for the last time.
   bool KeeperEnds() const {
     for (int i = 0; i < 200 && KeeperLives(); ++i) poll(nullptr, 0, 50);
@@ -197,6 +210,7 @@ class KeeperTest : public ::testing::Test {
   }
 
   const harness::TemporaryFolder folder_;
+  bool kept_ = false;  // OpenJob's
   NodeOptions options_{.program_dir = folder_.path(), .home = folder_.path()};
 };
 
@@ -355,6 +369,37 @@ TEST_F(KeeperTest, AndTheyWaitNoLongerThanTheJobWasToBeLeft) {
   LeaveAMaster(/*until_in_ms=*/1);
   EXPECT_TRUE(KeeperEnds());
   EXPECT_TRUE(std::filesystem::exists(folder_.path() + "/.muster-ends"));
+}
+
+TEST_F(KeeperTest, OneThatBeginsWithItsHostIsWaitedForAndHoldsNoFinishedJobForLong) {
+  options_.fetch_ms = 1'500;
+  kept_ = true;
+  // The launcher is there first.
+  const pid_t late = fork();
+  if (late == 0) {
+    poll(nullptr, 0, 500);
+    _exit(ExitOf(BeginWithHost()));
+  }
+  LeaveAMaster(/*until_in_ms=*/600'000);
+  EXPECT_TRUE(KeeperLives());
+  const int64_t began = MonotonicMillis();
+  EXPECT_EQ(ExitOf(late), 0);
+  EXPECT_LT(MonotonicMillis() - began, 300'000) << "not as long as the launcher has said";
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() + "/.muster-ends")) << "it may be shared";
+}
+
+TEST_F(KeeperTest, OneThatBeginsWithItsHostGivesItBackWhenNobodyComes) {
+  options_.first_ms = 300;
+  EXPECT_EQ(ExitOf(BeginWithHost()), 0);
+}
+
+TEST_F(KeeperTest, OneThatCannotBeginSaysWhy) {
+  std::ofstream(folder_.path() + "/job") << "a file";
+  ::testing::internal::CaptureStderr();
+  const pid_t keeper = fork();
+  if (keeper == 0) _exit(ServeKeeper(options_, folder_.path() + "/job", 0));
+  EXPECT_EQ(ExitOf(keeper), 1);
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr(folder_.path() + "/job"));
 }
 
 TEST_F(KeeperTest, AJobThatWasLeftAndDoesNothingIsEndedInOrder) {

@@ -143,6 +143,23 @@ TEST_P(ContractTest, NothingIsLeftOfAJobWhoseLauncherIsKilled) {
   ExpectAllGivenBack(60);
 }
 
+TEST_P(ContractTest, AJobThatIsLeftGoesOnAndIsFollowedAgainToItsEnd) {
+  const std::string folder = NewFolder("left");
+  TinyJob job = Job();
+  job.steps = 600;
+  std::vector<std::string> words = Words(folder, job);
+  words.emplace_back("--async");
+  const Ended left = Run(words);
+  ASSERT_EQ(left.code, 0) << left.out << left.err;
+  EXPECT_THAT(left.out, HasSubstr("launch attach "));
+  EXPECT_THAT(site_->Held(), Not(IsEmpty()));
+  const Ended followed = Run({"launch", "attach", folder + "/job"});
+  ASSERT_EQ(followed.code, 0) << followed.out << followed.err;
+  ExpectAllGivenBack();
+  EXPECT_EQ(StateOf(folder + "/job").state, RunState::kSucceeded);
+  ExpectSameModel(folder, FolderOfLocal(job), 600);
+}
+
 TEST_P(ContractTest, ARoleThatDiesEndsTheJobInOneLineWithItsName) {
   TinyJob job = Job();
   job.steps = 1'000'000;

@@ -45,11 +45,10 @@ class SlurmSite : public Site {
   }
   std::map<std::string, std::string> environment(const std::string& home) const override {
     auto environment = slurm_.environment();
-    environment["MUSTER_HOME"] = home + "/.muster";
+    environment["HOME"] = home;
     return environment;
   }
   std::vector<std::string> Held() const override { return slurm_.Queue(); }
-  bool rents() const override { return false; }
   bool keeps_folder() const override { return true; }
 
  private:
