@@ -40,9 +40,9 @@ constexpr FieldTreatmentOf kFields[] = {
       "the job is stopped after it, and Compute Engine deletes the machines half an hour later; "
       "seven days when absent"}},
     {"trainingInput.scheduling.maxWaitTime",
-     {kHonoured, "a job that has no machines by then is given up; a day when absent"}},
-    {"trainingInput.scheduling.priority",
-     {kSubstituted, "there is no queue: machines are asked for at once"}},
+     {kHonoured,
+      "a job that has no machines by then, its turn (cluster.limits) included, is given up; a day "
+      "when absent"}},
     {"trainingInput.scheduling.strategy",
      {kHonoured,
       "LOW_COST: the workers' machines are spot; the master and the servers, which hold "

@@ -38,9 +38,13 @@ constexpr FieldTreatmentOf kFields[] = {
       "the job is stopped after it, and Kubernetes ends the pods half an hour later "
       "(activeDeadlineSeconds); seven days when absent"}},
     {"trainingInput.scheduling.maxWaitTime",
-     {kHonoured, "a job that has not all its pods by then is given up; a day when absent"}},
+     {kHonoured,
+      "a job that has not all its pods by then, its turn (cluster.limits) included, is given up; a "
+      "day when absent"}},
     {"trainingInput.scheduling.priority",
-     {kSubstituted, "the cluster's scheduler decides; pods have the namespace's default"}},
+     {kHonoured,
+      "of the jobs that wait for cluster.limits the highest begins first; then pods have the "
+      "namespace's default"}},
     {"trainingInput.scheduling.strategy",
      {kSubstituted, "what nodes cost, cluster.kubernetes.nodeSelector and tolerations decide"}},
     {"trainingInput.network",

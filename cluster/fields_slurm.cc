@@ -32,9 +32,13 @@ constexpr FieldTreatmentOf kFields[] = {
       "the job is stopped after it, and Slurm takes the nodes back half an hour "
       "later (--time); seven days when absent"}},
     {"trainingInput.scheduling.maxWaitTime",
-     {kHonoured, "a job that has no nodes by then is given up; a day when absent"}},
+     {kHonoured,
+      "a job that has no nodes by then, its turn (cluster.limits) included, is given up; a day "
+      "when absent"}},
     {"trainingInput.scheduling.priority",
-     {kSubstituted, "Slurm has its own: partition, account and qos decide"}},
+     {kHonoured,
+      "of the jobs that wait for cluster.limits the highest begins first; then partition, account "
+      "and qos decide"}},
     {"trainingInput.scheduling.strategy",
      {kSubstituted, "what nodes cost, the partition decides: see cluster.slurm.partition"}},
     {"trainingInput.network",

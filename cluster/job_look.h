@@ -22,10 +22,11 @@ struct JobLook {
   //   DETACHED  nobody here follows it, and it goes on elsewhere: state is as of then
   //   GONE      its directory is not there any more
   //   UNKNOWN   state.json cannot be read
+  //   QUEUED    it waits for its turn (cluster/job_queue.h); there is no state yet
   std::string shown;
   std::optional<master::JobState> state;
   JobHolder holder;
-  std::string problem;  // why it is GONE or UNKNOWN
+  std::string problem;  // why it is GONE or UNKNOWN; its place in the queue
 };
 
 JobLook Look(const JobEntry& entry);

@@ -5,12 +5,16 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <filesystem>
+#include <map>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "cluster/attach_command.h"
 #include "cluster/job_logs.h"
 #include "cluster/job_look.h"
+#include "cluster/job_queue.h"
 #include "cluster/journal.h"
 #include "cluster/node_set.h"
 #include "cluster/printable.h"
@@ -114,10 +118,52 @@ std::string StillRented(const std::string& folder, int64_t now_ms) {
   return text;
 }
 
-int List(const JobRegistry& registry, const std::string& machines, const CommandContext& context) {
-  std::vector<std::string> damaged;
+// As a line of the list; `place` among those of its provider, from 1 on.
+JobLook LookOfQueued(const QueuedJob& job, size_t place) {
+  JobLook look;
+  look.entry = {job.job_id, job.job_dir, job.provider, job.queued_ms};
+  look.shown = "QUEUED";
+  look.problem =
+      fmt::format("place {}, priority {}: it waits for cluster.limits", place, job.priority);
+  return look;
+}
+
+std::vector<JobLook> LooksOfQueued(const JobQueue& queue) {
   std::vector<JobLook> looks;
-  for (const JobEntry& entry : registry.Read(&damaged)) looks.push_back(Look(entry));
+  std::map<std::string, size_t> places;
+  for (const QueuedJob& job : queue.Waiting()) {
+    looks.push_back(LookOfQueued(job, ++places[job.provider]));
+  }
+  return looks;
+}
+
+// The one that `word` names, by its id, how it begins, or its directory; none when none waits.
+std::optional<std::pair<QueuedJob, JobLook>> FindQueued(const JobQueue& queue,
+                                                        const std::string& word) {
+  std::error_code error;
+  const std::string dir = std::filesystem::absolute(word, error).lexically_normal().string();
+  const std::vector<QueuedJob> waiting = queue.Waiting();
+  const std::vector<JobLook> looks = LooksOfQueued(queue);
+  for (size_t i = 0; i < std::min(waiting.size(), looks.size()); ++i) {
+    if (waiting[i].job_id == word || waiting[i].job_dir == word || waiting[i].job_dir == dir) {
+      return std::pair(waiting[i], looks[i]);
+    }
+  }
+  return std::nullopt;
+}
+
+int List(const JobRegistry& registry, const std::string& machines, const JobQueue& queue,
+         const CommandContext& context) {
+  std::vector<std::string> damaged;
+  std::vector<JobLook> looks = LooksOfQueued(queue);
+  const size_t queued = looks.size();
+  for (const JobEntry& entry : registry.Read(&damaged)) {
+    // What was there before it was started again does not count.
+    const bool waits =
+        std::any_of(looks.begin(), looks.begin() + static_cast<ptrdiff_t>(queued),
+                    [&](const JobLook& look) { return look.entry.job_dir == entry.job_dir; });
+    if (!waits) looks.push_back(Look(entry));
+  }
   for (const std::string& line : damaged) fmt::print(context.err, "warning: {}\n", line);
   fmt::print(
       context.out, "{}",
@@ -171,10 +217,20 @@ int Cancel(const JobEntry& entry, const CommandContext& context, const AttachToJ
   return kSucceeded;
 }
 
+// Takes it out of the queue.
+int CancelQueued(const QueuedJob& job, const CommandContext& context) {
+  if (kill(job.pid, SIGTERM) != 0) {
+    fmt::print(context.err, "{} does not wait any more: see launch jobs list\n", job.job_id);
+    return kJobFailed;
+  }
+  fmt::print(context.out, "{} does not wait any more: nothing of it was started\n", job.job_id);
+  return kSucceeded;
+}
+
 }  // namespace
 
 int RunJobsCommand(const CommandContext& context, const std::string& registry_folder,
-                   const std::string& machines, const AttachToJob& attach) {
+                   const std::string& machines, const JobQueue& queue, const AttachToJob& attach) {
   const auto words = Parse(context.words);
   if (!words.ok()) {
     fmt::print(context.err, "{}\n", std::string(words.status().message()));
@@ -185,7 +241,16 @@ int RunJobsCommand(const CommandContext& context, const std::string& registry_fo
     return kSucceeded;
   }
   const JobRegistry registry(registry_folder);
-  if (words->verb == "list") return List(registry, machines, context);
+  if (words->verb == "list") return List(registry, machines, queue, context);
+  if (const auto queued = FindQueued(queue, words->job)) {
+    if (words->verb == "cancel") return CancelQueued(queued->first, context);
+    if (words->verb == "logs") {
+      fmt::print(context.err, "{} has no logs yet: it waits for its turn\n", words->job);
+      return kWrongInput;
+    }
+    fmt::print(context.out, "{}", DescribeJob(queued->second, UnixMillis()));
+    return kSucceeded;
+  }
   const auto entry = registry.Find(words->job);
   if (!entry.ok()) {
     fmt::print(context.err, "{}\n", std::string(entry.status().message()));

@@ -1,6 +1,8 @@
 // The program `launch`. See docs/job-file.md, and `launch --help`.
 #include <absl/strings/numbers.h>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -20,6 +22,7 @@
 #include "cluster/image_bake.h"
 #include "cluster/image_command.h"
 #include "cluster/job_data.h"
+#include "cluster/job_queue.h"
 #include "cluster/jobs_command.h"
 #include "cluster/kept_run.h"
 #include "cluster/local.h"
@@ -33,12 +36,14 @@
 #include "cluster/providers.h"
 #include "cluster/random_hex.h"
 #include "cluster/rented_machine.h"
+#include "cluster/signals.h"
 #include "cluster/ssh_command.h"
 #include "cluster/upload_command.h"
 #include "telemetry/build_id.h"
 #include "telemetry/cores.h"
 #include "telemetry/file.h"
 #include "telemetry/host_name.h"
+#include "telemetry/time.h"
 #include "worker/data_folder.h"
 
 namespace muster::cluster {
@@ -139,6 +144,63 @@ std::string OwnFolder(const char* name) {
 
 // Where launchers note their jobs.
 std::string RegistryFolder() { return OwnFolder("jobs"); }
+
+JobQueue MakeQueue() {
+  return JobQueue({.folder = OwnFolder("queue"),
+                   .registry = RegistryFolder(),
+                   .journals = MachinesFolder(),
+                   .now_ms = UnixMillis});
+}
+
+// This process goes on without whoever waits for it, and writes to a file of the queue's folder.
+void GoToBackground(const std::string& job_id) {
+  const std::string log = fmt::format("{}/{}.log", OwnFolder("queue"), job_id);
+  std::fflush(nullptr);
+  const pid_t child = fork();
+  if (child > 0) {
+    fmt::print(
+        "{} waits for its turn, and begins without a terminal: launch jobs list shows its place, "
+        "launch jobs cancel {} takes it out; what it says is written to {}\n",
+        job_id, job_id, log);
+    std::fflush(stdout);
+    _exit(kSucceeded);
+  }
+  if (child < 0) return;  // then it waits here
+  setsid();
+  const int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  dup2(in, STDIN_FILENO);
+  dup2(out < 0 ? in : out, STDOUT_FILENO);
+  dup2(out < 0 ? in : out, STDERR_FILENO);
+}
+
+// Waits until cluster.limits lets the job begin; null where it has none.
+absl::StatusOr<std::unique_ptr<QueueTicket>> AwaitTurnOf(const JobQueue& queue,
+                                                         const ResolvedJob& resolved,
+                                                         const Plan& plan, bool async) {
+  const Cluster& cluster = resolved.job.cluster();
+  if (!cluster.has_limits()) return nullptr;
+  const std::string& dir = resolved.job.training_input().job_dir();
+  QueuedJob job{.job_id = resolved.job.job_id(),
+                .job_dir = IsAddress(dir) ? dir : std::filesystem::absolute(dir).string(),
+                .provider = Cluster::Provider_Name(cluster.provider()),
+                .priority = resolved.job.training_input().scheduling().priority()};
+  for (const PlanRole& role : plan.roles) {
+    job.machines += role.role == Role::kEvaluator ? 0 : role.count;
+  }
+  Signals signals;
+  Patience patience = RealPatience();
+  patience.pause = [&signals](int64_t ms) {
+    pollfd interrupt{signals.fd(), POLLIN, 0};
+    poll(&interrupt, 1, static_cast<int>(ms));
+    return !signals.Take();
+  };
+  std::function<void()> leave;
+  if (async) leave = [&job] { GoToBackground(job.job_id); };
+  return AwaitTurn(
+      queue, job, cluster.limits(), MaxWaitSeconds(resolved) * 1000, patience,
+      [](const std::string& line) { Tell(LocalOptions(), line); }, leave);
+}
 
 MirrorOptions MakeMirrorOptions() {
   return {.home = OwnFolder("mirrors"),
@@ -241,7 +303,7 @@ int AttachTo(const Job& job, bool cancel) {
 
 // `mirror`: the job's directory where the job file names one in an object store; else "".
 int RunHere(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& flags,
-            const LocalOptions& options, const std::string& mirror) {
+            const LocalOptions& options, int64_t max_wait_s, const std::string& mirror) {
   const Cluster& cluster = resolved.job.cluster();
   const auto make = [&](int cores, int threads) {
     LocalJob job = MakeJob(resolved, cores, threads);
@@ -253,7 +315,7 @@ int RunHere(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& fl
   if (cluster.provider() != Cluster::LOCAL) {
     return RunOnProvider({.cluster = cluster,
                           .plan = plan,
-                          .max_wait_s = MaxWaitSeconds(resolved),
+                          .max_wait_s = max_wait_s,
                           .yes = flags.yes,
                           .dry_run = flags.dry_run,
                           .build_id = BuildId(),
@@ -277,15 +339,30 @@ int RunHere(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& fl
 int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& flags) {
   LocalOptions options = MakeOptions();
   options.async = flags.async;
+  const JobQueue queue = MakeQueue();
+  const int64_t began = MonotonicMillis();
+  std::unique_ptr<QueueTicket> ticket;
+  if (!flags.dry_run) {
+    auto turn = AwaitTurnOf(queue, resolved, plan, flags.async);
+    if (!turn.ok()) {
+      const int code = ExitCodeOf(turn.status(), options);
+      return absl::IsCancelled(turn.status()) ? kInterrupted : code;
+    }
+    ticket = *std::move(turn);
+  }
+  const int64_t max_wait_s =
+      std::max<int64_t>(1, MaxWaitSeconds(resolved) - (MonotonicMillis() - began) / 1000);
   if (!flags.dry_run) {
     const absl::Status brought =
         BringData(DataOfJob(resolved.job), [&](const std::string& line) { Tell(options, line); });
     if (!brought.ok()) return ExitCodeOf(brought, options);
   }
   const std::string& dir = resolved.job.training_input().job_dir();
-  if (!IsAddress(dir) || flags.dry_run) return RunHere(resolved, plan, flags, options, "");
+  if (!IsAddress(dir) || flags.dry_run) {
+    return RunHere(resolved, plan, flags, options, max_wait_s, "");
+  }
   return OnMirror(Mirror::Open(dir, MakeMirrorOptions()), options, [&](const std::string& folder) {
-    return RunHere(resolved, plan, flags, options, folder);
+    return RunHere(resolved, plan, flags, options, max_wait_s, folder);
   });
 }
 
@@ -356,7 +433,7 @@ int main(int argc, char** argv) {
        }},
       {"jobs", "list, describe, cancel the jobs started from this machine, and show their logs",
        [](const CommandContext& context) {
-         return RunJobsCommand(context, RegistryFolder(), MachinesFolder(), AttachTo);
+         return RunJobsCommand(context, RegistryFolder(), MachinesFolder(), MakeQueue(), AttachTo);
        }},
       {"node", "what the launcher runs on other hosts, which roles are started by",
        [](const CommandContext& context) { return RunNodeCommand(context.words); }},

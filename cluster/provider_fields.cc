@@ -23,7 +23,7 @@ constexpr const char* kTrainerMachine =
 constexpr const char* kNoContainer =
     "roles are programs of this build, not containers: delete it and name a module in pythonModule";
 
-constexpr std::array<FieldTreatmentOf, 42> kFields = {{
+constexpr std::array<FieldTreatmentOf, 43> kFields = {{
     {"jobId", {kHonoured, "made from the job directory, or from module and time, when absent"}},
     {"labels", {kHonoured, "kept in the job directory's job.yaml"}},
     {"trainingInput.scaleTier",
@@ -63,8 +63,11 @@ constexpr std::array<FieldTreatmentOf, 42> kFields = {{
     {"trainingInput.pythonVersion", {kSubstituted, "this build is the runtime; nothing is Python"}},
     {"trainingInput.scheduling.maxRunningTime",
      {kHonoured, "the job is stopped after it; seven days when absent"}},
-    {"trainingInput.scheduling.maxWaitTime", {kSubstituted, "the job starts at once"}},
-    {"trainingInput.scheduling.priority", {kSubstituted, "there is no queue"}},
+    {"trainingInput.scheduling.maxWaitTime",
+     {kHonoured,
+      "a job whose turn (cluster.limits) has not come by then is given up; a day when absent"}},
+    {"trainingInput.scheduling.priority",
+     {kHonoured, "of the jobs that wait for cluster.limits the highest begins first"}},
     {"trainingInput.scheduling.resilientToWorkerRestart",
      {kSubstituted,
       "a role that ends stops the job; the same command resumes it from its last checkpoint"}},
@@ -85,6 +88,9 @@ constexpr std::array<FieldTreatmentOf, 42> kFields = {{
       "left, the master's machine is looked at, and no step must have been finished"}},
     {"cluster.installDriver",
      {kHonoured, "false alone: nothing is rented here, and true is refused"}},
+    {"cluster.limits",
+     {kHonoured,
+      "the job waits on this machine until so few of this user's jobs run with the provider"}},
     {"cluster.ports",
      {kHonoured, "master and parameter servers listen on one of them that is free"}},
     {"cluster.spot", {kRefused, "nothing is rented: delete it"}},

@@ -212,6 +212,21 @@ void CheckPorts(JobDraft* draft) {
   }
 }
 
+void CheckLimits(JobDraft* draft) {
+  RuleReporter report("cluster.limits", draft);
+  const Limits& limits = draft->job.cluster().limits();
+  const auto check = [&](const char* name, int64_t limit) {
+    if (limit >= 0) return;
+    report.Add(name, fmt::format("{} is no number of {}", limit, name),
+               "write 1 or more, or delete it");
+  };
+  check("jobs", limits.jobs());
+  check("machines", limits.machines());
+  if (limits.machines() > 0 && draft->job.cluster().provider() == Cluster::LOCAL) {
+    report.Add("machines", "provider LOCAL has one machine for all jobs", "write jobs: 1, or such");
+  }
+}
+
 }  // namespace
 
 void CheckCluster(JobDraft* draft) {
@@ -223,6 +238,7 @@ void CheckCluster(JobDraft* draft) {
   CheckRentedAlone(draft);
   CheckSpot(draft);
   CheckPorts(draft);
+  CheckLimits(draft);
   const double max_cost = draft->job.cluster().budget().max_cost();
   if (max_cost < 0 || !std::isfinite(max_cost)) {
     RuleReporter("cluster.budget", draft)

@@ -46,11 +46,12 @@ class JobsCommandTest : public ::testing::Test {
     context.out = open_memstream(&out, &out_size);
     context.err = open_memstream(&err, &err_size);
     Said said;
-    said.code = RunJobsCommand(context, registry_, machines_, [this](const Job& job, bool cancel) {
-      attached_ =
-          fmt::format("{} {}", job.training_input().job_dir(), cancel ? "cancel" : "follow");
-      return 0;
-    });
+    said.code =
+        RunJobsCommand(context, registry_, machines_, queue_, [this](const Job& job, bool cancel) {
+          attached_ =
+              fmt::format("{} {}", job.training_input().job_dir(), cancel ? "cancel" : "follow");
+          return 0;
+        });
     std::fclose(context.out);
     std::fclose(context.err);
     said.out.assign(out, out_size);
@@ -85,6 +86,10 @@ class JobsCommandTest : public ::testing::Test {
   const harness::TemporaryFolder folder_;
   std::string attached_;  // which job was attached to, and how
   const std::string registry_ = folder_.path() + "/jobs", machines_ = folder_.path() + "/machines";
+  const JobQueue queue_{{.folder = folder_.path() + "/queue",
+                         .registry = registry_,
+                         .journals = machines_,
+                         .now_ms = [] { return kBegan; }}};
 };
 
 TEST_F(JobsCommandTest, AJobThatNobodyRunsIsNotSaidToRun) {
@@ -107,6 +112,20 @@ TEST_F(JobsCommandTest, AJobThatNobodyRunsIsNotSaidToRun) {
   EXPECT_THAT(list, ContainsRegex("cut +SSH +LOST "));
   EXPECT_THAT(list, ContainsRegex("gone +LOCAL +GONE .*\\(its directory is gone\\)"));
   EXPECT_THAT(list, ContainsRegex("torn +LOCAL +UNKNOWN "));
+}
+
+TEST_F(JobsCommandTest, AJobThatWaitsIsShownWithItsPlace) {
+  const std::string again = Add("again", RunState::kFailed);
+  const auto first = queue_.Enter({.job_id = "first", .job_dir = "/f", .provider = "LOCAL"});
+  const auto second =
+      queue_.Enter({.job_id = "again", .job_dir = again, .provider = "LOCAL", .priority = 3});
+  ASSERT_TRUE(first.ok() && second.ok());
+  const std::string list = Run({"list"}).out;
+  EXPECT_THAT(list, ContainsRegex("first +LOCAL +QUEUED .* /f  .place 2, priority 0"));
+  EXPECT_THAT(list, ContainsRegex("again +LOCAL +QUEUED .*place 1, priority 3"));
+  EXPECT_THAT(list, Not(HasSubstr("FAILED"))) << "what was before";
+  EXPECT_THAT(Run({"describe", "first"}).out, HasSubstr("place 2"));
+  EXPECT_EQ(Run({"logs", "first"}).code, 2);
 }
 
 TEST_F(JobsCommandTest, MachinesThatMayStillCostAreNamed) {

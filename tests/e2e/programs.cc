@@ -259,6 +259,7 @@ std::vector<std::string> LaunchWords(const std::string& folder, const TinyJob& j
           fmt::format(", parameterServerType: standard, parameterServerCount: {}", job.servers);
     }
   }
+  if (job.priority > 0) cluster += fmt::format(", scheduling: {{priority: {}}}", job.priority);
   const std::string file = folder + "/job.yaml";
   WriteText(file,
             fmt::format(

@@ -85,6 +85,7 @@ struct TinyJob {
   std::string training;  // more fields of `training`, in flow style: "device: GPU"
   bool shared_memory = true;
   std::string cluster;  // more fields of `cluster`
+  int priority = 0;     // of trainingInput.scheduling
 };
 // Writes the job file into `folder` and gives the words that launch it there: job directory
 // `folder`/job.
