@@ -27,7 +27,7 @@ namespace muster::cluster {
 
 struct QueuedJob {
   std::string job_id;
-  std::string job_dir;   // absolute, or an object store's address
+  std::string job_dir;   // absolute
   std::string provider;  // "LOCAL", "SSH" …
   int priority = 0;
   int64_t machines = 0;

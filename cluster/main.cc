@@ -182,7 +182,8 @@ absl::StatusOr<std::unique_ptr<QueueTicket>> AwaitTurnOf(const JobQueue& queue,
   if (!cluster.has_limits()) return nullptr;
   const std::string& dir = resolved.job.training_input().job_dir();
   QueuedJob job{.job_id = resolved.job.job_id(),
-                .job_dir = IsAddress(dir) ? dir : std::filesystem::absolute(dir).string(),
+                .job_dir = IsAddress(dir) ? Mirror::FolderOf(dir, OwnFolder("mirrors"))
+                                          : std::filesystem::absolute(dir).string(),
                 .provider = Cluster::Provider_Name(cluster.provider()),
                 .priority = resolved.job.training_input().scheduling().priority()};
   for (const PlanRole& role : plan.roles) {

@@ -14,6 +14,8 @@
 namespace muster::cluster {
 namespace {
 
+// Until whatever was asked for is listed, by the clouds' experience with a large margin.
+constexpr int64_t kAppearMs = 8'000;
 constexpr int64_t kGiveBackMs = 120'000;
 // For machines of one place to run, once they were granted.
 constexpr int64_t kPlaceMs = 300'000;
@@ -85,7 +87,7 @@ absl::Status EndMachines(Provider& provider, const std::string& job, int64_t ask
       const auto machines = provider.List(job);
       last = machines.status();
       left = machines.ok() ? Left(*machines) : 0;
-      if (machines.ok() && left == 0 && looked >= asked_ms + provider.AppearsWithinMs()) {
+      if (machines.ok() && left == 0 && looked >= asked_ms + kAppearMs) {
         return absl::OkStatus();
       }
     }
@@ -149,8 +151,12 @@ absl::StatusOr<std::vector<Machine>> NodeSet::TryPlace(const MachineOrder& order
   auto machines = created.ok() ? AwaitRunning(order, deadline_ms)
                                : absl::StatusOr<std::vector<Machine>>(created);
   if (machines.ok() && !machines->empty()) return machines;
-  // A refusal of the very first thing leaves nothing to look for.
-  if (asked > 1 || !IsRefusal(created)) RETURN_IF_ERROR(end());
+  if (asked > 1 || !IsRefusal(created)) {
+    RETURN_IF_ERROR(end());
+  } else {
+    // A refusal of the very first thing leaves nothing to look for, or to wait for.
+    journal_.NoteAsked(0);
+  }
   return machines;
 }
 
@@ -188,8 +194,7 @@ absl::Status NodeSet::EndAttempt(const MachineOrder& order) {
       left = true;
       last.Update(provider_.End(machine));
     }
-    if (!left && looked >= journal_.asked_ms() + provider_.AppearsWithinMs())
-      return absl::OkStatus();
+    if (!left && looked >= journal_.asked_ms() + kAppearMs) return absl::OkStatus();
     (void)patience_.pause(pause);
   }
   return absl::UnavailableError(fmt::format(

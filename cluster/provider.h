@@ -150,8 +150,6 @@ class Provider {
   // Whether one machine more can be had while the others run, so that one that is lost is replaced.
   virtual bool CanReplace() const { return true; }
 
-  // Until whatever was asked for is listed: by the clouds' experience with a large margin.
-  virtual int64_t AppearsWithinMs() const { return 8'000; }
   // Whether a keeper of the job (cluster/keeper.h) begins with each machine, since nothing that the
   // launcher starts there outlives it. The hosts' places are in the order of roles and indices.
   virtual bool HasKeepers() const { return false; }

@@ -39,8 +39,8 @@ std::unique_ptr<Provider> MakeSsh(const ProviderSetup& setup) {
 }
 
 std::unique_ptr<Provider> MakeSlurm(const ProviderSetup& setup) {
-  return std::make_unique<SlurmProvider>(setup.cluster.slurm(), setup.tools, setup.patience,
-                                         setup.environment, setup.program_dir, setup.build_id);
+  return std::make_unique<SlurmProvider>(setup.cluster.slurm(), setup.tools, setup.environment,
+                                         setup.program_dir, setup.build_id);
 }
 
 struct Row {

@@ -14,17 +14,13 @@ namespace muster::cluster {
 namespace {
 
 constexpr int64_t kToolMs = 30'000;
-// Until what was asked for without an answer is in the queue.
-constexpr int64_t kLateMs = 8'000;
 
 }  // namespace
 
-SlurmProvider::SlurmProvider(Slurm slurm, ToolRunner tools, const Patience& patience,
-                             std::vector<std::string> environment, std::string program_dir,
-                             std::string build_id)
+SlurmProvider::SlurmProvider(Slurm slurm, ToolRunner tools, std::vector<std::string> environment,
+                             std::string program_dir, std::string build_id)
     : slurm_(std::move(slurm)),
       tools_(std::move(tools)),
-      patience_(patience),
       environment_(std::move(environment)),
       program_dir_(std::move(program_dir)),
       build_id_(std::move(build_id)) {}
@@ -75,9 +71,8 @@ absl::Status SlurmProvider::Create(const MachineOrder& order,
           .status();
   if (asked.ok() || absl::IsUnimplemented(asked)) return absl::OkStatus();
   // Slurm has said no: there is nothing.
-  if (absl::IsFailedPrecondition(asked)) return absl::Status(kNoRoomInZone, asked.message());
-  if (!absl::IsNotFound(asked)) (void)patience_.pause(kLateMs);
-  return asked;
+  const bool refused = absl::IsFailedPrecondition(asked);
+  return refused ? absl::Status(kNoRoomInZone, asked.message()) : asked;
 }
 
 absl::StatusOr<std::vector<Machine>> SlurmProvider::List(const std::string& job_id) {

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "cluster/node_set.h"
 #include "cluster/provider.h"
 #include "cluster/slurm.h"
 #include "configs/job.pb.h"
@@ -19,9 +18,8 @@ class SlurmProvider : public Provider {
  public:
   // `slurm`: of the job file. `environment` (of the launcher), `program_dir` (of this program) and
   // `build_id` (the same) are for the nodes.
-  SlurmProvider(Slurm slurm, ToolRunner tools, const Patience& patience,
-                std::vector<std::string> environment, std::string program_dir,
-                std::string build_id);
+  SlurmProvider(Slurm slurm, ToolRunner tools, std::vector<std::string> environment,
+                std::string program_dir, std::string build_id);
 
   std::vector<Place> Places() const override { return {Place()}; }
   absl::StatusOr<std::vector<std::string>> Check(const MachineOrder& order) override;
@@ -34,8 +32,6 @@ class SlurmProvider : public Provider {
   }
   // All nodes of a job are granted at once.
   bool CanReplace() const override { return false; }
-  // One controller knows all jobs.
-  int64_t AppearsWithinMs() const override { return 0; }
   // What a step has started ends with it.
   bool HasKeepers() const override { return true; }
   // PRECONDITION: of the last List.
@@ -53,7 +49,6 @@ class SlurmProvider : public Provider {
 
   const Slurm slurm_;
   const ToolRunner tools_;
-  const Patience& patience_;
   const std::vector<std::string> environment_;
   const std::string program_dir_, build_id_;
   std::string run_;                  // that Create was asked for

@@ -78,7 +78,7 @@ TEST_F(QueueTest, WhenTheRunningOneIsKilledTheMostUrgentBegins) {
   EXPECT_THAT(List(), Not(HasSubstr("QUEUED")));
 }
 
-TEST_F(QueueTest, WaitingEndsByCtrlCByCancelByItsTimeAndByAKill) {
+TEST_F(QueueTest, WaitingEndsByCtrlCByCancelAndByAKill) {
   Running first(Words("first", kForever), false, environment_);
   ASSERT_TRUE(first.WaitFor("RUNNING")) << first.out();
   {
@@ -95,13 +95,6 @@ TEST_F(QueueTest, WaitingEndsByCtrlCByCancelByItsTimeAndByAKill) {
     ASSERT_TRUE(run.WaitFor("waiting for cluster.limits"));
     EXPECT_EQ(Launch({"launch", "jobs", "cancel", "cancelled"}).code, 0);
     EXPECT_EQ(run.Wait().code, 130);
-  }
-  {
-    std::vector<std::string> words = Words("late", 40);
-    words.insert(words.end(), {"--max-wait-time", "1s"});
-    const Ended ended = Launch(words);
-    EXPECT_EQ(ended.code, 2) << ended.out;
-    EXPECT_THAT(ended.err, HasSubstr("scheduling.maxWaitTime"));
   }
   {
     Running run(Words("killed", 40, /*priority=*/9), false, environment_);
