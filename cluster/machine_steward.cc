@@ -289,6 +289,7 @@ void MachineSteward::Found(size_t host, Search& search, const Machine& machine) 
 
 bool MachineSteward::Recover(const std::function<void(const std::string& line)>& say) {
   std::set<size_t> lost = std::exchange(missed_, {});
+  if (!options_.provider.CanReplace()) return false;
   if (const auto listed = options_.provider.List(options_.order.job_id); listed.ok()) {
     for (size_t host = 0; host < machines_.size(); ++host) {
       const bool runs = std::ranges::any_of(*listed, [&](const Machine& machine) {
@@ -297,7 +298,7 @@ bool MachineSteward::Recover(const std::function<void(const std::string& line)>&
       if (!runs) lost.insert(host);
     }
   }
-  if (lost.empty() || !options_.provider.CanReplace()) return false;
+  if (lost.empty()) return false;
   for (const size_t host : lost) Replace(host, /*ends=*/false);
   const int64_t until = MonotonicMillis() + kMaxWaitMs;
   while (!lost.empty()) {
