@@ -78,6 +78,9 @@ n=0; until [ "$(sinfo -h -t idle -o %D)" = 4 ]; do n=$((n+1)); [ $n -lt 100 ] ||
 }
 
 SlurmCluster::~SlurmCluster() {
+  // What runs on the nodes does not end with their daemons.
+  Run("scancel --quiet $(squeue -h -o %A); n=0; while [ -n \"$(squeue -h -o %A)\" ]; do "
+      "n=$((n+1)); [ $n -lt 100 ] || break; sleep 0.1; done");
   Shell(fmt::format("cd {} && cat *.pid munge/pid 2>/dev/null | xargs -r kill -9", folder_));
 }
 
