@@ -286,8 +286,16 @@ absl::StatusOr<MasterMessage> TrainOnce(const Placement& placement, Terms& terms
   if (absl::IsCancelled(connected.status())) return terms.inbox.Take();
   RETURN_IF_ERROR(connected.status());
   const std::unique_ptr<ps::Client>& client = *connected;
-  ASSIGN_OR_RETURN(worker::TrainerOptions trainer_options,
-                   TrainerOptionsOf(setup, placement, parts.exact, *client));
+  absl::StatusOr<worker::TrainerOptions> asked =
+      TrainerOptionsOf(setup, placement, parts.exact, *client);
+  if (absl::IsUnavailable(asked.status())) {
+    // As when it breaks later.
+    options.log->Error("{}", std::string(asked.status().message()));
+    SendFailure(agent, asked.status(), /*stays=*/true);
+    return terms.inbox.Take();
+  }
+  RETURN_IF_ERROR(asked.status());
+  worker::TrainerOptions trainer_options = *std::move(asked);
   trainer_options.trace = terms.trace.get();
   if (!std::ranges::equal(placement.leases(), setup.leases()) ||
       trainer_options.start != setup.start_clock()) {

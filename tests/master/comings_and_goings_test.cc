@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <map>
+#include <optional>
 #include <random>
 #include <set>
 #include <thread>
@@ -405,6 +407,37 @@ TEST(ComingsAndGoings, AnInterruptedRunWhoseWorkersDieMeanwhileSavesAStepThatGoe
     ASSERT_TRUE(resumed.status.ok()) << resumed.status;
     EXPECT_EQ(resumed.state.resumed_from, stopped.checkpoint_step);
     EXPECT_EQ(resumed.weights, whole.weights);
+  }
+}
+
+// The first messages of who begins anew ask for its clock.
+TEST(ComingsAndGoings, AConnectionMayBreakAgainWhileItsTrainerBeginsAnew) {
+  const Job job = LongJob(30);
+  const ClusterResult whole = Undisturbed(job);
+  for (int64_t messages = 1; messages <= 6; ++messages) {
+    SCOPED_TRACE(messages);
+    const TemporaryFolder folder;
+    std::optional<Cluster> cluster;
+    std::atomic<int> anew = 0;
+    std::atomic<bool> broken = false;
+    ClusterOptions options = Options(job, /*trainers=*/1, /*servers=*/1);
+    options.replicas = kReplicas;
+    options.job_dir = folder.path();
+    options.make_module = [&] {
+      return MakeToyModule({.before_get = [&](int64_t draw) {
+        if (draw >= 5 * kReplicas * kBatch && !broken.exchange(true)) cluster->Break(0);
+      }});
+    };
+    options.on_status = [&](const master::StatusLine& line) {
+      const auto* message = std::get_if<master::MessageLine>(&line);
+      if (message == nullptr || message->text.find("anew") == std::string::npos) return;
+      if (++anew == 1) cluster->Break(0, messages);
+    };
+    cluster.emplace(std::move(options));
+    const ClusterResult result = cluster->Run();
+    ASSERT_TRUE(result.status.ok()) << result.status;
+    EXPECT_EQ(result.weights, whole.weights);
+    EXPECT_EQ(anew, 2);
   }
 }
 
