@@ -30,6 +30,7 @@
 #include "cluster/run_memory.h"
 #include "cluster/side_task.h"
 #include "cluster/signals.h"
+#include "cluster/systemd_scope.h"
 #include "cluster/unattended.h"
 #include "cluster/watchdog.h"
 #include "master/job_directory.h"
@@ -285,6 +286,8 @@ class Keeper : RoleProcesses::Listener {
       if (auto log = Log::ToFile(dir.log("keeper", open.host()), "keeper"); log.ok()) {
         log_ = *std::move(log);
       }
+      // Not out of what the user has put this machine's launcher in, or Slurm its step.
+      if (!open.here() && !with_host_) EnterScopeOf(directory_);
     }
     accepted_ = true;
     launcher_ = Printable(open.launcher());
@@ -300,6 +303,14 @@ class Keeper : RoleProcesses::Listener {
     event.mutable_opened()->set_build_id(options_.build_id);
     Send(event);
     return absl::OkStatus();
+  }
+
+  void EnterScopeOf(const std::string& directory) {
+    const absl::Status entered =
+        EnterScope(options_.systemd, options_.environment, "Muster job in " + directory);
+    if (!entered.ok()) {
+      Note("part of its login: no scope of systemd's: " + std::string(entered.message()));
+    }
   }
 
   absl::Status Start(const StartRole& start) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cluster/notice.h"
+#include "cluster/systemd_scope.h"
 #include "telemetry/status.h"
 
 namespace muster::cluster {
@@ -24,6 +25,7 @@ struct NodeOptions {
   int in_fd = 0, out_fd = 1;
   std::string metadata = kMetadataAddress;  // where notices are asked for
   int64_t notice_pause_ms = kNoticePauseMs;
+  SystemdPlaces systemd = {};
   int64_t silence_ms = 30'000;  // of the launcher, after which it is taken for gone
   // Of a keeper that begins with a host, which is given back when it has ended: for a launcher to
   // come first, and for somebody to fetch what a job that was left has written.

@@ -30,6 +30,8 @@ namespace muster::cluster {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
 
 TEST(KeeperSocket, ThereIsOneAtMostAndNothingIsLeft) {
   const harness::TemporaryFolder folder;
@@ -233,6 +235,48 @@ TEST_F(KeeperTest, ToAttachWhereNothingRunsStartsNothing) {
   EXPECT_FALSE(event.opened().runs());
   EXPECT_FALSE(std::filesystem::exists(folder_.path() + "/job"));
   EXPECT_EQ(End(node), 0);
+}
+
+// Logins may end whatever they have begun. Of systemd's itself there is none in tests: what it is
+// told.
+TEST_F(KeeperTest, WhereSystemdIsItIsAUnitOfItsOwnAndNoPartOfItsLogin) {
+  namespace fs = std::filesystem;
+  const std::string busctl = folder_.path() + "/busctl", told = folder_.path() + "/told";
+  options_.systemd = {.booted = folder_.path(), .linger = folder_.path()};
+  options_.environment = {"PATH=" + folder_.path() + ":/usr/bin:/bin"};
+  fs::create_symlink("/bin/sleep", folder_.path() + "/worker");
+  for (const bool will : {true, false}) {
+    SCOPED_TRACE(will);
+    fs::remove(told);
+    std::ofstream(busctl) << fmt::format(
+        "#!/bin/sh\necho \"$@\" > {}\n{}\n", told,
+        will ? "exit 0" : "echo 'Call failed: Access denied' >&2; exit 1");
+    fs::permissions(busctl, fs::perms::owner_all);
+    Node node;
+    Begin(node);
+    Open(node);
+    ASSERT_TRUE(Next(node).has_opened()) << "in any case";
+    NodeRequest start;
+    start.mutable_start()->set_name("worker-0");
+    start.mutable_start()->set_program("worker");
+    start.mutable_start()->add_arguments("600");
+    start.mutable_start()->set_log_path(folder_.path() + "/job/logs/worker-0.log");
+    Say(node, start);
+    ASSERT_TRUE(Next(node).has_started());
+    const std::string words = *ReadFile(told);
+    const size_t at = words.find("PIDs au 1 ");
+    ASSERT_NE(at, std::string::npos) << words;
+    const std::string pid = words.substr(at + 10, words.find(' ', at + 10) - at - 10);
+    EXPECT_THAT(words, HasSubstr(fmt::format("StartTransientUnit ssa(sv)a(sa(sv)) muster-{}.scope "
+                                             "fail 3 PIDs au 1 {} Description s Muster job in {}",
+                                             pid, pid, folder_.path() + "/job")));
+    // Its roles are its children.
+    EXPECT_THAT(*ReadFile(fmt::format("/proc/{}/task/{}/children", pid, pid)), Not(IsEmpty()));
+    const std::string noted = *ReadFile(folder_.path() + "/job/logs/keeper-0.log");
+    EXPECT_EQ(noted.find("no scope of systemd's: Call failed: Access denied") != noted.npos, !will);
+    End(node);
+    EXPECT_TRUE(KeeperEnds());
+  }
 }
 
 TEST_F(KeeperTest, ASecondLauncherIsToldWhoTheFirstIsAndCannotEndItsJob) {
