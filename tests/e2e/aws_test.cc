@@ -77,15 +77,19 @@ TEST_F(AwsTest, AnAnswerThatIsLostMakesNoMachineTwice) {
   EXPECT_GE(asked, 3) << "a question beforehand, and two calls";
 }
 
-TEST_F(AwsTest, AServersMachineThatDiesEndsTheJobWithOneLine) {
+// Its job has ended; whether it comes back the user need not wait for.
+TEST_F(AwsTest, AServersMachineThatDiesAndRunsAsAwsSaysIsTriedAgain) {
   TinyJob job = Job();
   job.workers = job.servers = 1;
   job.steps = 100'000;
   Running run(Words("lost_machine", job), false, environment_);
   ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
   Cloud().Kill(Cloud().Machines().back());
+  ASSERT_TRUE(run.WaitFor("ps-0: its machine runs (i-")) << run.out();
+  ASSERT_TRUE(run.WaitFor("waiting for them to be reached")) << run.out();
+  run.Signal(SIGINT);
   const Ended ended = run.Wait();
-  EXPECT_EQ(ended.code, 1) << ended.out << ended.err;
+  EXPECT_EQ(ended.code, 130) << ended.out << ended.err;
   ExpectForHumans(ended);
   EXPECT_THAT(ended.err, AllOf(HasSubstr("ps 0 ("), HasSubstr("i-")));
 }

@@ -42,7 +42,7 @@ ip link add {1} type bridge; ip addr add 10.78.{2}.254/24 dev {1}; ip link set {
     script += fmt::format(
         R"sh(ip netns add {ns}; ip link add {ns} type veth peer name eth0 netns {ns}; ip link set {ns} master {bridge}; ip link set {ns} up
 ip -n {ns} addr add {address}/24 dev eth0; ip -n {ns} link set eth0 up; ip -n {ns} link set lo up
-ip netns exec {ns} unshare -m --propagation private sh -c 'mount -t tmpfs none {folder}/node && exec /usr/sbin/sshd -D -f {folder}/sshd_config -o ListenAddress={address} -E {folder}/{ns}.log' >/dev/null 2>&1 </dev/null &
+ip netns exec {ns} unshare -m --propagation private sh -c 'mount -t tmpfs none {folder}/node && {{ [ ! -e ~/.bashrc ] || mount --bind /dev/null ~/.bashrc; }} && exec /usr/sbin/sshd -D -f {folder}/sshd_config -o ListenAddress={address} -E {folder}/{ns}.log' >/dev/null 2>&1 </dev/null &
 echo "{address} $(cut -d' ' -f1,2 host_key.pub)" >>known_hosts
 )sh",
         fmt::arg("ns", Namespace(i)), fmt::arg("bridge", name_), fmt::arg("address", address(i)),
