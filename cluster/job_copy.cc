@@ -87,8 +87,9 @@ bool JobCopy::OnFiles(const FileList& files) {
       Ask(path);
     }
   }
+  there_ = std::move(there);
   // Not before there is a newer one here.
-  if (whole && !newest.empty()) RemoveDroppedCheckpoints(job_dir_, *here, there);
+  if (whole && !newest.empty()) RemoveDroppedCheckpoints(job_dir_, *here, there_);
   return true;
 }
 
@@ -98,7 +99,12 @@ bool JobCopy::OnPart(const FilePart& part) {
   const bool good = part.error().empty() &&
                     writer_.Write(part.path(), part.bytes(), part.last(), part.modified_ns()).ok();
   failed_ |= !good && part.path().starts_with(kCheckpoints);
-  if (part.last()) asked_.erase(asked);
+  if (!part.last()) return true;
+  asked_.erase(asked);
+  if (good && part.path().starts_with(kCheckpoints) && part.path().ends_with(kManifest)) {
+    const auto here = master::ListJobFiles(job_dir_);
+    if (here.ok()) RemoveDroppedCheckpoints(job_dir_, *here, there_);
+  }
   return true;
 }
 

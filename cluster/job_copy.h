@@ -55,7 +55,8 @@ class JobCopy {
   std::set<std::string> asked_;  // files
   // The newest checkpoint's, as long as it is to come: when what it names has come.
   std::string manifest_;
-  bool failed_ = false;  // something that it names
+  bool failed_ = false;          // something that it names
+  std::set<std::string> there_;  // files, by the last list
 };
 
 // Removes checkpoints of `job_dir`, whose files are `here`, that are not `there`, on the master's

@@ -127,6 +127,13 @@ TEST_F(JobCopyTest, OfCheckpointsTheNewestComesAndWhatWasDroppedGoesOnceThereIsA
   WriteCheckpoint(120);
   Pass(24'000);
   EXPECT_THAT(Checkpoints(), ElementsAre("step-120"));
+  // Also where each list has a newer one.
+  for (int step = 140; step < 240; step += 20) {
+    fs::remove_all(there_ + "/checkpoints");
+    WriteCheckpoint(step);
+    Pass(11'000);
+    EXPECT_THAT(Checkpoints(), ElementsAre("step-" + std::to_string(step)));
+  }
 }
 
 TEST_F(JobCopyTest, TheStateDoesNotWaitForALargeCheckpointNorIsThatOneBeforeItIsWhole) {
