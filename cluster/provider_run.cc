@@ -553,9 +553,10 @@ class Runner {
                                            const LocalJob& draft, const JobRent& rent,
                                            MachineJournal& journal) {
     ASSIGN_OR_RETURN(HostsRun hosts, MakeHosts(provider, machines, draft));
-    hosts.make_job = [this, bill = rent.rent()](int threads) {
+    hosts.make_job = [this, bill = rent.rent(), running_ms = draft.max_running_ms](int threads) {
       LocalJob job = run_.make_job(threads);
       job.rent = bill;
+      job.max_running_ms = running_ms;  // less than it was where the job is run again
       return job;
     };
     hosts.rented = true;

@@ -45,15 +45,16 @@ class MachineStewardTest : public ::testing::TestWithParam<CloudKind> {
     }
     MakeSteward(Options());
   }
-  MachineSteward::Options Options() {
+  MachineSteward::Options Options() { return Options(*provider_, world_->patience); }
+  MachineSteward::Options Options(Provider& provider, const Patience& patience) {
     const auto reach = [](const Machine& machine) -> absl::StatusOr<RunHost> {
       RunHost way;
       way.link.name = machine.id;
       return way;
     };
-    return {.provider = *provider_,
+    return {.provider = provider,
             .journal = *journal_,
-            .patience = world_->patience,
+            .patience = patience,
             .order = order_,
             .keep = {},
             .rent = rent_,
@@ -103,16 +104,7 @@ TEST_P(MachineStewardTest, OnlyWorkersAreReplacedSpotOrNot) {
 TEST_P(MachineStewardTest, WhereOneMachineMoreCannotBeHadNoneIsReplaced) {
   Begin({.room = {{"us-east1-a", 9}}});
   KubernetesProvider pods({}, world_->tools, {}, "");
-  MachineSteward::Options options = Options();
-  const MachineSteward steward({.provider = pods,
-                                .journal = *journal_,
-                                .patience = world_->patience,
-                                .order = order_,
-                                .keep = {},
-                                .rent = rent_,
-                                .price = options.price,
-                                .reach = options.reach},
-                               machines_, bills_);
+  const MachineSteward steward(Options(pods, world_->patience), machines_, bills_);
   EXPECT_FALSE(steward.Replaces(1));
 }
 
@@ -154,16 +146,7 @@ TEST_P(MachineStewardTest, TheUserMayHaveEnoughOfWaitingForAnotherMachine) {
   world_->cloud->TakeAway(machines_[3].id);
   Patience patience = world_->patience;
   patience.pause = [](int64_t) { return false; };
-  MachineSteward::Options options = Options();
-  MachineSteward steward({.provider = *provider_,
-                          .journal = *journal_,
-                          .patience = patience,
-                          .order = order_,
-                          .keep = {},
-                          .rent = rent_,
-                          .price = options.price,
-                          .reach = options.reach},
-                         machines_, bills_);
+  MachineSteward steward(Options(*provider_, patience), machines_, bills_);
   EXPECT_FALSE(steward.Recover([](const std::string&) {}));
 }
 
