@@ -143,6 +143,26 @@ TEST_F(LostMachineTest, WithoutAServersOrTheMastersMachineTheJobGoesOnFromItsChe
   ExpectSameAsUndisturbed(there, local);
 }
 
+TEST_F(LostMachineTest, AJobThatIsRunAgainHasWhatIsLeftOfItsRunningTime) {
+  TinyJob job = LongJob();
+  job.servers = 1;
+  std::vector<std::string> words = Words("rest", job);
+  words.insert(words.end(), {"--set", "trainingInput.scheduling.maxRunningTime=90s"});
+  Running run(words, false, environment_);
+  ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+  const std::string server = Cloud().Machines()[2];
+  Cloud().SetLink(server, false);
+  ASSERT_TRUE(run.WaitFor("ps-0: its machine runs (" + server)) << run.out();
+  Cloud().SetLink(server, true);
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.code, 1) << ended.out << ended.err;
+  EXPECT_THAT(
+      ended.out,
+      AllOf(HasSubstr("the job "), ::testing::ContainsRegex("running time of .* is over"),
+            Not(HasSubstr("running time of 90 s")), Not(HasSubstr("running time of 1 min 30 s"))));
+  ExpectForHumans(ended);
+}
+
 // One is lost while nobody follows the job, another one while somebody does who was not there at
 // the beginning.
 TEST_F(LostMachineTest, ALauncherThatAttachesReplacesThemAsTheFirstDoes) {
