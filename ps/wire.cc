@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstring>
 
+#include "kernels/copy_past_cache.h"
 #include "telemetry/check.h"
 
 namespace muster::ps {
@@ -15,6 +16,8 @@ namespace {
 constexpr int64_t kMaxStep = int64_t{1} << 53;  // far beyond any job; keeps step + 1 in range
 constexpr size_t kMostQuorumBytes = 8192;       // of 65,536 replicas
 constexpr size_t kMaxErrorText = 4096;          // bytes of a peer's text that are repeated
+// A slice of that size is one of many: what came first has left the caches before it is read.
+constexpr size_t kPastCacheBytes = 1 << 20;
 
 absl::Status CheckCommon(const rpc::Message& message, const Partition& partition, int server) {
   const rpc::Header& h = message.header;
@@ -299,7 +302,12 @@ bool ForEachRun(const rpc::Payload& payload, int64_t max_run,
 
 void CopyFloats(const rpc::Payload& payload, std::span<float> out) {
   CHECK_EQ(payload.size(), out.size_bytes());
-  payload.CopyTo(reinterpret_cast<std::byte*>(out.data()));
+  auto* to = reinterpret_cast<std::byte*>(out.data());
+  if (payload.size() < kPastCacheBytes) return payload.CopyTo(to);
+  for (const rpc::Payload::Slice& slice : payload.slices()) {
+    CopyPastCache(to, slice.bytes.data(), slice.bytes.size());
+    to += slice.bytes.size();
+  }
 }
 
 }  // namespace muster::ps

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <random>
@@ -247,6 +248,24 @@ TEST(ForEachRunTest, GivesAllFloatsInOrderHoweverTheBytesAreCut) {
     EXPECT_EQ(out, values);
     CopyFloats(payload, copied);
     EXPECT_EQ(copied, values);
+  }
+}
+
+// What is large is copied past the caches.
+TEST(CopyFloatsTest, OfALargePayloadEveryFloatArrivesWhereverItsRangesAreCut) {
+  const uint32_t seed = 42;
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 rng(seed);
+  for (int round = 0; round < 20; ++round) {
+    std::vector<float> values((1 << 18) + rng() % 1000);
+    for (float& x : values) x = static_cast<float>(1 + rng() % 1'000'000);
+    const rpc::Payload payload =
+        RandomRanges(std::as_bytes(std::span(values)), rng, round % 2 == 0 ? 300 : 200'000);
+    const size_t shift = rng() % 17;
+    std::vector<float> out(values.size() + 17);
+    CopyFloats(payload, std::span(out).subspan(shift, values.size()));
+    EXPECT_TRUE(std::ranges::equal(std::span(out).subspan(shift, values.size()), values));
+    EXPECT_EQ(std::ranges::count(out, 0.0f), 17) << "nothing beside them is written";
   }
 }
 
