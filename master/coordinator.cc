@@ -23,6 +23,7 @@
 #include "master/trace_parts.h"
 #include "master/trainer_failures.h"
 #include "master/training_progress.h"
+#include "master/waiting_roles.h"
 #include "ps/residuals.h"
 #include "telemetry/check.h"
 
@@ -94,6 +95,10 @@ class CoordinatorImpl : public Coordinator {
   void Handle(const Interrupted& interrupted);
   void Handle(const Broken& broken) { End(broken.status); }
   void Handle(const Tick&) {}
+  // Takes it in, in a lost one's place perhaps, or refuses it.
+  void Admit(const RoleJoined& joined);
+  // Those who waited until it was known what became of the ones before them.
+  void AdmitWaiting();
 
   void OnRegister(Member& member, const Register& registration);
   void OnReady(Member& member, const Ready& ready);
@@ -155,6 +160,7 @@ class CoordinatorImpl : public Coordinator {
   // All below is owned by Run's thread.
   Membership membership_;
   RoleLinks links_;
+  WaitingRoles waiting_;
   RunRecord record_;
   TrainingProgress progress_;
   LagWatch lag_watch_;
@@ -223,6 +229,7 @@ absl::Status CoordinatorImpl::Run() {
     std::visit([this](const auto& what) { Handle(what); }, event);
     if (ended_.has_value()) break;
     CheckTime();
+    AdmitWaiting();
     SettleFailures();
     if (ended_.has_value()) break;
     if (auto lagging =
@@ -282,7 +289,22 @@ void CoordinatorImpl::CheckTime() {
 }
 
 void CoordinatorImpl::Handle(const RoleJoined& joined) {
-  // Whoever starts roles knows that the one before is gone, be it that its machine vanished.
+  const Member* there = membership_.Find(joined.role);
+  if (there != nullptr && IsThere(*there) && WhyNeeded(joined.role).empty()) {
+    return waiting_.Add(joined, options_.now_ms());
+  }
+  Admit(joined);
+}
+
+void CoordinatorImpl::AdmitWaiting() {
+  for (const WaitingRoles::Waiting& one : waiting_.Take(membership_.members(), options_.now_ms())) {
+    if (ended_.has_value()) return;
+    Admit(one.joined);
+    for (const RoleSaid& said : one.said) Handle(said);
+  }
+}
+
+void CoordinatorImpl::Admit(const RoleJoined& joined) {
   Member* there = membership_.Find(joined.role);
   if (there != nullptr && IsMissed(*there, options_.now_ms()) && WhyNeeded(joined.role).empty()) {
     LoseSilent(*there);
@@ -297,6 +319,7 @@ void CoordinatorImpl::Handle(const RoleJoined& joined) {
 }
 
 void CoordinatorImpl::Handle(const RoleSaid& said) {
+  if (waiting_.Keep(said)) return;
   Member* member = membership_.Find(said.role);
   if (member == nullptr || IsGone(*member) || !links_.Has(said.role, said.link)) return;
   member->last_seen_ms = options_.now_ms();
@@ -337,6 +360,7 @@ void CoordinatorImpl::Handle(const RoleSaid& said) {
 }
 
 void CoordinatorImpl::Handle(const RoleLeft& left) {
+  if (waiting_.Drop(left)) return;
   Member* member = membership_.Find(left.role);
   if (member == nullptr || !links_.Has(left.role, left.link)) return;
   links_.MarkLeft(left.role);
