@@ -346,8 +346,8 @@ class JobRun : RoleProcesses::Listener {
 
   void OnMessage(const std::string& text) override { screen_.Print(text); }
 
-  void OnHostLost(const std::string& text) override {
-    if (processes_.GoesOn()) {
+  void OnHostLost(const std::string& text, bool goes_on) override {
+    if (goes_on) {
       lost_ = text;
     } else {
       OnError(text);

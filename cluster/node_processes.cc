@@ -649,9 +649,12 @@ void NodeProcesses::Collect(Listener& listener) {
       continue;
     }
     if (!lost_.insert(i).second) continue;
-    listener.OnHostLost(why);
+    // Without its master nobody can tell; any other host is missed by the job, too, and whoever has
+    // a steward can run it again.
+    const bool goes_on = stay_ && (i == 0 || options_.steward == nullptr);
+    listener.OnHostLost(why, goes_on);
     if (options_.steward != nullptr) options_.steward->Missed(i);
-    if (stay_) {
+    if (goes_on) {
       owns_ = false;
       continue;
     }

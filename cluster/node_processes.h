@@ -96,7 +96,6 @@ class NodeProcesses : public RoleProcesses {
   void Watch(std::vector<pollfd>* fds) const override;
   void Collect(Listener& listener) override;
   absl::Status CanDetach() const override;
-  bool GoesOn() const override { return stay_; }
   absl::Status Detach(const LeaveTerms& terms) override;
   absl::Status Gather() override;
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -304,7 +305,7 @@ class Runner {
     if (!machines.empty()) {
       MachineSteward steward(Stewarding(provider, *journal, order, rent, draft.max_running_ms),
                              machines, std::move(bills));
-      code = RunUntilDone(provider, draft, rent, *journal, steward);
+      code = RunUntilDone(provider, draft, rent, *journal, steward, /*first=*/nullptr);
       steward.Stop();
     }
     if (left_) {
@@ -395,9 +396,13 @@ class Runner {
         Stewarding(provider, journal, std::move(order), rent, running_ms);
     options.checked = false;
     MachineSteward steward(std::move(options), left.by_host, std::move(bills));
+    const auto attach = [&] { return AttachToHosts(hosts, options_, cancel); };
     // A job that is to end needs no other machine.
-    if (!cancel) hosts.steward = &steward;
-    auto code = AttachToHosts(hosts, options_, cancel);
+    if (cancel) return attach();
+    hosts.steward = &steward;
+    LocalJob job = draft;
+    job.max_running_ms = running_ms;
+    auto code = RunUntilDone(provider, job, rent, journal, steward, attach);
     steward.Stop();
     return code;
   }
@@ -461,15 +466,19 @@ class Runner {
   }
 
   // Runs the job, and again from its newest checkpoint where it ended for want of machines that are
-  // found or replaced.
+  // found or replaced. `first`: instead of the first run; may be null.
   absl::StatusOr<int> RunUntilDone(Provider& provider, const LocalJob& draft, const JobRent& rent,
-                                   MachineJournal& journal, MachineSteward& steward) {
+                                   MachineJournal& journal, MachineSteward& steward,
+                                   std::function<absl::StatusOr<int>()> first) {
     const int64_t began_ms = MonotonicMillis();
     const auto say = [this](const std::string& line) { Say(line); };
     LocalJob job = draft;
     for (int64_t before = -1;;) {
-      absl::StatusOr<int> code =
-          RunOnMachines(provider, steward.machines(), job, rent, journal, steward);
+      const auto run = [&] {
+        return RunOnMachines(provider, steward.machines(), job, rent, journal, steward);
+      };
+      const auto begin = std::exchange(first, nullptr);
+      const absl::StatusOr<int> code = begin ? begin() : run();
       if (left_ || !code.ok() || *code != kFailed) return code;
       const auto checkpoint =
           master::NewestCheckpoint(master::JobDirectory(draft.job_dir), /*warnings=*/nullptr);

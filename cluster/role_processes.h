@@ -60,9 +60,9 @@ class RoleProcesses {
     virtual void OnError(const std::string& text) = 0;
     // Whether the run can do without a role whose host is gone.
     virtual bool CanDoWithout(size_t /*role*/) const { return false; }
-    // There is no way any more to a host that the run cannot do without. Unless the job goes on
-    // without its launcher (GoesOn), the exits of what ran there are told.
-    virtual void OnHostLost(const std::string& text) { OnError(text); }
+    // There is no way any more to a host that the run cannot do without. `goes_on`: the job may all
+    // the same, without its launcher; else the exits of what ran there are told.
+    virtual void OnHostLost(const std::string& text, bool /*goes_on*/) { OnError(text); }
     // The host of a role is taken back at that time (Unix); the role was told to end.
     virtual void OnMachineEnds(size_t /*role*/, int64_t /*ends_ms*/) {}
     // A role is gone with its host, for which another is looked for, or which the run does without.
@@ -94,8 +94,6 @@ class RoleProcesses {
   virtual absl::Status CanDetach() const {
     return absl::FailedPreconditionError("its roles are processes of its launcher and end with it");
   }
-  // Whether they do when it is gone without a word.
-  virtual bool GoesOn() const { return false; }
   // Has them go on: destroying this ends nothing any more. Fails when a host does not agree.
   virtual absl::Status Detach(const LeaveTerms& /*terms*/) { return CanDetach(); }
   // Brings what the roles have written into the job's directory to this machine. Once all have

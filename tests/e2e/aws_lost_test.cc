@@ -203,6 +203,36 @@ TEST_F(LostMachineTest, ALauncherThatAttachesReplacesThemAsTheFirstDoes) {
   EXPECT_THAT(cost.out, Not(HasSubstr("not given back")));
 }
 
+TEST_F(LostMachineTest, ALauncherThatAttachesRunsTheJobAgainAsTheFirstDoes) {
+  TinyJob job = LongJob();
+  job.servers = 1;
+  job.evaluate_every = job.save_every = 100;
+  TinyJob local = job;
+  local.cluster = "";
+  const std::string there = NewFolder("attached");
+  std::vector<std::string> words = LaunchWords(there, job);
+  words.insert(words.end(), {"--yes", "--async"});
+  const Ended left = Launch(words);
+  ASSERT_EQ(left.code, 0) << left.out << left.err;
+  Running run({"launch", "attach", there + "/job"}, false, environment_);
+  ASSERT_TRUE(run.WaitFor("validation")) << run.out();
+  ASSERT_TRUE(run.WaitFor("validation")) << run.out();
+  const std::string server = Cloud().Machines()[2];
+  Cloud().SetLink(server, false);
+  Cloud().TakeBack(server, std::nullopt);
+  ASSERT_TRUE(run.WaitFor("ps-0: another machine runs in us-east-1")) << run.out();
+  ASSERT_TRUE(run.WaitFor("the job goes on from its checkpoint of step ")) << run.out();
+  ASSERT_TRUE(run.WaitFor("resuming from the checkpoint of step ")) << run.out();
+  ASSERT_TRUE(run.WaitFor("validation")) << run.out();
+  run.Signal(SIGINT);
+  const Ended ended = run.Wait();
+  ASSERT_EQ(ended.code, 130) << ended.out << ended.err;
+  ExpectForHumans(ended);
+  EXPECT_THAT(ended.out, HasSubstr("3 machines given back"));
+  EXPECT_THAT(Cloud().Machines(), IsEmpty());
+  ExpectSameAsUndisturbed(there, local);
+}
+
 // MUSTER_ROUNDS more of them, where somebody asks for it.
 TEST_F(LostMachineTest, NothingIsLeftOfLaunchersThatAreKilledWhileTheyReplaceOne) {
   const char* asked = std::getenv("MUSTER_ROUNDS");

@@ -17,6 +17,7 @@
 #include <sstream>
 
 #include "telemetry/file.h"
+#include "telemetry/time.h"
 #include "tests/harness/temporary_folder.h"
 
 namespace muster::e2e {
@@ -26,6 +27,7 @@ namespace fs = std::filesystem;
 
 constexpr int kEndTimeoutMs = 20'000;
 constexpr int kSilenceTimeoutMs = 60'000;
+constexpr int64_t kAwaitMs = 240'000;  // while it says other things
 constexpr uid_t kNobody = 65534;
 
 std::string Program(const std::string& name) {
@@ -109,12 +111,17 @@ Running::~Running() {
 }
 
 bool Running::WaitFor(const std::string& text) {
-  for (;;) {
+  for (const int64_t until = MonotonicMillis() + kAwaitMs;;) {
     // Only lines that are complete and were not looked at yet.
     for (size_t end; (end = out_.find('\n', seen_)) != std::string::npos;) {
       const std::string_view line = std::string_view(out_).substr(seen_, end - seen_);
       seen_ = end + 1;
       if (line.find(text) != std::string_view::npos) return true;
+    }
+    if (MonotonicMillis() > until) {
+      ADD_FAILURE() << "\"" << text << "\" is not said within " << kAwaitMs / 1000 << " s";
+      kill(pid_, SIGKILL);
+      return false;
     }
     if (Read()) continue;
     if (const std::string error = Contents(err_path_); !error.empty()) {

@@ -33,7 +33,8 @@ class Running {
   Running(const Running&) = delete;
   Running& operator=(const Running&) = delete;
 
-  // Reads its output up to a line that holds `text`; false when it ends first.
+  // Reads its output up to a line that holds `text`; false when it ends first. One that says other
+  // things for minutes fails the test and is killed.
   bool WaitFor(const std::string& text);
   void Signal(int signal) const;
   // Reads the rest of its output and waits for its end.
