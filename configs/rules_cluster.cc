@@ -1,9 +1,13 @@
+#include <absl/strings/ascii.h>
+#include <absl/strings/str_split.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
-#include <regex>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "configs/rule_reporter.h"
 #include "configs/rules.h"
@@ -11,6 +15,21 @@
 
 namespace muster {
 namespace {
+
+// arn:PARTITION:iam::ACCOUNT:role/NAME
+bool IsRole(const std::string& text) {
+  const std::vector<std::string> parts = absl::StrSplit(text, ':');
+  if (parts.size() != 6 || parts[0] != "arn" || parts[2] != "iam" || !parts[3].empty())
+    return false;
+  const std::string &partition = parts[1], &account = parts[4], &name = parts[5];
+  const auto in_partition = [](char c) { return absl::ascii_islower(c) || c == '-'; };
+  const auto in_name = [](char c) {
+    return absl::ascii_isalnum(c) || std::string_view("_+=,.@/-").find(c) != std::string_view::npos;
+  };
+  return partition.starts_with("aws") && std::ranges::all_of(partition, in_partition) &&
+         account.size() == 12 && std::ranges::all_of(account, absl::ascii_isdigit) &&
+         name.starts_with("role/") && name.size() > 5 && std::ranges::all_of(name, in_name);
+}
 
 void CheckSsh(JobDraft* draft) {
   const Cluster& cluster = draft->job.cluster();
@@ -105,8 +124,7 @@ void CheckAws(JobDraft* draft) {
       CheckWord(fmt::format("{}[{}]", name, i), values->Get(i), &report);
     }
   }
-  static const std::regex kRole("arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+");
-  if (!aws.scheduler_role().empty() && !std::regex_match(aws.scheduler_role(), kRole)) {
+  if (!aws.scheduler_role().empty() && !IsRole(aws.scheduler_role())) {
     report.Add("schedulerRole", fmt::format("{} is no role", Quoted(aws.scheduler_role())),
                "write arn:aws:iam::ACCOUNT:role/NAME, or delete it");
   }

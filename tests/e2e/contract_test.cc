@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <random>
 #include <thread>
 
 #include "tests/e2e/programs.h"
@@ -59,6 +61,12 @@ class ContractTest : public ::testing::TestWithParam<SiteKind> {
     EXPECT_THAT(site_->Held(), IsEmpty());
     const fs::path journals = home_ + "/.muster/machines";
     EXPECT_TRUE(!fs::exists(journals) || fs::is_empty(journals));
+  }
+  void RemoveKeys() const {
+    std::error_code none;
+    for (const auto& file : fs::directory_iterator(home_ + "/.muster/machines", none)) {
+      if (file.path().extension() != ".jsonl") fs::remove_all(file.path());
+    }
   }
   // Of the same job on this machine alone.
   std::string FolderOfLocal(TinyJob job) const {
@@ -126,21 +134,40 @@ TEST_P(ContractTest, CtrlCEndsItWithACheckpointFromWhichOtherMachinesGoOn) {
   ExpectSameModel(folder, FolderOfLocal(job), 600);
 }
 
-TEST_P(ContractTest, NothingIsLeftOfAJobWhoseLauncherIsKilled) {
-  TinyJob job = Job();
-  job.steps = 1'000'000;
-  {
-    Running run(Words(NewFolder("killed"), job), false, environment_);
-    ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
-    EXPECT_THAT(site_->Held(), Not(IsEmpty()));
-    run.Signal(SIGKILL);
-    run.Wait();
+// The first while it trains, MUSTER_ROUNDS more, where somebody asks for them, at any moment.
+TEST_P(ContractTest, NothingIsLeftOfLaunchersThatAreKilled) {
+  const char* asked = std::getenv("MUSTER_ROUNDS");
+  const uint64_t rounds = 1 + (asked == nullptr ? 0 : std::strtoull(asked, nullptr, 10));
+  const auto seed = static_cast<uint64_t>(getpid());
+  std::printf("seed %lu\n", seed);
+  std::mt19937_64 random(seed);
+  for (uint64_t round = 0; round < rounds; ++round) {
+    TinyJob job = Job();
+    job.steps = 1'000'000;
+    if (round > 0) job.workers = static_cast<int>(random() % 3);
+    const auto after = std::chrono::milliseconds(random() % 14'000);
+    SCOPED_TRACE(testing::Message()
+                 << "seed " << seed << " round " << round << " after " << after.count() << " ms");
+    {
+      Running run(Words(NewFolder(fmt::format("killed_{}", round)), job), false, environment_);
+      if (round == 0) {
+        ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+        EXPECT_THAT(site_->Held(), Not(IsEmpty()));
+      } else {
+        std::this_thread::sleep_for(after);
+      }
+      run.Signal(SIGKILL);
+      run.Wait();
+    }
+    if (site_->rents()) {
+      if (round > 0) std::this_thread::sleep_for(std::chrono::milliseconds(random() % 2000));
+      const Ended swept = Run({"launch", "gc"});
+      EXPECT_EQ(swept.code, 0) << swept.out << swept.err;
+    }
+    // Of launches that had not asked for anything only their keys are left.
+    if (round > 0) RemoveKeys();
+    ExpectAllGivenBack(60);
   }
-  if (site_->rents()) {
-    const Ended swept = Run({"launch", "gc"});
-    EXPECT_EQ(swept.code, 0) << swept.out << swept.err;
-  }
-  ExpectAllGivenBack(60);
 }
 
 TEST_P(ContractTest, AJobThatIsLeftGoesOnAndIsFollowedAgainToItsEnd) {

@@ -8,10 +8,8 @@
 
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <optional>
-#include <random>
 #include <set>
 #include <thread>
 
@@ -199,34 +197,6 @@ TEST_F(GcpTest, WhatIsRefusedIsAskedForInTheNextPlaceAndALostAnswerMakesNothingT
   const Ended ended = run.Wait();
   EXPECT_EQ(ended.code, 0) << ended.out << ended.err;
   EXPECT_THAT(ended.out, HasSubstr("us-central1-a: The zone does not have enough resources"));
-}
-
-// MUSTER_ROUNDS more of them, where somebody asks for it.
-TEST_F(GcpTest, NothingIsLeftOfLaunchersThatAreKilled) {
-  const char* asked = std::getenv("MUSTER_ROUNDS");
-  const uint64_t rounds = asked == nullptr ? 2 : std::strtoull(asked, nullptr, 10);
-  const auto seed = static_cast<uint64_t>(getpid());
-  std::printf("seed %lu\n", seed);
-  std::mt19937_64 random(seed);
-  for (uint64_t round = 0; round < rounds; ++round) {
-    TinyJob job = Job();
-    job.steps = 100'000;
-    job.workers = static_cast<int>(random() % 2);
-    const auto after = std::chrono::milliseconds(4'000 + random() % 14'000);
-    SCOPED_TRACE(testing::Message()
-                 << "seed " << seed << " round " << round << " after " << after.count() << " ms");
-    {
-      Running run(Words(fmt::format("Killed_{}", round), job), false, environment_);
-      std::this_thread::sleep_for(after);
-      run.Signal(SIGKILL);
-      run.Wait();
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 2000));
-    const Ended collected = Launch({"launch", "gc"});
-    EXPECT_EQ(collected.code, 0) << collected.out << collected.err;
-    EXPECT_THAT(Cloud().Machines(), IsEmpty()) << collected.out;
-  }
-  fs::remove_all(home_ + "/.muster/machines");  // keys of launches that had not asked for anything
 }
 
 TEST_F(GcpTest, MachinesThatNobodyIsLeftForAreFoundAndInTheEndDeletedByTheCloud) {
