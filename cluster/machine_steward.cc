@@ -243,6 +243,7 @@ void MachineSteward::TakeLine(size_t host, Search& search, const std::string& li
     machine.id = cells[1];
     machine.place = {cells[2], cells[3]};
     machine.address = cells[4];
+    machine.state = MachineState::kRunning;
     (void)absl::SimpleAtoi(cells[5], &machine.attempt);
     return Found(host, search, machine);
   }

@@ -226,6 +226,7 @@ TEST_P(MachineStewardTest, OneThatWasGoneBeforeIsReplacedToo) {
   const auto fresh = world_->MakeProvider();
   machines_[1].id = "";
   machines_[1].place = machines_[0].place;
+  machines_[1].state = MachineState::kGone;
   MachineOrder order = order_;
   order.run = "mu9";
   const MachineSteward::Options before = Options();
@@ -244,6 +245,7 @@ TEST_P(MachineStewardTest, OneThatWasGoneBeforeIsReplacedToo) {
   EXPECT_THAT(said_, ElementsAre("worker-0: its machine is gone",
                                  HasSubstr("worker-0: another machine runs in us-east1-a")));
   EXPECT_THAT(found_, SizeIs(1));
+  EXPECT_EQ(steward_->machines()[1].state, MachineState::kRunning) << "should the job run again";
 }
 
 TEST_P(MachineStewardTest, OneThatIsToEndIsReplacedWhileItIsStillThere) {
