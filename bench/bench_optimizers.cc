@@ -80,7 +80,7 @@ class Bench {
 
  private:
   void Triad() const { bench::Triad(back_.span(), grad_.span(), weights_.span(), 0.5f); }
-  // In quanta, as ps/slice.cc does.
+  // In quanta, as ps/slice_values.cc does.
   void Apply(const ps::Optimizer& optimizer, const ps::StepInfo& info, std::span<float> next,
              const std::vector<std::span<float>>& slots) const {
     std::vector<std::span<float>> parts(slots.size());

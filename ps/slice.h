@@ -1,5 +1,6 @@
-// Slice: a block that is a dense range of the arena: its weights, slots, clocks, and the gradients
-// and readers that wait there. Asks the policy, sums, applies, answers.
+// Slice: a block that is a dense range of the arena: its clocks, and the gradients and readers that
+// wait there. Asks the policy whom to add to its values (ps/slice_values.h) and when to apply, and
+// answers.
 //
 // Owned by one thread (its shard's). Weights exist in two parities: the front is the current
 // version, the back the one before, which the next apply overwrites. What may be read where, and
@@ -32,11 +33,8 @@
 // were.
 #pragma once
 
-#include <absl/functional/function_ref.h>
-
 #include <array>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -44,8 +42,7 @@
 
 #include "ps/block.h"
 #include "ps/norms.h"
-#include "ps/parities.h"
-#include "ps/pulled.h"
+#include "ps/slice_values.h"
 
 namespace muster::ps {
 
@@ -65,8 +62,6 @@ class Slice final : public Block {
   void Detach(const Peer& peer) override;
 
  private:
-  using Buffer = std::shared_ptr<float[]>;  // aligned to 64 bytes
-
   // A reader that waits.
   struct Reader {
     std::shared_ptr<Peer> peer;
@@ -78,14 +73,6 @@ class Slice final : public Block {
     bool holds = false;         // the version before that of its clock: takes a delta (ps/pulled.h)
   };
 
-  // Elements [begin, end) of the slice that are updated alike: one parameter's, or several
-  // neighbours' whose specs differ in nothing that an update asks for.
-  struct Run {
-    int64_t begin = 0, end = 0;
-    const ParamSpec* spec = nullptr;
-    float trust = 1;  // factor of this step's learning rate
-  };
-
   // The newest step that was summed, where updates need norms.
   struct Norms {
     int64_t step = -1;
@@ -95,28 +82,16 @@ class Slice final : public Block {
     std::array<std::vector<double>, kNormRounds> sums;  // by round; empty: not summed yet
   };
 
-  std::vector<Run> MakeRuns() const;
-  bool HasWeights() const;
   bool Clips() const;
   int backups() const { return context_.policy->backups(); }
   // Invariant 1 holds for the answers to pushes.
   bool reads_in_place() const { return context_.policy->exact() && backups() == 0; }
-  // How the gradient travels; null: float32.
-  const Codec* codec() const;
   std::string Name() const;
   // Traces what is done for `replica`'s push of `step` until it is destroyed.
   TraceSpan Traced(const char* name, int64_t step, int64_t replica) const;
-  Buffer MakeBuffer() const;
-  // In memory that readers may share, where there is such.
-  std::shared_ptr<std::byte[]> AllocateWeights() const;
-  std::span<float> Weights(int parity) const;
-  std::span<float> View(const Buffer& buffer) const;
 
-  // Whether the gradient's codec, if it has one, can decode it; its bytes then lie in one range.
-  absl::Status CheckEncoding(rpc::Payload& gradient) const;
-  // Adds the gradient that came with `header` to the sum of the step (the first one of it is
-  // copied); where the update is Fused, each run of the sum updates the weights while it is in the
-  // cache. False when the gradient is not finite.
+  // Adds the gradient that came with `header` to the sum of the step, and where the update is Fused
+  // updates the weights with it. False when the gradient is not finite.
   bool Add(const rpc::Header& header, const rpc::Payload& gradient, Verdict verdict,
            const StepInfo& info);
   // Whether Add updates the weights too. Not under SSP and ASYNC, where a gradient that is not
@@ -127,8 +102,6 @@ class Slice final : public Block {
   // Updates the weights with the sum, which `header`'s message completed.
   void Apply(const rpc::Header& header, const StepInfo& info);
   void Advance();  // the next version is there
-  // Calls `visit` for each quantum of the slice, and lets others in between.
-  void ForEachQuantum(absl::FunctionRef<void(int64_t begin, std::span<float> sum)> visit);
 
   // Two-phase updates (slice_norms.cc). A step's gradients are all in.
   void BeginNorms(const StepInfo& info);
@@ -138,22 +111,7 @@ class Slice final : public Block {
   // Whether the totals are finite and hold this slice's own sums.
   bool Plausible(NormRound round, const std::vector<double>& totals) const;
   void ClipByNorm(double total);
-  void SetTrust(const std::vector<double>& totals);
-  // Turns the sum into the direction of the step.
-  void Direct();
 
-  // The optimizer's step for the elements from `begin` on, whose gradients' sum over n replicas is
-  // `sum`.
-  void Update(const StepInfo& info, int n, int64_t begin, std::span<float> sum);
-  // Calls `visit` for each run's part of `sum`, which begins at `begin`.
-  void ForEachRunOf(
-      int64_t begin, std::span<float> sum,
-      absl::FunctionRef<void(const Run& run, int64_t from, std::span<float> part)> visit) const;
-  // The same within one run.
-  void UpdateRun(const Run& run, StepInfo info, int n, int64_t begin, std::span<const float> sum);
-  // `info` with what is the run's own.
-  static StepInfo InfoOf(const Run& run, StepInfo info);
-  std::vector<std::span<float>> SlotViews(int64_t begin, size_t size) const;
   // What an update needs to know, but for what is each parameter's own; nothing where the verdict
   // is none.
   StepInfo MakeStepInfo(Verdict verdict, int64_t staleness, int64_t global_step) const;
@@ -188,17 +146,11 @@ class Slice final : public Block {
   const BlockContext& context_;
   const int32_t id_;
   const ParamSlice slice_;
-  std::vector<Run> runs_;
+  SliceValues values_;
   const bool needs_norms_;  // before it applies a step
-  const bool big_;          // more than one quantum: yields
 
   SliceState state_;
   int64_t oldest_version_ = 0;  // the back parity holds version - 1 unless that is older than this
-  Parities weights_;
-  PulledValues pulled_;  // for readers, where they are encoded
-  int front_ = 0;
-  Buffer sum_;  // of the step's gradients so far
-  std::vector<Buffer> slots_;
   std::vector<std::shared_ptr<HeldGradient>> held_;
   std::vector<int64_t> pushed_;  // by replica, with backup workers: the newest step that came
   std::vector<Reader> readers_;

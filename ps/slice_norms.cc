@@ -15,10 +15,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/optimizer_math.h"
 #include "ps/slice.h"
 #include "ps/wire.h"
-#include "telemetry/check.h"
 
 namespace muster::ps {
 
@@ -28,21 +26,15 @@ void Slice::BeginNorms(const StepInfo& info) {
   norms_.step = state_.version;
   norms_.info = info;
   norms_.sums = {};
-  for (Run& run : runs_) run.trust = 1;
+  values_.ResetTrust();
   if (Clips()) return BeginRound(NormRound::kGradient);
-  Direct();
+  values_.Direct(norms_.info);
   BeginRound(NormRound::kTrust);
 }
 
 void Slice::BeginRound(NormRound round) {
   std::vector<double>& sums = norms_.sums[static_cast<size_t>(round)];
-  ForEachNormBlock(*context_.table, slice_, [&](ParamId, int64_t at, int64_t size) {
-    if (round == NormRound::kTrust) {
-      sums.push_back(SumOfSquares(Weights(front_).data() + at, size));
-    }
-    sums.push_back(SumOfSquares(sum_.get() + at, size));
-    if (big_) context_.yield();
-  });
+  sums = values_.Squares(round);
   if (!std::all_of(sums.begin(), sums.end(), [](double x) { return std::isfinite(x); })) {
     const absl::Status status = absl::InvalidArgumentError(fmt::format(
         "the weights of {} or their update are not finite at step {}; lower the learning rate",
@@ -77,11 +69,11 @@ void Slice::OnTotals(const std::shared_ptr<Peer>& peer, const rpc::Message& mess
   }
   norms_.awaited.reset();
   if (round == NormRound::kTrust) {
-    SetTrust(totals);
+    values_.SetTrust(totals);
   } else {
     ClipByNorm(totals.front());
     if (context_.optimizer->has_trust_ratio()) {
-      Direct();
+      values_.Direct(norms_.info);
       return BeginRound(NormRound::kTrust);
     }
   }
@@ -114,27 +106,6 @@ void Slice::ClipByNorm(double total) {
   const double scale = norms_.info.scale, most = context_.options->clip_norm;
   const double norm = scale * std::sqrt(total);
   if (norm > most) norms_.info.scale = static_cast<float>(scale * (most / norm));
-}
-
-void Slice::SetTrust(const std::vector<double>& totals) {
-  const double* next = totals.data();
-  for (Run& run : runs_) {
-    if (run.spec->kind != ParamSpec::Kind::kWeight) continue;
-    const double w = std::sqrt(*next++), r = std::sqrt(*next++);
-    if (run.spec->decay && w > 0 && r > 0) run.trust = static_cast<float>(w / r);
-  }
-  CHECK(next == totals.data() + totals.size());
-}
-
-void Slice::Direct() {
-  ForEachQuantum([&](int64_t begin, std::span<float> sum) {
-    ForEachRunOf(begin, sum, [&](const Run& run, int64_t from, std::span<float> part) {
-      if (run.spec->kind != ParamSpec::Kind::kWeight) return;
-      const std::span<const float> w =
-          Weights(front_).subspan(static_cast<size_t>(from), part.size());
-      context_.optimizer->Direct(InfoOf(run, norms_.info), part, w, SlotViews(from, part.size()));
-    });
-  });
 }
 
 }  // namespace muster::ps

@@ -97,20 +97,12 @@ void Slice::AnswerReaders() {
 
 void Slice::Answer(const Reader& reader, int64_t version) {
   const TraceSpan span = Traced("answer", reader.clock - 1, reader.replica);
-  const int parity = version == state_.version ? front_ : 1 - front_;
-  const bool delta = reader.holds && pulled_.has_delta(parity, version);
-  rpc::Payload values;
-  if (!pulled_.encodes()) {
-    values = weights_.Answer(parity, reader.in_place);
-  } else if (delta) {
-    values = pulled_.Delta(parity, reader.in_place);
-  } else {
-    values = pulled_.Whole(parity, version, Weights(parity), reader.in_place);
-  }
+  SliceValues::Reading read =
+      values_.Read(version, /*front=*/version == state_.version, reader.in_place, reader.holds);
   rpc::Message answer =
-      ParamsMessage(id_, reader.replica, reader.clock, version, std::move(values));
+      ParamsMessage(id_, reader.replica, reader.clock, version, std::move(read.values));
   if (reader.in_place) answer.header.flags |= rpc::kInPlace;
-  if (delta) answer.header.flags |= kDelta;
+  if (read.delta) answer.header.flags |= kDelta;
   Count(context_.counters->answers);
   Count(context_.counters->bytes_out, static_cast<int64_t>(answer.payload.size()));
   context_.outbox->Send(*reader.peer, std::move(answer));
