@@ -1,15 +1,9 @@
 #include "cluster/keeper.h"
 
-#include <absl/strings/numbers.h>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <map>
 #include <memory>
@@ -17,18 +11,16 @@
 #include <set>
 #include <utility>
 
+#include "cluster/end_record.h"
 #include "cluster/follower.h"
 #include "cluster/idle_watch.h"
-#include "cluster/keeper_socket.h"
-#include "cluster/local_processes.h"
+#include "cluster/launcher_connection.h"
 #include "cluster/node.pb.h"
 #include "cluster/node_files.h"
 #include "cluster/node_logs.h"
-#include "cluster/node_wire.h"
-#include "cluster/outbox.h"
+#include "cluster/notice_watch.h"
 #include "cluster/printable.h"
 #include "cluster/run_memory.h"
-#include "cluster/side_task.h"
 #include "cluster/signals.h"
 #include "cluster/systemd_scope.h"
 #include "cluster/unattended.h"
@@ -55,12 +47,15 @@ constexpr size_t kMaxWaitingBytes = size_t{4} << 20;
 
 class Keeper : RoleProcesses::Listener {
  public:
-  // `with_host`: as ServeKeeper's.
+  // As RunKeeper has them.
   Keeper(const NodeOptions& options, LocalProcesses& processes, int listener, bool with_host)
-      : options_(options), processes_(processes), listener_(listener), with_host_(with_host) {}
-  ~Keeper() override {
-    if (client_ >= 0) close(client_);
-  }
+      : options_(options),
+        processes_(processes),
+        with_host_(with_host),
+        launcher_(listener, options.silence_ms,
+                  {.on_request = [this](const NodeRequest& request) { return Handle(request); },
+                   .on_gone = [this](const std::string& name,
+                                     const char* why) { OnLauncherGone(name, why); }}) {}
   Keeper(const Keeper&) = delete;
   Keeper& operator=(const Keeper&) = delete;
 
@@ -68,16 +63,13 @@ class Keeper : RoleProcesses::Listener {
     while (!end_ && !Done()) {
       Wait();
       processes_.Collect(*this);
-      if (client_ >= 0 && outbox_.size() < kMaxWaitingBytes) {
+      if (launcher_.is_there() && launcher_.waiting_bytes() < kMaxWaitingBytes) {
         logs_.SendNew(sender_);
         if (files_) files_->SendPart();
       }
-      if (client_ >= 0 && !outbox_.Write(client_)) DropLauncher("is gone");
-      if (client_ >= 0 && MonotonicMillis() - heard_ms_ > options_.silence_ms) {
-        DropLauncher("is silent");
-      }
+      launcher_.Write();
       GoOn();
-      if (Holds() && client_ < 0) WriteEnd();
+      if (Holds() && !launcher_.is_there()) WriteEnd();
     }
     if (unattended_ && !end_) WriteEnd();
     if (rented_ && left_ && !with_host_) EndMachine();
@@ -94,9 +86,9 @@ class Keeper : RoleProcesses::Listener {
  private:
   // Whether nothing is left to do and nobody here to ask for more.
   bool Done() const {
-    if (client_ >= 0 || !running_.empty() || Holds()) return false;
+    if (launcher_.is_there() || !running_.empty() || Holds()) return false;
     const int64_t first_ms = with_host_ ? options_.first_ms : kFirstMs;
-    return unattended_ || came_ || MonotonicMillis() - born_ms_ > first_ms;
+    return unattended_ || launcher_.came() || MonotonicMillis() - born_ms_ > first_ms;
   }
 
   // Whether the job has ended here, and what it has written waits for somebody who fetches it.
@@ -105,40 +97,16 @@ class Keeper : RoleProcesses::Listener {
   }
 
   void Wait() {
-    std::vector<pollfd> fds = {{signals_.fd(), POLLIN, 0}, {listener_, POLLIN, 0}};
-    fds.push_back({client_, static_cast<int16_t>(outbox_.empty() ? POLLIN : POLLIN | POLLOUT), 0});
-    if (notices_ != nullptr) fds.push_back({notices_->fd(), POLLIN, 0});
+    std::vector<pollfd> fds = {{signals_.fd(), POLLIN, 0}};
+    launcher_.Watch(&fds);
+    notices_.Watch(&fds);
     processes_.Watch(&fds);
-    const bool parts = client_ >= 0 && files_ && files_->sending() && outbox_.empty();
+    const bool parts =
+        launcher_.is_there() && files_ && files_->sending() && launcher_.waiting_bytes() == 0;
     poll(fds.data(), fds.size(), parts ? 0 : logs_.following() ? kLogPauseMs : 1000);
     while (signals_.Take() != 0) OnTerminate();
-    if (fds[2].revents != 0) Hear();
-    if (fds[1].revents != 0) Accept();
-    if (notices_ != nullptr) ReadNotices();
-  }
-
-  // Asks the machine's metadata service again and again, in a process beside this one.
-  void WatchNotices(const std::string& provider) {
-    Cluster::Provider of = Cluster::LOCAL;
-    if (provider.empty() || !Cluster::Provider_Parse(provider, &of)) return;
-    takes_back_ = true;
-    auto notices = SideTask::Start([this, of](const SideTask::Tell& tell) {
-      for (;;) {
-        const auto notice = AskForNotice(of, options_.metadata, UnixMillis());
-        if (notice) return tell(fmt::format("{}", notice->ends_ms));
-        poll(nullptr, 0, static_cast<int>(options_.notice_pause_ms));
-      }
-    });
-    if (notices.ok()) notices_ = *std::move(notices);
-    if (!notices.ok()) Note(std::string(notices.status().message()));
-  }
-
-  void ReadNotices() {
-    std::string said;
-    const bool goes_on = notices_->Read([&](const std::string& line) { said = line; });
-    if (!goes_on) notices_.reset();
-    int64_t ends_ms = 0;
-    if (absl::SimpleAtoi(said, &ends_ms)) OnMachineEnds(ends_ms);
+    launcher_.Read();
+    if (const auto ends_ms = notices_.Take()) OnMachineEnds(*ends_ms);
   }
 
   // The roles leave as long as there is time, and the launcher looks for another machine.
@@ -147,7 +115,7 @@ class Keeper : RoleProcesses::Listener {
     Note(fmt::format("this machine is taken back at {}", FormatTime(ends_ms)));
     NodeEvent event;
     event.mutable_machine_ends()->set_ends_ms(ends_ms);
-    Send(event);
+    launcher_.Send(event);
     for (const size_t role : running_) processes_.Signal(role, SIGTERM);
   }
 
@@ -163,58 +131,11 @@ class Keeper : RoleProcesses::Listener {
     }
   }
 
-  void Accept() {
-    const int fd = AcceptOwn(listener_);
-    if (fd < 0) return;
-    // Whoever has gone already is in nobody's way; its last words count.
-    pollfd gone{client_, POLLRDHUP, 0};
-    while (client_ >= 0 && poll(&gone, 1, 0) > 0) Hear();
-    if (client_ >= 0) {
-      NodeEvent event;
-      event.mutable_error()->set_text(fmt::format(
-          "{} follows the job and was heard of {} s ago: end that one first, which keeps the job "
-          "when it detaches",
-          launcher_, (MonotonicMillis() - heard_ms_) / 1000));
-      const std::string frame = EncodeFrame(event);
-      (void)!write(fd, frame.data(), frame.size());
-      close(fd);
-      return;
-    }
-    came_ = true;
-    client_ = fd;
-    heard_ms_ = MonotonicMillis();
-    reader_ = FrameReader();
-    launcher_ = "another launcher";
-    accepted_ = false;
-  }
-
-  void DropLauncher(const char* why) {
-    if (unattended_) Note(fmt::format("the launcher, {}, {}", launcher_, why));
-    close(client_);
-    client_ = -1;
-    outbox_.Clear();
+  void OnLauncherGone(const std::string& name, const char* why) {
+    if (unattended_) Note(fmt::format("the launcher, {}, {}", name, why));
     logs_.Pause();
     if (files_) files_.emplace(directory_, sender_);
     if (unattended_) unattended_->OnLauncher(false);
-  }
-
-  void Hear() {
-    const int client = client_;
-    const auto state = reader_.Read(client, [this](std::string_view frame) {
-      NodeRequest request;
-      if (!request.ParseFromArray(frame.data(), static_cast<int>(frame.size()))) {
-        return absl::InvalidArgumentError("not a request");
-      }
-      heard_ms_ = MonotonicMillis();
-      return Handle(request);
-    });
-    if (state.ok() && *state == FrameReader::State::kOpen) return;
-    if (!state.ok()) {
-      OnError(fmt::format("the launcher's request is refused: {}",
-                          std::string(state.status().message())));
-      outbox_.Write(client_);
-    }
-    DropLauncher(state.ok() ? "is gone" : "is not to be understood");
   }
 
   absl::Status Handle(const NodeRequest& request) {
@@ -228,10 +149,10 @@ class Keeper : RoleProcesses::Listener {
         return absl::OkStatus();
       case NodeRequest::kEnd:
         // A launcher that was refused ends nobody else's job.
-        end_ = accepted_;
+        end_ = launcher_.accepted();
         return absl::OkStatus();
       default:
-        if (!accepted_) return absl::InvalidArgumentError("no job is open");
+        if (!launcher_.accepted()) return absl::InvalidArgumentError("no job is open");
     }
     if (request.has_start()) return Start(request.start());
     if (request.has_leave()) {
@@ -245,7 +166,7 @@ class Keeper : RoleProcesses::Listener {
       stop_reason_ = Printable(leave.stop_reason());
       NodeEvent event;
       event.mutable_left();
-      Send(event);
+      launcher_.Send(event);
     } else if (request.has_follow()) {
       logs_.Follow(request.follow().role(), request.follow().received());
       memory_.OnLogBytes(request.follow().role(), request.follow().log_bytes());
@@ -281,27 +202,32 @@ class Keeper : RoleProcesses::Listener {
       idle_limit_ = {open.busy_below(), open.idle_ms()};
       idle_.emplace(idle_limit_, /*machines=*/1);
       processes_.WatchUse(idle_limit_);
-      WatchNotices(open.notices_of());
+      Cluster::Provider provider = Cluster::LOCAL;
+      takes_back_ = Cluster::Provider_Parse(open.notices_of(), &provider);
       unattended_.emplace(Unattended::Options{.max_running_ms = max_running_ms_}, open.stay(), now);
       if (auto log = Log::ToFile(dir.log("keeper", open.host()), "keeper"); log.ok()) {
         log_ = *std::move(log);
       }
       // Not out of what the user has put this machine's launcher in, or Slurm its step.
       if (!open.here() && !with_host_) EnterScopeOf(directory_);
+      if (takes_back_) {
+        const absl::Status begun =
+            notices_.Begin(provider, options_.metadata, options_.notice_pause_ms);
+        if (!begun.ok()) Note(std::string(begun.message()));
+      }
     }
-    accepted_ = true;
-    launcher_ = Printable(open.launcher());
+    launcher_.Accept(Printable(open.launcher()));
     files_.emplace(directory_, sender_);
     unattended_->OnLauncher(true);
     if (open.attach()) {
-      Note("followed by " + launcher_);
-      for (const NodeEvent& event : memory_.Events(now)) Send(event);
+      Note("followed by " + Printable(open.launcher()));
+      for (const NodeEvent& event : memory_.Events(now)) launcher_.Send(event);
     }
     NodeEvent event;
     event.mutable_opened()->set_directory(directory_);
     event.mutable_opened()->set_runs(!Holds());
     event.mutable_opened()->set_build_id(options_.build_id);
-    Send(event);
+    launcher_.Send(event);
     return absl::OkStatus();
   }
 
@@ -341,14 +267,14 @@ class Keeper : RoleProcesses::Listener {
   void GoOn() {
     if (!unattended_ || Holds()) return;
     const int64_t now = MonotonicMillis();
-    if (client_ < 0 && stop_ms_ && now >= *stop_ms_) Stop(stop_reason_);
-    if (client_ < 0 && idle_->IsIdle(now)) Stop(IdleReason(idle_limit_));
+    const bool alone = !launcher_.is_there();
+    if (alone && stop_ms_ && now >= *stop_ms_) Stop(stop_reason_);
+    if (alone && idle_->IsIdle(now)) Stop(IdleReason(idle_limit_));
     const auto action = unattended_->Tick(now);
     if (!action) return;
-    if (unattended_->time_is_over() && !stopped_) {
-      stopped_ = true;
-      if (reason_.empty()) reason_ = TimeIsOver(max_running_ms_);
-      Note(reason_);
+    if (unattended_->time_is_over() && !record_.stopped()) {
+      record_.Stop(record_.reason().empty() ? TimeIsOver(max_running_ms_) : record_.reason());
+      Note(record_.reason());
     }
     if (*action == Unattended::Action::kInterruptMaster) {
       Note("the master is asked to finish the step, save a checkpoint and stop all");
@@ -366,10 +292,9 @@ class Keeper : RoleProcesses::Listener {
   // Has the master end the job in order, as when its time is over.
   void Stop(const std::string& reason) {
     stop_ms_.reset();
-    if (!has_master_ || stopped_) return;
-    stopped_ = true;
-    reason_ = reason;
-    Note(reason_);
+    if (!has_master_ || record_.stopped()) return;
+    record_.Stop(reason);
+    Note(reason);
     unattended_->OnTerminate();
   }
 
@@ -386,27 +311,13 @@ class Keeper : RoleProcesses::Listener {
     if (std::exchange(ended_, true)) return;
     Note("the job has ended here");
     if (!has_master_) return;
-    const std::string path = JobDirectory(directory_).state_json();
-    auto state = master::ReadJobState(path);
-    if (!state.ok()) return Note(std::string(state.status().message()));
-    const bool said = master::IsFinal(state->state);
-    if (said && !(stopped_ && state->state == master::RunState::kCancelled)) return;
-    if (!said) {
-      state->state = master::RunState::kFailed;
-      state->end_ms = UnixMillis();
-    }
-    state->error_message = reason_.empty() ? "its roles ended without a word" : reason_;
-    state->update_ms = UnixMillis();
-    const absl::Status written = master::WriteJobState(path, *state);
-    Note(written.ok() ? "reason: " + state->error_message : std::string(written.message()));
+    const auto reason = record_.Write(directory_, UnixMillis());
+    if (!reason.ok()) return Note(std::string(reason.status().message()));
+    if (!reason->empty()) Note("reason: " + *reason);
   }
 
   void Note(const std::string& text) {
     if (log_ != nullptr) log_->Info("{}", text);
-  }
-
-  void Send(const NodeEvent& event) {
-    if (client_ >= 0) outbox_.Add(EncodeFrame(event));
   }
 
   void OnStarted(size_t role, int64_t /*age_ms*/) override {
@@ -415,7 +326,7 @@ class Keeper : RoleProcesses::Listener {
     memory_.OnStarted(static_cast<int64_t>(role), name, log_bytes, MonotonicMillis());
     NodeEvent event;
     event.mutable_started()->set_role(static_cast<int64_t>(role));
-    Send(event);
+    launcher_.Send(event);
   }
   void OnStatusLine(const absl::StatusOr<master::StatusLine>& line, int64_t /*age_ms*/) override {
     if (!line.ok()) return OnError(std::string(line.status().message()));
@@ -429,24 +340,20 @@ class Keeper : RoleProcesses::Listener {
       idle_->Reset();
     }
     const auto* replica = std::get_if<master::ReplicaLine>(&*line);
-    if (replica != nullptr) {
-      const std::string name = fmt::format("{}-{}", replica->role, replica->index);
-      const bool gone = replica->state == "LEFT" || replica->state == "LOST";
-      gone ? (void)gone_.insert(name) : (void)gone_.erase(name);
-    }
+    if (replica != nullptr) record_.OnReplica(*replica);
     NodeEvent event;
     event.mutable_status()->set_line(master::EncodeStatusLine(*line));
-    Send(event);
+    launcher_.Send(event);
   }
   void OnMachineUsed(size_t /*machine*/, double share) override {
     if (trains_) idle_->OnUse(0, share, MonotonicMillis());
     NodeEvent event;
     event.mutable_used()->set_share(share);
-    Send(event);
+    launcher_.Send(event);
   }
   bool WantsActivity(size_t role) const override {
     const auto told = activity_ms_.find(role);
-    return client_ >= 0 &&
+    return launcher_.is_there() &&
            (told == activity_ms_.end() || MonotonicMillis() - told->second >= kActivityPauseMs);
   }
   void OnActivity(size_t role, const ProcessActivity& activity) override {
@@ -455,7 +362,7 @@ class Keeper : RoleProcesses::Listener {
     event.mutable_activity()->set_role(static_cast<int64_t>(role));
     event.mutable_activity()->set_cpu_ticks(activity.cpu_ticks);
     event.mutable_activity()->set_asleep(activity.asleep);
-    Send(event);
+    launcher_.Send(event);
   }
   void OnExit(size_t role, pid_t pid, const ExitStatus& status) override {
     running_.erase(role);
@@ -465,13 +372,7 @@ class Keeper : RoleProcesses::Listener {
     }
     const std::string& name = starts_[role].first;
     Note(fmt::format("{} {}", name, DescribeExit(status)));
-    // A worker that is killed, or is said to have left or to be lost, ends the job only where the
-    // master says so.
-    const bool spared = name.starts_with("worker-") &&
-                        (EndedFromOutside(status) || (gone_.contains(name) && status.signal == 0));
-    if (!spared && !status.ok() && reason_.empty()) {
-      reason_ = fmt::format("{} {}", name, DescribeExit(status));
-    }
+    const bool spared = record_.OnExit(name, status);
     memory_.OnExit(static_cast<int64_t>(role), pid, status);
     if (!spared) unattended_->OnEnd(MonotonicMillis());
     logs_.SendRest(static_cast<int64_t>(role), sender_);
@@ -480,31 +381,23 @@ class Keeper : RoleProcesses::Listener {
     event.mutable_exited()->set_pid(pid);
     event.mutable_exited()->set_code(status.code);
     event.mutable_exited()->set_signal(status.signal);
-    Send(event);
+    launcher_.Send(event);
   }
   void OnError(const std::string& text) override {
     NodeEvent event;
     event.mutable_error()->set_text(text);
-    Send(event);
+    launcher_.Send(event);
   }
 
   const NodeOptions& options_;
   LocalProcesses& processes_;
-  const int listener_;
   const bool with_host_;
+  LauncherConnection launcher_;
   const std::function<void(const NodeEvent&)> sender_ = [this](const NodeEvent& event) {
-    Send(event);
+    launcher_.Send(event);
   };
   Signals signals_;
   const int64_t born_ms_ = MonotonicMillis();
-  bool came_ = false;  // somebody has
-
-  int client_ = -1;
-  std::string launcher_;
-  bool accepted_ = false;  // the job was opened to it
-  int64_t heard_ms_ = 0;
-  FrameReader reader_;
-  Outbox outbox_;
 
   std::string directory_;  // of the job
   int64_t max_running_ms_ = 0;
@@ -512,9 +405,9 @@ class Keeper : RoleProcesses::Listener {
   std::unique_ptr<Log> log_;              // may be null
   std::optional<Unattended> unattended_;  // once a job is open
   std::optional<NodeFiles> files_;        // the same
-  std::unique_ptr<SideTask> notices_;     // null: nobody says anything (any more)
-  bool takes_back_ = false;               // a cloud may end this machine
-  bool machine_ends_ = false;             // and does
+  NoticeWatch notices_;
+  bool takes_back_ = false;    // a cloud may end this machine
+  bool machine_ends_ = false;  // and does
   NodeLogs logs_;
   RunMemory memory_;
   std::map<size_t, std::pair<std::string, int64_t>> starts_;  // by role: name, StartRole.log_bytes
@@ -530,81 +423,16 @@ class Keeper : RoleProcesses::Listener {
   int64_t step_ = 0;
   std::optional<int64_t> stop_ms_;
   std::string stop_reason_;
-  std::set<std::string> gone_;  // workers that have left or are lost, as the master here says
-  std::string reason_;          // why it ends, as far as it is seen from here
-  bool stopped_ = false;        // for that reason, by this keeper
-  bool ended_ = false;          // WriteEnd has done its work
-  bool end_ = false;            // the launcher has said so
+  EndRecord record_;
+  bool ended_ = false;  // WriteEnd has done its work
+  bool end_ = false;    // the launcher has said so
 };
-
-// What the relay is told before anything is served: "ok", or why there is no keeper.
-void Tell(int fd, std::string_view text) {
-  (void)!write(fd, text.data(), text.size());
-  close(fd);
-}
-
-int Keep(const NodeOptions& options, const std::string& name, int ready, bool with_host) {
-  const auto listener = ListenAsKeeper(name);
-  // Another launcher may have been faster: its keeper will answer.
-  if (absl::IsAlreadyExists(listener.status())) return 0;
-  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  const auto processes = LocalProcesses::Make(options.program_dir, options.environment);
-  if (!listener.ok() || !processes.ok() || null < 0) {
-    const absl::Status why = !listener.ok() ? listener.status() : processes.status();
-    Tell(ready, why.ok() ? "cannot open /dev/null" : std::string(why.message()));
-    return 1;
-  }
-  // The way to the launcher must end with the relay.
-  for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
-  Tell(ready, "ok");
-  Keeper(options, **processes, *listener, with_host).Run();
-  return 0;
-}
 
 }  // namespace
 
-absl::Status StartKeeper(const NodeOptions& options, const std::string& name) {
-  int ready[2];
-  if (pipe2(ready, O_CLOEXEC) != 0) return ErrnoStatus(errno, "cannot make a pipe");
-  const pid_t child = fork();
-  if (child == 0) {
-    // A session of its own, then not its leader: no terminal can become its.
-    setsid();
-    close(ready[0]);
-    if (fork() != 0) _exit(0);
-    _exit(Keep(options, name, ready[1], /*with_host=*/false));
-  }
-  close(ready[1]);
-  std::string said;
-  char buffer[512];
-  for (ssize_t n; (n = read(ready[0], buffer, sizeof(buffer))) != 0;) {
-    if (n < 0 && errno != EINTR) break;
-    if (n > 0) said.append(buffer, static_cast<size_t>(n));
-  }
-  close(ready[0]);
-  if (child < 0) return absl::UnavailableError("cannot make another process");
-  waitpid(child, nullptr, 0);
-  if (said.empty() || said == "ok") return absl::OkStatus();
-  return absl::UnavailableError(said);
-}
-
-absl::StatusOr<std::string> AbsoluteOn(const NodeOptions& options, const std::string& directory) {
-  if (directory.starts_with("~/")) return options.home + directory.substr(1);
-  if (directory.starts_with("/")) return directory;
-  return absl::InvalidArgumentError(
-      fmt::format("{} is no absolute path: name one in cluster.ssh.directory", directory));
-}
-
-int ServeKeeper(const NodeOptions& options, const std::string& directory, int place) {
-  umask(0077);
-  absl::StatusOr<std::string> name = AbsoluteOn(options, directory);
-  if (name.ok()) {
-    const absl::Status made = master::CreateJobDirectory(JobDirectory(*name));
-    name = made.ok() ? KeeperName(*name, place) : made;
-  }
-  if (name.ok()) return Keep(options, *name, dup(STDERR_FILENO), /*with_host=*/true);
-  fmt::print(stderr, "{}\n", std::string(name.status().message()));
-  return 1;
+void RunKeeper(const NodeOptions& options, LocalProcesses& processes, int listener,
+               bool with_host) {
+  Keeper(options, processes, listener, with_host).Run();
 }
 
 }  // namespace muster::cluster

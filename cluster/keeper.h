@@ -1,6 +1,6 @@
-// The keeper of a job on one host: a process of a session of its own that owns the job's roles
-// there and the lock of its folder, serves one launcher at a time over a socket
-// (cluster/keeper_socket.h), and goes on by itself when that one leaves or is gone
+// The keeper of a job on one host: a process of its own (cluster/keeper_process.h) that owns the
+// job's roles there and the lock of its folder, serves one launcher at a time over a socket
+// (cluster/launcher_connection.h), and goes on by itself when that one leaves or is gone
 // (cluster/unattended.h). Roles never outlive it.
 //
 // Owned by the process's main thread. See cluster/node.proto.
@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "cluster/local_processes.h"
 #include "cluster/notice.h"
 #include "cluster/systemd_scope.h"
-#include "telemetry/status.h"
 
 namespace muster::cluster {
 
@@ -32,15 +32,9 @@ struct NodeOptions {
   int64_t first_ms = 60'000, fetch_ms = 900'000;
 };
 
-// Makes a process that listens as `name`, unless one does already. PRECONDITION: this process has
-// one thread.
-absl::Status StartKeeper(const NodeOptions& options, const std::string& name);
-
-// Is the keeper of the job in `directory`, which may begin with "~/", on the host of this `place`,
-// and begins with it; until it has ended. Returns the exit code: 0, or 1 after a line on stderr.
-int ServeKeeper(const NodeOptions& options, const std::string& directory, int place);
-
-// `directory` with "~/" resolved. Fails when it is no absolute path.
-absl::StatusOr<std::string> AbsoluteOn(const NodeOptions& options, const std::string& directory);
+// Serves those who come to `listener` until nothing is left to do and nobody is here. `with_host`:
+// it begins with a host, which is given back when it has ended. PRECONDITION: this process has one
+// thread.
+void RunKeeper(const NodeOptions& options, LocalProcesses& processes, int listener, bool with_host);
 
 }  // namespace muster::cluster

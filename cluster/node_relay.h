@@ -5,7 +5,7 @@
 // cluster/node.proto.
 #pragma once
 
-#include "cluster/keeper.h"
+#include "cluster/keeper_process.h"
 
 namespace muster::cluster {
 

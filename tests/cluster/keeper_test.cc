@@ -1,30 +1,18 @@
-// The keeper's socket and manners, against a launcher that says anything. Its roles are those of
+// A keeper's manners, against a launcher that says anything. Its roles are those of
 // tests/e2e/detach_test.cc.
-#include "cluster/keeper.h"
-
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <random>
 
-#include "cluster/keeper_socket.h"
-#include "cluster/node.pb.h"
-#include "cluster/node_relay.h"
-#include "cluster/node_wire.h"
-#include "master/status_line.h"
 #include "telemetry/file.h"
 #include "telemetry/time.h"
+#include "tests/cluster/keeper_fixture.h"
 #include "tests/cluster/metadata_service.h"
-#include "tests/harness/temporary_folder.h"
 
 namespace muster::cluster {
 namespace {
@@ -32,189 +20,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-
-TEST(KeeperSocket, ThereIsOneAtMostAndNothingIsLeft) {
-  const harness::TemporaryFolder folder;
-  const std::string name = *KeeperName(folder.path(), 0);
-  EXPECT_TRUE(absl::IsNotFound(ConnectToKeeper(name).status()));
-  const auto listener = ListenAsKeeper(name);
-  ASSERT_TRUE(listener.ok());
-  EXPECT_TRUE(absl::IsAlreadyExists(ListenAsKeeper(name).status()));
-  const auto end = ConnectToKeeper(name);
-  ASSERT_TRUE(end.ok());
-  EXPECT_GE(AcceptOwn(*listener), 0);
-  close(*listener);
-  EXPECT_TRUE(absl::IsNotFound(ConnectToKeeper(name).status()));
-  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
-}
-
-TEST(KeeperSocket, AStrangerIsRefusedAtBothEnds) {
-  if (geteuid() != 0) GTEST_SKIP() << "needs root to be somebody else";
-  const harness::TemporaryFolder folder;
-  const std::string name = *KeeperName(folder.path(), 1);
-  const auto listener = ListenAsKeeper(name);
-  ASSERT_TRUE(listener.ok());
-  const auto as_nobody = [](auto action) {
-    const pid_t child = fork();
-    if (child == 0) _exit(setuid(65534) == 0 && action() ? 0 : 1);
-    int status = 0;
-    waitpid(child, &status, 0);
-    return WEXITSTATUS(status) == 0;
-  };
-  EXPECT_TRUE(as_nobody([&] { return absl::IsPermissionDenied(ConnectToKeeper(name).status()); }));
-  EXPECT_EQ(AcceptOwn(*listener), -1) << "it came, and is sent away";
-  close(*listener);
-}
-
-// A launcher's end of `launch node` in a process of its own.
-class KeeperTest : public ::testing::Test {
- protected:
-  struct Node {
-    int to = -1, from = -1;
-    pid_t pid = -1;
-    FrameReader reader;
-    std::vector<NodeEvent> events;
-  };
-  void Begin(Node& node) {
-    int in[2], out[2];
-    ASSERT_EQ(pipe2(in, O_CLOEXEC), 0);
-    ASSERT_EQ(pipe2(out, O_CLOEXEC), 0);
-    node.pid = fork();
-    if (node.pid == 0) {
-      // As sshd does: nothing else is open, and the way there is 0 and 1.
-      dup2(in[0], 0);
-      dup2(out[1], 1);
-      for (int fd = 3; fd < 1000; ++fd) close(fd);
-      _exit(ServeNode(options_));
-    }
-    close(in[0]);
-    close(out[1]);
-    node.to = in[1];
-    node.from = out[0];
-  }
-  void Say(Node& node, const NodeRequest& request) {
-    const std::string frame = EncodeFrame(request);
-    ASSERT_EQ(write(node.to, frame.data(), frame.size()), static_cast<ssize_t>(frame.size()));
-  }
-  void Open(Node& node, bool attach = false, const std::string& notices_of = "") {
-    NodeRequest request;
-    request.mutable_open()->set_notices_of(notices_of);
-    request.mutable_open()->set_directory(folder_.path() + "/job");
-    request.mutable_open()->set_lock(true);
-    request.mutable_open()->set_attach(attach);
-    request.mutable_open()->set_launcher("process 12 on host h since now");
-    Say(node, request);
-  }
-  // The next event that is no Hello; one without a kind at the end.
-  NodeEvent Next(Node& node) {
-    for (;;) {
-      while (!node.events.empty()) {
-        NodeEvent event = node.events.front();
-        node.events.erase(node.events.begin());
-        if (!event.has_hello()) return event;
-      }
-      const auto state = node.reader.Read(node.from, [&](std::string_view frame) {
-        node.events.emplace_back().ParseFromArray(frame.data(), static_cast<int>(frame.size()));
-        return absl::OkStatus();
-      });
-      if (!state.ok() || *state == FrameReader::State::kEnd) {
-        if (node.events.empty()) return {};
-      }
-    }
-  }
-  int End(Node& node) {
-    close(node.to);
-    while (Next(node).kind_case() != NodeEvent::KIND_NOT_SET) {
-    }
-    close(node.from);
-    int status = 0;
-    waitpid(node.pid, &status, 0);
-    return WEXITSTATUS(status);
-  }
-  // One of a rented host, whose master ends half a second after it has begun.
-  void LeaveAMaster(int64_t until_in_ms) {
-    std::filesystem::create_symlink("/bin/sleep", folder_.path() + "/master");
-    Node first;
-    Begin(first);
-    NodeRequest open, start, leave;
-    open.mutable_open()->set_directory(folder_.path() + "/job");
-    open.mutable_open()->set_lock(true);
-    open.mutable_open()->set_rented(true);
-    open.mutable_open()->set_kept(kept_);
-    Say(first, open);
-    ASSERT_TRUE(Next(first).has_opened());
-    start.mutable_start()->set_name("master-0");
-    start.mutable_start()->set_program("master");
-    start.mutable_start()->add_arguments("0.5");
-    start.mutable_start()->set_is_master(true);
-    start.mutable_start()->set_log_path(folder_.path() + "/job/logs/master-0.log");
-    Say(first, start);
-    EXPECT_TRUE(Next(first).has_started());
-    leave.mutable_leave()->set_until_in_ms(until_in_ms);
-    Say(first, leave);
-    while (!Next(first).has_left()) {
-    }
-    End(first);
-  }
-  // Leaves a job whose master says that it trains, and then neither finishes a step nor anything
-  // else, until it is told; waits for its end.
-  void LeaveOneThatTrains(NodeRequest open, const NodeRequest& leave) {
-    const std::string line = folder_.path() + "/line", master = folder_.path() + "/master";
-    std::ofstream(line) << master::EncodeStatusLine(
-                               master::StateLine{master::RunState::kRunning, ""})
-                        << "\n";
-    std::ofstream(master) << fmt::format("#!/bin/sh\ncat {} >&{}\nexec sleep 600\n", line,
-                                         master::kStatusFd);
-    std::filesystem::permissions(master, std::filesystem::perms::owner_all);
-    Node node;
-    Begin(node);
-    open.mutable_open()->set_directory(folder_.path() + "/job");
-    open.mutable_open()->set_lock(true);
-    Say(node, open);
-    ASSERT_TRUE(Next(node).has_opened());
-    NodeRequest start;
-    start.mutable_start()->set_name("master-0");
-    start.mutable_start()->set_program("master");
-    start.mutable_start()->set_is_master(true);
-    start.mutable_start()->set_log_path(folder_.path() + "/job/logs/master-0.log");
-    Say(node, start);
-    while (!Next(node).has_status()) {
-    }
-    Say(node, leave);
-    while (!Next(node).has_left()) {
-    }
-    End(node);
-    EXPECT_TRUE(KeeperEnds());
-  }
-  bool KeeperLives() const {
-    const auto name = KeeperName(folder_.path() + "/job", 0);
-    if (!name.ok()) return false;
-    const auto fd = ConnectToKeeper(*name);
-    if (fd.ok()) close(*fd);
-    return fd.ok();
-  }
-  // One that begins with its host, in a process of its own.
-  pid_t BeginWithHost() {
-    const pid_t keeper = fork();
-    if (keeper == 0) _exit(ServeKeeper(options_, folder_.path() + "/job", 0));
-    for (int i = 0; i < 200 && !KeeperLives(); ++i) poll(nullptr, 0, 50);
-    return keeper;
-  }
-  static int ExitOf(pid_t process) {
-    int status = 0;
-    waitpid(process, &status, 0);
-    return WEXITSTATUS(status);
-  }
-  // It ends a moment after its launcher has heard of it for the last time.
-  bool KeeperEnds() const {
-    for (int i = 0; i < 200 && KeeperLives(); ++i) poll(nullptr, 0, 50);
-    return !KeeperLives();
-  }
-
-  const harness::TemporaryFolder folder_;
-  bool kept_ = false;  // OpenJob's
-  NodeOptions options_{.program_dir = folder_.path(), .home = folder_.path()};
-};
 
 TEST_F(KeeperTest, WithoutARoleItEndsWithItsLauncher) {
   Node node;
@@ -331,107 +136,6 @@ TEST_F(KeeperTest, AMachineThatIsTakenBackHasItsRolesLeaveAndTheLauncherKnow) {
   EXPECT_TRUE(KeeperEnds());
 }
 
-TEST_F(KeeperTest, AJobThatWasLeftIsEndedByWhomItIsOpenToAlone) {
-  std::filesystem::create_symlink("/bin/sleep", folder_.path() + "/ps");
-  Node first;
-  Begin(first);
-  Open(first);
-  ASSERT_TRUE(Next(first).has_opened());
-  NodeRequest start, leave, end;
-  start.mutable_start()->set_role(3);
-  start.mutable_start()->set_name("ps-0");
-  start.mutable_start()->set_program("ps");
-  start.mutable_start()->add_arguments("600");
-  start.mutable_start()->set_log_path(folder_.path() + "/job/logs/ps-0.log");
-  Say(first, start);
-  EXPECT_EQ(Next(first).started().role(), 3);
-  leave.mutable_leave();
-  Say(first, leave);
-  while (!Next(first).has_left()) {
-  }
-  End(first);
-  end.mutable_end();
-
-  Node launch;
-  Begin(launch);
-  Open(launch);
-  Say(launch, end);
-  EXPECT_THAT(Next(launch).error().text(), HasSubstr("launch attach"));
-  End(launch);
-  EXPECT_TRUE(KeeperLives());
-
-  Node attach;
-  Begin(attach);
-  Open(attach, /*attach=*/true);
-  const NodeEvent started = Next(attach);
-  EXPECT_EQ(started.started().name(), "ps-0");
-  EXPECT_TRUE(Next(attach).opened().runs());
-  Say(attach, end);
-  End(attach);
-  EXPECT_TRUE(KeeperEnds());
-}
-
-// A master that has ended by itself: what it has written is kept for whoever comes, on a host that
-// is given back.
-TEST_F(KeeperTest, ResultsOnARentedHostWaitForSomebodyWhoFetchesThem) {
-  LeaveAMaster(/*until_in_ms=*/600'000);
-  // Whoever attaches hears of the end, and that nothing runs any more.
-  bool runs = true;
-  for (int i = 0; i < 200 && runs; ++i) {
-    poll(nullptr, 0, 50);
-    Node attach;
-    Begin(attach);
-    Open(attach, /*attach=*/true);
-    NodeEvent event = Next(attach);
-    while (!event.has_opened() && event.kind_case() != NodeEvent::KIND_NOT_SET) {
-      event = Next(attach);
-    }
-    ASSERT_TRUE(event.has_opened());
-    runs = event.opened().runs();
-    End(attach);
-  }
-  EXPECT_FALSE(runs);
-  EXPECT_TRUE(KeeperLives());
-  EXPECT_FALSE(std::filesystem::exists(folder_.path() + "/.muster-ends"));
-
-  Node fetch;
-  Begin(fetch);
-  Open(fetch);
-  ASSERT_TRUE(Next(fetch).has_opened());
-  NodeRequest list, end;
-  list.mutable_list();
-  Say(fetch, list);
-  EXPECT_TRUE(Next(fetch).has_files());
-  end.mutable_end();
-  Say(fetch, end);
-  End(fetch);
-  EXPECT_TRUE(KeeperEnds());
-  EXPECT_TRUE(std::filesystem::exists(folder_.path() + "/.muster-ends")) << "the watchdog's word";
-}
-
-TEST_F(KeeperTest, AndTheyWaitNoLongerThanTheJobWasToBeLeft) {
-  LeaveAMaster(/*until_in_ms=*/1);
-  EXPECT_TRUE(KeeperEnds());
-  EXPECT_TRUE(std::filesystem::exists(folder_.path() + "/.muster-ends"));
-}
-
-TEST_F(KeeperTest, OneThatBeginsWithItsHostIsWaitedForAndHoldsNoFinishedJobForLong) {
-  options_.fetch_ms = 1'500;
-  kept_ = true;
-  // The launcher is there first.
-  const pid_t late = fork();
-  if (late == 0) {
-    poll(nullptr, 0, 500);
-    _exit(ExitOf(BeginWithHost()));
-  }
-  LeaveAMaster(/*until_in_ms=*/600'000);
-  EXPECT_TRUE(KeeperLives());
-  const int64_t began = MonotonicMillis();
-  EXPECT_EQ(ExitOf(late), 0);
-  EXPECT_LT(MonotonicMillis() - began, 300'000) << "not as long as the launcher has said";
-  EXPECT_FALSE(std::filesystem::exists(folder_.path() + "/.muster-ends")) << "it may be shared";
-}
-
 TEST_F(KeeperTest, OneThatBeginsWithItsHostGivesItBackWhenNobodyComes) {
   options_.first_ms = 300;
   EXPECT_EQ(ExitOf(BeginWithHost()), 0);
@@ -444,26 +148,6 @@ TEST_F(KeeperTest, OneThatCannotBeginSaysWhy) {
   if (keeper == 0) _exit(ServeKeeper(options_, folder_.path() + "/job", 0));
   EXPECT_EQ(ExitOf(keeper), 1);
   EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr(folder_.path() + "/job"));
-}
-
-TEST_F(KeeperTest, AJobThatWasLeftAndDoesNothingIsEndedInOrder) {
-  NodeRequest open, leave;
-  open.mutable_open()->set_busy_below(1);  // whatever else this machine does
-  open.mutable_open()->set_idle_ms(1'000);
-  leave.mutable_leave();
-  LeaveOneThatTrains(open, leave);
-  EXPECT_THAT(*ReadFile(folder_.path() + "/job/logs/keeper-0.log"),
-              HasSubstr("no machine was busier than 100 % for 1 s (cluster.idle)"));
-}
-
-TEST_F(KeeperTest, AJobThatWasLeftIsEndedInOrderWhenItsBudgetIsUsedUp) {
-  NodeRequest open, leave;
-  leave.mutable_leave()->set_stop_in_ms(1);
-  leave.mutable_leave()->set_stop_reason("the budget is\nused up");
-  LeaveOneThatTrains(open, leave);
-  EXPECT_THAT(*ReadFile(folder_.path() + "/job/logs/keeper-0.log"),
-              ::testing::AllOf(::testing::ContainsRegex("the budget is.+used up"),
-                               HasSubstr("the master is asked to finish the step")));
 }
 
 TEST_F(KeeperTest, BeforeAJobIsOpenNothingElseIsDone) {
