@@ -9,9 +9,7 @@
 #include <filesystem>
 #include <thread>
 
-#include "telemetry/time.h"
 #include "tests/e2e/aws_fixture.h"
-#include "tests/e2e/programs.h"
 
 namespace muster::e2e {
 namespace {
@@ -26,27 +24,11 @@ using ::testing::Not;
 using ::testing::SizeIs;
 
 TEST_F(AwsTest, AJobLearnsTheSameAsOnOneMachine) {
-  TinyJob job = Job();
-  job.workers = 2;
-  job.servers = 1;
-  TinyJob local = job;
-  local.cluster = "";
-  const std::string here = NewFolder("here"), there = NewFolder("there");
-  ASSERT_EQ(RunToEnd(LaunchWords(here, local)).code, 0);
-  std::vector<std::string> words = LaunchWords(there, job);
-  words.emplace_back("--yes");
-  const Ended run = Launch(words);
-  ASSERT_EQ(run.code, 0) << run.out << run.err;
-  EXPECT_EQ(run.err, "");
-  ExpectForHumans(run);
-  EXPECT_THAT(run.out, AllOf(HasSubstr("standard as m6i.xlarge"),
-                             HasSubstr("quota Running On-Demand Standard instances: 640 vCPUs, 16 "
-                                       "needed"),
-                             HasSubstr("starting 4 machines at $0.77 an hour"),
-                             HasSubstr("4 machines given back")));
-  EXPECT_EQ(StateOf(there + "/job").state, RunState::kSucceeded);
-  const std::string model = "/job/export/model.onnx";
-  EXPECT_TRUE(Contents(there + model) == Contents(here + model));
+  EXPECT_THAT(
+      LearnsTheSameAsHere(),
+      AllOf(HasSubstr("standard as m6i.xlarge"),
+            HasSubstr("quota Running On-Demand Standard instances: 640 vCPUs, 16 needed"),
+            HasSubstr("starting 4 machines at $0.77 an hour"), HasSubstr("4 machines given back")));
 }
 
 TEST_F(AwsTest, WhatIsRefusedInOnePlaceIsAskedForInTheNext) {
@@ -117,24 +99,6 @@ TEST_F(AwsTest, GarbageIsCollectedAndTheLivingLeftAlone) {
   WriteText(file, fmt::format("cluster: {{{}}}\n", AwsCloud::Cluster()));
   EXPECT_THAT(Launch({"launch", "gc", "--config", file}).out,
               HasSubstr("living: 1 machines given back"));
-}
-
-TEST_F(AwsTest, AMachineWithoutAKeeperEndsItself) {
-  TinyJob job = Job();
-  job.steps = 1'000'000;
-  Running run(Words("watched", job), false, environment_);
-  ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
-  // Half an hour, of which ten minutes without a keeper would do.
-  Cloud().SetSleepSpeed(300);
-  for (int i = 0; i < 600 && Cloud().Slept() < 1'800; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  }
-  EXPECT_THAT(Cloud().Machines(), SizeIs(1)) << "its keeper is there";
-  run.Signal(SIGKILL);
-  run.Wait();
-  AwaitNoMachines();
-  EXPECT_THAT(Cloud().Asked(), Not(Contains("TerminateInstances")));
-  EXPECT_THAT(Launch({"launch", "gc"}).out, HasSubstr("watched: nothing is left"));
 }
 
 TEST_F(AwsTest, AJobThatIsLeftAndFollowedAgainLearnsTheSameAndIsGivenBack) {
@@ -235,22 +199,6 @@ TEST_F(AwsTest, AJobThatWasLeftIsEndedFromAfarWithACheckpoint) {
   EXPECT_TRUE(fs::exists(dir + "/" + state.last_checkpoint->path + "/manifest.json"));
 }
 
-TEST_F(AwsTest, MachinesTurnThemselvesOffWhenTheirTimeIsOver) {
-  TinyJob job = Job();
-  job.steps = 100'000;
-  std::vector<std::string> words = Words("alone", job);
-  words.insert(words.end(), {"--max-running-time", "3600s"});
-  Cloud().SetSpeed(300);  // an hour and a half in 18 s
-  Running run(words, false, environment_);
-  ASSERT_TRUE(run.WaitFor("1 machine run in")) << run.out();
-  run.Signal(SIGKILL);
-  run.Wait();
-  EXPECT_THAT(Cloud().Machines(), SizeIs(1));
-  AwaitNoMachines();
-  Cloud().SetSpeed(1);
-  EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
-}
-
 TEST_F(AwsTest, AMachineWithGpusAndAnOldDriverEndsTheJobBeforeItStarts) {
   TinyJob job = Job();
   job.workers = 1;
@@ -274,189 +222,6 @@ TEST_F(AwsTest, AMachineWithGpusAndAnOldDriverEndsTheJobBeforeItStarts) {
   Cloud().SetDriver("580.95.05");
   const Ended good = Launch(with_gpus("good_driver"));
   EXPECT_EQ(good.code, 0) << good.out << good.err;
-}
-
-TEST_F(AwsTest, ABakedMachineIsAnImageThatLaterJobsUseAndNothingElseIsLeft) {
-  const auto bake = [&](const std::string& name, const std::vector<std::string>& more) {
-    std::vector<std::string> words = LaunchWords(NewFolder("bake"), Job());
-    words.insert(words.begin() + 1, {"image", "bake", "--name", name});
-    words.insert(words.end(), more.begin(), more.end());
-    return words;
-  };
-  const Ended shown = Launch(bake("shown", {"--dry-run"}));
-  EXPECT_EQ(shown.code, 0) << shown.err;
-  size_t at = 0;
-  for (const char* command :
-       {"run-instances --count 1 --instance-type m6i.xlarge", "stop-instances",
-        "create-image --instance-id $ID --name shown", "terminate-instances"}) {
-    at = shown.out.find(command, at);
-    EXPECT_NE(at, std::string::npos) << command << " in\n" << shown.out;
-  }
-  const Ended unnamed = Launch(bake("No Name", {"--yes"}));
-  EXPECT_EQ(unnamed.code, 2);
-  EXPECT_THAT(unnamed.err, HasSubstr("'No Name' is no name of an image"));
-  EXPECT_THAT(Cloud().Asked(), Not(Contains("RunInstances")));
-
-  // One that is killed before it has the image leaves nothing.
-  {
-    Running killed(bake("killed", {"--yes"}), false, environment_);
-    ASSERT_TRUE(killed.WaitFor("1 machine runs in us-east-1")) << killed.out();
-    killed.Signal(SIGKILL);
-    killed.Wait();
-  }
-  EXPECT_THAT(Cloud().Machines(), SizeIs(1));
-  EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
-  EXPECT_THAT(Cloud().Machines(), IsEmpty());
-
-  const size_t at_start = Cloud().AtStart().size();
-  const Ended baked = Launch(bake("kept", {"--yes"}));
-  ASSERT_EQ(baked.code, 0) << baked.out << baked.err;
-  ExpectForHumans(baked);
-  EXPECT_THAT(baked.out,
-              AllOf(HasSubstr("starting 1 machine at $0.19 an hour, $0.38 at most"),
-                    HasSubstr("1 machine given back"), HasSubstr("aws ec2 deregister-image")));
-  EXPECT_THAT(Cloud().Machines(), IsEmpty());
-  const size_t found = baked.out.find("aws: {regions: [us-east-1], image: ami-");
-  ASSERT_NE(found, std::string::npos) << baked.out;
-  const std::string image = baked.out.substr(baked.out.find("ami-", found), 21);
-  TinyJob job = Job();
-  job.cluster = fmt::format("provider: AWS, aws: {{regions: [us-east-1], image: {}, user: root}}",
-                            image.substr(0, image.find('}')));
-  const Ended used = Launch(Words("used", job));
-  EXPECT_EQ(used.code, 0) << used.out << used.err;
-  EXPECT_THAT(used.out, Not(HasSubstr("sending the programs")));
-  EXPECT_THAT(Cloud().AtStart(), SizeIs(at_start + 1))
-      << "the timers of its own machine would end each later one at its first start";
-}
-
-TEST_F(AwsTest, MachinesAreStoppedWhereTheJobFileSaysSoAndCostUntilTheyAreNamed) {
-  TinyJob job = Job();
-  job.workers = 1;
-  job.cluster =
-      AwsCloud::Cluster("diskGb: 100, schedulerRole: 'arn:aws:iam::123456789012:role/ends'") +
-      ", afterJob: STOP";
-  const std::vector<std::string> words = Words("stopped", job);
-  const Ended run = Launch(words);
-  ASSERT_EQ(run.code, 0) << run.out << run.err;
-  ExpectForHumans(run);
-  const std::string price =
-      "2 disks of 100 GB, about $16.00 a month (gp3 at $0.08 per GB, us-east-1)";
-  EXPECT_THAT(run.out, AllOf(HasSubstr("machines stop, and cost: " + price),
-                             HasSubstr("stopped: its machines are stopped since 20"),
-                             HasSubstr("launch gc --stopped stopped deletes them; about $0.0"),
-                             Not(HasSubstr("given back"))));
-  EXPECT_THAT(Cloud().Machines(), SizeIs(2)) << "with their disks";
-  EXPECT_THAT(Cloud().Schedules(), IsEmpty()) << "nothing terminates them later";
-  EXPECT_THAT(Launch({"launch", "jobs", "list"}).out,
-              AllOf(HasSubstr(price), HasSubstr("launch gc --stopped stopped")));
-  // Nobody deletes them by accident.
-  const Ended again = Launch(words);
-  EXPECT_EQ(again.code, 2);
-  EXPECT_THAT(again.err, HasSubstr("stopped has ended: its machines are stopped since"));
-  EXPECT_EQ(Launch({"launch", "attach", words[4]}).code, 2);
-  EXPECT_EQ(Launch({"launch", "gc", "--stopped", "another"}).code, 2);
-  const Ended kept = Launch({"launch", "gc"});
-  EXPECT_EQ(kept.code, 0) << kept.out;
-  EXPECT_THAT(kept.out, HasSubstr("launch gc --stopped stopped"));
-  EXPECT_THAT(Cloud().Machines(), SizeIs(2));
-  // Started by hand, a machine is its user's, and named as one that runs.
-  const Ended ran = Launch({"/usr/bin/env", "aws", "--region", "us-east-1", "ec2",
-                            "start-instances", "--instance-ids", Cloud().Machines().front()});
-  ASSERT_EQ(ran.code, 0) << ran.err;
-  const Ended runs = Launch({"launch", "gc"});
-  EXPECT_EQ(runs.code, 1);
-  EXPECT_THAT(runs.out, HasSubstr("stopped: 1 of them run: aws ec2 describe-instances"));
-  const Ended deleted = Launch({"launch", "gc", "--stopped", "stopped"});
-  EXPECT_EQ(deleted.code, 0) << deleted.out << deleted.err;
-  EXPECT_THAT(deleted.out, HasSubstr("stopped: nothing is left"));
-  EXPECT_THAT(Cloud().Machines(), IsEmpty());
-
-  // What does not stop is given back.
-  TinyJob stubborn = Job();
-  stubborn.cluster = AwsCloud::Cluster() + ", afterJob: STOP";
-  Cloud().SetFaults(R"([{"action": "StopInstances", "code": "UnauthorizedOperation"}])");
-  const Ended refused = Launch(Words("stubborn", stubborn));
-  EXPECT_EQ(refused.code, 0) << refused.err;
-  EXPECT_THAT(refused.out, AllOf(HasSubstr("the machines of job stubborn do not stop: "),
-                                 HasSubstr("1 machine given back")));
-  EXPECT_THAT(Cloud().Machines(), IsEmpty());
-}
-
-TEST_F(AwsTest, AMachineThatWasRestartedStillEndsItself) {
-  for (const bool by_watchdog : {false, true}) {
-    SCOPED_TRACE(by_watchdog ? "when nobody is there" : "when its time is over");
-    TinyJob job = Job();
-    job.steps = 1'000'000;
-    std::vector<std::string> words =
-        Words(by_watchdog ? "restarted_watched" : "restarted_timed", job);
-    words.insert(words.end(), {"--max-running-time", "3600s"});
-    Running run(words, false, environment_);
-    ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
-    run.Signal(SIGKILL);
-    run.Wait();
-    ASSERT_THAT(Cloud().Machines(), SizeIs(1));
-    if (by_watchdog) {
-      Cloud().SetSleepSpeed(300);  // twenty minutes in four seconds
-    } else {
-      Cloud().SetSpeed(300);  // an hour and a half in 18 s
-    }
-    Cloud().Restart(Cloud().Machines().front());
-    AwaitNoMachines();
-    Cloud().SetSpeed(1);
-    Cloud().SetSleepSpeed(1);
-    EXPECT_THAT(Cloud().Asked(), Not(Contains("TerminateInstances")));
-    EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
-  }
-}
-
-TEST_F(AwsTest, ADeadlineThatAwsHoldsIsSetForEachMachineAndGoesWithTheJob) {
-  const std::string role = "arn:aws:iam::123456789012:role/ends-machines";
-  TinyJob job = Job();
-  job.workers = 1;
-  job.steps = 1'000'000;
-  job.cluster = AwsCloud::Cluster("schedulerRole: '" + role + "'");
-  std::vector<std::string> words = Words("scheduled", job);
-  words.insert(words.end(), {"--max-running-time", "3600s"});
-  const int64_t began_ms = UnixMillis();
-  Running run(words, false, environment_);
-  ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
-  const int64_t now_ms = UnixMillis();
-  const std::vector<std::string> entries = Cloud().Schedules();
-  ASSERT_THAT(entries, SizeIs(2));
-  for (const std::string& id : Cloud().Machines()) {
-    const auto entry = std::ranges::find_if(
-        entries, [&](const std::string& line) { return line.find(id + " at(") != line.npos; });
-    ASSERT_NE(entry, entries.end()) << id;
-    EXPECT_THAT(*entry,
-                AllOf(HasSubstr("muster-scheduled-"), HasSubstr(") DELETE {"),
-                      HasSubstr("\"arn:aws:scheduler:::aws-sdk:ec2:terminateInstances\""),
-                      HasSubstr(role), HasSubstr(R"({\"InstanceIds\":[\")" + id + R"(\"]})")));
-    // An hour and a half after it was asked for.
-    const auto at_ms = ParseTime(entry->substr(entry->find(" at(") + 4, 19) + "Z");
-    ASSERT_TRUE(at_ms.ok()) << *entry;
-    EXPECT_GE(*at_ms, began_ms + 5'400'000 - 1'000);
-    EXPECT_LE(*at_ms, now_ms + 5'400'000);
-  }
-  run.Signal(SIGKILL);
-  run.Wait();
-  EXPECT_THAT(Cloud().Schedules(), SizeIs(2)) << "they outlive the launcher";
-  EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
-  EXPECT_THAT(Cloud().Schedules(), IsEmpty());
-
-  // Whoever may not set it is told so, and nothing is left.
-  Cloud().SetFaults(
-      R"([{"action": "CreateSchedule", "code": "AccessDeniedException", "status": 403}])");
-  const Ended refused = Launch(words);
-  EXPECT_EQ(refused.code, 2) << refused.out;
-  ExpectForHumans(refused);
-  EXPECT_THAT(refused.err, AllOf(HasSubstr("AccessDenied"), HasSubstr("cluster.aws.schedulerRole"),
-                                 HasSubstr("iam:PassRole")));
-  EXPECT_THAT(Cloud().Machines(), IsEmpty());
-  Cloud().SetFaults(
-      R"([{"action": "ListSchedules", "code": "AccessDeniedException", "status": 403}])");
-  (void)Cloud().Asked();
-  EXPECT_EQ(Launch(words).code, 2);
-  EXPECT_THAT(Cloud().Asked(), Not(Contains("TerminateInstances"))) << "nothing was made";
 }
 
 TEST_F(AwsTest, ADryRunShowsEveryCommandAndNeedsNeitherAwsNorALogin) {

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
@@ -13,8 +12,8 @@
 #include <set>
 #include <thread>
 
+#include "tests/e2e/cloud_fixture.h"
 #include "tests/e2e/gcp_cloud.h"
-#include "tests/e2e/programs.h"
 
 namespace muster::e2e {
 namespace {
@@ -29,51 +28,12 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-// One cloud for all tests of the binary; each leaves it empty.
-GcpCloud& Cloud() {
-  static auto* const cloud = new GcpCloud(NewFolder("gcp"));
-  return *cloud;
-}
-class CloudEnd : public ::testing::Environment {
- public:
-  void TearDown() override { Cloud().~GcpCloud(); }
-};
+GcpCloud& Cloud() { return TheCloud<GcpCloud>(); }
+[[maybe_unused]] const auto* const cloud_end =
+    ::testing::AddGlobalTestEnvironment(new CloudEnd<GcpCloud>);
 
-class GcpTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (!Cloud().problem().empty()) GTEST_SKIP() << Cloud().problem();
-    Cloud().SetFaults("[]");
-    Cloud().SetSpeed(1);
-    Cloud().SetSleepSpeed(1);
-    (void)Cloud().Actions();
-  }
-  // Whatever became of the launch: no machine, no journal, no key.
-  void TearDown() override {
-    if (!Cloud().problem().empty()) return;
-    EXPECT_THAT(Cloud().Machines(), IsEmpty());
-    const fs::path folder = home_ + "/.muster/machines";
-    EXPECT_TRUE(!fs::exists(folder) || fs::is_empty(folder));
-  }
-
-  // Of a job whose id has capitals, which labels have not.
-  std::vector<std::string> Words(const std::string& name, const TinyJob& job) {
-    std::vector<std::string> words = LaunchWords(NewFolder(name), job);
-    words.insert(words.end(), {"--yes", "--job-id", name});
-    return words;
-  }
-  static TinyJob Job() {
-    TinyJob job;
-    job.cluster = GcpCloud::Cluster();
-    return job;
-  }
-  Ended Launch(const std::vector<std::string>& words) {
-    return Running(words, /*unprivileged=*/false, environment_).Wait();
-  }
-
-  const std::string home_ = NewFolder("home");
-  const std::map<std::string, std::string> environment_ = Cloud().environment(home_);
-};
+// Ids of jobs have capitals, which labels have not.
+using GcpTest = CloudTest<GcpCloud>;
 
 TEST_F(GcpTest, ABakedMachineIsAnImageThatLaterJobsUse) {
   std::vector<std::string> words = LaunchWords(NewFolder("bake"), Job());
@@ -90,7 +50,7 @@ TEST_F(GcpTest, ABakedMachineIsAnImageThatLaterJobsUse) {
   job.cluster.insert(job.cluster.rfind('}'), ", image: kept, imageProject: muster-test");
   Running run(Words("used", job), /*unprivileged=*/false, environment_);
   ASSERT_TRUE(run.WaitFor("1 machine run in")) << run.out();
-  EXPECT_THAT(Cloud().Asked(), HasSubstr("images/kept"));
+  EXPECT_THAT(Cloud().FirstInstance(), HasSubstr("images/kept"));
   const Ended used = run.Wait();
   EXPECT_EQ(used.code, 0) << used.out << used.err;
 }
@@ -106,7 +66,7 @@ TEST_F(GcpTest, MachinesAreStoppedWhereTheJobFileSaysSoAndCostUntilTheyAreNamed)
                              HasSubstr("pd-balanced at $0.10 per GB, us-central1"),
                              HasSubstr("launch gc --stopped stopped deletes them")));
   EXPECT_THAT(Cloud().Machines(), SizeIs(2)) << "with their disks";
-  EXPECT_THAT(Cloud().Actions(), Contains("stop"));
+  EXPECT_THAT(Cloud().Asked(), Contains("stop"));
   EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
   EXPECT_THAT(Cloud().Machines(), SizeIs(2));
   const Ended deleted = Launch({"launch", "gc", "--stopped", "stopped"});
@@ -115,27 +75,12 @@ TEST_F(GcpTest, MachinesAreStoppedWhereTheJobFileSaysSoAndCostUntilTheyAreNamed)
 }
 
 TEST_F(GcpTest, AJobLearnsTheSameAsOnOneMachine) {
-  TinyJob job = Job();
-  job.workers = 2;
-  job.servers = 1;
-  TinyJob local = job;
-  local.cluster = "";
-  const std::string here = NewFolder("here"), there = NewFolder("there");
-  ASSERT_EQ(RunToEnd(LaunchWords(here, local)).code, 0);
-  std::vector<std::string> words = LaunchWords(there, job);
-  words.emplace_back("--yes");
-  const Ended run = Launch(words);
-  ASSERT_EQ(run.code, 0) << run.out << run.err;
-  EXPECT_EQ(run.err, "");
-  ExpectForHumans(run);
-  EXPECT_THAT(run.out, AllOf(HasSubstr("standard as n1-standard-4"),
-                             HasSubstr("us-central1: quota CPUS: 64 of 72 free, 16 needed"),
-                             HasSubstr("starting 4 machines at $0.76 an hour"),
-                             HasSubstr("4 machines run in us-central1-a"),
-                             HasSubstr("4 machines given back")));
-  EXPECT_EQ(StateOf(there + "/job").state, RunState::kSucceeded);
-  const std::string model = "/job/export/model.onnx";
-  EXPECT_TRUE(Contents(there + model) == Contents(here + model));
+  EXPECT_THAT(
+      LearnsTheSameAsHere(),
+      AllOf(HasSubstr("standard as n1-standard-4"),
+            HasSubstr("us-central1: quota CPUS: 64 of 72 free, 16 needed"),
+            HasSubstr("starting 4 machines at $0.76 an hour"),
+            HasSubstr("4 machines run in us-central1-a"), HasSubstr("4 machines given back")));
 }
 
 // With notice, and then without a word.
@@ -190,10 +135,10 @@ TEST_F(GcpTest, WhatIsRefusedIsAskedForInTheNextPlaceAndALostAnswerMakesNothingT
   ASSERT_TRUE(run.WaitFor("2 machines run in us-central1-b")) << run.out();
   EXPECT_THAT(Cloud().Machines(), SizeIs(2));
   // No credentials; a deadline that Compute Engine holds.
-  EXPECT_THAT(Cloud().Asked(), AllOf(Not(HasSubstr("serviceAccounts")),
-                                     HasSubstr(R"("instanceTerminationAction": "DELETE")"),
-                                     HasSubstr(R"("muster-job": "next_place")"),
-                                     HasSubstr(R"("value": "Next_Place")")));
+  EXPECT_THAT(Cloud().FirstInstance(), AllOf(Not(HasSubstr("serviceAccounts")),
+                                             HasSubstr(R"("instanceTerminationAction": "DELETE")"),
+                                             HasSubstr(R"("muster-job": "next_place")"),
+                                             HasSubstr(R"("value": "Next_Place")")));
   const Ended ended = run.Wait();
   EXPECT_EQ(ended.code, 0) << ended.out << ended.err;
   EXPECT_THAT(ended.out, HasSubstr("us-central1-a: The zone does not have enough resources"));
@@ -219,10 +164,7 @@ TEST_F(GcpTest, MachinesThatNobodyIsLeftForAreFoundAndInTheEndDeletedByTheCloud)
   fs::rename(home_ + "/elsewhere", machines);
   EXPECT_THAT(Cloud().Machines(), SizeIs(1));
   Cloud().SetSpeed(5'000);  // an hour and a half in a second
-  for (int i = 0; i < 300 && !Cloud().Machines().empty(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  }
-  EXPECT_THAT(Cloud().Machines(), IsEmpty());
+  AwaitNoMachines();
   EXPECT_EQ(Launch({"launch", "gc"}).code, 0);
 }
 
@@ -271,7 +213,7 @@ TEST_F(GcpTest, ADryRunShowsEveryCommandAndNeedsNeitherGcloudNorALogin) {
     at = run.out.find(command, at);
     EXPECT_NE(at, std::string::npos) << command << " in\n" << run.out;
   }
-  EXPECT_THAT(Cloud().Actions(), IsEmpty());
+  EXPECT_THAT(Cloud().Asked(), IsEmpty());
 }
 
 TEST_F(GcpTest, WhatCannotStartIsToldInOneLineBeforeItCosts) {
@@ -329,8 +271,6 @@ TEST_F(GcpTest, WhatCannotStartIsToldInOneLineBeforeItCosts) {
            "message": "Required 'compute.instances.create' permission for 'projects/p'"}])");
   EXPECT_THAT(refused("permission", Job()), HasSubstr("ask whoever runs the project"));
 }
-
-[[maybe_unused]] const auto* const cloud_end = ::testing::AddGlobalTestEnvironment(new CloudEnd);
 
 }  // namespace
 }  // namespace muster::e2e
