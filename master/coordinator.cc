@@ -8,6 +8,7 @@
 #include <variant>
 
 #include "master/checkpoint_commits.h"
+#include "master/data_agreement.h"
 #include "master/early_stop.h"
 #include "master/event_queue.h"
 #include "master/gather.h"
@@ -16,12 +17,13 @@
 #include "master/membership.h"
 #include "master/replica_table.h"
 #include "master/role_links.h"
+#include "master/role_losses.h"
 #include "master/run_record.h"
 #include "master/run_result.h"
 #include "master/run_start.h"
 #include "master/setup_message.h"
 #include "master/trace_parts.h"
-#include "master/trainer_failures.h"
+#include "master/trainer_numbers.h"
 #include "master/training_progress.h"
 #include "master/waiting_roles.h"
 #include "ps/residuals.h"
@@ -45,21 +47,6 @@ int64_t StartTimeoutMs(const Job& job) {
 std::string FlattenLines(std::string text) {
   std::replace(text.begin(), text.end(), '\n', ' ');
   return text;
-}
-
-absl::Status Named(const RoleId& role, const absl::Status& status) {
-  return absl::Status(status.code(),
-                      fmt::format("{}: {}", RoleName(role), std::string(status.message())));
-}
-
-ReplicaLine LineOf(const Member& member, const std::string& text = "") {
-  return {KindName(member.role.kind),
-          member.role.index,
-          MemberStateName(member.state),
-          member.pid,
-          member.host,
-          member.device,
-          text};
 }
 
 RunRecord::Options RecordOptions(const CoordinatorOptions& options, const RunStart& run) {
@@ -102,8 +89,6 @@ class CoordinatorImpl : public Coordinator {
 
   void OnRegister(Member& member, const Register& registration);
   void OnReady(Member& member, const Ready& ready);
-  // All trainers have the same data, which is that of the checkpoint.
-  absl::Status CheckData(const Member& member, const std::string& fingerprint);
   void OnProgress(const Progress& progress);
   void OnEvaluated(const Evaluated& evaluated);
   void OnCut(const RoleId& role, const CutDone& done);
@@ -121,16 +106,8 @@ class CoordinatorImpl : public Coordinator {
   void CheckTime();
   // Trainers that failed though no server did begin anew, or are done without.
   void SettleFailures();
-  // A role is gone, `what` has happened: the others go on without it, or the job ends. `detail`:
-  // the same for state.json.
-  void Lose(Member& member, const std::string& what, const std::string& detail);
-  void LoseSilent(Member& member);
-  // The others go on without one that has failed. PRECONDITION: it is not needed.
-  void Spare(Member& member, const absl::Status& why);
-  // Says what has happened to a trainer, and who goes on with its replicas.
-  void TellOfTrainer(const RoleId& role, const std::string& what);
-  // Why the job cannot do without the role; empty: it can.
-  std::string WhyNeeded(const RoleId& role) const;
+  // A role was lost: leases move, or the job ends for it.
+  void GoOn(const absl::Status& lost);
   // Begins to end an interrupted run, unless leases have to find their trainers first.
   void HoldTrainers();
   void StopEarly(EarlyStop::Action action);
@@ -139,20 +116,13 @@ class CoordinatorImpl : public Coordinator {
   void AwaitRoles();
   void JoinTraces();
   void UpdateReplicas();
-  // Numbers of trainers in lease_moves.h: the chief first.
-  int TrainerOf(const RoleId& role) const {
-    return role.kind == RoleId::Kind::kChief ? role.index : options_.chief + role.index;
-  }
-  RoleId RoleOf(int trainer) const {
-    if (trainer < options_.chief) return {RoleId::Kind::kChief, trainer};
-    return {RoleId::Kind::kWorker, trainer - options_.chief};
-  }
-  int trainers() const { return options_.chief + options_.workers; }
+  RoleId RoleOf(int trainer) const { return numbers_.RoleOf(trainer); }
   void SendToThoseWhoTrain(const MasterMessage& message) const;
   SetTarget Target() const;
 
   const CoordinatorOptions options_;
   const RunStart run_;
+  const TrainerNumbers numbers_{options_.chief, options_.workers};
   const std::shared_ptr<EventQueue> queue_ = std::make_shared<EventQueue>();
   FileService files_{options_.dir.root()};
   std::unique_ptr<rpc::Listener> listener_;
@@ -167,11 +137,10 @@ class CoordinatorImpl : public Coordinator {
   EvaluationGather evaluations_;
   CheckpointCommits checkpoints_;
   LeaseMoves moves_;
-  TrainerFailures failures_;
+  RoleLosses losses_;
+  DataAgreement data_{run_};
   std::optional<EarlyStop> early_stop_;
-  int64_t target_;                 // clock at which this run ends
-  std::optional<RoleId> data_of_;  // the first trainer that has told
-  std::string data_fingerprint_;   // its
+  int64_t target_;  // clock at which this run ends
   bool setups_sent_ = false, training_ = false;
   std::optional<std::string> interrupted_;  // why
   EvaluationPoint testing_;                 // the last one
@@ -198,10 +167,16 @@ CoordinatorImpl::CoordinatorImpl(CoordinatorOptions options, RunStart run)
                     .log = options_.log,
                     .record = &record_,
                     .now_ms = options_.now_ms}),
-      moves_(options_.num_replicas, options_.chief + options_.workers),
+      moves_(options_.num_replicas, numbers_.count()),
+      losses_({.membership = &membership_,
+               .links = &links_,
+               .moves = &moves_,
+               .record = &record_,
+               .numbers = numbers_,
+               .has_residuals = ps::HasResiduals(run_.table)}),
       target_(run_.total) {
   record_.state().dollars_per_hour = options_.dollars_per_hour;
-  for (int t = 0; t < trainers(); ++t) membership_.Find(RoleOf(t))->leases = moves_.home(t);
+  for (int t = 0; t < numbers_.count(); ++t) membership_.Find(RoleOf(t))->leases = moves_.home(t);
 }
 
 absl::Status CoordinatorImpl::Listen() {
@@ -284,13 +259,26 @@ void CoordinatorImpl::CheckTime() {
   while (!ended_.has_value()) {
     const Member* silent = membership_.FindSilent(now);
     if (silent == nullptr) return;
-    LoseSilent(*membership_.Find(silent->role));
+    GoOn(losses_.OnSilent(*membership_.Find(silent->role), now));
   }
+}
+
+void CoordinatorImpl::SettleFailures() {
+  while (!ended_.has_value()) {
+    const absl::StatusOr<bool> settled = losses_.SettleFailure(options_.now_ms());
+    if (settled.ok() && !*settled) return;
+    GoOn(settled.status());
+  }
+}
+
+void CoordinatorImpl::GoOn(const absl::Status& lost) {
+  if (!lost.ok()) return End(lost);
+  MoveLeases();
 }
 
 void CoordinatorImpl::Handle(const RoleJoined& joined) {
   const Member* there = membership_.Find(joined.role);
-  if (there != nullptr && IsThere(*there) && WhyNeeded(joined.role).empty()) {
+  if (there != nullptr && IsThere(*there) && losses_.WhyNeeded(joined.role).empty()) {
     return waiting_.Add(joined, options_.now_ms());
   }
   Admit(joined);
@@ -306,8 +294,9 @@ void CoordinatorImpl::AdmitWaiting() {
 
 void CoordinatorImpl::Admit(const RoleJoined& joined) {
   Member* there = membership_.Find(joined.role);
-  if (there != nullptr && IsMissed(*there, options_.now_ms()) && WhyNeeded(joined.role).empty()) {
-    LoseSilent(*there);
+  if (there != nullptr && IsMissed(*there, options_.now_ms()) &&
+      losses_.WhyNeeded(joined.role).empty()) {
+    GoOn(losses_.OnSilent(*there, options_.now_ms()));
   }
   const absl::Status refused = membership_.Register(joined.role, options_.now_ms()).status();
   if (!refused.ok()) {
@@ -365,76 +354,16 @@ void CoordinatorImpl::Handle(const RoleLeft& left) {
   if (member == nullptr || !links_.Has(left.role, left.link)) return;
   links_.MarkLeft(left.role);
   if (IsGone(*member)) return;
-  const std::string why(left.status.message());
-  Lose(*member, fmt::format("is gone: {}", left.status.ok() ? "it closed its link" : why), why);
-}
-
-void CoordinatorImpl::Lose(Member& member, const std::string& what, const std::string& detail) {
-  const RoleId role = member.role;
-  member.state = Member::State::kLost;
-  record_.AddReplica(LineOf(member, detail));
-  const std::string text = fmt::format("(pid {} on {}) {}", member.pid, member.host, what);
-  if (const std::string needed = WhyNeeded(role); !needed.empty()) {
-    return End(absl::UnavailableError(fmt::format("{} {}", RoleName(role), text)));
-  }
-  member.leases.clear();
-  failures_.Forget(role);
-  moves_.Lose(TrainerOf(role));
-  TellOfTrainer(role, text);
-  MoveLeases();
-}
-
-void CoordinatorImpl::LoseSilent(Member& member) {
-  const std::string silent =
-      fmt::format("silent for {} s", (options_.now_ms() - member.last_seen_ms) / 1000);
-  Lose(member, "has been " + silent, silent);
-  // It may still live: then it ends, and another one may come in its place.
-  if (!ended_.has_value()) {
-    links_.Close(member.role, absl::UnavailableError("this role was not heard of any more (" +
-                                                     silent + "): others do its work"));
-  }
-}
-
-std::string CoordinatorImpl::WhyNeeded(const RoleId& role) const {
-  if (role.kind != RoleId::Kind::kWorker) return "only workers can be spared";
-  if (!training_) return "training has not begun";
-  if (ps::HasResiduals(run_.table)) {
-    return "the codec of training.codec keeps back what only its worker has";
-  }
-  if (!moves_.CanSpare(TrainerOf(role))) return "nobody else trains";
-  return "";
-}
-
-void CoordinatorImpl::TellOfTrainer(const RoleId& role, const std::string& what) {
-  std::vector<std::string> moved;
-  for (int t = 0; t < trainers(); ++t) {
-    for (const int32_t replica : moves_.planned(t)) {
-      const Leases& now = moves_.leases(t);
-      if (std::ranges::find(now, replica) != now.end()) continue;
-      moved.push_back(fmt::format("replica {} goes on in {}", replica, RoleName(RoleOf(t))));
-    }
-  }
-  const std::string text = fmt::format("{} {}{}{}", RoleName(role), what, moved.empty() ? "" : "; ",
-                                       fmt::join(moved, ", "));
-  record_.Message(MessageLine::Level::kInfo, text);
-  record_.AddEvent(record_.state().step, text);
+  GoOn(losses_.OnGone(*member, left.status));
 }
 
 void CoordinatorImpl::OnLeave(const Member& member) {
-  const std::string needed = interrupted_ ? "the job is ending" : WhyNeeded(member.role);
-  if (!needed.empty()) {
-    return record_.Message(
-        MessageLine::Level::kWarning,
-        fmt::format("{} was asked to leave, and stays: {}", RoleName(member.role), needed));
-  }
-  moves_.Leave(TrainerOf(member.role));
-  TellOfTrainer(member.role, "leaves");
-  MoveLeases();
+  if (losses_.OnLeave(member, /*ending=*/interrupted_.has_value())) MoveLeases();
 }
 
 void CoordinatorImpl::OnPaused(const Member& member) {
   if (!IsTrainer(member.role)) return;
-  moves_.OnPaused(TrainerOf(member.role));
+  moves_.OnPaused(numbers_.Of(member.role));
   MoveLeases();
 }
 
@@ -452,11 +381,11 @@ void CoordinatorImpl::MoveLeases() {
   for (const int t : actions.let_go) {
     Member& member = *membership_.Find(RoleOf(t));
     member.state = Member::State::kLeft;
-    record_.AddReplica(LineOf(member));  // before its process ends
+    record_.AddReplica(member);  // before its process ends
     links_.Send(member.role, stop);
   }
   lease_moves_ = moves_.moves();
-  for (int t = 0; t < trainers(); ++t) membership_.Find(RoleOf(t))->leases = moves_.leases(t);
+  for (int t = 0; t < numbers_.count(); ++t) membership_.Find(RoleOf(t))->leases = moves_.leases(t);
   UpdateReplicas();
   HoldTrainers();
 }
@@ -469,7 +398,7 @@ SetTarget CoordinatorImpl::Target() const {
 }
 
 void CoordinatorImpl::SendToThoseWhoTrain(const MasterMessage& message) const {
-  for (int t = 0; t < trainers(); ++t) {
+  for (int t = 0; t < numbers_.count(); ++t) {
     if (!moves_.leases(t).empty()) links_.Send(RoleOf(t), message);
   }
 }
@@ -487,7 +416,7 @@ void CoordinatorImpl::Handle(const Interrupted& interrupted) {
 void CoordinatorImpl::HoldTrainers() {
   if (!interrupted_ || !moves_.settled() || (early_stop_ && early_stop_->target())) return;
   int training = 0;
-  for (int t = 0; t < trainers(); ++t) training += moves_.leases(t).empty() ? 0 : 1;
+  for (int t = 0; t < numbers_.count(); ++t) training += moves_.leases(t).empty() ? 0 : 1;
   early_stop_.emplace(
       EarlyStop::Run{.trainers = training,
                      .servers = options_.servers,
@@ -519,12 +448,12 @@ void CoordinatorImpl::OnRegister(Member& member, const Register& registration) {
   member.metrics_address = registration.metrics_address();
   member.device = registration.device();
   member.isa = registration.isa();
-  record_.AddReplica(LineOf(member));
+  record_.AddReplica(member);
   UpdateReplicas();
   if (IsTrainer(member.role)) {
     links_.Send(member.role,
                 TrainerSetupMessage(options_.job, run_, options_.num_replicas,
-                                    moves_.home(TrainerOf(member.role)), options_.dir));
+                                    moves_.home(numbers_.Of(member.role)), options_.dir));
   }
   SendSetupsOnce();
 }
@@ -542,38 +471,18 @@ void CoordinatorImpl::SendSetupsOnce() {
                                           options_.servers, options_.dir));
 }
 
-absl::Status CoordinatorImpl::CheckData(const Member& member, const std::string& fingerprint) {
-  if (fingerprint.empty()) return absl::OkStatus();
-  if (data_of_.has_value()) {
-    if (fingerprint == data_fingerprint_) return absl::OkStatus();
-    return absl::FailedPreconditionError(
-        fmt::format("the data differs from that of {} (lists of samples {} and {}); give all hosts "
-                    "the same",
-                    RoleName(*data_of_), fingerprint, data_fingerprint_));
-  }
-  data_of_ = member.role;
-  data_fingerprint_ = fingerprint;
-  checkpoints_.SetDataFingerprint(fingerprint);
-  if (!run_.resume.has_value()) return absl::OkStatus();
-  RunIdentity now = run_.identity;
-  now.data_fingerprint = fingerprint;
-  std::vector<std::string> told_before;
-  return CheckResume(run_.resume->manifest, now, &told_before);
-}
-
 void CoordinatorImpl::OnReady(Member& member, const Ready& ready) {
   if (member.state != Member::State::kRegistered) return;
-  if (const absl::Status data = CheckData(member, ready.data_fingerprint()); !data.ok()) {
-    if (!WhyNeeded(member.role).empty()) return End(Named(member.role, data));
-    return Spare(member, data);
-  }
+  const absl::Status data = data_.Check(member.role, ready.data_fingerprint());
+  checkpoints_.SetDataFingerprint(data_.fingerprint());
+  if (!data.ok()) return GoOn(losses_.OnUnfit(member, data));
   member.state = Member::State::kReady;
-  record_.AddReplica(LineOf(member));
+  record_.AddReplica(member);
   UpdateReplicas();
   // One that comes while the job trains.
   if (training_ && !interrupted_ && IsTrainer(member.role)) {
-    moves_.Join(TrainerOf(member.role));
-    TellOfTrainer(member.role, "has joined");
+    moves_.Join(numbers_.Of(member.role));
+    losses_.TellOfTrainer(member.role, "has joined");
     MoveLeases();
   }
   if (!training_ && membership_.All(RoleId::Kind::kServer, Member::State::kReady) &&
@@ -584,8 +493,9 @@ void CoordinatorImpl::OnReady(Member& member, const Ready& ready) {
 
 void CoordinatorImpl::BeginTraining() {
   training_ = true;
+  losses_.BeginTraining();
   progress_.Begin(options_.now_ms());
-  for (int t = 0; t < trainers(); ++t) moves_.Join(t);
+  for (int t = 0; t < numbers_.count(); ++t) moves_.Join(t);
   MoveLeases();
   record_.SetState(RunState::kRunning, "training");
 }
@@ -632,30 +542,7 @@ void CoordinatorImpl::OnFailed(const Member& member, const Failed& failed) {
   if (!training_ || !IsTrainer(member.role) || !absl::IsUnavailable(status)) {
     return End(Named(member.role, status));
   }
-  failures_.Add({member.role, status, failed.stays()}, member.clock, options_.now_ms());
-}
-
-void CoordinatorImpl::SettleFailures() {
-  while (!ended_.has_value()) {
-    const auto failure = failures_.Take(membership_.members(), options_.now_ms());
-    if (!failure.has_value()) return;
-    const std::string text(failure->status.message());
-    Member& member = *membership_.Find(failure->role);
-    if (failure->stays && !ps::HasResiduals(run_.table)) {
-      moves_.BeginAnew(TrainerOf(failure->role));
-      TellOfTrainer(failure->role, "begins its step anew: " + text);
-      MoveLeases();
-      continue;
-    }
-    if (!WhyNeeded(failure->role).empty()) return End(Named(failure->role, failure->status));
-    Spare(member, failure->status);
-  }
-}
-
-void CoordinatorImpl::Spare(Member& member, const absl::Status& why) {
-  const std::string text(why.message());
-  Lose(member, "has failed: " + text, text);
-  links_.Close(member.role, absl::UnavailableError("the others do this role's work: " + text));
+  losses_.OnFailed(member, status, failed.stays(), options_.now_ms());
 }
 
 void CoordinatorImpl::OnWarning(const RoleId& role, const Warning& warning) {
@@ -665,7 +552,7 @@ void CoordinatorImpl::OnWarning(const RoleId& role, const Warning& warning) {
 
 void CoordinatorImpl::FinishIfDone() {
   if (ended_.has_value() || !training_ || !moves_.settled()) return;
-  for (int t = 0; t < trainers(); ++t) {
+  for (int t = 0; t < numbers_.count(); ++t) {
     const bool trains = !moves_.leases(t).empty();
     if (trains && membership_.Find(RoleOf(t))->state != Member::State::kFinished) return;
   }

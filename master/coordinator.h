@@ -4,9 +4,10 @@
 //   roles register (event_queue.h, membership.h)
 //     → trainers read their data while servers initialise or restore (run_start.h, setup_message.h)
 //     → placement
-//     → steps … trainers leave, are lost and come back, and leases move (lease_moves.h); loss
-//     points and evaluations that roles report are gathered (training_progress.h,
-//       gather.h) and recorded (run_record.h), checkpoints committed (checkpoint_commits.h)
+//     → steps … trainers leave, are lost (role_losses.h) and come back, and leases move
+//       (lease_moves.h); loss points and evaluations that roles report are gathered
+//       (training_progress.h, gather.h) and recorded (run_record.h), checkpoints committed
+//       (checkpoint_commits.h)
 //     → all trainers finished, the last checkpoint committed
 //     → model exported (run_result.h)
 //     → everybody is told to stop

@@ -108,9 +108,11 @@ void RunRecord::AddEvaluation(EvaluationPoint point) {
                                   {}});
 }
 
-void RunRecord::AddReplica(const ReplicaLine& line) {
+void RunRecord::AddReplica(const Member& member, const std::string& text) {
   dirty_ = true;
-  options_.on_status(line);
+  options_.on_status(ReplicaLine{KindName(member.role.kind), member.role.index,
+                                 MemberStateName(member.state), member.pid, member.host,
+                                 member.device, text});
 }
 
 void RunRecord::AddEvent(int64_t step, const std::string& text) {

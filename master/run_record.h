@@ -14,6 +14,7 @@
 #include "master/history.h"
 #include "master/job_directory.h"
 #include "master/job_state.h"
+#include "master/membership.h"
 #include "master/report.h"
 #include "master/status_line.h"
 #include "telemetry/log.h"
@@ -46,7 +47,8 @@ class RunRecord {
   void AddLagging(std::vector<LaggingReplica> lagging);
   void AddThroughput(const ThroughputPoint& point);
   void AddEvaluation(EvaluationPoint point);
-  void AddReplica(const ReplicaLine& line);
+  // What becomes of a role now; `text`: how it ended, when that was not in order.
+  void AddReplica(const Member& member, const std::string& text = "");
   void AddEvent(int64_t step, const std::string& text);
   void SetResult(ResultLine line);
 
