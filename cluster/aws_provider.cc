@@ -482,7 +482,11 @@ std::string AwsProvider::DeleteImageCommand(const Machine& machine,
 }
 
 absl::StatusOr<RunHost> AwsProvider::Reach(const Machine& machine) {
-  return ReachMachine(machine, aws_.user().empty() ? "admin" : aws_.user(), reach_);
+  return ReachMachine(machine, *SshHostOf(machine), reach_);
+}
+
+std::optional<SshHost> AwsProvider::SshHostOf(const Machine& machine) const {
+  return SshHostAt(machine, aws_.user().empty() ? "admin" : aws_.user());
 }
 
 std::string AwsProvider::ListCommand(const std::string& job_id) const {

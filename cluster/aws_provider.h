@@ -38,6 +38,7 @@ class AwsProvider : public Provider {
                    const std::set<std::string>& spot) override;
   absl::StatusOr<std::vector<SpotPrice>> SpotPrices(const std::set<std::string>& types) override;
   absl::StatusOr<RunHost> Reach(const Machine& machine) override;
+  std::optional<SshHost> SshHostOf(const Machine& machine) const override;
   std::string ListCommand(const std::string& job_id) const override;
 
  private:

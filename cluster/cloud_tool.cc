@@ -56,11 +56,15 @@ std::vector<std::string> Lines(const std::string& text) {
   return absl::StrSplit(text, '\n', absl::SkipWhitespace());
 }
 
-RunHost ReachMachine(const Machine& machine, const std::string& user,
-                     const std::function<RunHost(const SshHost&)>& reach) {
+SshHost SshHostAt(const Machine& machine, const std::string& user) {
   SshHost host;
   host.set_host(machine.address);
   host.set_user(user);
+  return host;
+}
+
+RunHost ReachMachine(const Machine& machine, const SshHost& host,
+                     const std::function<RunHost(const SshHost&)>& reach) {
   RunHost way = reach(host);
   way.link.name = fmt::format("{} {} ({}, {})", RoleName(machine.role), machine.index, machine.id,
                               machine.address);

@@ -55,8 +55,11 @@ bool IsUnasked(const absl::Status& status);
 // The lines of an answer that are not empty.
 std::vector<std::string> Lines(const std::string& text);
 
-// By ssh as `user`.
-RunHost ReachMachine(const Machine& machine, const std::string& user,
+// Where ssh finds it; `user`: of its image.
+SshHost SshHostAt(const Machine& machine, const std::string& user);
+
+// By ssh, at that host.
+RunHost ReachMachine(const Machine& machine, const SshHost& host,
                      const std::function<RunHost(const SshHost&)>& reach);
 
 }  // namespace muster::cluster

@@ -324,7 +324,11 @@ std::string GcpProvider::DeleteImageCommand(const Machine&, const std::string& i
 }
 
 absl::StatusOr<RunHost> GcpProvider::Reach(const Machine& machine) {
-  return ReachMachine(machine, gcp_.user().empty() ? "muster" : gcp_.user(), reach_);
+  return ReachMachine(machine, *SshHostOf(machine), reach_);
+}
+
+std::optional<SshHost> GcpProvider::SshHostOf(const Machine& machine) const {
+  return SshHostAt(machine, gcp_.user().empty() ? "muster" : gcp_.user());
 }
 
 std::string GcpProvider::ListCommand(const std::string& job_id) const {

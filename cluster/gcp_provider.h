@@ -32,6 +32,7 @@ class GcpProvider : public Provider {
   std::string ImageFields(const Machine& machine, const std::string& image) const override;
   std::string DeleteImageCommand(const Machine& machine, const std::string& image) const override;
   absl::StatusOr<RunHost> Reach(const Machine& machine) override;
+  std::optional<SshHost> SshHostOf(const Machine& machine) const override;
   std::string ListCommand(const std::string& job_id) const override;
 
  private:

@@ -1,5 +1,6 @@
 #include "cluster/kubernetes.h"
 
+#include <absl/strings/str_split.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -11,6 +12,7 @@
 #include "cluster/kubernetes_manifest.h"
 #include "cluster/kubernetes_room.h"
 #include "cluster/ssh.h"
+#include "configs/scalar.h"
 
 namespace muster::cluster {
 namespace {
@@ -181,6 +183,33 @@ absl::StatusOr<RunHost> KubernetesProvider::Reach(const Machine& machine) {
   host.address = machine.address;
   host.address_field = "the pod's status.podIP";
   return host;
+}
+
+absl::StatusOr<std::vector<std::string>> KubernetesProvider::Terminal(
+    const Machine& machine, const TerminalWish& wish) const {
+  if (wish.forwards.empty()) {
+    std::vector<std::string> words = KubectlWords(
+        kubernetes_, {"exec", wish.types ? "-it" : "-i", machine.id, "-c", kContainer, "--"});
+    const std::vector<std::string> shell = {"/bin/sh"};
+    const auto& command = wish.command.empty() ? shell : wish.command;
+    words.insert(words.end(), command.begin(), command.end());
+    return words;
+  }
+  if (!wish.command.empty()) {
+    return absl::InvalidArgumentError(
+        "kubectl brings ports here or runs a command: run launch ssh twice, once with -L");
+  }
+  std::vector<std::string> words = KubectlWords(kubernetes_, {"port-forward", machine.id});
+  for (const std::string& forward : wish.forwards) {
+    const std::vector<std::string> parts = absl::StrSplit(forward, ':');
+    if (parts.size() != 3 || (parts[1] != "127.0.0.1" && parts[1] != "localhost")) {
+      return absl::InvalidArgumentError(fmt::format(
+          "-L {}: of a pod kubectl brings its own ports alone: write -L PORT:127.0.0.1:PORT",
+          Quoted(forward)));
+    }
+    words.push_back(parts[0] + ":" + parts[2]);
+  }
+  return words;
 }
 
 std::string KubernetesProvider::ListCommand(const std::string& job_id) const {

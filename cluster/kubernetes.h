@@ -31,6 +31,8 @@ class KubernetesProvider : public Provider {
   // All pods of a role are one Job.
   bool CanReplace() const override { return false; }
   absl::StatusOr<RunHost> Reach(const Machine& machine) override;
+  absl::StatusOr<std::vector<std::string>> Terminal(const Machine& machine,
+                                                    const TerminalWish& wish) const override;
   std::string ListCommand(const std::string& job_id) const override;
 
  private:

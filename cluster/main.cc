@@ -440,7 +440,9 @@ int main(int argc, char** argv) {
        [](const CommandContext& context) { return RunNodeCommand(context.words); }},
       {"ssh", "a shell on the host of a job's role, or its ports here",
        [](const CommandContext& context) {
-         return RunSshCommand(context, RegistryFolder(), Environment());
+         return RunSshCommand(context, {.registry = RegistryFolder(),
+                                        .machines = MachinesFolder(),
+                                        .environment = Environment()});
        }},
       {"predict", "say what clips are, with the model of a job directory",
        [](const CommandContext& context) { return RunOnMirrors(context, RunPredictCommand); }},

@@ -93,6 +93,13 @@ struct Machine {
 inline constexpr auto kNoRoomInZone = absl::StatusCode::kResourceExhausted;
 inline constexpr auto kNoQuotaInRegion = absl::StatusCode::kOutOfRange;
 
+// What a person wants of a machine.
+struct TerminalWish {
+  std::vector<std::string> forwards;  // ports of it here, as ssh's -L has them
+  std::vector<std::string> command;   // whose words arrive as they are; none: a shell
+  bool types = false;                 // at a terminal
+};
+
 class Provider {
  public:
   virtual ~Provider() = default;
@@ -178,6 +185,19 @@ class Provider {
 
   // The way to `launch node` on a machine that runs.
   virtual absl::StatusOr<RunHost> Reach(const Machine& machine) = 0;
+
+  // The same for a person: the host of a machine that is reached by ssh, or else the words of a
+  // command, the first a program of PATH. Fails where the wish cannot be met.
+  virtual std::optional<SshHost> SshHostOf(const Machine& machine) const {
+    (void)machine;
+    return std::nullopt;
+  }
+  virtual absl::StatusOr<std::vector<std::string>> Terminal(const Machine& machine,
+                                                            const TerminalWish& wish) const {
+    (void)machine;
+    (void)wish;
+    return absl::UnimplementedError("its machines are reached by ssh");
+  }
 
   // The way to the job's folder where that can be had without its machines, which are given back;
   // none where it is gone with them.

@@ -66,6 +66,16 @@ std::string Options(const MachineOrder& order, const MachineGroup& group, const 
   return options;
 }
 
+// srun on one node of the component `id`, beside what runs there.
+std::vector<std::string> StepWords(const std::string& id, const std::string& node) {
+  const std::pair<std::string, std::string> parts = absl::StrSplit(id, absl::MaxSplits('+', 1));
+  std::vector<std::string> words = {"srun", "--jobid=" + parts.first};
+  if (!parts.second.empty()) words.push_back("--het-group=" + parts.second);
+  words.insert(words.end(), {"--nodelist=" + node, "--nodes=1", "--ntasks=1", "--overlap",
+                             "--mpi=none", "--quiet"});
+  return words;
+}
+
 }  // namespace
 
 std::string SlurmScript(const MachineOrder& order, const Slurm& slurm, const std::string& programs,
@@ -146,13 +156,20 @@ std::map<std::string, std::string> ParseNodeAddresses(const std::string& text) {
 
 std::vector<std::string> SrunWords(const std::string& id, const std::string& node, int cpus,
                                    const std::string& script) {
-  const std::pair<std::string, std::string> parts = absl::StrSplit(id, absl::MaxSplits('+', 1));
-  std::vector<std::string> words = {"srun", "--jobid=" + parts.first};
-  if (!parts.second.empty()) words.push_back("--het-group=" + parts.second);
-  words.insert(words.end(),
-               {"--nodelist=" + node, "--nodes=1", "--ntasks=1",
-                fmt::format("--cpus-per-task={}", cpus), "--overlap", "--unbuffered", "--mpi=none",
-                "--quiet", "--job-name=muster-node", "sh", "-c", script});
+  std::vector<std::string> words = StepWords(id, node);
+  words.insert(words.end(), {fmt::format("--cpus-per-task={}", cpus), "--unbuffered",
+                             "--job-name=muster-node", "sh", "-c", script});
+  return words;
+}
+
+std::vector<std::string> SrunTerminalWords(const std::string& id, const std::string& node,
+                                           const TerminalWish& wish) {
+  std::vector<std::string> words = StepWords(id, node);
+  words.emplace_back("--job-name=muster-terminal");
+  words.emplace_back(wish.types ? "--pty" : "--unbuffered");
+  const std::vector<std::string> shell = {"/bin/sh"};
+  const auto& command = wish.command.empty() ? shell : wish.command;
+  words.insert(words.end(), command.begin(), command.end());
   return words;
 }
 

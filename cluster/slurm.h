@@ -48,6 +48,10 @@ std::map<std::string, std::string> ParseNodeAddresses(const std::string& text);
 std::vector<std::string> SrunWords(const std::string& id, const std::string& node, int cpus,
                                    const std::string& script);
 
+// The same for a person.
+std::vector<std::string> SrunTerminalWords(const std::string& id, const std::string& node,
+                                           const TerminalWish& wish);
+
 // One line with what to do, from what a command of Slurm's wrote to its stderr.
 std::string ExplainSlurm(const std::string& complaint);
 

@@ -153,6 +153,16 @@ absl::StatusOr<RunHost> SlurmProvider::Reach(const Machine& machine) {
   return host;
 }
 
+absl::StatusOr<std::vector<std::string>> SlurmProvider::Terminal(const Machine& machine,
+                                                                 const TerminalWish& wish) const {
+  if (!wish.forwards.empty()) {
+    return absl::InvalidArgumentError(
+        "-L: srun brings no ports here: use ssh to the node, where the cluster lets you in");
+  }
+  const std::pair<std::string, std::string> parts = absl::StrSplit(machine.id, '/');
+  return SrunTerminalWords(parts.first, parts.second, wish);
+}
+
 std::optional<RunHost> SlurmProvider::ReachFolder(const std::string& job_id) {
   std::string folder = Folder(job_id);
   if (folder.starts_with("~/")) folder = Variable(environment_, "HOME") + folder.substr(1);

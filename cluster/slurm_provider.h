@@ -36,6 +36,8 @@ class SlurmProvider : public Provider {
   bool HasKeepers() const override { return true; }
   // PRECONDITION: of the last List.
   absl::StatusOr<RunHost> Reach(const Machine& machine) override;
+  absl::StatusOr<std::vector<std::string>> Terminal(const Machine& machine,
+                                                    const TerminalWish& wish) const override;
   std::optional<RunHost> ReachFolder(const std::string& job_id) override;
   std::string ListCommand(const std::string& job_id) const override;
 

@@ -5,13 +5,17 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <utility>
 
 #include "cluster/attach_command.h"
 #include "cluster/hosts_run.h"
 #include "cluster/job_registry.h"
 #include "cluster/local_roles.h"
+#include "cluster/machine_key.h"
+#include "cluster/node_set.h"
+#include "cluster/providers.h"
 #include "cluster/ssh.h"
-#include "cluster/ssh_provider.h"
+#include "cluster/tool.h"
 #include "configs/nearest.h"
 #include "configs/scalar.h"
 #include "telemetry/file.h"
@@ -22,8 +26,10 @@ namespace {
 constexpr char kHelp[] =
     R"(usage: launch ssh JOB ROLE [-L PORT:HOST:PORT]... [-- COMMAND...]
 
-A shell, or COMMAND, on the host of a role of a job of provider SSH: master-0, worker-3, ps-0 … -L brings
-a port of that host here, as ssh's own does: -L 9090:127.0.0.1:40123 shows what a process there serves.
+A shell, or COMMAND, on the machine of a role: master-0, worker-3, ps-0 … -L brings a port of that machine
+here, as ssh's own does: -L 9090:127.0.0.1:40123 shows what a process there serves. Hosts, and machines on AWS and
+Google Cloud, are reached by ssh; pods by kubectl, which brings ports or runs a command; Slurm's nodes by srun, which
+brings no ports.
 )";
 
 struct SshCommandWords {
@@ -66,17 +72,11 @@ absl::StatusOr<SshCommandWords> Parse(const std::vector<std::string>& words) {
   return parsed;
 }
 
-// The host of `role`: its place in cluster.ssh.hosts.
-absl::StatusOr<size_t> HostOf(const Job& job, const std::string& role) {
-  if (job.cluster().provider() != Cluster::SSH) {
-    return absl::FailedPreconditionError(
-        fmt::format("the job's provider is {}: launch ssh knows the hosts of SSH alone",
-                    Cluster::Provider_Name(job.cluster().provider())));
-  }
-  const auto hosts = static_cast<size_t>(job.cluster().ssh().hosts_size());
-  if (hosts == 0) return absl::FailedPreconditionError("the job file names no hosts");
+// The place of the machine of `role` among as many machines of the job. Fails when it has no such
+// role.
+absl::StatusOr<size_t> PlaceOf(const Job& job, const std::string& role, size_t machines) {
   const std::vector<LocalRole> roles = LocalRoles(job, /*cores=*/1);
-  const std::vector<size_t> places = PlaceRoles(roles, hosts);
+  const std::vector<size_t> places = PlaceRoles(roles, machines);
   std::vector<std::string> names;
   for (size_t i = 0; i < roles.size(); ++i) {
     names.push_back(fmt::format("{}-{}", roles[i].role, roles[i].index));
@@ -86,30 +86,89 @@ absl::StatusOr<size_t> HostOf(const Job& job, const std::string& role) {
       fmt::format("the job has no role {}; {}", Quoted(role), WriteNearest(role, names)));
 }
 
-absl::StatusOr<std::vector<std::string>> SshTo(const SshCommandWords& words,
-                                               const std::string& registry,
-                                               const std::vector<std::string>& environment) {
-  ASSIGN_OR_RETURN(const JobEntry entry, JobRegistry(registry).Find(words.job));
+// Of machines that were made, one for each role but the chief, the one that runs, and of two the
+// newer.
+absl::StatusOr<Machine> MachineOf(const Job& job, const std::string& role,
+                                  const std::vector<Machine>& listed) {
+  // Masters, workers, servers, as PlaceRoles has them where there is a machine for each.
+  const std::vector<LocalRole> roles = LocalRoles(job, /*cores=*/1);
+  ASSIGN_OR_RETURN(const size_t place, PlaceOf(job, role, roles.size()));
+  const std::string name = place == 0 ? "master-0" : role;
+  const Machine* found = nullptr;
+  for (const Machine& machine : listed) {
+    if (machine.state != MachineState::kRunning) continue;
+    if (fmt::format("{}-{}", RoleName(machine.role), machine.index) != name) continue;
+    if (found == nullptr || machine.attempt > found->attempt) found = &machine;
+  }
+  if (found != nullptr) return *found;
+  return absl::NotFoundError(
+      fmt::format("no machine of {} runs: launch jobs describe {} shows how the job stands", role,
+                  job.job_id()));
+}
+
+absl::StatusOr<std::vector<std::string>> TerminalOf(const SshCommandWords& words,
+                                                    const SshCommandOptions& options) {
+  ASSIGN_OR_RETURN(const JobEntry entry, JobRegistry(options.registry).Find(words.job));
   ASSIGN_OR_RETURN(const Job job, ReadJobOf(entry.job_dir));
-  ASSIGN_OR_RETURN(const size_t host, HostOf(job, words.role));
-  ASSIGN_OR_RETURN(const std::string program, FindSsh(environment));
-  const Ssh& ssh = job.cluster().ssh();
-  std::vector<std::string> argv =
-      SshTerminalWords(ssh, ssh.hosts(static_cast<int>(host)), words.forwards, words.command);
-  argv.front() = program;
-  return argv;
+  const Cluster& cluster = job.cluster();
+  if (cluster.provider() == Cluster::LOCAL) {
+    return absl::FailedPreconditionError("the job's roles are processes of this machine");
+  }
+  const bool makes = MakesMachines(cluster.provider());
+  if (!makes && cluster.ssh().hosts().empty()) {
+    return absl::FailedPreconditionError("the job file names no hosts");
+  }
+  const TerminalWish wish{
+      .forwards = words.forwards, .command = words.command, .types = isatty(STDIN_FILENO) != 0};
+  // Said before anything is asked for.
+  ASSIGN_OR_RETURN(
+      const size_t place,
+      PlaceOf(job, words.role,
+              makes ? LocalRoles(job, 1).size() : static_cast<size_t>(cluster.ssh().hosts_size())));
+  MachineKey key;
+  if (IsReachedBySsh(cluster.provider())) {
+    ASSIGN_OR_RETURN(key, FindMachineKey(options.machines, job.job_id()));
+  }
+  const Ssh& ssh = makes ? key.ssh : cluster.ssh();
+  const Patience patience = RealPatience();
+  const auto provider = MakeProvider({.cluster = cluster,
+                                      .tools = MakeToolRunner(options.environment),
+                                      .patience = patience,
+                                      .environment = options.environment});
+  ASSIGN_OR_RETURN(const std::vector<Machine> listed, provider->List(job.job_id()));
+  Machine machine;
+  if (makes) {
+    ASSIGN_OR_RETURN(machine, MachineOf(job, words.role, listed));
+  } else {
+    machine = listed[place];
+  }
+  if (const auto host = provider->SshHostOf(machine)) {
+    return SshTerminalWords(ssh, *host, wish.forwards, wish.command);
+  }
+  return provider->Terminal(machine, wish);
+}
+
+// With the path of its program.
+absl::StatusOr<std::vector<std::string>> Runnable(std::vector<std::string> words,
+                                                  const std::vector<std::string>& environment) {
+  std::string path = FindProgram(words.front(), Variable(environment, "PATH"));
+  if (path.empty()) {
+    return absl::NotFoundError(fmt::format("there is no program {} in PATH", words.front()));
+  }
+  words.front() = std::move(path);
+  return words;
 }
 
 }  // namespace
 
-int RunSshCommand(const CommandContext& context, const std::string& registry,
-                  const std::vector<std::string>& environment) {
+int RunSshCommand(const CommandContext& context, const SshCommandOptions& options) {
   const auto words = Parse(context.words);
   if (words.ok() && words->help) {
     fmt::print(context.out, "{}", kHelp);
     return kSucceeded;
   }
-  auto argv = words.ok() ? SshTo(*words, registry, environment) : words.status();
+  auto argv = words.ok() ? TerminalOf(*words, options) : words.status();
+  if (argv.ok()) argv = Runnable(*std::move(argv), options.environment);
   if (!argv.ok()) {
     fmt::print(context.err, "{}\n", std::string(argv.status().message()));
     return kWrongInput;
@@ -121,8 +180,9 @@ int RunSshCommand(const CommandContext& context, const std::string& registry,
     return result;
   };
   std::fflush(context.out);
-  execve(argv->front().c_str(), pointers(*argv).data(), pointers(environment).data());
-  fmt::print(context.err, "{}\n", std::string(ErrnoStatus(errno, "cannot run ssh").message()));
+  execve(argv->front().c_str(), pointers(*argv).data(), pointers(options.environment).data());
+  fmt::print(context.err, "{}\n",
+             std::string(ErrnoStatus(errno, "cannot run " + argv->front()).message()));
   return kWrongInput;
 }
 

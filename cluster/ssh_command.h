@@ -8,11 +8,15 @@
 
 namespace muster::cluster {
 
-// launch ssh JOB ROLE [-L FORWARD]... [-- COMMAND...]: becomes the user's ssh to the host of a
-// job's role, with the options of the job file. `registry`: the folder of cluster/job_registry.h;
-// `environment`: of ssh. Returns only where that cannot be: exit code 2, after one line on
+struct SshCommandOptions {
+  std::string registry;                  // the folder of cluster/job_registry.h
+  std::string machines;                  // of journals and keys
+  std::vector<std::string> environment;  // of the command
+};
+
+// launch ssh JOB ROLE [-L FORWARD]... [-- COMMAND...]: becomes the user's ssh, kubectl or srun to
+// the machine of a job's role. Returns only where that cannot be: exit code 2, after one line on
 // context.err.
-int RunSshCommand(const CommandContext& context, const std::string& registry,
-                  const std::vector<std::string>& environment);
+int RunSshCommand(const CommandContext& context, const SshCommandOptions& options);
 
 }  // namespace muster::cluster

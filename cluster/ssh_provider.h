@@ -40,6 +40,9 @@ class SshProvider : public Provider {
   }
   bool CanReplace() const override { return false; }
   absl::StatusOr<RunHost> Reach(const Machine& machine) override;
+  std::optional<SshHost> SshHostOf(const Machine& machine) const override {
+    return ssh_.hosts(machine.index);
+  }
   std::string ListCommand(const std::string&) const override { return "see cluster.ssh.hosts"; }
 
  private:

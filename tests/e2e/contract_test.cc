@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "tests/e2e/programs.h"
@@ -185,6 +186,41 @@ TEST_P(ContractTest, AJobThatIsLeftGoesOnAndIsFollowedAgainToItsEnd) {
   ExpectAllGivenBack();
   EXPECT_EQ(StateOf(folder + "/job").state, RunState::kSucceeded);
   ExpectSameModel(folder, FolderOfLocal(job), 600);
+}
+
+TEST_P(ContractTest, ATerminalOnTheMachineOfAnyRoleIsOneCommandAway) {
+  TinyJob job = Job();
+  job.steps = 1'000'000;
+  const std::string folder = NewFolder("terminal");
+  Running run(Words(folder, job), false, environment_);
+  ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
+  const std::vector<std::string> here = {"launch", "ssh", folder + "/job"};
+  std::set<std::string> networks;
+  for (const char* role : {"master-0", "worker-0", "worker-1", "ps-0"}) {
+    std::vector<std::string> words = here;
+    words.insert(words.end(),
+                 {role, "--", "sh", "-c", "echo \"it's $0\"; readlink /proc/self/ns/net; exit 7",
+                  "two  words"});
+    const Ended said = Run(words);
+    EXPECT_EQ(said.code, 7) << said.err;
+    EXPECT_THAT(said.out, ::testing::StartsWith("it's two  words\nnet:")) << role;
+    networks.insert(said.out);
+  }
+  // The nodes of the tests' Slurm have one in common; three hosts are for four roles.
+  EXPECT_GE(networks.size(), GetParam().name == std::string("Slurm") ? 1u : 3u);
+  std::vector<std::string> words = here;
+  words.emplace_back("worker-2");
+  const Ended none = Run(words);
+  EXPECT_EQ(none.code, 2);
+  EXPECT_THAT(none.err, HasSubstr("the job has no role 'worker-2'"));
+  run.Signal(SIGINT);
+  run.Wait();
+  ExpectAllGivenBack();
+  words.back() = "worker-1";
+  if (!site_->rents()) return;
+  const Ended over = Run(words);
+  EXPECT_EQ(over.code, 2) << over.out;
+  EXPECT_THAT(over.err, Not(IsEmpty()));
 }
 
 TEST_P(ContractTest, ARoleThatDiesEndsTheJobInOneLineWithItsName) {
