@@ -1,10 +1,13 @@
 // What Kubernetes is asked, and what it says. tests/cluster/kubernetes/ has whole manifests.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <random>
 
 #include "cluster/kubectl.h"
+#include "cluster/kubernetes.h"
 #include "cluster/kubernetes_answers.h"
 #include "cluster/kubernetes_manifest.h"
 #include "cluster/kubernetes_room.h"
@@ -14,6 +17,7 @@ namespace muster::cluster {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using ::testing::Not;
@@ -264,6 +268,28 @@ TEST(Kubernetes, ComplaintsBecomeOneLine) {
       "Error from server (Forbidden): nodes is forbidden: User \"u\" cannot list resource\n")));
   EXPECT_THAT(std::string(explain("command terminated with exit code 137\n").message()),
               "the connection ended");
+}
+
+TEST(KubernetesWords, ATerminalIsAShellACommandOrThePodsPorts) {
+  Kubernetes settings;
+  settings.set_namespace_("train");
+  const KubernetesProvider provider(settings, nullptr, {}, "");
+  Machine pod;
+  pod.id = "muster-worker-1";
+  const auto said = [&](const TerminalWish& wish) {
+    const auto words = provider.Terminal(pod, wish);
+    return words.ok() ? fmt::format("{}", fmt::join(*words, " "))
+                      : std::string(words.status().message());
+  };
+  EXPECT_THAT(said({.types = true}), EndsWith(" exec -it muster-worker-1 -c muster -- /bin/sh"));
+  EXPECT_THAT(said({.command = {"ls", "a b"}}),
+              EndsWith(" exec -i muster-worker-1 -c muster -- ls a b"));
+  EXPECT_THAT(said({.forwards = {"9090:127.0.0.1:40123", "1:localhost:2"}}),
+              EndsWith(" port-forward muster-worker-1 9090:40123 1:2"));
+  EXPECT_THAT(said({.forwards = {"1:localhost:2"}, .command = {"ls"}}), HasSubstr("twice"));
+  for (const char* wrong : {"9090", "9090:other:1", "::", "1:2:3:4"}) {
+    EXPECT_THAT(said({.forwards = {wrong}}), HasSubstr("write -L PORT:127.0.0.1:PORT")) << wrong;
+  }
 }
 
 }  // namespace

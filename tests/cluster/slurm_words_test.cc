@@ -71,6 +71,14 @@ TEST(SlurmWords, AJobOfOneMachineIsAPlainOne) {
               AllOf(Contains("--jobid=7"), Contains("--het-group=2")));
 }
 
+TEST(SlurmWords, ATerminalIsAStepBesideWhatRuns) {
+  EXPECT_THAT(SrunTerminalWords("7+2", "n1", {.command = {"ls", "a b"}}),
+              AllOf(Contains("--jobid=7"), Contains("--het-group=2"), Contains("--nodelist=n1"),
+                    Contains("--overlap"), Contains("a b"), Not(Contains("--pty"))));
+  EXPECT_THAT(SrunTerminalWords("7", "n1", {.types = true}),
+              AllOf(Contains("--pty"), Contains("/bin/sh")));
+}
+
 TEST(SlurmWords, OfTheQueueOurComponentsAreRead) {
   const auto found = ParseSqueue(
       "12+1|PENDING|3|16||Resources|muster:mu12:1:worker:me@h|j1\n"
