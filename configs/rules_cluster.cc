@@ -93,6 +93,15 @@ void CheckSlurm(JobDraft* draft) {
   }
 }
 
+constexpr char kDigits[] = "0123456789";
+constexpr int64_t kMostDiskGb = 65'536;  // of both clouds
+
+void CheckDisk(int64_t gb, int least, RuleReporter* report) {
+  if (gb >= 0 && gb <= kMostDiskGb) return;
+  report->Add("diskGb", fmt::format("{} is too {}", gb, gb < 0 ? "small" : "large"),
+              fmt::format("write {} to {}, or delete it", least, kMostDiskGb));
+}
+
 // Words of commands, and one, `user`, of a script.
 void CheckWord(const std::string& path, const std::string& value, RuleReporter* report) {
   const bool plain = value.find_first_not_of(
@@ -101,6 +110,57 @@ void CheckWord(const std::string& path, const std::string& value, RuleReporter* 
   if (plain && !value.starts_with("-")) return;
   report->Add(path, fmt::format("{} is no such name", Quoted(value)),
               "write letters, digits, '-' and '_', the first not '-'");
+}
+
+// The same of a list.
+void CheckItem(const std::string& path, const std::string& value, RuleReporter* report) {
+  if (!value.empty()) return CheckWord(path, value, report);
+  report->Add(path, "is empty", "write a name, or delete it");
+}
+
+// Whether it ends with its only digits, after a character that `before` is true of.
+bool EndsWithNumber(const std::string& text, bool (*before)(char c)) {
+  const size_t at = text.find_first_of(kDigits);
+  return at != text.npos && at > 0 && before(text[at - 1]) &&
+         text.find_first_not_of(kDigits, at) == text.npos;
+}
+bool IsLetter(char c) { return c >= 'a' && c <= 'z'; }
+bool IsDash(char c) { return c == '-'; }
+
+// "us-east-1" and "us-east-1b".
+bool IsEc2Region(const std::string& text) { return EndsWithNumber(text, IsDash); }
+bool IsEc2Zone(const std::string& text) {
+  return !text.empty() && IsLetter(text.back()) && IsEc2Region(text.substr(0, text.size() - 1));
+}
+// "us-central1" and "us-central1-b".
+bool IsGceRegion(const std::string& text) { return EndsWithNumber(text, IsLetter); }
+bool IsGceZone(const std::string& text) {
+  return text.size() > 2 && IsLetter(text.back()) && IsDash(text[text.size() - 2]) &&
+         IsGceRegion(text.substr(0, text.size() - 2));
+}
+
+using Names = google::protobuf::RepeatedPtrField<std::string>;
+
+// One in the place of the other.
+void CheckPlaces(const Names& regions, const Names& zones, bool (*is_region)(const std::string&),
+                 bool (*is_zone)(const std::string&), JobDraft* draft, RuleReporter* report) {
+  const std::string& region = draft->job.training_input().region();
+  RuleReporter input("trainingInput", draft);
+  CheckWord("region", region, &input);
+  if (is_zone(region)) {
+    input.Add("region", fmt::format("{} is a zone", Quoted(region)),
+              "write its region here, and the zone in zones of cluster");
+  }
+  for (int i = 0; i < regions.size(); ++i) {
+    if (!is_zone(regions[i])) continue;
+    report->Add(fmt::format("regions[{}]", i), fmt::format("{} is a zone", Quoted(regions[i])),
+                fmt::format("write zones: [{}]", regions[i]));
+  }
+  for (int i = 0; i < zones.size(); ++i) {
+    if (!is_region(zones[i])) continue;
+    report->Add(fmt::format("zones[{}]", i), fmt::format("{} is a region", Quoted(zones[i])),
+                fmt::format("write regions: [{}]", zones[i]));
+  }
 }
 
 void CheckAws(JobDraft* draft) {
@@ -121,24 +181,20 @@ void CheckAws(JobDraft* draft) {
        {std::pair("regions", &aws.regions()), std::pair("zones", &aws.zones()),
         std::pair("securityGroups", &aws.security_groups())}) {
     for (int i = 0; i < values->size(); ++i) {
-      CheckWord(fmt::format("{}[{}]", name, i), values->Get(i), &report);
+      CheckItem(fmt::format("{}[{}]", name, i), values->Get(i), &report);
     }
   }
   if (!aws.scheduler_role().empty() && !IsRole(aws.scheduler_role())) {
     report.Add("schedulerRole", fmt::format("{} is no role", Quoted(aws.scheduler_role())),
                "write arn:aws:iam::ACCOUNT:role/NAME, or delete it");
   }
-  RuleReporter input("trainingInput", draft);
-  CheckWord("region", draft->job.training_input().region(), &input);
+  CheckPlaces(aws.regions(), aws.zones(), IsEc2Region, IsEc2Zone, draft, &report);
   if (!aws.image().empty() && !aws.image().starts_with("ami-") &&
       !aws.image().starts_with("resolve:ssm:")) {
     report.Add("image", fmt::format("{} is no image of EC2", Quoted(aws.image())),
                "write ami-…, or resolve:ssm:PARAMETER");
   }
-  if (aws.disk_gb() < 0) {
-    report.Add("diskGb", fmt::format("{} is too small", aws.disk_gb()),
-               "write 8 or more, or delete it");
-  }
+  CheckDisk(aws.disk_gb(), /*least=*/8, &report);
   report.CheckAbsolute("directory", aws.directory());
 }
 
@@ -162,11 +218,10 @@ void CheckGcp(JobDraft* draft) {
   for (const auto& [name, values] :
        {std::pair("regions", &gcp.regions()), std::pair("zones", &gcp.zones())}) {
     for (int i = 0; i < values->size(); ++i) {
-      CheckWord(fmt::format("{}[{}]", name, i), values->Get(i), &report);
+      CheckItem(fmt::format("{}[{}]", name, i), values->Get(i), &report);
     }
   }
-  RuleReporter input("trainingInput", draft);
-  CheckWord("region", draft->job.training_input().region(), &input);
+  CheckPlaces(gcp.regions(), gcp.zones(), IsGceRegion, IsGceZone, draft, &report);
   if (gcp.user().find_first_of(":/") != std::string::npos) {
     report.Add("user", fmt::format("{} is no user's name", Quoted(gcp.user())),
                "write letters, digits, '-' and '_'");
@@ -177,10 +232,7 @@ void CheckGcp(JobDraft* draft) {
   if (!gcp.image().empty() && gcp.image_project().empty()) {
     report.Add("imageProject", "required beside image", "write the project that the image is in");
   }
-  if (gcp.disk_gb() < 0) {
-    report.Add("diskGb", fmt::format("{} is too small", gcp.disk_gb()),
-               "write 10 or more, or delete it");
-  }
+  CheckDisk(gcp.disk_gb(), /*least=*/10, &report);
   report.CheckAbsolute("directory", gcp.directory());
 }
 
@@ -258,10 +310,10 @@ void CheckCluster(JobDraft* draft) {
   CheckPorts(draft);
   CheckLimits(draft);
   const double max_cost = draft->job.cluster().budget().max_cost();
-  if (max_cost < 0 || !std::isfinite(max_cost)) {
+  if (draft->job.cluster().has_budget() && !(max_cost > 0 && std::isfinite(max_cost))) {
     RuleReporter("cluster.budget", draft)
         .Add("maxCost", fmt::format("{} is no sum of money", max_cost),
-             "write US dollars, such as 25");
+             "write US dollars, such as 25, or delete cluster.budget");
   }
   const Idle& idle = draft->job.cluster().idle();
   RuleReporter idle_report("cluster.idle", draft);
