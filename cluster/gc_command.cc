@@ -1,9 +1,12 @@
 #include "cluster/gc_command.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <set>
@@ -13,9 +16,10 @@
 #include "cluster/journal.h"
 #include "cluster/machine_key.h"
 #include "cluster/node_set.h"
-#include "cluster/printable.h"
 #include "cluster/providers.h"
+#include "cluster/resolve.h"
 #include "cluster/stopped_machines.h"
+#include "configs/scalar.h"
 
 namespace muster::cluster {
 namespace {
@@ -59,7 +63,9 @@ class Collector {
     }
     if (dry_run_) {
       living_.insert(job_id);
-      return Show(*provider, job_id);
+      // Where nothing was asked for, whatever is there is another's.
+      return (*journal)->asked_ms() == 0 ? Tell(job_id, "nothing is left")
+                                         : Show(*provider, job_id);
     }
     if (const absl::Status given = GiveBackMachines(*provider, **journal, patience_); !given.ok()) {
       ++left_;
@@ -181,25 +187,41 @@ int RunGcCommand(const CommandContext& context, const GcOptions& options) {
   std::vector<std::string> words(context.words.rbegin(), context.words.rend());
   try {
     app.parse(words);
+  } catch (const CLI::CallForHelp& help) {
+    fmt::print(context.out, "{}", app.help());
+    return kSucceeded;
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? kSucceeded : kWrongInput;
+    fmt::print(context.err, "{}; see launch gc --help\n", e.what());
+    return kWrongInput;
+  }
+  if (access(options.folder.c_str(), R_OK | X_OK) != 0 && errno != ENOENT) {
+    fmt::print(context.err, "cannot read {}, where launches note their machines: {}\n",
+               options.folder, std::strerror(errno));
+    return kWrongInput;
   }
   for (const std::string& job : stopped) {
     const auto journal = MachineJournal::TakeOver(options.folder, job);
     if (journal.ok() && (*journal)->stopped_ms() != 0) continue;
-    fmt::print(context.err, "no machines of {} were stopped by a launch of this user\n",
-               Printable(job));
+    fmt::print(context.err, "no machines of {} were stopped by a launch of this user{}{}\n",
+               Quoted(job), absl::IsDataLoss(journal.status()) ? ": " : "",
+               absl::IsDataLoss(journal.status()) ? std::string(journal.status().message()) : "");
     return kWrongInput;
   }
   Collector collector(context.out, options, dry_run, all, stopped);
   if (!config.empty()) {
     JobDraft draft;
-    if (!ReadJobFile(config, &draft) || !MakesMachines(draft.job.cluster().provider())) {
-      fmt::print(context.err, "{}{}: its provider makes no machines\n", draft.problems.Text(),
-                 config);
+    ReadJobFile(config, &draft);
+    const auto cluster = ResolveCluster(&draft);
+    if (!cluster) {
+      fmt::print(context.err, "{}", draft.problems.Text());
       return kWrongInput;
     }
-    collector.AddProvider(draft.job.cluster());
+    if (!MakesMachines(cluster->provider())) {
+      fmt::print(context.err, "{}: provider {} makes no machines\n", config,
+                 Cluster::Provider_Name(cluster->provider()));
+      return kWrongInput;
+    }
+    collector.AddProvider(*cluster);
   }
   const std::vector<std::string> jobs = MachineJournal::Jobs(options.folder);
   for (const std::string& job : jobs) collector.CollectJournal(job);

@@ -54,6 +54,13 @@ std::string EncodeHead(const JournalHead& head, int64_t now_ms) {
                    {"cluster", cluster}});
 }
 
+absl::Status Damaged(const std::string& path, const std::string& why) {
+  return absl::DataLossError(
+      fmt::format("{}:1: {}: remove it; launch gc --config FILE, with the job's file, gives back "
+                  "what may be left",
+                  path, why));
+}
+
 absl::Status DecodeHead(std::string_view line, JournalHead* head) {
   ASSIGN_OR_RETURN(const Json json, master::ParseJsonObject(line));
   master::Fields fields(json);
@@ -122,23 +129,26 @@ absl::StatusOr<std::unique_ptr<MachineJournal>> MachineJournal::TakeOver(
     const std::string_view line(part.data(), part.size());
     if (std::exchange(first, false)) {
       if (const absl::Status read = DecodeHead(line, &journal->head_); !read.ok()) {
-        return absl::DataLossError(fmt::format(
-            "{}:1: {}", path, std::string_view(read.message().data(), read.message().size())));
+        return Damaged(path, std::string(read.message()));
       }
       continue;
     }
     // The last line may be half of one: what it was to announce was never asked for.
     const auto json = master::ParseJsonObject(line);
-    if (!json.ok()) continue;
+    if (!json.ok()) {
+      // Or one that was damaged later, and announced something.
+      journal->asked_ms_ = std::max<int64_t>(journal->asked_ms_, 1);
+      continue;
+    }
     master::Fields fields(*json);
     fields.ReadTime("asking", &journal->asked_ms_);
     fields.ReadTime("leftUntil", &journal->left_until_ms_);
     fields.ReadTime("stopped", &journal->stopped_ms_);
     fields.Read("disks", &journal->disks_);
   }
-  if (first) return absl::DataLossError(path + " is empty");
+  if (first) return Damaged(path, "it is empty");
   if (journal->head_.job_id != job_id) {
-    return absl::DataLossError(fmt::format("{} is the journal of {}", path, journal->head_.job_id));
+    return Damaged(path, "it is that of " + journal->head_.job_id);
   }
   return journal;
 }

@@ -47,7 +47,7 @@ class MachineJournal {
   MachineJournal& operator=(const MachineJournal&) = delete;
 
   const JournalHead& head() const { return head_; }
-  // When something was last asked for (Unix time); 0: nothing was.
+  // When something was last asked for (Unix time); 0: nothing was; 1: a line does not tell.
   int64_t asked_ms() const { return asked_ms_; }
   // Until when the job was left to itself (Unix time); 0: it was not.
   int64_t left_until_ms() const { return left_until_ms_; }

@@ -103,19 +103,24 @@ absl::Status EndMachines(Provider& provider, const std::string& job, int64_t ask
 
 absl::Status GiveBackMachines(Provider& provider, MachineJournal& journal,
                               const Patience& patience) {
-  RETURN_IF_ERROR(EndMachines(provider, journal.head().job_id, journal.asked_ms(), patience));
+  // Where nothing was asked for, whatever is there is another's.
+  if (journal.asked_ms() != 0) {
+    RETURN_IF_ERROR(EndMachines(provider, journal.head().job_id, journal.asked_ms(), patience));
+  }
   return journal.Close();
 }
 
 absl::StatusOr<std::vector<Machine>> NodeSet::Create(NodeSetOptions options) {
   MachineOrder& order = options.order;
   const int64_t deadline = patience_.now_ms() + options.max_wait_ms;
-  ASSIGN_OR_RETURN(const std::vector<Machine> there, provider_.List(order.job_id));
-  if (Left(there) > 0) {
+  const auto there = provider_.List(order.job_id);
+  if (!there.ok() || Left(*there) > 0) {
+    RETURN_IF_ERROR(journal_.Close());
+    RETURN_IF_ERROR(there.status());
     return absl::FailedPreconditionError(
         fmt::format("there are {} machines of a job of this name already, of {}: give this one "
                     "another name with --job-id, or look: {}",
-                    Left(there), there.front().owner, provider_.ListCommand(order.job_id)));
+                    Left(*there), there->front().owner, provider_.ListCommand(order.job_id)));
   }
   std::set<std::string> full_regions;
   std::string last;

@@ -35,6 +35,7 @@
 #include "cluster/stopped_machines.h"
 #include "cluster/watchdog.h"
 #include "master/job_directory.h"
+#include "master/job_state.h"
 #include "telemetry/time.h"
 
 namespace muster::cluster {
@@ -84,17 +85,16 @@ class Runner {
                           [this](const HostsRun& hosts) { return RunOnHosts(hosts, options_); });
     }
     RETURN_IF_ERROR(ClearEarlier(draft.job_id));
-    MachineKey key;
-    if (IsReachedBySsh(run_.cluster.provider())) {
-      ASSIGN_OR_RETURN(key, MakeMachineKey(run_.folder, draft.job_id, tools_.run));
-    }
-    ASSIGN_OR_RETURN(const std::unique_ptr<Provider> provider, MakeReaching(std::move(key)));
+    RETURN_IF_ERROR(CheckDirectory(draft.job_dir));
     const MachineOrder order = Order(draft);
-    ASSIGN_OR_RETURN(const std::vector<std::string> found, provider->Check(order));
-    for (const std::string& line : found) Say(line);
-    RETURN_IF_ERROR(CheckBudget(draft));
-    if (BillsTheUser(run_.cluster.provider())) RETURN_IF_ERROR(AskUser(draft, order));
-    return RunOn(*provider, order, draft);
+    // Before anything else bears the job's name: another launch of it may have just begun, too.
+    ASSIGN_OR_RETURN(const std::unique_ptr<MachineJournal> journal, BeginJournal(order, draft));
+    auto provider = Prepare(order, draft);
+    if (!provider.ok()) {
+      RETURN_IF_ERROR(journal->Close());
+      return provider.status();
+    }
+    return RunOn(**provider, order, draft, *journal);
   }
 
   // Follows the job that was left, or ends it; gives the machines back once it has ended.
@@ -107,11 +107,11 @@ class Runner {
       });
     }
     auto journal = MachineJournal::TakeOver(run_.folder, job_id_);
-    if (absl::IsNotFound(journal.status())) {
-      return absl::NotFoundError(
-          fmt::format("no machines of {} are known here: they were given back, or another user or "
-                      "machine has started it (its journal would be {}/{}.jsonl)",
-                      job_id_, run_.folder, job_id_));
+    if (absl::IsNotFound(journal.status())) return NoMachines(draft.job_dir);
+    if (absl::IsFailedPrecondition(journal.status())) {
+      return absl::FailedPreconditionError(
+          fmt::format("another launch of this user runs {}: launch jobs logs {} -f follows it",
+                      job_id_, job_id_));
     }
     RETURN_IF_ERROR(journal.status());
     const JournalHead& head = (*journal)->head();
@@ -153,6 +153,20 @@ class Runner {
 
  private:
   void Say(const std::string& line) const { Tell(options_, line); }
+
+  absl::Status NoMachines(const std::string& job_dir) const {
+    const auto state = master::ReadJobState(master::JobDirectory(job_dir).state_json());
+    if (state.ok() && master::IsFinal(state->state)) {
+      return absl::NotFoundError(fmt::format(
+          "no machines of {} are known here: it has ended ({}), and they were given back: launch "
+          "jobs describe {} shows what it has left",
+          job_id_, master::RunStateName(state->state), job_id_));
+    }
+    return absl::NotFoundError(
+        fmt::format("no machines of {} are known here: they were given back, or another user or "
+                    "machine has started it (its journal would be {}/{}.jsonl)",
+                    job_id_, run_.folder, job_id_));
+  }
 
   // With hosts that are there before the job and after it.
   absl::StatusOr<int> OnFoundHosts(const LocalJob& draft,
@@ -211,12 +225,54 @@ class Runner {
     return 0;
   }
 
+  // What RunOnHosts would refuse, before anything costs.
+  static absl::Status CheckDirectory(const std::string& job_dir) {
+    const master::JobDirectory dir(job_dir);
+    RETURN_IF_ERROR(master::CreateJobDirectory(dir));
+    return master::JobLock::Take(dir, UnixMillis()).status();
+  }
+
+  absl::StatusOr<std::unique_ptr<MachineJournal>> BeginJournal(const MachineOrder& order,
+                                                               const LocalJob& draft) const {
+    const JournalHead head{.job_id = draft.job_id,
+                           .run = order.run,
+                           .job_dir = std::filesystem::absolute(draft.job_dir).string(),
+                           .owner = run_.owner,
+                           .cluster = run_.cluster};
+    auto journal = MachineJournal::Begin(run_.folder, head, patience_.now_ms());
+    return absl::IsAlreadyExists(journal.status()) ? IsRun(draft.job_id) : std::move(journal);
+  }
+
+  static absl::Status IsRun(const std::string& job_id) {
+    return absl::FailedPreconditionError(
+        fmt::format("another launch runs {}, or is about to: give this one another name with "
+                    "--job-id, or wait until that has ended (launch jobs describe {})",
+                    job_id, job_id));
+  }
+
+  // Whether machines may be asked for, and the user agrees.
+  absl::StatusOr<std::unique_ptr<Provider>> Prepare(const MachineOrder& order,
+                                                    const LocalJob& draft) {
+    MachineKey key;
+    if (IsReachedBySsh(run_.cluster.provider())) {
+      ASSIGN_OR_RETURN(key, MakeMachineKey(run_.folder, draft.job_id, tools_.run));
+    }
+    ASSIGN_OR_RETURN(std::unique_ptr<Provider> provider, MakeReaching(std::move(key)));
+    ASSIGN_OR_RETURN(const std::vector<std::string> found, provider->Check(order));
+    for (const std::string& line : found) Say(line);
+    RETURN_IF_ERROR(CheckBudget(draft));
+    if (BillsTheUser(run_.cluster.provider())) RETURN_IF_ERROR(AskUser(draft, order));
+    return provider;
+  }
+
   // What a launcher of this job that did not come to its end has left.
   absl::Status ClearEarlier(const std::string& job_id) {
     auto journal = MachineJournal::TakeOver(run_.folder, job_id);
     if (absl::IsNotFound(journal.status())) return absl::OkStatus();
+    if (absl::IsFailedPrecondition(journal.status())) return IsRun(job_id);
     RETURN_IF_ERROR(journal.status());
     if ((*journal)->stopped_ms() != 0) return Stopped(**journal);
+    if ((*journal)->asked_ms() == 0) return (*journal)->Close();
     const Cluster cluster = (*journal)->head().cluster;
     const auto provider =
         MakeProvider({.cluster = cluster, .tools = tools_.run, .patience = patience_});
@@ -286,33 +342,27 @@ class Runner {
     return Agree(what, run_.yes, *signals_, [this](const std::string& line) { Say(line); });
   }
 
-  absl::StatusOr<int> RunOn(Provider& provider, const MachineOrder& order, const LocalJob& draft) {
-    const JournalHead head{.job_id = draft.job_id,
-                           .run = order.run,
-                           .job_dir = std::filesystem::absolute(draft.job_dir).string(),
-                           .owner = run_.owner,
-                           .cluster = run_.cluster};
-    ASSIGN_OR_RETURN(const std::unique_ptr<MachineJournal> journal,
-                     MachineJournal::Begin(run_.folder, head, patience_.now_ms()));
+  absl::StatusOr<int> RunOn(Provider& provider, const MachineOrder& order, const LocalJob& draft,
+                            MachineJournal& journal) {
     const int64_t began = MonotonicMillis();
-    NodeSet set(provider, *journal, patience_, [this](const std::string& line) { Say(line); });
+    NodeSet set(provider, journal, patience_, [this](const std::string& line) { Say(line); });
     ASSIGN_OR_RETURN(const std::vector<Machine> machines,
                      set.Create({.order = order, .max_wait_ms = run_.max_wait_s * 1000}));
     if (!machines.empty()) region_ = machines.front().place.region;
-    JobRent rent(RentOf(head.job_dir));
+    JobRent rent(RentOf(journal.head().job_dir));
     std::vector<size_t> bills = rent.Begin(machines, began);
     absl::StatusOr<int> code = kInterrupted;
     if (!machines.empty()) {
-      MachineSteward steward(Stewarding(provider, *journal, order, rent, draft.max_running_ms),
+      MachineSteward steward(Stewarding(provider, journal, order, rent, draft.max_running_ms),
                              machines, std::move(bills));
-      code = RunUntilDone(provider, draft, rent, *journal, steward, /*first=*/nullptr);
+      code = RunUntilDone(provider, draft, rent, journal, steward, /*first=*/nullptr);
       steward.Stop();
     }
     if (left_) {
       set.Leave();
       return code;
     }
-    if (code.ok() && ran_ && Stays() && StopThem(provider, *journal, rent)) {
+    if (code.ok() && ran_ && Stays() && StopThem(provider, journal, rent)) {
       set.Leave();
       return code;
     }

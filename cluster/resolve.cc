@@ -32,6 +32,19 @@ constexpr int kSummaryInterval = 10;
 constexpr int kKeptCheckpoints = 5;
 constexpr int kBatchSize = 32;
 
+// Where machines are rented, if `cluster` itself does not say.
+void TakeRegion(Job* job) {
+  const std::string& region = job->training_input().region();
+  const auto take = [&region](auto* places) {
+    if (places->regions().empty() && places->zones().empty() && !region.empty()) {
+      places->add_regions(region);
+    }
+  };
+  Cluster& cluster = *job->mutable_cluster();
+  if (cluster.provider() == Cluster::AWS) take(cluster.mutable_aws());
+  if (cluster.provider() == Cluster::GCP) take(cluster.mutable_gcp());
+}
+
 class Resolver {
  public:
   Resolver(const ResolveOptions& options, JobDraft* draft) : options_(options), draft_(draft) {}
@@ -183,13 +196,7 @@ class Resolver {
   // Fills in where, and says which machines there are none of.
   void CheckRented(Cluster::Provider provider) {
     if (!draft_->problems.empty()) return;  // machine types may not be known
-    const auto in_region = [&](auto* places) {
-      if (places->regions().empty() && places->zones().empty() && !input().region().empty()) {
-        places->add_regions(input().region());
-      }
-    };
-    if (provider == Cluster::AWS) in_region(draft_->job.mutable_cluster()->mutable_aws());
-    if (provider == Cluster::GCP) in_region(draft_->job.mutable_cluster()->mutable_gcp());
+    TakeRegion(&draft_->job);
     for (const auto& [role, field] :
          {std::pair(Role::kMaster, "masterType"), std::pair(Role::kWorker, "workerType"),
           std::pair(Role::kParameterServer, "parameterServerType"),
@@ -331,6 +338,13 @@ class Resolver {
 
 std::optional<ResolvedJob> ResolveJob(const ResolveOptions& options, JobDraft* draft) {
   return Resolver(options, draft).Run();
+}
+
+std::optional<Cluster> ResolveCluster(JobDraft* draft) {
+  CheckCluster(draft);
+  if (!draft->problems.empty()) return std::nullopt;
+  TakeRegion(&draft->job);
+  return draft->job.cluster();
 }
 
 }  // namespace muster::cluster

@@ -45,4 +45,8 @@ struct ResolvedJob {
 // `draft->problems` is not.
 std::optional<ResolvedJob> ResolveJob(const ResolveOptions& options, JobDraft* draft);
 
+// The provider of a job file and its settings alone, for commands that run no job: whatever else
+// the file says may be left out, but not be wrong. Empty when `draft->problems` is not.
+std::optional<Cluster> ResolveCluster(JobDraft* draft);
+
 }  // namespace muster::cluster

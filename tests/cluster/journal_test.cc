@@ -16,6 +16,7 @@
 namespace muster::cluster {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -124,12 +125,19 @@ TEST_F(JournalTest, ADamagedOneIsToldAndNeverTrusted) {
        {std::string(), std::string("{}\n"), std::string("nonsense\n"), good.substr(0, 30)}) {
     const auto journal = take(text);
     EXPECT_EQ(journal.status().code(), absl::StatusCode::kDataLoss) << text;
-    EXPECT_THAT(std::string(journal.status().message()), HasSubstr("job.jsonl"));
+    EXPECT_THAT(std::string(journal.status().message()),
+                AllOf(HasSubstr("job.jsonl:1: "), HasSubstr("launch gc --config FILE")));
   }
   // Half of a last line: what it announces was never asked for.
   const auto half = take(good + "{\"asking\": \"2026-");
   ASSERT_TRUE(half.ok()) << half.status();
   EXPECT_EQ((*half)->asked_ms(), 2000);
+  // A line that was damaged later may have announced something.
+  std::string torn = good;
+  torn.replace(torn.find("{\"asking"), 3, "???");
+  const auto damaged = take(torn);
+  ASSERT_TRUE(damaged.ok()) << damaged.status();
+  EXPECT_NE((*damaged)->asked_ms(), 0);
   // One of another job under this name.
   std::string other = good;
   other.replace(other.find("\"job\""), 5, "\"jab\"");

@@ -334,6 +334,38 @@ TEST_P(NodeSetTest, MachinesStopOnRequestWithWhatWouldDeleteThemButNotThoseThatA
   EXPECT_EQ(world.cloud->Alive(world.now_ms), 0);
 }
 
+// They are a colleague's, or of a launch from another machine.
+TEST_P(NodeSetTest, MachinesOfAnothersJobOfThisNameAreLeftAlone) {
+  World world(GetParam(), {.room = {{"us-east1-a", 9}}});
+  const auto provider = world.MakeProvider();
+  MachineOrder order = OrderOf(1, 0);
+  ASSERT_TRUE(provider->Check(order).ok());
+  order.owner = "she@there";
+  const auto journal = Journal(order);
+  NodeSet hers(*provider, *journal, world.patience, world.Listen());
+  ASSERT_TRUE(hers.Create({.order = order, .max_wait_ms = 600'000}).ok());
+  const TemporaryFolder here;
+  const auto begin = [&] {
+    return *MachineJournal::Begin(here.path(), HeadOf(GetParam(), OrderOf(1, 0, "mu2")), 0);
+  };
+  {
+    const auto mine = begin();
+    NodeSet set(*provider, *mine, world.patience, world.Listen());
+    const auto machines = set.Create({.order = OrderOf(1, 0, "mu2"), .max_wait_ms = 600'000});
+    EXPECT_THAT(std::string(machines.status().message()),
+                AllOf(HasSubstr("2 machines of a job of this name already, of she@there"),
+                      HasSubstr("--job-id")));
+  }
+  EXPECT_THAT(MachineJournal::Jobs(here.path()), IsEmpty()) << "who comes later takes hers";
+  // Killed before it had looked.
+  begin().reset();
+  const auto left = MachineJournal::TakeOver(here.path(), "job");
+  ASSERT_TRUE(left.ok()) << left.status();
+  EXPECT_TRUE(GiveBackMachines(*provider, **left, world.patience).ok());
+  EXPECT_THAT(MachineJournal::Jobs(here.path()), IsEmpty());
+  EXPECT_EQ(world.cloud->Alive(world.now_ms), 2);
+}
+
 TEST_P(NodeSetTest, TheUserMayHaveEnoughOfWaiting) {
   World world(GetParam(), {.room = {{"us-east1-a", 9}}, .boot_ms = 200'000});
   const auto provider = world.MakeProvider();

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <thread>
@@ -29,6 +30,38 @@ TEST_F(AwsTest, AJobLearnsTheSameAsOnOneMachine) {
       AllOf(HasSubstr("standard as m6i.xlarge"),
             HasSubstr("quota Running On-Demand Standard instances: 640 vCPUs, 16 needed"),
             HasSubstr("starting 4 machines at $0.77 an hour"), HasSubstr("4 machines given back")));
+}
+
+TEST_F(AwsTest, OfTwoLaunchesOfOneJobAtOnceOneRunsAndTheOtherIsToldSo) {
+  const std::vector<std::string> words = Words("twice", Job()), others = Words("twice", Job());
+  Running one(words, false, environment_), other(others, false, environment_);
+  const Ended first = one.Wait(), second = other.Wait();
+  EXPECT_EQ(first.code + second.code, 2) << first.out << first.err << second.out << second.err;
+  EXPECT_EQ(std::min(first.code, second.code), 0);
+  EXPECT_THAT(
+      first.err + second.err,
+      ::testing::ContainsRegex("^error: another launch runs twice, or is about to[^\n]+\n$"));
+}
+
+TEST_F(AwsTest, AJobDirectoryThatCannotBeUsedIsToldBeforeAnythingIsRented) {
+  TinyJob here;
+  here.steps = 100'000;
+  const std::string folder = NewFolder("held");
+  const std::vector<std::string> held = LaunchWords(folder, here);
+  Running local(held, false, environment_);
+  ASSERT_TRUE(local.WaitFor("/100,000")) << local.out();
+  std::vector<std::string> words = Words("held", Job());
+  words[4] = held[4];
+  const Ended refused = Launch(words);
+  EXPECT_EQ(refused.code, 2) << refused.out;
+  EXPECT_THAT(refused.err, ::testing::ContainsRegex("^error: [^\n]*process [0-9]+[^\n]*\n$"));
+  ExpectForHumans(refused);
+  WriteText(folder + "/file", "");
+  words[4] = folder + "/file";
+  const Ended file = Launch(words);
+  EXPECT_EQ(file.code, 2);
+  EXPECT_THAT(file.err, HasSubstr("it is a file; move it away or choose another --job-dir"));
+  EXPECT_THAT(Cloud().Asked(), Not(Contains("RunInstances")));
 }
 
 TEST_F(AwsTest, WhatIsRefusedInOnePlaceIsAskedForInTheNext) {
