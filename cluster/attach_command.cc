@@ -47,7 +47,7 @@ int Attach(const JobEntry& entry, const CommandContext& context, const AttachToJ
 }
 
 int RunAttachCommand(const CommandContext& context, const std::string& registry,
-                     const AttachToJob& attach) {
+                     const JobQueue& queue, const AttachToJob& attach) {
   const std::vector<std::string>& words = context.words;
   if (words.size() == 1 && (words[0] == "--help" || words[0] == "-h")) {
     fmt::print(context.out, "{}", kHelp);
@@ -59,6 +59,13 @@ int RunAttachCommand(const CommandContext& context, const std::string& registry,
                         "write launch attach JOB, with a JOB of launch jobs list or a directory"));
   }
   const auto entry = JobRegistry(registry).Find(words[0]);
+  if (const auto queued =
+          queue.FindWaiting(words[0], /*beginning=*/absl::IsNotFound(entry.status()))) {
+    return Complain(context, absl::FailedPreconditionError(fmt::format(
+                                 "{0} waits for its turn, so there is nothing to follow yet: "
+                                 "launch jobs describe {0} shows its place",
+                                 queued->job_id)));
+  }
   return entry.ok() ? Attach(*entry, context, attach, /*cancel=*/false)
                     : Complain(context, entry.status());
 }

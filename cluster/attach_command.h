@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cluster/command.h"
+#include "cluster/job_queue.h"
 #include "cluster/job_registry.h"
 #include "configs/job.pb.h"
 
@@ -21,7 +22,7 @@ absl::StatusOr<Job> ReadJobOf(const std::string& job_dir);
 // launch attach JOB. `registry`: the folder of cluster/job_registry.h. Exit code 2, after one line
 // on context.err, for words that make no sense and jobs that cannot be followed.
 int RunAttachCommand(const CommandContext& context, const std::string& registry,
-                     const AttachToJob& attach);
+                     const JobQueue& queue, const AttachToJob& attach);
 
 // The same with a job that was found: reads job.yaml of its directory.
 int Attach(const JobEntry& entry, const CommandContext& context, const AttachToJob& attach,

@@ -159,7 +159,8 @@ absl::StatusOr<std::unique_ptr<QueueTicket>> JobQueue::Enter(QueuedJob job) cons
   if (!error) fs::permissions(options_.folder, fs::perms::owner_all, error);
   const auto lock = Lock();
   if (error || lock == nullptr) {
-    return absl::UnavailableError(
+    return ErrnoStatus(
+        error ? error.value() : errno,
         fmt::format("cannot use {}, where jobs wait for cluster.limits", options_.folder));
   }
   job.queued_ms = options_.now_ms();
@@ -183,6 +184,18 @@ std::vector<QueuedJob> JobQueue::Waiting() const {
   }
   std::ranges::sort(waiting, IsBefore);
   return waiting;
+}
+
+std::optional<QueuedJob> JobQueue::FindWaiting(const std::string& word, bool beginning) const {
+  std::error_code error;
+  const std::string dir = fs::absolute(word, error).lexically_normal().string();
+  std::vector<QueuedJob> begin;
+  for (const QueuedJob& job : Waiting()) {
+    if (job.job_id == word || job.job_dir == word || job.job_dir == dir) return job;
+    if (job.job_id.starts_with(word) && !word.empty()) begin.push_back(job);
+  }
+  if (!beginning || begin.size() != 1) return std::nullopt;
+  return begin.front();
 }
 
 QueueTicket::QueueTicket(const JobQueue& queue, QueuedJob job, std::string path, int fd)

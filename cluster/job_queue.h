@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -79,6 +80,9 @@ class JobQueue {
   absl::StatusOr<std::unique_ptr<QueueTicket>> Enter(QueuedJob job) const;
   // Those that wait, provider by provider, the next first.
   std::vector<QueuedJob> Waiting() const;
+  // Of them the one that `word` names: its id or its directory, or (`beginning`) the beginning of
+  // its id alone; none when there is no such one.
+  std::optional<QueuedJob> FindWaiting(const std::string& word, bool beginning = false) const;
 
  private:
   friend class QueueTicket;

@@ -149,6 +149,9 @@ std::vector<JobEntry> JobRegistry::Read(std::vector<std::string>* damaged) const
 }
 
 absl::StatusOr<JobEntry> JobRegistry::Find(const std::string& word) const {
+  if (word.empty()) {
+    return absl::InvalidArgumentError("no job is named; write a JOB of launch jobs list");
+  }
   std::vector<std::string> damaged;
   const std::vector<JobEntry> entries = Read(&damaged);
   std::error_code error;
@@ -157,7 +160,7 @@ absl::StatusOr<JobEntry> JobRegistry::Find(const std::string& word) const {
   std::vector<const JobEntry*> same, begin;
   for (const JobEntry& entry : entries) {
     if (entry.job_id == word) same.push_back(&entry);
-    if (entry.job_id.starts_with(word) && !word.empty()) begin.push_back(&entry);
+    if (entry.job_id.starts_with(word)) begin.push_back(&entry);
   }
   if (same.size() == 1) return *same[0];
   if (same.size() > 1) return absl::InvalidArgumentError(Several(word, same));

@@ -137,21 +137,6 @@ std::vector<JobLook> LooksOfQueued(const JobQueue& queue) {
   return looks;
 }
 
-// The one that `word` names, by its id, how it begins, or its directory; none when none waits.
-std::optional<std::pair<QueuedJob, JobLook>> FindQueued(const JobQueue& queue,
-                                                        const std::string& word) {
-  std::error_code error;
-  const std::string dir = std::filesystem::absolute(word, error).lexically_normal().string();
-  const std::vector<QueuedJob> waiting = queue.Waiting();
-  const std::vector<JobLook> looks = LooksOfQueued(queue);
-  for (size_t i = 0; i < std::min(waiting.size(), looks.size()); ++i) {
-    if (waiting[i].job_id == word || waiting[i].job_dir == word || waiting[i].job_dir == dir) {
-      return std::pair(waiting[i], looks[i]);
-    }
-  }
-  return std::nullopt;
-}
-
 int List(const JobRegistry& registry, const std::string& machines, const JobQueue& queue,
          const CommandContext& context) {
   std::vector<std::string> damaged;
@@ -217,6 +202,16 @@ int Cancel(const JobEntry& entry, const CommandContext& context, const AttachToJ
   return kSucceeded;
 }
 
+int DescribeQueued(const QueuedJob& job, const JobQueue& queue, const CommandContext& context) {
+  for (const JobLook& look : LooksOfQueued(queue)) {
+    if (look.entry.job_dir != job.job_dir) continue;
+    fmt::print(context.out, "{}", DescribeJob(look, UnixMillis()));
+    return kSucceeded;
+  }
+  fmt::print(context.err, "{} does not wait any more: see launch jobs list\n", job.job_id);
+  return kJobFailed;
+}
+
 // Takes it out of the queue.
 int CancelQueued(const QueuedJob& job, const CommandContext& context) {
   if (kill(job.pid, SIGTERM) != 0) {
@@ -242,16 +237,14 @@ int RunJobsCommand(const CommandContext& context, const std::string& registry_fo
   }
   const JobRegistry registry(registry_folder);
   if (words->verb == "list") return List(registry, machines, queue, context);
-  if (const auto queued = FindQueued(queue, words->job)) {
-    if (words->verb == "cancel") return CancelQueued(queued->first, context);
-    if (words->verb == "logs") {
-      fmt::print(context.err, "{} has no logs yet: it waits for its turn\n", words->job);
-      return kWrongInput;
-    }
-    fmt::print(context.out, "{}", DescribeJob(queued->second, UnixMillis()));
-    return kSucceeded;
-  }
   const auto entry = registry.Find(words->job);
+  if (const auto queued =
+          queue.FindWaiting(words->job, /*beginning=*/absl::IsNotFound(entry.status()))) {
+    if (words->verb == "cancel") return CancelQueued(*queued, context);
+    if (words->verb == "describe") return DescribeQueued(*queued, queue, context);
+    fmt::print(context.err, "{} has no logs yet: it waits for its turn\n", queued->job_id);
+    return kWrongInput;
+  }
   if (!entry.ok()) {
     fmt::print(context.err, "{}\n", std::string(entry.status().message()));
     return kWrongInput;

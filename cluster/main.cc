@@ -100,11 +100,18 @@ std::string Owner() {
   return fmt::format("{}@{}", user == nullptr ? "?" : user->pw_name, HostName());
 }
 
-std::string MachinesFolder() { return Variable("HOME") + "/.muster/machines"; }
+// "" when the user has none.
+std::string Home() {
+  std::string home = Variable("HOME");
+  const passwd* user = home.empty() ? getpwuid(geteuid()) : nullptr;
+  return user == nullptr ? home : user->pw_dir;
+}
+
+std::string MachinesFolder() { return Home() + "/.muster/machines"; }
 
 // Where prices are kept for a day; "": nowhere.
 std::string PricesFolder() {
-  const std::string home = Variable("HOME");
+  const std::string home = Home();
   return home.empty() ? "" : home + "/.muster/prices";
 }
 
@@ -138,7 +145,7 @@ int64_t OldestDriver(const Job& job) {
 // "" when the user has no home.
 std::string OwnFolder(const char* name) {
   std::string folder = Variable("MUSTER_HOME");
-  if (folder.empty() && !Variable("HOME").empty()) folder = Variable("HOME") + "/.muster";
+  if (folder.empty() && !Home().empty()) folder = Home() + "/.muster";
   return folder.empty() ? "" : fmt::format("{}/{}", folder, name);
 }
 
@@ -177,10 +184,17 @@ void GoToBackground(const std::string& job_id) {
 // Waits until cluster.limits lets the job begin; null where it has none.
 absl::StatusOr<std::unique_ptr<QueueTicket>> AwaitTurnOf(const JobQueue& queue,
                                                          const ResolvedJob& resolved,
-                                                         const Plan& plan, bool async) {
+                                                         const Plan& plan,
+                                                         const LaunchFlags& flags) {
   const Cluster& cluster = resolved.job.cluster();
   if (!cluster.has_limits()) return nullptr;
   const std::string& dir = resolved.job.training_input().job_dir();
+  if (BillsTheUser(cluster.provider()) && !flags.yes &&
+      (flags.async || isatty(STDIN_FILENO) == 0)) {
+    return absl::FailedPreconditionError(
+        "nobody may be there to be asked whether machines are rented when the job's turn has come "
+        "(cluster.limits): agree with --yes");
+  }
   QueuedJob job{.job_id = resolved.job.job_id(),
                 .job_dir = IsAddress(dir) ? Mirror::FolderOf(dir, OwnFolder("mirrors"))
                                           : std::filesystem::absolute(dir).string(),
@@ -197,7 +211,7 @@ absl::StatusOr<std::unique_ptr<QueueTicket>> AwaitTurnOf(const JobQueue& queue,
     return !signals.Take();
   };
   std::function<void()> leave;
-  if (async) leave = [&job] { GoToBackground(job.job_id); };
+  if (flags.async) leave = [&job] { GoToBackground(job.job_id); };
   return AwaitTurn(
       queue, job, cluster.limits(), MaxWaitSeconds(resolved) * 1000, patience,
       [](const std::string& line) { Tell(LocalOptions(), line); }, leave);
@@ -344,7 +358,7 @@ int RunTheJob(const ResolvedJob& resolved, const Plan& plan, const LaunchFlags& 
   const int64_t began = MonotonicMillis();
   std::unique_ptr<QueueTicket> ticket;
   if (!flags.dry_run) {
-    auto turn = AwaitTurnOf(queue, resolved, plan, flags.async);
+    auto turn = AwaitTurnOf(queue, resolved, plan, flags);
     if (!turn.ok()) {
       const int code = ExitCodeOf(turn.status(), options);
       return absl::IsCancelled(turn.status()) ? kInterrupted : code;
@@ -415,7 +429,7 @@ int main(int argc, char** argv) {
       {"", "train a job", [&](const CommandContext& context) { return RunTrain(context, run); }},
       {"attach", "follow a job that its launcher has left",
        [](const CommandContext& context) {
-         return RunAttachCommand(context, RegistryFolder(), AttachTo);
+         return RunAttachCommand(context, RegistryFolder(), MakeQueue(), AttachTo);
        }},
       {"cost", "what the machines that were rented for a job have cost",
        [](const CommandContext& context) { return RunCostCommand(context, RegistryFolder()); }},

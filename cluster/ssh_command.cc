@@ -50,7 +50,10 @@ absl::StatusOr<SshCommandWords> Parse(const std::vector<std::string>& words) {
       parsed.help = true;
       return parsed;
     }
-    if (word == "-L" && i + 1 < words.size()) {
+    if (word == "-L" && (i + 1 == words.size() || words[i + 1] == "--")) {
+      return absl::InvalidArgumentError("write -L PORT:HOST:PORT, such as -L 9090:127.0.0.1:9090");
+    }
+    if (word == "-L") {
       parsed.forwards.push_back(words[++i]);
     } else if (word.starts_with("-L") && word.size() > 2) {
       parsed.forwards.push_back(word.substr(2));

@@ -94,7 +94,7 @@ TEST_F(JobRegistryTest, AJobIsFoundByIdByItsBeginningAndByDirectory) {
   // A job directory that came from another machine.
   EXPECT_EQ(registry_.Find(stranger)->job_id, "of_stranger");
   EXPECT_THAT(Complaint("other"), HasSubstr("other is no job of launch jobs list"));
-  EXPECT_THAT(Complaint(""), HasSubstr("is no job"));
+  EXPECT_THAT(Complaint(""), HasSubstr("no job is named"));
   EXPECT_THAT(Complaint(folder_.path()), HasSubstr("there is no state.json"));
 }
 

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "cluster/attach_command.h"
 #include "cluster/job_logs.h"
 #include "cluster/job_look.h"
 #include "cluster/journal.h"
@@ -124,8 +125,13 @@ TEST_F(JobsCommandTest, AJobThatWaitsIsShownWithItsPlace) {
   EXPECT_THAT(list, ContainsRegex("first +LOCAL +QUEUED .* /f  .place 2, priority 0"));
   EXPECT_THAT(list, ContainsRegex("again +LOCAL +QUEUED .*place 1, priority 3"));
   EXPECT_THAT(list, Not(HasSubstr("FAILED"))) << "what was before";
-  EXPECT_THAT(Run({"describe", "first"}).out, HasSubstr("place 2"));
+  for (const char* word : {"first", "fi", "/f"}) {
+    EXPECT_THAT(Run({"describe", word}).out, HasSubstr("place 2")) << word;
+  }
   EXPECT_EQ(Run({"logs", "first"}).code, 2);
+  const auto third = queue_.Enter({.job_id = "fifth", .job_dir = "/g", .provider = "LOCAL"});
+  ASSERT_TRUE(third.ok());
+  EXPECT_EQ(Run({"describe", "fi"}).code, 2) << "two begin like that";
 }
 
 TEST_F(JobsCommandTest, MachinesThatMayStillCostAreNamed) {
@@ -230,6 +236,30 @@ TEST_F(JobsCommandTest, AJobThatGoesOnElsewhereIsCancelledThere) {
   }
 }
 
+TEST_F(JobsCommandTest, AJobThatWaitsCannotBeFollowedYet) {
+  // What an earlier launch has left in its directory is not what the user means.
+  const std::string again = Add("again", RunState::kSucceeded);
+  std::ofstream(again + "/job.yaml") << "jobId: again\n";
+  const auto first = queue_.Enter({.job_id = "first", .job_dir = "/f", .provider = "LOCAL"});
+  const auto second = queue_.Enter({.job_id = "again", .job_dir = again, .provider = "LOCAL"});
+  ASSERT_TRUE(first.ok() && second.ok());
+  for (const char* word : {"first", "fir", "again"}) {
+    CommandContext context;
+    char* text = nullptr;
+    size_t size = 0;
+    context.words = {word};
+    context.err = open_memstream(&text, &size);
+    const int code = RunAttachCommand(context, registry_, queue_, [](const Job&, bool) {
+      ADD_FAILURE() << "followed";
+      return 0;
+    });
+    std::fclose(context.err);
+    EXPECT_EQ(code, 2);
+    EXPECT_THAT(std::string(text, size), ContainsRegex("^[^\n]+ waits for its turn[^\n]+\n$"));
+    std::free(text);
+  }
+}
+
 TEST_F(JobsCommandTest, CancelSendsNoSignalToAStranger) {
   // The lock names a process that does not hold it: its number was given to another program.
   const std::string dir = Add("job", RunState::kRunning);
@@ -267,6 +297,7 @@ TEST_F(JobsCommandTest, WordsThatMakeNoSenseAreOneLine) {
                                              {"list", "-f"},
                                              {"logs", "a", "b"},
                                              {"logs", "nothing"},
+                                             {"describe", ""},
                                              {"describe", "--wide"}}) {
     const Said said = Run(words);
     EXPECT_EQ(said.code, 2);

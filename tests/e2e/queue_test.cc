@@ -135,5 +135,28 @@ TEST_F(QueueTest, AJobWaitsWithoutATerminalAndGoesOnWithoutItsLauncher) {
   EXPECT_THAT(List(), Not(HasSubstr("never")));
 }
 
+// The job's turn may come when nobody is at the terminal any more.
+TEST_F(QueueTest, WhatCostsMoneyIsAgreedToBeforeAJobWaits) {
+  TinyJob job;
+  job.cluster = "provider: AWS, aws: {regions: [us-east-1]}, limits: {jobs: 1}";
+  std::vector<std::string> words = LaunchWords(NewFolder("rented"), job);
+  words.emplace_back("--async");
+  const Ended refused = Launch(words);
+  EXPECT_EQ(refused.code, 2) << refused.out;
+  EXPECT_THAT(refused.err, HasSubstr("agree with --yes"));
+  EXPECT_THAT(List(), Not(HasSubstr("QUEUED")));
+}
+
+TEST_F(QueueTest, AFolderThatCannotBeWrittenIsNamedWithTheReason) {
+  for (const char* home : {"/proc/nowhere", "/dev/null"}) {
+    const Ended refused =
+        Running(Words("unwritable", 40), false, {{"MUSTER_HOME", home}, {"HOME", home_}}).Wait();
+    EXPECT_EQ(refused.code, 2) << refused.out;
+    EXPECT_THAT(refused.err, ContainsRegex("^error: cannot use " + std::string(home) +
+                                           "/queue, where jobs wait for cluster.limits: "
+                                           "No[^\n]+\n$"));
+  }
+}
+
 }  // namespace
 }  // namespace muster::e2e
