@@ -95,6 +95,7 @@ constexpr Explanation kExplanations[] = {
      "the login is not one of AWS's: aws configure"},
     {"could not be found", kWrong, "see cluster.aws.profile"},
     {"You must specify a region", kWrong, "write cluster.aws.regions"},
+    {"InvalidSnapshot.NotFound", absl::StatusCode::kNotFound, ""},
     {"InvalidAMIID", kWrong, "see cluster.aws.image; an image belongs to one region"},
     {"ParameterNotFound", kWrong, "see cluster.aws.image"},
     {"InvalidInstanceType", kWrong, "EC2 has no such type (any more): see trainingInput.*Type"},

@@ -25,4 +25,16 @@ std::vector<std::string> CreateImageWords(const Aws& aws, const Machine& machine
 std::vector<std::string> FindImageWords(const Aws& aws, const std::string& region,
                                         const std::string& name);
 
+// Those of a region that carry the tag muster-image; with a `name` those that are called so, or
+// have that id, whoever has made them. A snapshot that has outlived its image is one without an id.
+absl::StatusOr<std::vector<KeptImage>> FindEc2Images(const Aws& aws, const CloudTool& tool,
+                                                     const std::string& region,
+                                                     const std::string& name);
+// Of lines "ami-…<TAB>name<TAB>state<TAB>made<TAB>tag<TAB>owner<TAB>GB<TAB>snapshots".
+absl::StatusOr<std::vector<KeptImage>> ParseEc2Images(const std::string& text,
+                                                      const std::string& region);
+
+// The image, then the snapshots behind it, which cost on without it. OK for what is gone already.
+absl::Status DeleteEc2Image(const Aws& aws, const CloudTool& tool, const KeptImage& image);
+
 }  // namespace muster::cluster

@@ -470,6 +470,19 @@ absl::StatusOr<std::string> AwsProvider::MakeImage(const Machine& machine,
   return MakeEc2Image(aws_, tool_, patience_, machine, name);
 }
 
+absl::StatusOr<std::vector<KeptImage>> AwsProvider::Images(const std::string& name) {
+  std::vector<KeptImage> all;
+  for (const std::string& region : regions_) {
+    ASSIGN_OR_RETURN(std::vector<KeptImage> images, FindEc2Images(aws_, tool_, region, name));
+    std::ranges::move(images, std::back_inserter(all));
+  }
+  return all;
+}
+
+absl::Status AwsProvider::DeleteImage(const KeptImage& image) {
+  return DeleteEc2Image(aws_, tool_, image);
+}
+
 std::string AwsProvider::ImageFields(const Machine& machine, const std::string& image) const {
   return fmt::format("aws: {{regions: [{}], image: {}}}", machine.place.region, image);
 }

@@ -312,6 +312,34 @@ std::vector<std::string> CreateImageWords(const Gcp& gcp, const Machine& machine
                            fmt::format("--labels=muster-image={}", name)});
 }
 
+std::vector<std::string> ListImagesWords(const Gcp& gcp, const std::string& name) {
+  return GcloudWords(
+      gcp, {"compute", "images", "list", "--no-standard-images",
+            name.empty() ? std::string("--filter=labels.muster-image:*") : "--filter=name=" + name,
+            "--format=value(name,status,creationTimestamp,diskSizeGb,labels.muster-image)"});
+}
+
+absl::StatusOr<std::vector<KeptImage>> ParseGceImages(const std::string& text) {
+  std::vector<KeptImage> images;
+  for (const auto line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    const std::vector<std::string> cells = absl::StrSplit(line, '\t');
+    KeptImage image;
+    const bool sized =
+        cells.size() == 5 &&
+        (cells[3].empty() || (absl::SimpleAtoi(cells[3], &image.gb) && image.gb >= 0));
+    if (!sized || cells[0].empty() || cells[0][0] == '-') {
+      return absl::InvalidArgumentError(fmt::format("gcloud tells of an image in another form: {}",
+                                                    std::string_view(line.data(), line.size())));
+    }
+    image.name = image.id = cells[0];
+    image.state = cells[1];
+    image.made = cells[2];
+    image.ours = !cells[4].empty();
+    images.push_back(std::move(image));
+  }
+  return images;
+}
+
 std::vector<std::string> DescribeImageWords(const Gcp& gcp) {
   const std::string project =
       "--project=" + (gcp.image_project().empty() ? "debian-cloud" : gcp.image_project());

@@ -57,6 +57,9 @@ std::vector<std::string> MachineTypesWords(const Gcp& gcp, const std::vector<Mac
 // An image of the disk of a machine that has stopped.
 std::vector<std::string> CreateImageWords(const Gcp& gcp, const Machine& machine,
                                           const std::string& name);
+// The project's images that carry the label muster-image; with a `name` the one that is called so.
+std::vector<std::string> ListImagesWords(const Gcp& gcp, const std::string& name);
+absl::StatusOr<std::vector<KeptImage>> ParseGceImages(const std::string& text);
 // The image, its architecture.
 std::vector<std::string> DescribeImageWords(const Gcp& gcp);
 

@@ -312,6 +312,19 @@ absl::StatusOr<std::string> GcpProvider::MakeImage(const Machine& machine,
   }
 }
 
+absl::StatusOr<std::vector<KeptImage>> GcpProvider::Images(const std::string& name) {
+  ASSIGN_OR_RETURN(const std::string text, Ask(ListImagesWords(gcp_, name)));
+  return ParseGceImages(text);
+}
+
+absl::Status GcpProvider::DeleteImage(const KeptImage& image) {
+  const absl::Status gone =
+      Ask(GcloudWords(gcp_, {"compute", "images", "delete", image.id})).status();
+  // An earlier call was done, and its answer lost.
+  const bool was = gone.message().find("was not found") != absl::string_view::npos;
+  return was ? absl::OkStatus() : gone;
+}
+
 std::string GcpProvider::ImageFields(const Machine&, const std::string& image) const {
   return fmt::format("gcp: {{image: {}, imageProject: {}}}", image,
                      gcp_.project().empty() ? "PROJECT" : gcp_.project());

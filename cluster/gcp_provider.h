@@ -29,6 +29,8 @@ class GcpProvider : public Provider {
   absl::Status End(const Machine& machine) override;
   absl::Status Stop(const std::string& job_id) override;
   absl::StatusOr<std::string> MakeImage(const Machine& machine, const std::string& name) override;
+  absl::StatusOr<std::vector<KeptImage>> Images(const std::string& name) override;
+  absl::Status DeleteImage(const KeptImage& image) override;
   std::string ImageFields(const Machine& machine, const std::string& image) const override;
   std::string DeleteImageCommand(const Machine& machine, const std::string& image) const override;
   absl::StatusOr<RunHost> Reach(const Machine& machine) override;

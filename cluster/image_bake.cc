@@ -83,6 +83,7 @@ class Baker {
          .build_id = bake_.build_id});
     ASSIGN_OR_RETURN(const std::vector<std::string> found, provider->Check(order_));
     for (const std::string& line : found) Say(line);
+    RETURN_IF_ERROR(CheckName(*provider));
     const std::string price = usd_per_hour_ > 0
                                   ? fmt::format(
                                         "at ${:.2f} an hour, ${:.2f} at most, and an image whose "
@@ -122,6 +123,7 @@ class Baker {
                                         .public_key = "$PUBLIC_KEY"});
     Say("\n# may it be done, and where?");
     RETURN_IF_ERROR(provider->Check(order_).status());
+    (void)provider->Images(bake_.image).ok();
     Say("\n# a machine");
     order_.place = provider->Places().front();
     order_.attempt = 1;
@@ -133,6 +135,17 @@ class Baker {
     Say("\n# at the end, or when anything fails");
     RETURN_IF_ERROR(provider->Destroy(order_.job_id));
     return kSucceeded;
+  }
+
+  // Whose name another image has would be taken for what an earlier call has made.
+  absl::Status CheckName(Provider& provider) const {
+    ASSIGN_OR_RETURN(const std::vector<KeptImage> there, provider.Images(bake_.image));
+    if (there.empty()) return absl::OkStatus();
+    const KeptImage& image = there.front();
+    return absl::FailedPreconditionError(
+        fmt::format("there is an image {} already{}: write another --name{}", bake_.image,
+                    image.region.empty() ? "" : " in " + image.region,
+                    image.ours ? ", or launch image delete " + bake_.image : ""));
   }
 
   absl::StatusOr<std::string> Bake(Provider& provider, MachineJournal& journal,

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "cluster/rented_machine.h"
+#include "configs/nearest.h"
 #include "configs/scalar.h"
 
 namespace muster::cluster {
@@ -13,12 +15,16 @@ namespace {
 
 constexpr char kHelp[] =
     R"(usage: launch image bake [--role ROLE] [--name NAME] FLAGS
+       launch image list FLAGS
+       launch image delete NAME FLAGS
 
-Rents one machine of the job that FLAGS describe, as launch takes them (--config FILE, --yes,
+bake rents one machine of the job that FLAGS describe, as launch takes them (--config FILE, --yes,
 --dry-run, …), on AWS or GCP; brings this build's programs there, and NVIDIA's driver where
 cluster.installDriver says so; keeps its disk as an image and gives the machine back. ROLE: whose
 machine, master, worker or ps; a worker's, where the job has one. NAME: lower-case letters, digits
-and '-'.
+and '-'. list shows the images that were made so, which cost until they are deleted; delete asks
+(--yes: it does not), and takes what lies behind an image along. For both FLAGS say where to look:
+--config FILE, or --provider and --region.
 )";
 
 constexpr size_t kMostLetters = 63;
@@ -30,10 +36,8 @@ bool IsImageName(const std::string& name) {
 }
 
 absl::Status TakeWords(std::vector<std::string>* words, ImageWords* image, bool* has_role) {
-  if (words->empty() || words->front() != "bake") {
-    return absl::InvalidArgumentError("write launch image bake; see launch image --help");
-  }
-  words->erase(words->begin());
+  words->erase(words->begin());  // bake
+  bool has_name = false;
   for (auto word = words->begin(); word != words->end() && *word != "--";) {
     const std::string flag = word->substr(0, word->find('='));
     if (flag != "--role" && flag != "--name") {
@@ -48,6 +52,9 @@ absl::Status TakeWords(std::vector<std::string>* words, ImageWords* image, bool*
       value = *word;
     }
     word = words->erase(word);
+    if (std::exchange(flag == "--name" ? has_name : *has_role, true)) {
+      return absl::InvalidArgumentError(flag + " is given twice: keep one of them");
+    }
     if (flag == "--name") {
       image->image = value;
       continue;
@@ -58,7 +65,6 @@ absl::Status TakeWords(std::vector<std::string>* words, ImageWords* image, bool*
           fmt::format("{} is no role: write --role master, worker or ps", Quoted(value)));
     }
     image->role = *role;
-    *has_role = true;
   }
   if (IsImageName(image->image)) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -69,11 +75,22 @@ absl::Status TakeWords(std::vector<std::string>* words, ImageWords* image, bool*
 
 }  // namespace
 
-int RunImageCommand(const CommandContext& context, const std::string& fresh, const BakeJob& bake) {
+int RunImageCommand(const CommandContext& context, const std::string& fresh, const BakeJob& bake,
+                    const LookAtImages& look) {
   CommandContext inner = context;
-  if (!inner.words.empty() && (inner.words[0] == "--help" || inner.words[0] == "-h")) {
+  if (std::ranges::count(inner.words, "--help") + std::ranges::count(inner.words, "-h") > 0) {
     fmt::print(context.out, "{}", kHelp);
     return kSucceeded;
+  }
+  const std::string verb = inner.words.empty() ? "" : inner.words.front();
+  if (verb == "list" || verb == "delete") return look(context);
+  if (verb != "bake") {
+    fmt::print(context.err, "{}\n",
+               verb.empty() || verb.starts_with('-')
+                   ? "write launch image bake, list or delete; see launch image --help"
+                   : fmt::format("launch image does not know {}; {}", Quoted(verb),
+                                 WriteNearest(verb, {"bake", "list", "delete"})));
+    return kWrongInput;
   }
   ImageWords words{.image = fresh};
   bool has_role = false;
@@ -90,6 +107,11 @@ int RunImageCommand(const CommandContext& context, const std::string& fresh, con
       fmt::print(context.err,
                  "only machines of AWS and GCP can be kept as an image: write "
                  "cluster.provider\n");
+      return kWrongInput;
+    }
+    if (flags.async) {
+      fmt::print(context.err,
+                 "--async: launch image bake trains nothing that could be left: delete it\n");
       return kWrongInput;
     }
     if (!has_role && !has(words.role)) words.role = Role::kMaster;

@@ -1,4 +1,5 @@
-// `launch image bake`: what `launch` takes, and which machine is to be kept under which name.
+// `launch image`: its verbs; of bake what `launch` takes, and which machine is to be kept under
+// which name.
 #pragma once
 
 #include <functional>
@@ -18,7 +19,11 @@ struct ImageWords {
 using BakeJob = std::function<int(const ImageWords& words, const ResolvedJob& resolved,
                                   const Plan& plan, const LaunchFlags& flags)>;
 
+// list and delete: RunKeptImages.
+using LookAtImages = std::function<int(const CommandContext& context)>;
+
 // `fresh`: the name of an image that has none.
-int RunImageCommand(const CommandContext& context, const std::string& fresh, const BakeJob& bake);
+int RunImageCommand(const CommandContext& context, const std::string& fresh, const BakeJob& bake,
+                    const LookAtImages& look);
 
 }  // namespace muster::cluster

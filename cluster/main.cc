@@ -24,6 +24,7 @@
 #include "cluster/job_data.h"
 #include "cluster/job_queue.h"
 #include "cluster/jobs_command.h"
+#include "cluster/kept_images.h"
 #include "cluster/kept_run.h"
 #include "cluster/local.h"
 #include "cluster/local_roles.h"
@@ -188,13 +189,13 @@ absl::StatusOr<std::unique_ptr<QueueTicket>> AwaitTurnOf(const JobQueue& queue,
                                                          const LaunchFlags& flags) {
   const Cluster& cluster = resolved.job.cluster();
   if (!cluster.has_limits()) return nullptr;
-  const std::string& dir = resolved.job.training_input().job_dir();
   if (BillsTheUser(cluster.provider()) && !flags.yes &&
       (flags.async || isatty(STDIN_FILENO) == 0)) {
     return absl::FailedPreconditionError(
         "nobody may be there to be asked whether machines are rented when the job's turn has come "
         "(cluster.limits): agree with --yes");
   }
+  const std::string& dir = resolved.job.training_input().job_dir();
   QueuedJob job{.job_id = resolved.job.job_id(),
                 .job_dir = IsAddress(dir) ? Mirror::FolderOf(dir, OwnFolder("mirrors"))
                                           : std::filesystem::absolute(dir).string(),
@@ -442,9 +443,11 @@ int main(int argc, char** argv) {
          return RunGcCommand(
              context, {.folder = MachinesFolder(), .owner = Owner(), .environment = Environment()});
        }},
-      {"image", "keep a machine that is prepared for jobs as an image of its cloud",
+      {"image", "keep a machine that is prepared for jobs as an image of its cloud; list, delete",
        [](const CommandContext& context) {
-         return RunImageCommand(context, "muster-" + RandomHex(8), BakeTheImage);
+         return RunImageCommand(
+             context, "muster-" + RandomHex(8), BakeTheImage,
+             [](const CommandContext& inner) { return RunKeptImages(inner, Environment()); });
        }},
       {"jobs", "list, describe, cancel the jobs started from this machine, and show their logs",
        [](const CommandContext& context) {

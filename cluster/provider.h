@@ -88,6 +88,18 @@ struct Machine {
   bool spot = false;
 };
 
+// An image that MakeImage has made, or what is left of one.
+struct KeptImage {
+  std::string name;
+  std::string id;           // as the job file has it; "": only its disks are left
+  std::string region;       // "": the provider's images belong to none, or it is the login's own
+  std::string state, made;  // in the provider's words
+  std::string owner;        // "user@host"; "": not told
+  int64_t gb = 0;
+  std::vector<std::string> disks;  // that lie behind it, where those are things of their own
+  bool ours = true;                // it carries the tag of MakeImage
+};
+
 // What Create fails with where another place may do: no room in the zone; no quota for so many in
 // the region.
 inline constexpr auto kNoRoomInZone = absl::StatusCode::kResourceExhausted;
@@ -153,6 +165,17 @@ class Provider {
   virtual std::string DeleteImageCommand(const Machine& machine, const std::string& image) const {
     (void)machine;
     return image;
+  }
+  // The images that MakeImage has made in all of Places(); with a `name`, which may be an id, those
+  // that are called so, also of others.
+  virtual absl::StatusOr<std::vector<KeptImage>> Images(const std::string& name) {
+    (void)name;
+    return absl::FailedPreconditionError("the provider keeps no images of machines");
+  }
+  // Deletes it with what lies behind it. OK when it is gone already, so that it may be repeated.
+  virtual absl::Status DeleteImage(const KeptImage& image) {
+    (void)image;
+    return absl::FailedPreconditionError("the provider keeps no images of machines");
   }
   // Whether one machine more can be had while the others run, so that one that is lost is replaced.
   virtual bool CanReplace() const { return true; }

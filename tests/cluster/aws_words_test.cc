@@ -426,5 +426,29 @@ TEST(AwsMachines, QuotasAreOfFamilies) {
   EXPECT_STREQ(Ec2QuotaOf("p5.48xlarge", false).code, "L-417A185B");
 }
 
+TEST(AwsWords, WhatItTellsOfImagesIsReadOrRefused) {
+  const auto images = ParseEc2Images(
+      "ami-1\tkept\tavailable\t2026-11-22T06:30:00.000Z\tkept\tme@here\t100\tsnap-1,snap-2\n"
+      "ami-2\tforeign\tpending\t2026-11-22\tNone\tNone\t0\t\n"
+      "snap-3\tgone\tcompleted\t2026-11-22\tgone\tNone\t8\tsnap-3\n",
+      "us-east-1");
+  ASSERT_TRUE(images.ok()) << images.status();
+  ASSERT_THAT(*images, SizeIs(3));
+  EXPECT_EQ((*images)[0].id, "ami-1");
+  EXPECT_EQ((*images)[0].gb, 100);
+  EXPECT_EQ((*images)[0].owner, "me@here");
+  EXPECT_THAT((*images)[0].disks, ElementsAre("snap-1", "snap-2"));
+  EXPECT_TRUE((*images)[0].ours);
+  EXPECT_FALSE((*images)[1].ours);
+  EXPECT_THAT((*images)[1].disks, SizeIs(0));
+  EXPECT_EQ((*images)[2].id, "") << "its image is gone";
+  EXPECT_EQ((*images)[2].name, "gone");
+  for (const char* text : {"ami-1\n", "i-1\tkept\tavailable\tx\tkept\tme\t1\tsnap-1\n",
+                           "ami-1\tkept\tavailable\tx\tkept\tme\tNone\tsnap-1\n",
+                           "ami-1\tkept\tavailable\tx\tkept\tme\t1e30\tsnap-1\n"}) {
+    EXPECT_FALSE(ParseEc2Images(text, "us-east-1").ok()) << text;
+  }
+}
+
 }  // namespace
 }  // namespace muster::cluster

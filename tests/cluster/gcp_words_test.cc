@@ -41,6 +41,21 @@ TEST(GcpWords, AnImageIsMadeOfTheDiskThatHasTheMachinesName) {
             "--source-disk-zone=us-central1-b --labels=muster-image=kept");
 }
 
+TEST(GcpWords, WhatItTellsOfImagesIsReadOrRefused) {
+  EXPECT_THAT(ListImagesWords({}, ""), Contains("--filter=labels.muster-image:*"));
+  EXPECT_THAT(ListImagesWords({}, "kept"), Contains("--filter=name=kept"));
+  const auto images = ParseGceImages("kept\tREADY\t2026-11-22\t10\tkept\nforeign\tREADY\t\t\t\n");
+  ASSERT_TRUE(images.ok()) << images.status();
+  ASSERT_THAT(*images, SizeIs(2));
+  EXPECT_EQ((*images)[0].id, "kept");
+  EXPECT_EQ((*images)[0].gb, 10);
+  EXPECT_TRUE((*images)[0].ours);
+  EXPECT_FALSE((*images)[1].ours);
+  for (const char* text : {"kept\n", "-x\tREADY\t\t1\tkept\n", "kept\tREADY\t\tten\tkept\n"}) {
+    EXPECT_FALSE(ParseGceImages(text).ok()) << text;
+  }
+}
+
 TEST(GcpWords, OneCallForAllMachinesOfAGroup) {
   Gcp gcp;
   gcp.set_project("work");

@@ -131,6 +131,96 @@ TEST_F(AwsTest, ADeadlineThatAwsHoldsIsSetForEachMachineAndGoesWithTheJob) {
   EXPECT_THAT(Cloud().Asked(), Not(Contains("TerminateInstances"))) << "nothing was made";
 }
 
+TEST_F(AwsTest, ImagesAreListedAndDeletedWithWhatLiesBehindThem) {
+  const std::string file = NewFolder("images") + "/job.yaml";
+  WriteText(file, fmt::format("cluster: {{{}}}\n", AwsCloud::Cluster()));
+  const auto image = [&](std::vector<std::string> verb) {
+    verb.insert(verb.begin(), {"launch", "image"});
+    verb.insert(verb.end(), {"--config", file});
+    return Launch(verb);
+  };
+  const auto ec2 = [&](std::vector<std::string> verb) {
+    verb.insert(verb.begin(),
+                {"/usr/bin/env", "aws", "--region", "us-east-1", "--output", "text", "ec2"});
+    const Ended ended = Launch(verb);
+    EXPECT_EQ(ended.code, 0) << ended.err;
+    return ended.out.substr(0, ended.out.find('\n'));
+  };
+  // As bake makes it, of a machine that has stopped.
+  const std::string machine = ec2({"run-instances", "--image-id", "ami-12c6146b", "--user-data",
+                                   "true", "--query", "Instances[0].InstanceId"});
+  const std::string tags =
+      "Tags=[{Key=muster-image,Value=shelved},{Key=muster-owner,Value=me@here}]";
+  const auto make = [&](const std::string& name, bool ours) {
+    std::vector<std::string> words = {"create-image", "--instance-id", machine,  "--name",
+                                      name,           "--query",       "ImageId"};
+    if (ours) {
+      words.insert(words.end(), {"--tag-specifications", "ResourceType=image," + tags,
+                                 "ResourceType=snapshot," + tags});
+    }
+    return ec2(words);
+  };
+  const std::string ours = make("shelved", true), other = make("foreign", false);
+  ec2({"terminate-instances", "--instance-ids", machine});
+  const auto snapshots = [&] {
+    return ec2({"describe-snapshots", "--filters", "Name=tag:muster-image,Values=shelved",
+                "--query", "length(Snapshots)"});
+  };
+  ASSERT_EQ(snapshots(), "1");
+
+  const Ended list = image({"list"});
+  EXPECT_EQ(list.code, 0) << list.err;
+  EXPECT_THAT(list.out, AllOf(::testing::ContainsRegex("shelved +" + ours + " +us-east-1 +15 "),
+                              HasSubstr("me@here"), Not(HasSubstr(other)),
+                              HasSubstr("launch image delete NAME")));
+  // The name is taken, which is told before anything is rented for another one.
+  (void)Cloud().Asked();
+  std::vector<std::string> bake = LaunchWords(NewFolder("bake"), Job());
+  bake.insert(bake.begin() + 1, {"image", "bake", "--name", "shelved", "--yes"});
+  const Ended taken = Launch(bake);
+  EXPECT_EQ(taken.code, 2);
+  EXPECT_THAT(taken.out, Not(HasSubstr("starting 1 machine")));
+  EXPECT_THAT(taken.err, HasSubstr("there is an image shelved already in us-east-1: write another "
+                                   "--name, or launch image delete shelved"));
+  bake[4] = "foreign";
+  EXPECT_THAT(Launch(bake).err, HasSubstr("foreign already in us-east-1: write another --name\n"));
+  // Not without being asked, and only what is ours.
+  const Ended asks = image({"delete", "shelved"});
+  EXPECT_EQ(asks.code, 2);
+  EXPECT_EQ(asks.err, fmt::format("error: this would delete image shelved {} (us-east-1) of "
+                                  "me@here: agree with --yes where nobody can be asked\n",
+                                  ours));
+  for (const std::string& name : {std::string("foreign"), other}) {
+    const Ended foreign = image({"delete", name, "--yes"});
+    EXPECT_EQ(foreign.code, 2);
+    EXPECT_THAT(foreign.err, AllOf(HasSubstr("was not made by launch image bake"),
+                                   HasSubstr("deregister-image"), HasSubstr(other)));
+  }
+  EXPECT_THAT(image({"delete", "shelved", "--dry-run"}).out, HasSubstr("would be deleted"));
+  EXPECT_THAT(Cloud().Asked(), Not(Contains("DeregisterImage")));
+
+  // A kill between image and snapshot leaves what costs to the next call.
+  Cloud().SetFaults(
+      R"([{"action": "DeleteSnapshot", "code": "UnauthorizedOperation", "status": 403}])");
+  const Ended half = image({"delete", "shelved", "--yes"});
+  EXPECT_EQ(half.code, 1);
+  ExpectForHumans(half);
+  EXPECT_THAT(image({"list"}).out, ::testing::ContainsRegex("shelved +its disk alone +us-east-1"));
+  const Ended gone = image({"delete", "shelved", "--yes"});
+  EXPECT_EQ(gone.code, 0) << gone.err;
+  EXPECT_EQ(snapshots(), "0");
+  const Ended none = image({"delete", "shelved", "--yes"});
+  EXPECT_EQ(none.code, 2);
+  EXPECT_EQ(none.err,
+            "error: there is no image shelved in us-east-1: launch image list shows "
+            "those that launch image bake has made\n");
+  EXPECT_THAT(image({"list"}).out, Not(HasSubstr("shelved")));
+  Cloud().SetFaults(
+      R"([{"action": "DescribeImages", "times": 9, "code": "ExpiredToken", "status": 400}])");
+  EXPECT_EQ(image({"list"}).code, 1);
+  AwaitNoMachines();
+}
+
 TEST_F(AwsTest, MachinesAreStoppedWhereTheJobFileSaysSoAndCostUntilTheyAreNamed) {
   TinyJob job = Job();
   job.workers = 1;

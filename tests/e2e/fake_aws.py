@@ -92,6 +92,8 @@ class Front:
                 body = urllib.parse.urlencode([(k, v[0]) for k, v in form.items() if not k.startswith(tuple(s + "." for s in snapshots))]).encode()
                 environ = dict(environ, CONTENT_LENGTH=str(len(body)))
             answer = self.ask(environ, body)
+            if action == "CreateImage" and answer[0].startswith("200"):
+                self.tag_snapshot(environ, form, re.search(rb"ami-[0-9a-f]+", answer[2])[0].decode())
             if action == "TerminateInstances" and answer[0].startswith("200"):
                 self.terminate([v[0] for k, v in form.items() if k.startswith("InstanceId")])
             if action == "StopInstances" and answer[0].startswith("200"):
@@ -103,6 +105,14 @@ class Front:
         status, headers, text = answer
         start_response(status, headers)
         return [text]
+
+    def tag_snapshot(self, environ, form, image):
+        of = [k.rsplit(".", 1)[0] for k, v in form.items() if k.endswith(".ResourceType") and v == ["snapshot"]]
+        tags = {v[0]: form[k.removesuffix("Key") + "Value"][0] for k, v in form.items() if of and k.startswith(of[0] + ".") and k.endswith(".Key")}
+        ec2_backends[DEFAULT_ACCOUNT_ID][self.region(environ)].amis[image].ebs_snapshot.add_tags(tags)
+
+    def region(self, environ):
+        return re.search(r"/\d{8}/([a-z0-9-]+)/ec2/", environ.get("HTTP_AUTHORIZATION", ""))[1]
 
     def action(self, environ, body):
         target = environ.get("HTTP_X_AMZ_TARGET", "")
@@ -146,7 +156,7 @@ class Front:
                 return answer
             self.tokens[token] = (what, answer)
             script = base64.b64decode(form["UserData"][0]).decode()
-            region = re.search(r"/\d{8}/([a-z0-9-]+)/ec2/", environ.get("HTTP_AUTHORIZATION", ""))[1]
+            region = self.region(environ)
             spot = "InstanceMarketOptions.MarketType" in form
             for instance in dict.fromkeys(re.findall(rb"<instanceId>(i-[0-9a-f]+)</instanceId>", answer[2])):
                 self.boot(region, instance.decode(), script, spot)

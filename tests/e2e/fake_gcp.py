@@ -88,6 +88,10 @@ class Cloud:
             return "region", lambda: self.region(rest[1])
         if rest[:2] == ["global", "images"] and method == "POST":
             return "image", lambda: self.create_image(json.loads(body))
+        if rest == ["global", "images"]:
+            return "images", lambda: {"kind": "compute#imageList", "id": "m", "items": list(self.images.values())}
+        if rest[:2] == ["global", "images"] and method == "DELETE":
+            return "delete image", lambda: self.delete_image(rest[2])
         if rest[:2] == ["global", "images"]:
             return "image", lambda: self.images[rest[2]] if rest[2] in self.images else self.missing("/".join(rest))
         if rest[:2] == ["global", "operations"]:
@@ -127,12 +131,22 @@ class Cloud:
             if self.instances[disk]["resource"]["status"] != "TERMINATED":
                 raise Refused(400, "resourceInUse", f"The disk resource '{disk}' is already being used by 'instances/{disk}'")
             self.images[name] = {"kind": "compute#image", "id": "7", "name": name, "architecture": "X86_64", "status": "READY",
-                                 "labels": asked["labels"], "selfLink": f"{self.url}global/images/{name}"}
-            operation = f"operation-{uuid.uuid4()}"
-            self.operations[operation] = {
-                "kind": "compute#operation", "id": "9", "name": operation, "operationType": "insert", "status": "DONE", "progress": 100,
-                "targetId": "7", "targetLink": f"{self.url}global/images/{name}", "selfLink": f"{self.url}global/operations/{operation}"}
-            return self.operations[operation]
+                                 "labels": asked.get("labels", {}), "diskSizeGb": "10", "creationTimestamp": "2026-11-22T06:30:00.000-08:00", "selfLink": f"{self.url}global/images/{name}"}
+            return self.global_operation("insert", name)
+
+    def delete_image(self, name):
+        with self.lock:
+            if name not in self.images:
+                self.missing(f"global/images/{name}")
+            del self.images[name]
+            return self.global_operation("delete", name)
+
+    def global_operation(self, kind, image):
+        operation = f"operation-{uuid.uuid4()}"
+        self.operations[operation] = {
+            "kind": "compute#operation", "id": "9", "name": operation, "operationType": kind, "status": "DONE", "progress": 100,
+            "targetId": "7", "targetLink": f"{self.url}global/images/{image}", "selfLink": f"{self.url}global/operations/{operation}"}
+        return self.operations[operation]
 
     def project(self):
         quotas = [{"metric": m, "limit": float(limit), "usage": float(usage)} for m, (limit, usage) in PROJECT_QUOTAS.items()]

@@ -53,6 +53,31 @@ TEST_F(GcpTest, ABakedMachineIsAnImageThatLaterJobsUse) {
   EXPECT_THAT(Cloud().FirstInstance(), HasSubstr("images/kept"));
   const Ended used = run.Wait();
   EXPECT_EQ(used.code, 0) << used.out << used.err;
+
+  // The name is taken, and the image can be listed and deleted.
+  const Ended again = Launch(words);
+  EXPECT_EQ(again.code, 2) << again.out;
+  EXPECT_THAT(again.err, HasSubstr("there is an image kept already: write another --name, or "
+                                   "launch image delete kept"));
+  EXPECT_THAT(again.out, Not(HasSubstr("starting 1 machine")));
+  const std::string file = NewFolder("images") + "/job.yaml";
+  WriteText(file, fmt::format("cluster: {{{}}}\n", GcpCloud::Cluster()));
+  const auto image = [&](std::vector<std::string> verb) {
+    verb.insert(verb.begin(), {"launch", "image"});
+    verb.insert(verb.end(), {"--config", file});
+    return Launch(verb);
+  };
+  EXPECT_THAT(image({"list"}).out, AllOf(HasSubstr("kept"), HasSubstr("10"), HasSubstr("READY")));
+  const Ended asks = image({"delete", "kept"});
+  EXPECT_EQ(asks.code, 2);
+  EXPECT_THAT(asks.err, HasSubstr("this would delete image kept"));
+  const Ended gone = image({"delete", "kept", "--yes"});
+  EXPECT_EQ(gone.code, 0) << gone.err;
+  ExpectForHumans(gone);
+  EXPECT_THAT(image({"list"}).out, HasSubstr("no image that is still there\n"));
+  const Ended twice = image({"delete", "kept", "--yes"});
+  EXPECT_EQ(twice.code, 2);
+  EXPECT_THAT(twice.err, HasSubstr("error: there is no image kept: launch image list"));
 }
 
 TEST_F(GcpTest, MachinesAreStoppedWhereTheJobFileSaysSoAndCostUntilTheyAreNamed) {
