@@ -21,7 +21,8 @@ constexpr int kPauseMs = 200;
 // A search may try so many zones.
 constexpr int kAttempts = 100;
 constexpr char kSays[] = "says", kRuns[] = "runs", kGone[] = "gone", kSilent[] = "silent",
-               kFound[] = "found", kNone[] = "none", kLate[] = "late", kUnknown[] = "unknown";
+               kFound[] = "found", kReady[] = "ready", kEnded[] = "ended", kUnfit[] = "unfit",
+               kNone[] = "none", kLate[] = "late", kUnknown[] = "unknown";
 
 std::set<std::string> SpotTypes(const MachineOrder& order) {
   std::set<std::string> types;
@@ -47,8 +48,9 @@ struct Question {
 };
 
 // What became of a machine, and another one in its place where it is gone; in a process of its own.
-void Look(Provider& provider, MachineJournal& journal, const Patience& patience,
-          const Question& question, const SideTask::Tell& tell) {
+void Look(const MachineSteward::Options& options, const Question& question,
+          const SideTask::Tell& tell) {
+  Provider& provider = options.provider;
   const MachineOrder& order = question.order;
   const auto fail = [&](const absl::Status& status) {
     tell(fmt::format("{}\t{}", kNone, OneLine(std::string(status.message()))));
@@ -75,12 +77,19 @@ void Look(Provider& provider, MachineJournal& journal, const Patience& patience,
   if (!question.checked) {
     if (const auto places = provider.Check(order); !places.ok()) return fail(places.status());
   }
-  NodeSet set(provider, journal, patience,
-              [&](const std::string& line) { tell(fmt::format("{}\t{}", kSays, OneLine(line))); });
+  const Say say = [&](const std::string& line) {
+    tell(fmt::format("{}\t{}", kSays, OneLine(line)));
+  };
+  NodeSet set(provider, options.journal, options.patience, say);
   const auto made = set.CreateOne(order, kMaxWaitMs);
   if (!made.ok()) return fail(made.status());
   tell(fmt::format("{}\t{}\t{}\t{}\t{}\t{}", kFound, made->id, made->place.region, made->place.zone,
                    made->address, made->attempt));
+  const absl::Status prepared = options.prepare ? options.prepare(*made, say) : absl::OkStatus();
+  if (prepared.ok()) return tell(kReady);
+  if (provider.End(*made).ok()) tell(kEnded);
+  if (!absl::IsFailedPrecondition(prepared)) return fail(prepared);
+  tell(fmt::format("{}\t{}", kUnfit, OneLine(std::string(prepared.message()))));
 }
 
 }  // namespace
@@ -194,11 +203,8 @@ void MachineSteward::Begin(size_t host, Search& search) {
   keep.push_back(options_.journal.fd());
   search.answered = false;
   search.next_ms = now + kLookAgainMs;  // where there can be no process now
-  auto task = SideTask::Start(
-      [&](const SideTask::Tell& tell) {
-        Look(options_.provider, options_.journal, options_.patience, question, tell);
-      },
-      keep);
+  auto task =
+      SideTask::Start([&](const SideTask::Tell& tell) { Look(options_, question, tell); }, keep);
   if (task.ok()) search.task = *std::move(task);
 }
 
@@ -211,7 +217,25 @@ void MachineSteward::TakeLine(size_t host, Search& search, const std::string& li
   if ((cells[0] == kGone || cells[0] == kSilent) && cells.size() == 2) {
     return Lost(host, search, Printable(cells[1]), /*given_up=*/cells[0] == kSilent);
   }
+  if (cells[0] == kFound && cells.size() == 6) {
+    Machine machine = machines_[host];
+    machine.id = cells[1];
+    machine.place = {cells[2], cells[3]};
+    machine.address = cells[4];
+    machine.state = MachineState::kRunning;
+    (void)absl::SimpleAtoi(cells[5], &machine.attempt);
+    return Found(host, machine);
+  }
+  if (cells[0] == kEnded) return Ended(host);
   search.answered = true;
+  if (cells[0] == kReady) return Ready(host, search);
+  if (cells[0] == kUnfit) {
+    search.next_ms = 0;  // over
+    messages_.push_back(fmt::format(
+        "{}: {}; its machine is ended{}", NameOf(host), Printable(cells.back()),
+        machines_[host].role == Role::kWorker ? ", and the job goes on without it" : ""));
+    return;
+  }
   if (cells[0] == kRuns) {
     // Until it is reached, this search goes on.
     search.next_ms = MonotonicMillis() + kLookAgainMs;
@@ -238,15 +262,6 @@ void MachineSteward::TakeLine(size_t host, Search& search, const std::string& li
                     NameOf(host), FormatTime(UnixMillis() + EndsBy(now) - now)));
     return;
   }
-  if (cells[0] == kFound && cells.size() == 6) {
-    Machine machine = machines_[host];
-    machine.id = cells[1];
-    machine.place = {cells[2], cells[3]};
-    machine.address = cells[4];
-    machine.state = MachineState::kRunning;
-    (void)absl::SimpleAtoi(cells[5], &machine.attempt);
-    return Found(host, search, machine);
-  }
   search.ends = false;  // what can be had is not known: look again
   search.next_ms = MonotonicMillis() + options_.again_ms;
   messages_.push_back(fmt::format("{}: no other machine: {}; asked again in {}", NameOf(host),
@@ -268,7 +283,7 @@ void MachineSteward::Lost(size_t host, Search& search, const std::string& reason
                : fmt::format("{}: its machine is gone{}", NameOf(host), about));
 }
 
-void MachineSteward::Found(size_t host, Search& search, const Machine& machine) {
+void MachineSteward::Found(size_t host, const Machine& machine) {
   const int64_t now = MonotonicMillis();
   options_.rent->bill.End(bills_[host], now);
   prices_.Remove(bills_[host]);
@@ -277,9 +292,19 @@ void MachineSteward::Found(size_t host, Search& search, const Machine& machine) 
   machines_[host].spot = GroupOf(machine.role)->spot;
   bills_[host] = options_.rent->bill.Begin(options_.price(machine.role), now);
   FollowPrice(host);
-  search.next_ms = 0;  // over
   messages_.push_back(fmt::format("{}: another machine runs in {} ({})", NameOf(host),
                                   machine.place.zone, machine.id));
+}
+
+void MachineSteward::Ended(size_t host) {
+  options_.rent->bill.End(bills_[host], MonotonicMillis());
+  prices_.Remove(bills_[host]);
+  machines_[host].state = MachineState::kGone;
+  if (options_.on_lost) options_.on_lost(machines_[host]);
+}
+
+void MachineSteward::Ready(size_t host, Search& search) {
+  search.next_ms = 0;  // over
   const auto way = options_.reach(machines_[host]);
   if (way.ok()) {
     found_.emplace_back(host, *way);

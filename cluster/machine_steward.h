@@ -6,7 +6,7 @@
 //   it runs ──▶ told to be reached again; after five minutes of silence it is ended, and replaced
 //   it is gone, or about to ──▶ another one is asked for, in the zones of the job's region; where
 //                               none is to be had, again in five minutes; where the job ends before
-//                               one could help, not at all
+//                               one could help, not at all; one that will not do is ended
 //
 // All that takes time happens in processes beside the launcher, one for each machine. Owned by the
 // launcher's main thread; borrows what its options refer to.
@@ -45,6 +45,10 @@ class MachineSteward : public HostSteward {
     std::function<double(Role)> price;  // by the plan
     // The way to a machine that runs.
     std::function<absl::StatusOr<RunHost>(const Machine&)> reach;
+    // Makes sure that a machine in another's place will do, as the first ones were; in a process of
+    // its own, which tells the user by `say`. FailedPrecondition where another one would not do,
+    // either. May be null.
+    std::function<absl::Status(const Machine& machine, const Say& say)> prepare = nullptr;
     // Told of a machine that is gone, and of one in another's place; may be null.
     std::function<void(const Machine& lost)> on_lost = nullptr;
     std::function<void(const Machine& lost, const Machine& by)> on_replaced = nullptr;
@@ -94,7 +98,11 @@ class MachineSteward : public HostSteward {
   void Begin(size_t host, Search& search);
   void TakeLine(size_t host, Search& search, const std::string& line);
   void Lost(size_t host, Search& search, const std::string& reason, bool given_up);
-  void Found(size_t host, Search& search, const Machine& machine);
+  void Found(size_t host, const Machine& machine);
+  // It can be used.
+  void Ready(size_t host, Search& search);
+  // It was ended, since it will not do.
+  void Ended(size_t host);
 
   const Options options_;
   const int64_t began_ms_;

@@ -304,7 +304,8 @@ int AttachHere(const Job& job, bool cancel, const LocalOptions& options) {
                            .folder = MachinesFolder(),
                            .facts = PricesFolder(),
                            .owner = Owner(),
-                           .make_job = [&local](int) { return local; }},
+                           .make_job = [&local](int) { return local; },
+                           .oldest_driver = OldestDriver(job)},
                           options, cancel);
 }
 

@@ -478,6 +478,8 @@ class Runner {
             .rent = rent.rent(),
             .price = [this](Role role) { return PriceOf(role); },
             .reach = [&](const Machine& machine) { return Reach(provider, machine); },
+            .prepare = [&](const Machine& machine,
+                           const cluster::Say& say) { return PrepareOne(provider, machine, say); },
             .on_lost = [&rent](const Machine& lost) { rent.NoteLost(lost); },
             .on_replaced = [&rent](const Machine& lost,
                                    const Machine& by) { rent.NoteReplaced(lost, by); }};
@@ -564,15 +566,26 @@ class Runner {
     return RunOnHosts(hosts, options_);
   }
 
+  // A machine in a lost one's place, in a process of its own.
+  absl::Status PrepareOne(Provider& provider, const Machine& machine,
+                          const cluster::Say& say) const {
+    if (run_.oldest_driver == 0 || !ComputesOnGpus(machine.role)) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const RunHost host, Reach(provider, machine));
+    RETURN_IF_ERROR(AwaitHosts({host}, kReachMs, patience_));
+    return CheckDrivers({host}, run_.oldest_driver, run_.cluster.install_driver(), patience_, say);
+  }
+
+  bool ComputesOnGpus(Role role) const {
+    const auto planned = std::ranges::find(run_.plan.roles, role, &PlanRole::role);
+    const bool trains = role == Role::kMaster || role == Role::kWorker;
+    return trains && planned != run_.plan.roles.end() && planned->accelerator_count > 0;
+  }
+
   // Of those whose trainers compute on GPUs.
   absl::Status CheckDriversOf(const std::vector<Machine>& machines, const HostsRun& run) const {
     std::vector<RunHost> hosts;
     for (size_t i = 0; i < machines.size(); ++i) {
-      const Role role = machines[i].role;
-      const auto planned = std::ranges::find(run_.plan.roles, role, &PlanRole::role);
-      const bool trains = role == Role::kMaster || role == Role::kWorker;
-      if (!trains || planned == run_.plan.roles.end() || planned->accelerator_count == 0) continue;
-      hosts.push_back(run.hosts[i]);
+      if (ComputesOnGpus(machines[i].role)) hosts.push_back(run.hosts[i]);
     }
     if (run_.oldest_driver == 0 || hosts.empty()) return absl::OkStatus();
     return CheckDrivers(hosts, run_.oldest_driver, run_.cluster.install_driver(), patience_,

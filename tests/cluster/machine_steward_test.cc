@@ -2,9 +2,11 @@
 // asked for in a process of its own; on a cloud in memory.
 #include "cluster/machine_steward.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <memory>
 #include <utility>
@@ -65,9 +67,9 @@ class MachineStewardTest : public ::testing::TestWithParam<CloudKind> {
   void MakeSteward(MachineSteward::Options options) {
     steward_ = std::make_unique<MachineSteward>(std::move(options), machines_, bills_);
   }
-  // Until it has said so many lines.
+  // Until it has said so many lines, and what it has asked for is there or is not.
   void Await(size_t lines) {
-    while (said_.size() < lines) {
+    while (said_.size() < lines || steward_->IsAsking()) {
       std::vector<pollfd> fds;
       steward_->Watch(&fds);
       poll(fds.data(), fds.size(), 20);
@@ -170,6 +172,70 @@ TEST_P(MachineStewardTest, AMachineThatIsGoneIsReplacedByAnotherOfItsPlace) {
       GetParam().provider == Cluster::GCP ? found_[0].second.link.name : "mu1-2-worker";
   EXPECT_THAT(journal, HasSubstr(name));
   EXPECT_DOUBLE_EQ(rent_->bill.PerHour(), 4) << "one has ended, one has begun";
+}
+
+TEST_P(MachineStewardTest, AnotherMachineIsPreparedBeforeItIsUsed) {
+  Begin({.room = {{"us-east1-a", 9}}});
+  MachineSteward::Options options = Options();
+  options.prepare = [](const Machine& machine, const Say& say) {
+    say(fmt::format("preparing {} {}", RoleName(machine.role), machine.index));
+    return absl::OkStatus();
+  };
+  MakeSteward(std::move(options));
+  world_->cloud->TakeAway(machines_[2].id);
+  steward_->Replace(2, /*ends=*/false);
+  Await(3);
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("worker-1: its machine is gone ("),
+                                 HasSubstr("worker-1: another machine runs in us-east1-a"),
+                                 "worker-1: preparing worker 1"));
+  ASSERT_THAT(found_, SizeIs(1));
+  EXPECT_EQ(found_[0].second.link.name, steward_->machines()[2].id);
+}
+
+TEST_P(MachineStewardTest, OneThatWillNotDoIsEndedAndTheJobGoesOnWithout) {
+  Begin({.room = {{"us-east1-a", 9}}});
+  MachineSteward::Options options = Options();
+  options.prepare = [](const Machine&, const Say&) {
+    return absl::FailedPreconditionError("it has no driver");
+  };
+  MakeSteward(std::move(options));
+  world_->cloud->TakeAway(machines_[2].id);
+  steward_->Replace(2, /*ends=*/false);
+  Await(3);
+  EXPECT_EQ(said_[2],
+            "worker-1: it has no driver; its machine is ended, and the job goes on without it");
+  EXPECT_DOUBLE_EQ(rent_->bill.PerHour(), 3);
+  ASSERT_THAT(lost_, SizeIs(2));
+  EXPECT_EQ(lost_[1], steward_->machines()[2].id);
+  // Nobody asks for more of them.
+  for (int i = 0; i < 50; ++i) {
+    poll(nullptr, 0, 10);
+    steward_->Tick();
+  }
+  EXPECT_THAT(steward_->TakeMessages(), IsEmpty());
+  EXPECT_THAT(found_, IsEmpty());
+  EXPECT_FALSE(steward_->IsAsking());
+}
+
+TEST_P(MachineStewardTest, OneThatIsNotReachedIsEndedAndAnotherIsAskedForLater) {
+  Begin({.room = {{"us-east1-a", 9}}});
+  MachineSteward::Options options = Options();
+  options.prepare = [tried = folder_.path() + "/tried"](const Machine&, const Say&) {
+    const bool second = access(tried.c_str(), F_OK) == 0;
+    EXPECT_TRUE(WriteFileAtomically(tried, "").ok());
+    return second ? absl::OkStatus() : absl::UnavailableError("host worker 1: no route");
+  };
+  options.again_ms = 100;
+  MakeSteward(std::move(options));
+  world_->cloud->TakeAway(machines_[2].id);
+  steward_->Replace(2, /*ends=*/false);
+  Await(4);
+  EXPECT_THAT(said_,
+              ElementsAre(HasSubstr("its machine is gone"), HasSubstr("another machine"),
+                          HasSubstr("no other machine: host worker 1: no route; asked again"),
+                          HasSubstr("worker-1: another machine runs in us-east1-a")));
+  EXPECT_DOUBLE_EQ(rent_->bill.PerHour(), 4);
+  EXPECT_THAT(lost_, SizeIs(2));
 }
 
 TEST_P(MachineStewardTest, OneThatIsNotSpotIsReplacedByOneThatIsNot) {

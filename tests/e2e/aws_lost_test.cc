@@ -76,6 +76,38 @@ TEST_F(LostMachineTest, OneThatVanishesIsReplacedOnceTheProviderSaysSoAndTheSame
   ExpectSameAsUndisturbed(there, local);
 }
 
+TEST_F(LostMachineTest, AnotherMachineWithAnOldDriverIsEndedAndTheJobGoesOnWithout) {
+  TinyJob job = LongJob();
+  std::vector<std::string> words = Words("old_driver", job);
+  words.insert(words.end(), {"--set", "trainingInput.masterType=m6i.xlarge", "--set",
+                             "trainingInput.workerType=g4dn.xlarge"});
+  Cloud().SetDriver("580.95.05");
+  Running run(words, false, environment_);
+  if (!run.WaitFor("/1,000,000")) {
+    const Ended ended = run.Wait();
+    if (ended.err.find("without a CUDA toolkit") != std::string::npos) {
+      GTEST_SKIP() << "this build has nothing for GPUs, so their machines are refused";
+    }
+    FAIL() << ended.out << ended.err;
+  }
+  Cloud().SetDriver("535.183.01");
+  const std::string master = Cloud().Machines()[0], lost = Cloud().Machines()[1];
+  Cloud().TakeBack(lost, std::nullopt);
+  ASSERT_TRUE(run.WaitFor("worker-0: another machine runs in us-east-1")) << run.out();
+  ASSERT_TRUE(run.WaitFor("and the job goes on without it")) << run.out();
+  for (int i = 0; i < 300 && Cloud().Machines().size() > 1; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  EXPECT_THAT(Cloud().Machines(), ::testing::ElementsAre(master));
+  run.Signal(SIGINT);
+  const Ended ended = run.Wait();
+  EXPECT_EQ(ended.code, 130) << ended.err;
+  ExpectForHumans(ended);
+  EXPECT_THAT(ended.out, AllOf(HasSubstr("worker-0: host worker 0 (i-"),
+                               HasSubstr("has NVIDIA's driver 535, and this build needs 580"),
+                               Not(HasSubstr("worker-0 is started again"))));
+}
+
 TEST_F(LostMachineTest, OneThatTheProviderSaysRunsIsKeptAndUsedAgain) {
   Running run(Words("cut", LongJob()), false, environment_);
   ASSERT_TRUE(run.WaitFor("/1,000,000")) << run.out();
