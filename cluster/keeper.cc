@@ -150,6 +150,8 @@ class Keeper : RoleProcesses::Listener {
       case NodeRequest::kEnd:
         // A launcher that was refused ends nobody else's job.
         end_ = launcher_.accepted();
+        // Whoever has followed the job to its end gives the machine back, or runs the job again.
+        if (end_ && followed_) left_ = false;
         return absl::OkStatus();
       default:
         if (!launcher_.accepted()) return absl::InvalidArgumentError("no job is open");
@@ -183,6 +185,7 @@ class Keeper : RoleProcesses::Listener {
 
   absl::Status Open(const OpenJob& open) {
     const int64_t now = MonotonicMillis();
+    followed_ = open.attach() && !Holds();
     // Where the job has ended somebody may come for what it has left.
     if (unattended_ && !open.attach() && !Holds()) {
       return absl::FailedPreconditionError(
@@ -424,8 +427,9 @@ class Keeper : RoleProcesses::Listener {
   std::optional<int64_t> stop_ms_;
   std::string stop_reason_;
   EndRecord record_;
-  bool ended_ = false;  // WriteEnd has done its work
-  bool end_ = false;    // the launcher has said so
+  bool ended_ = false;     // WriteEnd has done its work
+  bool followed_ = false;  // by a launcher that came while it ran
+  bool end_ = false;       // the launcher has said so
 };
 
 }  // namespace

@@ -17,8 +17,8 @@ using ::testing::HasSubstr;
 
 class KeeperLeftTest : public KeeperTest {
  protected:
-  // One of a rented host, whose master ends half a second after it has begun.
-  void LeaveAMaster(int64_t until_in_ms) {
+  // One of a rented host, whose master ends so long after it has begun.
+  void LeaveAMaster(int64_t until_in_ms, const std::string& seconds = "0.5") {
     std::filesystem::create_symlink("/bin/sleep", folder_.path() + "/master");
     Node first;
     Begin(first);
@@ -31,7 +31,7 @@ class KeeperLeftTest : public KeeperTest {
     ASSERT_TRUE(Next(first).has_opened());
     start.mutable_start()->set_name("master-0");
     start.mutable_start()->set_program("master");
-    start.mutable_start()->add_arguments("0.5");
+    start.mutable_start()->add_arguments(seconds);
     start.mutable_start()->set_is_master(true);
     start.mutable_start()->set_log_path(folder_.path() + "/job/logs/master-0.log");
     Say(first, start);
@@ -152,6 +152,22 @@ TEST_F(KeeperLeftTest, ResultsOnARentedHostWaitForSomebodyWhoFetchesThem) {
   End(fetch);
   EXPECT_TRUE(KeeperEnds());
   EXPECT_TRUE(std::filesystem::exists(folder_.path() + "/.muster-ends")) << "the watchdog's word";
+}
+
+// It gives the machine back, or runs the job again there.
+TEST_F(KeeperLeftTest, ALauncherThatFollowedTheJobToItsEndDecidesWhatBecomesOfTheMachine) {
+  LeaveAMaster(/*until_in_ms=*/600'000, "600");
+  Node attach;
+  Begin(attach);
+  Open(attach, /*attach=*/true);
+  while (!Next(attach).has_opened()) {
+  }
+  NodeRequest end;
+  end.mutable_end();
+  Say(attach, end);
+  End(attach);
+  EXPECT_TRUE(KeeperEnds());
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() + "/.muster-ends"));
 }
 
 TEST_F(KeeperLeftTest, AndTheyWaitNoLongerThanTheJobWasToBeLeft) {
