@@ -103,7 +103,7 @@ TEST_F(SlurmTest, AJobThatWaitsSaysWhyAndIsGivenUpInOrder) {
   EXPECT_THAT(slurm_.Queue(), SizeIs(3)) << "the components of one job";
   // A second one of the name is not queued behind it, wherever it comes from.
   const std::vector<std::string> again = LaunchWords(NewFolder("again"), Job());
-  EXPECT_THAT(Launch(again).err, HasSubstr("the launcher of job job lives"));
+  EXPECT_THAT(Launch(again).err, HasSubstr("another launch runs job"));
   const Ended second = Running(again, false, Environment(NewFolder("elsewhere"))).Wait();
   EXPECT_EQ(second.code, 2);
   EXPECT_THAT(second.err, AllOf(HasSubstr("a job of this name already"), HasSubstr("squeue")));
