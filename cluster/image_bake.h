@@ -19,8 +19,8 @@ namespace muster::cluster {
 struct ImageBake {
   const Cluster& cluster;  // with a provider that RentsByType
   const Plan& plan;
-  std::string image;  // its name: letters, digits and '-'
-  Role role = Role::kWorker;  // whose machine is made; one of the plan
+  std::string image;                          // its name: letters, digits and '-'
+  Role role = Role::kWorker;                  // whose machine is made; one of the plan
   int64_t max_wait_s = 0, oldest_driver = 0;  // as ProviderRun has them, as are the following
   bool yes = false, dry_run = false;
   std::string build_id, folder, facts, owner;
