@@ -190,8 +190,7 @@ absl::StatusOr<std::vector<std::string>> KubernetesProvider::Terminal(
   if (wish.forwards.empty()) {
     std::vector<std::string> words = KubectlWords(
         kubernetes_, {"exec", wish.types ? "-it" : "-i", machine.id, "-c", kContainer, "--"});
-    const std::vector<std::string> shell = {"/bin/sh"};
-    const auto& command = wish.command.empty() ? shell : wish.command;
+    const std::vector<std::string> command = wish.CommandOrShell();
     words.insert(words.end(), command.begin(), command.end());
     return words;
   }

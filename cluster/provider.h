@@ -110,6 +110,10 @@ struct TerminalWish {
   std::vector<std::string> forwards;  // ports of it here, as ssh's -L has them
   std::vector<std::string> command;   // whose words arrive as they are; none: a shell
   bool types = false;                 // at a terminal
+
+  std::vector<std::string> CommandOrShell() const {
+    return command.empty() ? std::vector<std::string>{"/bin/sh"} : command;
+  }
 };
 
 class Provider {

@@ -167,8 +167,7 @@ std::vector<std::string> SrunTerminalWords(const std::string& id, const std::str
   std::vector<std::string> words = StepWords(id, node);
   words.emplace_back("--job-name=muster-terminal");
   words.emplace_back(wish.types ? "--pty" : "--unbuffered");
-  const std::vector<std::string> shell = {"/bin/sh"};
-  const auto& command = wish.command.empty() ? shell : wish.command;
+  const std::vector<std::string> command = wish.CommandOrShell();
   words.insert(words.end(), command.begin(), command.end());
   return words;
 }

@@ -11,6 +11,7 @@
 #include "cluster/cost_command.h"
 #include "cluster/job_registry.h"
 #include "telemetry/file.h"
+#include "tests/cluster/said.h"
 #include "tests/harness/temporary_folder.h"
 
 namespace muster::cluster {
@@ -28,26 +29,9 @@ class BillRecordTest : public ::testing::Test {
  protected:
   BillRecordTest() { std::filesystem::create_directory(dir_); }
 
-  struct Said {
-    int code = 0;
-    std::string out, err;
-  };
   Said Run(const std::vector<std::string>& words) {
-    char *out = nullptr, *err = nullptr;
-    size_t out_size = 0, err_size = 0;
-    CommandContext context;
-    context.words = words;
-    context.out = open_memstream(&out, &out_size);
-    context.err = open_memstream(&err, &err_size);
-    Said said;
-    said.code = RunCostCommand(context, registry_);
-    std::fclose(context.out);
-    std::fclose(context.err);
-    said.out.assign(out, out_size);
-    said.err.assign(err, err_size);
-    std::free(out);
-    std::free(err);
-    return said;
+    return RunSaid(
+        words, [&](const CommandContext& context) { return RunCostCommand(context, registry_); });
   }
   void Rent() {
     ASSERT_TRUE(NoteRented(dir_, {{"i-1", "master", 0, false, 0.2, kBegan},

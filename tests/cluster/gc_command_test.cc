@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "cluster/journal.h"
+#include "tests/cluster/said.h"
 #include "tests/harness/temporary_folder.h"
 
 namespace muster::cluster {
@@ -22,11 +23,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-struct Said {
-  int code = 0;
-  std::string out, err;
-};
-
 class GcCommandTest : public ::testing::Test {
  protected:
   // An AWS where there is nothing, and where each question is written down.
@@ -37,23 +33,11 @@ class GcCommandTest : public ::testing::Test {
     fs::permissions(aws, fs::perms::owner_all);
   }
   Said Run(const std::vector<std::string>& words) {
-    char *out = nullptr, *err = nullptr;
-    size_t out_size = 0, err_size = 0;
-    CommandContext context;
-    context.words = words;
-    context.out = open_memstream(&out, &out_size);
-    context.err = open_memstream(&err, &err_size);
-    Said said;
-    said.code = RunGcCommand(context, {.folder = machines_,
-                                       .owner = "me@here",
-                                       .environment = {"PATH=" + folder_.path() + "/bin:/bin"}});
-    std::fclose(context.out);
-    std::fclose(context.err);
-    said.out.assign(out, out_size);
-    said.err.assign(err, err_size);
-    std::free(out);
-    std::free(err);
-    return said;
+    return RunSaid(words, [&](const CommandContext& context) {
+      return RunGcCommand(context, {.folder = machines_,
+                                    .owner = "me@here",
+                                    .environment = {"PATH=" + folder_.path() + "/bin:/bin"}});
+    });
   }
   std::string Asked() const {
     std::ifstream file(folder_.path() + "/asked");

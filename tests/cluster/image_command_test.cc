@@ -4,9 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <string>
 #include <vector>
+
+#include "tests/cluster/said.h"
 
 namespace muster::cluster {
 namespace {
@@ -15,36 +16,24 @@ using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-struct Said {
-  int code = 0;
-  std::string out, err;
-  std::vector<std::string> looked;  // what list and delete were given
+struct ImageSaid : Said {
+  std::vector<std::string> looked = {};  // what list and delete were given
 };
 
-Said Image(const std::vector<std::string>& words) {
-  Said said;
-  char *out = nullptr, *err = nullptr;
-  size_t out_size = 0, err_size = 0;
-  CommandContext context;
-  context.words = words;
-  context.out = open_memstream(&out, &out_size);
-  context.err = open_memstream(&err, &err_size);
-  said.code = RunImageCommand(
-      context, "fresh",
-      [](const ImageWords&, const ResolvedJob&, const Plan&, const LaunchFlags&) {
-        ADD_FAILURE() << "a machine is rented";
-        return 0;
-      },
-      [&](const CommandContext& inner) {
-        said.looked = inner.words;
-        return 7;
-      });
-  std::fclose(context.out);
-  std::fclose(context.err);
-  said.out.assign(out, out_size);
-  said.err.assign(err, err_size);
-  std::free(out);
-  std::free(err);
+ImageSaid Image(const std::vector<std::string>& words) {
+  ImageSaid said;
+  static_cast<Said&>(said) = RunSaid(words, [&](const CommandContext& context) {
+    return RunImageCommand(
+        context, "fresh",
+        [](const ImageWords&, const ResolvedJob&, const Plan&, const LaunchFlags&) {
+          ADD_FAILURE() << "a machine is rented";
+          return 0;
+        },
+        [&](const CommandContext& inner) {
+          said.looked = inner.words;
+          return 7;
+        });
+  });
   return said;
 }
 
@@ -76,7 +65,7 @@ TEST(ImageCommand, HelpIsShownAndListAndDeleteAreLookedAfter) {
     EXPECT_EQ(said.code, 0);
     EXPECT_THAT(said.out, HasSubstr("launch image delete NAME"));
   }
-  const Said said = Image({"delete", "kept", "--yes"});
+  const ImageSaid said = Image({"delete", "kept", "--yes"});
   EXPECT_EQ(said.code, 7);
   EXPECT_THAT(said.looked, ElementsAre("delete", "kept", "--yes"));
 }

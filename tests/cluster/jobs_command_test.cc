@@ -18,6 +18,7 @@
 #include "cluster/job_look.h"
 #include "cluster/journal.h"
 #include "master/job_directory.h"
+#include "tests/cluster/said.h"
 #include "tests/harness/temporary_folder.h"
 
 namespace muster::cluster {
@@ -32,34 +33,17 @@ using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-struct Said {
-  int code = 0;
-  std::string out, err;
-};
-
 class JobsCommandTest : public ::testing::Test {
  protected:
   Said Run(const std::vector<std::string>& words) {
-    char *out = nullptr, *err = nullptr;
-    size_t out_size = 0, err_size = 0;
-    CommandContext context;
-    context.words = words;
-    context.out = open_memstream(&out, &out_size);
-    context.err = open_memstream(&err, &err_size);
-    Said said;
-    said.code =
-        RunJobsCommand(context, registry_, machines_, queue_, [this](const Job& job, bool cancel) {
-          attached_ =
-              fmt::format("{} {}", job.training_input().job_dir(), cancel ? "cancel" : "follow");
-          return 0;
-        });
-    std::fclose(context.out);
-    std::fclose(context.err);
-    said.out.assign(out, out_size);
-    said.err.assign(err, err_size);
-    std::free(out);
-    std::free(err);
-    return said;
+    return RunSaid(words, [&](const CommandContext& context) {
+      return RunJobsCommand(
+          context, registry_, machines_, queue_, [this](const Job& job, bool cancel) {
+            attached_ =
+                fmt::format("{} {}", job.training_input().job_dir(), cancel ? "cancel" : "follow");
+            return 0;
+          });
+    });
   }
   // A job whose last launcher left it in `state`; returns its directory.
   std::string Add(const std::string& id, RunState state, const std::string& provider = "LOCAL",
