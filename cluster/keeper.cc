@@ -54,6 +54,7 @@ class Keeper : RoleProcesses::Listener {
         with_host_(with_host),
         launcher_(listener, options.silence_ms,
                   {.on_request = [this](const NodeRequest& request) { return Handle(request); },
+                   .is_over = [this] { return end_ || Done(); },
                    .on_gone = [this](const std::string& name,
                                      const char* why) { OnLauncherGone(name, why); }}) {}
   Keeper(const Keeper&) = delete;

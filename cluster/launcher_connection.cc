@@ -71,10 +71,12 @@ void LauncherConnection::Hear() {
 }
 
 void LauncherConnection::LetIn() {
-  const int fd = AcceptOwn(listener_);
-  if (fd < 0) return;
   // Whoever has gone already is in nobody's way; its last words count.
   while (IsReady(fd_, POLLRDHUP)) Hear();
+  // It looks for another keeper when this one is gone.
+  if (fd_ < 0 && handlers_.is_over()) return;
+  const int fd = AcceptOwn(listener_);
+  if (fd < 0) return;
   if (fd_ >= 0) {
     const std::string frame = EncodeFrame(ErrorEvent(fmt::format(
         "{} follows the job and was heard of {} s ago: end that one first, which keeps the job "

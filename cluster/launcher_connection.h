@@ -25,6 +25,8 @@ class LauncherConnection {
   struct Handlers {
     // One that fails is told why, and is gone.
     std::function<absl::Status(const NodeRequest&)> on_request;
+    // Whether whoever comes now finds nothing here any more: nobody is let in.
+    std::function<bool()> is_over;
     // `name` "is gone", or the like; already without it.
     std::function<void(const std::string& name, const char* why)> on_gone;
   };

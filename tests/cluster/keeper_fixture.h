@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -89,13 +90,19 @@ class KeeperTest : public ::testing::Test {
     waitpid(node.pid, &status, 0);
     return WEXITSTATUS(status);
   }
-  bool KeeperLives() const {
+  // -1: there is none.
+  pid_t KeeperProcess() const {
     const auto name = KeeperName(folder_.path() + "/job", 0);
-    if (!name.ok()) return false;
+    if (!name.ok()) return -1;
     const auto fd = ConnectToKeeper(*name);
-    if (fd.ok()) close(*fd);
-    return fd.ok();
+    if (!fd.ok()) return -1;
+    ucred peer{};
+    socklen_t size = sizeof(peer);
+    getsockopt(*fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+    close(*fd);
+    return peer.pid;
   }
+  bool KeeperLives() const { return KeeperProcess() > 0; }
   // One that begins with its host, in a process of its own.
   pid_t BeginWithHost() {
     const pid_t keeper = fork();

@@ -31,6 +31,28 @@ TEST_F(KeeperTest, WithoutARoleItEndsWithItsLauncher) {
   EXPECT_TRUE(KeeperEnds());
 }
 
+// Whoever launches again at once is not told that the job still runs.
+TEST_F(KeeperTest, ALauncherThatComesWhileItEndsFindsAnother) {
+  Node first, second;
+  Begin(first);
+  Open(first);
+  ASSERT_TRUE(Next(first).has_opened());
+  const pid_t keeper = KeeperProcess();
+  ASSERT_GT(keeper, 0);
+  ASSERT_EQ(kill(keeper, SIGSTOP), 0);
+  close(first.to);
+  Begin(second);
+  Open(second);
+  poll(nullptr, 0, 200);
+  ASSERT_EQ(kill(keeper, SIGCONT), 0);
+  const NodeEvent event = Next(second);
+  EXPECT_TRUE(event.has_opened()) << event.DebugString();
+  EXPECT_NE(KeeperProcess(), keeper);
+  close(first.from);
+  EXPECT_EQ(ExitOf(first.pid), 0);
+  EXPECT_EQ(End(second), 0);
+}
+
 TEST_F(KeeperTest, ToAttachWhereNothingRunsStartsNothing) {
   Node node;
   Begin(node);
