@@ -272,6 +272,7 @@ absl::StatusOr<int> RunOnHosts(const HostsRun& run, const LocalOptions& options)
                    Link(run, draft, keys, stay, run.hosts.size()));
   nodes->SendDataWith(SendLater(run, sets));
   RETURN_IF_ERROR(nodes->Open());
+  if (options.async) RETURN_IF_ERROR(nodes->CanDetach());
   // Whoever is refused there has no job to note, and runs none yet.
   NoteJob(draft, options, stay, now);
   std::vector<int> cores;

@@ -231,16 +231,19 @@ class Keeper : RoleProcesses::Listener {
     event.mutable_opened()->set_directory(directory_);
     event.mutable_opened()->set_runs(!Holds());
     event.mutable_opened()->set_build_id(options_.build_id);
+    event.mutable_opened()->set_ends_with_login(ends_with_login_);
     launcher_.Send(event);
     return absl::OkStatus();
   }
 
   void EnterScopeOf(const std::string& directory) {
-    const absl::Status entered =
+    const auto entered =
         EnterScope(options_.systemd, options_.environment, "Muster job in " + directory);
     if (!entered.ok()) {
-      Note("part of its login: no scope of systemd's: " + std::string(entered.message()));
+      Note("part of its login: no scope of systemd's: " + std::string(entered.status().message()));
     }
+    ends_with_login_ =
+        !entered.value_or(false) && LoginEndsAll(options_.systemd, options_.environment);
   }
 
   absl::Status Start(const StartRole& start) {
@@ -409,6 +412,7 @@ class Keeper : RoleProcesses::Listener {
   std::unique_ptr<Log> log_;              // may be null
   std::optional<Unattended> unattended_;  // once a job is open
   std::optional<NodeFiles> files_;        // the same
+  bool ends_with_login_ = false;
   NoticeWatch notices_;
   bool takes_back_ = false;    // a cloud may end this machine
   bool machine_ends_ = false;  // and does

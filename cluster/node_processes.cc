@@ -246,6 +246,12 @@ absl::Status NodeProcesses::FollowLogs() {
 
 absl::Status NodeProcesses::CanDetach() const {
   RETURN_IF_ERROR(options_.can_detach);
+  if (!ends_with_login_.empty()) {
+    return absl::FailedPreconditionError(fmt::format(
+        "host {} ends what a user has begun when the user logs out (KillUserProcesses of its "
+        "logind): run `loginctl enable-linger` there before the job",
+        ends_with_login_));
+  }
   const bool asking = options_.steward != nullptr && options_.steward->IsAsking();
   if (!asking && std::ranges::count(presence_, Presence::kComing) == 0) return absl::OkStatus();
   return absl::FailedPreconditionError("a machine is being replaced: try again in a moment");
@@ -459,6 +465,7 @@ void NodeProcesses::OnEvent(size_t host, const NodeEvent& event) {
       return;
     case NodeEvent::kOpened:
       opened_[host] = event.opened().directory();
+      if (event.opened().ends_with_login()) ends_with_login_ = hosts_[host]->name();
       return;
     case NodeEvent::kLog:
       return AppendLog(event.log());

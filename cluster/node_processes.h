@@ -159,6 +159,7 @@ class NodeProcesses : public RoleProcesses {
   const std::set<size_t> missing_;                    // hosts that were gone from the beginning
   std::set<size_t> ending_;                           // hosts that are taken back soon
   std::vector<std::string> opened_;                   // by host: the job's folder
+  std::string ends_with_login_;                       // a host as JobOpened has it; "": none
   std::vector<std::pair<size_t, NodeEvent>> events_;  // host and event, for Collect
   std::vector<std::string> errors_;                   // while none is collected
   std::set<size_t> running_;                          // roles

@@ -16,12 +16,18 @@ namespace muster::cluster {
 struct SystemdPlaces {
   std::string booted = "/run/systemd/system";      // is there when systemd runs the machine
   std::string linger = "/var/lib/systemd/linger";  // users whose systemd outlives their logins
+  std::string own = "/proc/self/cgroup";           // which unit this process is part of
 };
 
 // Enters a scope that is gone with its last process: of the machine's systemd for root, else of the
-// user's, where that one lingers. Without effect where there is neither. `environment`:
-// "NAME=value", where busctl is found. Fails with what systemd says. Blocks for 5 s at most.
-absl::Status EnterScope(const SystemdPlaces& places, const std::vector<std::string>& environment,
-                        const std::string& description);
+// user's, where that one lingers. False, and without effect, where there is neither. `environment`:
+// "NAME=value", where busctl is found. Fails with what systemd says. Blocks for 10 s at most.
+absl::StatusOr<bool> EnterScope(const SystemdPlaces& places,
+                                const std::vector<std::string>& environment,
+                                const std::string& description);
+
+// Whether logind ends what this user's logins leave behind, and this process with it, unless it has
+// a scope of its own. False where nobody answers. Blocks for 5 s at most.
+bool LoginEndsAll(const SystemdPlaces& places, const std::vector<std::string>& environment);
 
 }  // namespace muster::cluster

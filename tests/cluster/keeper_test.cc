@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pwd.h>
 
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <tuple>
 
 #include "telemetry/file.h"
 #include "telemetry/time.h"
@@ -69,15 +71,18 @@ TEST_F(KeeperTest, ToAttachWhereNothingRunsStartsNothing) {
 TEST_F(KeeperTest, WhereSystemdIsItIsAUnitOfItsOwnAndNoPartOfItsLogin) {
   namespace fs = std::filesystem;
   const std::string busctl = folder_.path() + "/busctl", told = folder_.path() + "/told";
-  options_.systemd = {.booted = folder_.path(), .linger = folder_.path()};
+  options_.systemd = {
+      .booted = folder_.path(), .linger = folder_.path(), .own = folder_.path() + "/own"};
   options_.environment = {"PATH=" + folder_.path() + ":/usr/bin:/bin"};
   fs::create_symlink("/bin/sleep", folder_.path() + "/worker");
   for (const bool will : {true, false}) {
     SCOPED_TRACE(will);
     fs::remove(told);
     std::ofstream(busctl) << fmt::format(
-        "#!/bin/sh\necho \"$@\" > {}\n{}\n", told,
-        will ? "exit 0" : "echo 'Call failed: Access denied' >&2; exit 1");
+        "#!/bin/sh\necho \"$@\" >> {}\n{}\n", told,
+        will ? fmt::format("unit=$8 setsid sh -c 'sleep 0.1; echo $unit > {}/own' >&- 2>&- &",
+                           folder_.path())
+             : "echo 'Call failed: Access denied' >&2; exit 1");
     fs::permissions(busctl, fs::perms::owner_all);
     Node node;
     Begin(node);
@@ -100,7 +105,44 @@ TEST_F(KeeperTest, WhereSystemdIsItIsAUnitOfItsOwnAndNoPartOfItsLogin) {
     // Its roles are its children.
     EXPECT_THAT(*ReadFile(fmt::format("/proc/{}/task/{}/children", pid, pid)), Not(IsEmpty()));
     const std::string noted = *ReadFile(folder_.path() + "/job/logs/keeper-0.log");
-    EXPECT_EQ(noted.find("no scope of systemd's: Call failed: Access denied") != noted.npos, !will);
+    if (will) {
+      EXPECT_THAT(noted, Not(HasSubstr("no scope of systemd's")));
+    } else {
+      EXPECT_THAT(noted, HasSubstr("no scope of systemd's: Call failed: Access denied"));
+    }
+    // None before it is moved.
+    EXPECT_EQ(fs::exists(folder_.path() + "/own"), will);
+    fs::remove(folder_.path() + "/own");
+    End(node);
+    EXPECT_TRUE(KeeperEnds());
+  }
+}
+
+// Where it has no scope, its launcher must not leave it.
+TEST_F(KeeperTest, ItsLauncherIsToldWhetherItEndsWithItsLogin) {
+  const std::string busctl = folder_.path() + "/busctl";
+  options_.systemd = {
+      .booted = folder_.path(), .linger = folder_.path(), .own = folder_.path() + "/own"};
+  options_.environment = {"PATH=" + folder_.path() + ":/usr/bin:/bin"};
+  const std::string me = getpwuid(geteuid())->pw_name;
+  for (const auto& [scope, logind, ends] : std::vector<std::tuple<bool, std::string, bool>>{
+           {false, "b true\nas 1 \"another\"", true},
+           {false, "b true\nas 2 \"another\" \"" + me + "\"", false},
+           {false, "b false\nas 0", false},
+           {false, "", false},
+           {true, "b true\nas 0", false}}) {
+    SCOPED_TRACE(logind);
+    std::ofstream(busctl) << fmt::format(
+        "#!/bin/sh\ncase \"$*\" in *KillUserProcesses*) echo '{}';; *) echo \"$8\" > {}/own; exit "
+        "{};; esac\n",
+        logind, folder_.path(), scope ? 0 : 1);
+    std::filesystem::permissions(busctl, std::filesystem::perms::owner_all);
+    Node node;
+    Begin(node);
+    Open(node);
+    const NodeEvent event = Next(node);
+    ASSERT_TRUE(event.has_opened());
+    EXPECT_EQ(event.opened().ends_with_login(), ends);
     End(node);
     EXPECT_TRUE(KeeperEnds());
   }
