@@ -352,17 +352,25 @@ int Run(int argc, char** argv) {
   if (options.smoke) options = {"cpu", options.json, 1, 8, true};
 
   nlohmann::json all = nlohmann::json::object();
-  for (const GpuPrecision precision : {GpuPrecision::kTf32, GpuPrecision::kFloat32}) {
+  struct Case {
+    GpuPrecision precision;
+    const char *name, *key;
+  };
+  for (const auto& [precision, name, key] :
+       {Case{GpuPrecision::kTf32, "TF32", "tf32"}, Case{GpuPrecision::kFloat32, "FP32", "fp32"},
+        Case{GpuPrecision::kBf16, "BF16", "bf16"}}) {
     const bool tf32 = precision == GpuPrecision::kTf32;
+    const bool float32 = precision == GpuPrecision::kFloat32;
     std::unique_ptr<Device> device;
     std::unique_ptr<Communicator> communicator;  // null: there is no NCCL
     if (options.device == "cpu") {
-      if (tf32) continue;
+      if (!float32) continue;
       device = MakeCpuDevice(1);
     } else {
       const GpuSearch search =
           DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV"));
       const GpuChain chain = GpuChain::Find(search);
+      if (precision == GpuPrecision::kBf16 && chain.status().ok() && !chain.has_bf16()) continue;
       auto gpu = chain.MakeDevice({.index = 0, .precision = precision});
       if (!gpu.ok()) {
         fmt::print(stderr, "bench_gpu: {}\n", std::string(gpu.status().message()));
@@ -371,19 +379,18 @@ int Run(int argc, char** argv) {
       device = *std::move(gpu);
       if (auto made = chain.MakeCommunicator(); made.ok()) communicator = *std::move(made);
     }
-    fmt::print("device {}: {}, {}\n", device->name(), device->description(),
-               tf32 ? "TF32" : "FP32");
+    fmt::print("device {}: {}, {}\n", device->name(), device->description(), name);
     Bench bench(options, *device);
     bench.Roofs();
     if (tf32 || options.device == "cpu") bench.Kernels(), bench.SoundKernels();
-    if (!tf32) bench.FrontEnd();
+    if (float32) bench.FrontEnd();
     if (tf32 && communicator != nullptr) bench.Collectives(*communicator);
     bench.Convolutions();
     for (const std::string& model : worker::ImageModelNames()) {
       bench.Step(("step_" + model).c_str(), model.c_str());
     }
     all["device"] = device->description();
-    all[tf32 ? "tf32" : "fp32"] = bench.table().all();
+    all[key] = bench.table().all();
   }
   if (!options.json.empty()) std::ofstream(options.json) << all.dump(1) << "\n";
   return 0;

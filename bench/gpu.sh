@@ -80,7 +80,7 @@ else
   note speech_job "skipped: no speech maker in $BUNDLES" 0
 fi
 if python3 -c 'import torch' 2>/dev/null; then
-  part pytorch_conv 150 python3 "$SOURCE/bench/gpu_pytorch.py" "$OUT/pytorch.json"
+  part pytorch_conv 240 python3 "$SOURCE/bench/gpu_pytorch.py" "$OUT/pytorch.json"
 else
   note pytorch_conv "skipped: no torch" 0
 fi

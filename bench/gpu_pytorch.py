@@ -1,6 +1,6 @@
 """Training steps of `conv` in PyTorch, batch 100, inputs on the GPU: what bench_gpu's step_conv is compared with.
 
-The best of NCHW and channels_last, eager and torch.compile (max-autotune), in TF32 and bf16. Writes JSON to the file named.
+The best of NCHW and channels_last, eager and torch.compile (max-autotune), in TF32, FP32 and bf16 (autocast). Writes JSON to the file named.
 """
 import json
 import sys
@@ -28,8 +28,10 @@ class Conv(nn.Module):
         return self.last(x.flatten(1))
 
 
-def rate(layout, compiled, bf16):
+def rate(layout, compiled, precision):
     torch.manual_seed(1)
+    bf16 = precision == "bf16"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     model = Conv().cuda().to(memory_format=layout)
     run = torch.compile(model, mode="max-autotune") if compiled else model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
@@ -58,25 +60,23 @@ def rate(layout, compiled, bf16):
 
 def main():
     torch.backends.cudnn.benchmark = True
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     rows = []
     for compiled in (False, True):
-        for bf16 in (False, True):
+        for precision in ("tf32", "fp32", "bf16"):
             for name, layout in (("nchw", torch.contiguous_format), ("nhwc", torch.channels_last)):
                 try:
-                    value = rate(layout, compiled, bf16)
+                    value = rate(layout, compiled, precision)
                 except Exception as error:  # a compiler that is not there must not hide the rest
                     print("compiled" if compiled else "eager", name, "failed:", str(error)[:80])
                     continue
-                rows.append({"compiled": compiled, "precision": "bf16" if bf16 else "tf32", "layout": name,
+                rows.append({"compiled": compiled, "precision": precision, "layout": name,
                              "samples_per_second": value})
                 print(rows[-1])
     with open(sys.argv[1], "w") as out:
         json.dump({"torch": torch.__version__, "rows": rows}, out, indent=1)
-    for compiled in (False, True):
-        best = max((row["samples_per_second"] for row in rows if row["compiled"] == compiled), default=0)
-        print("compiled" if compiled else "eager", f"{best:.0f} samples/s", end="; ")
-    print()
+    best = {precision: max((row["samples_per_second"] for row in rows if row["precision"] == precision), default=0)
+            for precision in ("tf32", "fp32", "bf16")}
+    print("samples/s:", "; ".join(f"{precision} {rate:.0f}" for precision, rate in best.items()))
 
 
 main()

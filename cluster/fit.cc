@@ -27,6 +27,7 @@ constexpr Gpu kGpus[] = {
     {"NVIDIA_L40S", "l40s", 89},       {"NVIDIA_H100", "h100", 90},
     {"NVIDIA_H200", "h200", 90},       {"NVIDIA_B200", "b200", 100},
 };
+constexpr int kOldestWithBf16 = 80;
 // Roles that compute on GPUs, and where a job file says what their machines are.
 struct TrainerFields {
   Role role;
@@ -126,6 +127,12 @@ class Checker {
                       gpu->accelerator),
           "build it where CUDA and cuDNN are, or write training.device: CPU, or a type "
           "without GPUs");
+    }
+    if (job_.training().precision() == Training::BF16 && gpu->capability < kOldestWithBf16) {
+      return Add("training.precision",
+                 fmt::format("BF16 begins with sm_{}, and {} asks for {} (sm_{})", kOldestWithBf16,
+                             path, gpu->accelerator, gpu->capability),
+                 "write TF32 or FP32, or a later GPU");
     }
     if (build_.RunsOn(gpu->capability)) return;
     if (gpu->capability < build_.OldestGpu()) {

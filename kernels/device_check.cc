@@ -227,6 +227,18 @@ absl::Status TryConv2d(Stream& stream, Outputs& outputs, int64_t channels, int d
 
 }  // namespace
 
+double ProductTolerance(GpuPrecision precision) {
+  switch (precision) {
+    case GpuPrecision::kFloat32:
+      return 1e-5;
+    case GpuPrecision::kTf32:
+      return 5e-3;
+    case GpuPrecision::kBf16:
+      return 4e-2;
+  }
+  return 0;
+}
+
 std::vector<OpCheck> CheckDevice(Device& device, double tolerance) {
   constexpr double kSum = 1e-5;  // float32, in whatever order
   const std::unique_ptr<Device> cpu = MakeCpuDevice(1);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/device.h"
+#include "kernels/gpu_options.h"
 #include "telemetry/status.h"
 
 namespace muster {
@@ -19,9 +20,14 @@ struct OpCheck {
   bool ok() const { return status.ok() && difference <= allowed; }
 };
 
+// What products and convolutions may differ by. Of float32, sums in another order. Of the others,
+// ten times what rounding changes a factor by at most (2^-11 of it in TF32, 2^-8 in bfloat16): a
+// sum's errors are as random as its terms, so the greatest error is some roundings of the greatest
+// sum, whatever the number of terms.
+double ProductTolerance(GpuPrecision precision);
+
 // Every op of device_ops.h, on shapes of a small model. `tolerance` is that of products and
-// convolutions (1e-5 for float32, 5e-3 for TF32's 10 bits of mantissa); what only selects or copies
-// has to be equal.
+// convolutions; what only selects or copies has to be equal.
 std::vector<OpCheck> CheckDevice(Device& device, double tolerance);
 
 }  // namespace muster

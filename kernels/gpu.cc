@@ -174,6 +174,12 @@ absl::Status GpuChain::status() const {
 
 absl::StatusOr<std::unique_ptr<Device>> GpuChain::MakeDevice(const GpuOptions& options) const {
   RETURN_IF_ERROR(status());
+  if (options.precision == GpuPrecision::kBf16 && !has_bf16()) {
+    return absl::FailedPreconditionError(fmt::format(
+        "no usable GPU: precision: /gpu:{} is of compute {}, and bfloat16 begins with 8.0: write "
+        "training.precision: FP32, or TF32, which is the same there",
+        options.index, ComputeName(compute_)));
+  }
   return plugin_->make_device(options);
 }
 

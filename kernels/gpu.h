@@ -71,7 +71,10 @@ class GpuChain {
   int count() const { return count_; }
   // Indices of those that were claimed; empty when there is none.
   const std::vector<int>& gpus() const { return gpus_; }
-  // A GPU. Fails as status does, and with what the device or its libraries say.
+  // Whether the GPUs compute in bfloat16.
+  bool has_bf16() const { return compute_ >= 80; }
+  // A GPU. Fails as status does, with what the device or its libraries say, and where it has not
+  // the precision.
   absl::StatusOr<std::unique_ptr<Device>> MakeDevice(const GpuOptions& options) const;
   // Between gpus(), in their order. Fails likewise.
   absl::StatusOr<std::unique_ptr<Communicator>> MakeCommunicator() const;

@@ -5,10 +5,13 @@
 
 namespace muster {
 
-// Of products and convolutions; everything else is float32, weights and gradients too.
+// Of products and convolutions; what is stored is float32: weights, activations, gradients.
 enum class GpuPrecision {
   kFloat32,  // as the CPU
   kTf32,     // factors rounded to 10 bits of mantissa, sums in float32
+  // Factors rounded to 7 bits of mantissa, to the nearest, ties to even, sums in float32; what a
+  // convolution by cuDNN gives is rounded as its factors are. From compute 8.0 on.
+  kBf16,
 };
 
 struct GpuOptions {

@@ -44,7 +44,8 @@ Json EncodeIdentity(const RunIdentity& id) {
           {"build", id.build_id},
           {"isa", id.isa},
           {"threads", id.threads},
-          {"device", id.device}};
+          {"device", id.device},
+          {"precision", id.precision}};
 }
 
 absl::Status DecodeIdentity(const Json& json, RunIdentity* id) {
@@ -74,6 +75,7 @@ absl::Status DecodeIdentity(const Json& json, RunIdentity* id) {
   fields.Read("isa", &id->isa);
   fields.Read("threads", &id->threads);
   fields.Read("device", &id->device);
+  fields.Read("precision", &id->precision);
   if (const Json* schedule = fields.Objects("schedule")) {
     for (const Json& item : *schedule) {
       RunIdentity::Stage stage;
@@ -249,6 +251,7 @@ absl::Status CheckResume(const Manifest& manifest, const RunIdentity& now,
   rounding.Compare("the instruction set", then.isa, now.isa);
   rounding.Compare("training.threads", then.threads, now.threads);
   rounding.Compare("the device", then.device, now.device);
+  rounding.Compare("training.precision", then.precision, now.precision);
   for (const std::string& text : rounding.texts()) {
     warnings->push_back(
         fmt::format("{}: the result will not be bit-identical to an uninterrupted run", text));

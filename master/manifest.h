@@ -50,9 +50,10 @@ struct RunIdentity {
 
   // These change rounding, not the mathematics.
   std::string build_id;
-  std::string isa;     // "AVX2"
-  int threads = 0;     // per trainer
-  std::string device;  // model of the trainers' device: "cpu", "NVIDIA H200"
+  std::string isa;                 // "AVX2"
+  int threads = 0;                 // per trainer
+  std::string device;              // model of the trainers' device: "cpu", "NVIDIA H200"
+  std::string precision = "TF32";  // training.precision
 };
 
 struct ManifestPart {

@@ -58,6 +58,7 @@ RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table
   identity.isa = isa;
   identity.threads = training.threads();
   identity.device = "cpu";
+  identity.precision = Training::Precision_Name(training.precision());
   return identity;
 }
 

@@ -21,10 +21,8 @@ absl::StatusOr<TrainerDevice> OnGpus(const GpuChain& chain, Training::Precision 
   TrainerDevice made;
   made.loader_threads = threads;
   for (const int index : chain.gpus()) {
-    ASSIGN_OR_RETURN(auto gpu, chain.MakeDevice({.index = index,
-                                                 .precision = precision == Training::FP32
-                                                                  ? GpuPrecision::kFloat32
-                                                                  : GpuPrecision::kTf32}));
+    ASSIGN_OR_RETURN(auto gpu,
+                     chain.MakeDevice({.index = index, .precision = GpuPrecisionOf(precision)}));
     made.devices.push_back(std::move(gpu));
   }
   if (made.devices.size() > 1) {
@@ -36,6 +34,17 @@ absl::StatusOr<TrainerDevice> OnGpus(const GpuChain& chain, Training::Precision 
 }
 
 }  // namespace
+
+GpuPrecision GpuPrecisionOf(Training::Precision precision) {
+  switch (precision) {
+    case Training::FP32:
+      return GpuPrecision::kFloat32;
+    case Training::BF16:
+      return GpuPrecision::kBf16;
+    default:
+      return GpuPrecision::kTf32;
+  }
+}
 
 absl::StatusOr<TrainerDevice> MakeTrainerDevice(Training::Device device,
                                                 Training::Precision precision, int threads,

@@ -1,6 +1,6 @@
 // The devices that a trainer computes on: the GPUs that the job asks for, or the CPU, and why.
 //
-// A free function, thread-safe.
+// Free functions, thread-safe.
 #pragma once
 
 #include <memory>
@@ -31,5 +31,7 @@ struct TrainerDevice {
 absl::StatusOr<TrainerDevice> MakeTrainerDevice(Training::Device device,
                                                 Training::Precision precision, int threads,
                                                 const GpuClaim& claim, const GpuSearch& search);
+
+GpuPrecision GpuPrecisionOf(Training::Precision precision);
 
 }  // namespace muster::master

@@ -21,7 +21,7 @@ struct GemmShape {
   bool trans_a, trans_b;
   int64_t m, n, k, lda, ldb, ldc;
   bool bias;
-  bool float32;   // factors as they are
+  GpuPrecision precision;
   int alignment;  // of a, b and c together, in bytes
   auto operator<=>(const GemmShape&) const = default;
 };
@@ -50,7 +50,8 @@ class GemmPlans {
   std::map<GemmShape, std::unique_ptr<Plan>> plans_ ABSL_GUARDED_BY(mu_);
 };
 
-// What a convolution by cuDNN needs of our kernels.
+// What a convolution by cuDNN needs of our kernels. Arrays of bfloat16 are aligned to 8 bytes,
+// those that they are made of, or become, to 16.
 class ConvKernels {
  public:
   virtual ~ConvKernels() = default;
@@ -62,6 +63,8 @@ class ConvKernels {
                                float* y) = 0;
   virtual void AddBias(Stream& stream, int64_t rows, int64_t cols, const float* bias, float* y) = 0;
   virtual void SumBias(Stream& stream, int64_t rows, int64_t cols, const float* dy, float* db) = 0;
+  virtual void ToBf16(Stream& stream, int64_t n, const float* x, uint16_t* bf16) = 0;
+  virtual void FromBf16(Stream& stream, int64_t n, const uint16_t* bf16, float* x) = 0;
 };
 
 std::unique_ptr<Conv2dPlan> MakeCudnnConv2d(const Conv2dArgs& args, Device& device,

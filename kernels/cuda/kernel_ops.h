@@ -9,6 +9,7 @@
 
 #include <utility>
 
+#include "kernels/cuda/codec_half_kernels.h"
 #include "kernels/cuda/conv_kernels.h"
 #include "kernels/cuda/dropout_kernels.h"
 #include "kernels/cuda/element_kernels.h"
@@ -168,6 +169,17 @@ class KernelOps : public DeviceOps {
     Run(stream, n * args.window.in.h * args.window.in.w * args.in_channels,
         PatchGradientKernel{Window32::Of(args.window), static_cast<int>(args.in_channels), dpatches,
                             dx});
+  }
+
+  // bf16[i] = x[i] rounded to the nearest bfloat16, ties to even; and back, which is exact.
+  // PRECONDITION: x is aligned to 16 bytes, bf16 to 8.
+  void RoundToBf16(Stream& stream, int64_t n, const float* x, uint16_t* bf16) {
+    CHECK(ByFours(4, x));
+    Run(stream, CeilDiv(n, 4), HalfEncodeKernel<Bf16Format>{n, x, bf16});
+  }
+  void WidenBf16(Stream& stream, int64_t n, const uint16_t* bf16, float* x) {
+    CHECK(ByFours(4, x));
+    Run(stream, CeilDiv(n, 4), HalfDecodeKernel<Bf16Format>{n, bf16, x});
   }
 
   // y [cols, rows] = the transpose of x [rows, cols].

@@ -1,5 +1,6 @@
 #include "kernels/cuda/launch.h"
 
+#include "kernels/cuda/codec_half_kernels.h"
 #include "kernels/cuda/conv_kernels.h"
 #include "kernels/cuda/dropout_kernels.h"
 #include "kernels/cuda/element_kernels.h"
@@ -60,5 +61,7 @@ MUSTER_LAUNCH(CropKernel<4>);
 MUSTER_LAUNCH(TransposeKernel);
 MUSTER_LAUNCH(PatchKernel);
 MUSTER_LAUNCH(PatchGradientKernel);
+MUSTER_LAUNCH(HalfEncodeKernel<Bf16Format>);
+MUSTER_LAUNCH(HalfDecodeKernel<Bf16Format>);
 
 }  // namespace muster::gpu

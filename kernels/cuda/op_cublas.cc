@@ -21,6 +21,19 @@ int AlignmentOf(const void* a, const void* b, const void* c) {
 
 absl::Status Checked(cublasStatus_t error) { return ToStatus(error, "prepare a matrix product"); }
 
+// In float32 from memory to memory: what cuBLASLt may round the factors to on the way.
+cublasComputeType_t ComputeTypeOf(GpuPrecision precision) {
+  switch (precision) {
+    case GpuPrecision::kFloat32:
+      return CUBLAS_COMPUTE_32F;
+    case GpuPrecision::kTf32:
+      return CUBLAS_COMPUTE_32F_FAST_TF32;
+    case GpuPrecision::kBf16:
+      return CUBLAS_COMPUTE_32F_FAST_16BF;
+  }
+  return CUBLAS_COMPUTE_32F;
+}
+
 }  // namespace
 
 // Row-major C = op(A) op(B) is column-major C' = op(B)' op(A)', of which the memory is the same:
@@ -46,8 +59,8 @@ struct GemmPlans::Plan {
   }
 
   absl::Status Prepare(cublasLtHandle_t handle, const GemmShape& s) {
-    RETURN_IF_ERROR(Checked(cublasLtMatmulDescCreate(
-        &operation, s.float32 ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_FAST_TF32, CUDA_R_32F)));
+    RETURN_IF_ERROR(
+        Checked(cublasLtMatmulDescCreate(&operation, ComputeTypeOf(s.precision), CUDA_R_32F)));
     RETURN_IF_ERROR(Set(CUBLASLT_MATMUL_DESC_TRANSA, s.trans_b ? CUBLAS_OP_T : CUBLAS_OP_N));
     RETURN_IF_ERROR(Set(CUBLASLT_MATMUL_DESC_TRANSB, s.trans_a ? CUBLAS_OP_T : CUBLAS_OP_N));
     if (s.bias) RETURN_IF_ERROR(Set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS));
@@ -123,7 +136,7 @@ void GemmPlans::Run(Stream& stream, const GemmArgs& g) {
                         g.ldb,
                         g.ldc,
                         g.bias != nullptr,
-                        g.float32 || precision_ == GpuPrecision::kFloat32,
+                        g.float32 ? GpuPrecision::kFloat32 : precision_,
                         AlignmentOf(g.a, g.b, g.c)};
   const cudaStream_t on = cuda.Use();
   const absl::StatusOr<const Plan*> found = Find(shape);

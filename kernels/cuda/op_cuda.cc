@@ -54,7 +54,7 @@ class CudaOps final : public KernelOps<CudaLauncher>, public ConvKernels {
   void Gemm(Stream& stream, const GemmArgs& args) override { gemms_.Run(stream, args); }
 
   std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) override {
-    if (args.in_channels < kLeastCudnnChannels) {
+    if (!ByCudnn(args)) {
       return std::make_unique<PatchConv2d<CudaOps>>(args, device_, *this);
     }
     return MakeCudnnConv2d(args, device_, *this, precision_);
@@ -78,8 +78,21 @@ class CudaOps final : public KernelOps<CudaLauncher>, public ConvKernels {
   void SumBias(Stream& stream, int64_t rows, int64_t cols, const float* dy, float* db) override {
     SumRows(stream, rows, cols, dy, db);
   }
+  void ToBf16(Stream& stream, int64_t n, const float* x, uint16_t* bf16) override {
+    RoundToBf16(stream, n, x, bf16);
+  }
+  void FromBf16(Stream& stream, int64_t n, const uint16_t* bf16, float* x) override {
+    WidenBf16(stream, n, bf16, x);
+  }
 
  private:
+  // cuDNN's kernels for bfloat16 take channels by eights.
+  bool ByCudnn(const Conv2dArgs& args) const {
+    if (args.in_channels < kLeastCudnnChannels) return false;
+    return precision_ != GpuPrecision::kBf16 ||
+           (args.in_channels % 8 == 0 && args.out_channels % 8 == 0);
+  }
+
   Device& device_;
   const GpuPrecision precision_;
   GemmPlans gemms_;

@@ -1,5 +1,6 @@
 // PatchConv2d: a convolution as a product of its images' patches with the filter, for few channels,
-// of which cuDNN's kernels leave most of a tensor core idle.
+// of which cuDNN's kernels leave most of a tensor core idle, and, in bfloat16, for numbers of them
+// that cuDNN has no kernels for.
 //
 //   y = patches(x) w + bias        dw = patches(x)^T dy        dx = gather(dy w^T)
 //

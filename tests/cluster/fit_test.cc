@@ -35,7 +35,8 @@ struct Result {
 
 // Of a job with `cluster` and trainers' machines `type`, line by line.
 Result Resolve(const BuildFacts& build, const std::string& cluster,
-               const std::string& type = "standard_v100", const std::string& device = "AUTO") {
+               const std::string& type = "standard_v100",
+               const std::string& training = "device: AUTO") {
   JobDraft draft;
   ReadJobYaml(
       "trainingInput:\n"
@@ -46,8 +47,8 @@ Result Resolve(const BuildFacts& build, const std::string& cluster,
       "  masterType: " +
           type +
           "\n"
-          "training: {device: " +
-          device +
+          "training: {" +
+          training +
           "}\n"
           "cluster:\n"
           "  " +
@@ -72,7 +73,8 @@ TEST(Fit, GpusThatTheBuildHasNoCodeFor) {
             "has code for sm_90 alone; make the bundle with ./dev bundle, which compiles for all "
             "GPUs of its CUDA\n");
   EXPECT_EQ(Resolve(Bundle(), kAws).problems, "");
-  EXPECT_EQ(Resolve(here, kAws, "standard_v100", "CPU").problems, "") << "they are not used";
+  EXPECT_EQ(Resolve(here, kAws, "standard_v100", "device: CPU").problems, "")
+      << "they are not used";
   EXPECT_EQ(Resolve(here, kAws, "standard").problems, "") << "there are none";
   EXPECT_THAT(Resolve(WithoutGpus(), kAws).problems,
               HasSubstr("has nothing for GPUs: it was made without a CUDA toolkit"));
@@ -98,6 +100,17 @@ TEST(Fit, GpusThatCuda13HasLeftBehind) {
         "{provider: KUBERNETES, kubernetes: {nodeSelector: {pool: v100}}}", "{provider: LOCAL}"}) {
     EXPECT_EQ(Resolve(Bundle(), fits).problems, "") << fits;
   }
+}
+
+TEST(Fit, Bfloat16OnGpusThatHaveNone) {
+  const std::string bf16 = "precision: BF16", t4 = "{provider: SLURM, slurm: {constraint: t4}}";
+  EXPECT_EQ(Resolve(Bundle(), t4, "standard_v100", bf16).problems,
+            "job.yaml:7:23: training.precision: BF16 begins with sm_80, and "
+            "cluster.slurm.constraint asks for NVIDIA_TESLA_T4 (sm_75); write TF32 or FP32, or a "
+            "later GPU\n");
+  EXPECT_EQ(Resolve(Bundle(), t4).problems, "");
+  EXPECT_EQ(Resolve(Bundle(), t4, "standard_v100", "device: CPU, precision: BF16").problems, "");
+  EXPECT_EQ(Resolve(Bundle(), kAws, "standard_v100", bf16).problems, "") << "an A10G";
 }
 
 TEST(Fit, ImagesWhoseCLibraryIsTooOld) {

@@ -23,9 +23,14 @@ absl::StatusOr<std::unique_ptr<Device>> MakeTestDevice(const std::string& name) 
   if (name.starts_with("cpu_")) return MakeCpuDevice(name.back() - '0');
   if (name == "host_gpu") return MakeHostGpu();
   if (name == "late_host_gpu") return MakeHostGpu(HostGpuPace::kLate);
-  CHECK(name == "gpu");
-  return GpuChain::Find(TestGpuSearch())
-      .MakeDevice({.index = 0, .precision = GpuPrecision::kFloat32});
+  if (name == "bf16_host_gpu") {
+    return MakeHostGpu(HostGpuPace::kAtOnce, SIZE_MAX, GpuPrecision::kBf16);
+  }
+  CHECK(name == "gpu" || name == "tf32_gpu" || name == "bf16_gpu");
+  const GpuPrecision precision = name == "gpu"        ? GpuPrecision::kFloat32
+                                 : name == "tf32_gpu" ? GpuPrecision::kTf32
+                                                      : GpuPrecision::kBf16;
+  return GpuChain::Find(TestGpuSearch()).MakeDevice({.index = 0, .precision = precision});
 }
 
 }  // namespace muster::testing

@@ -17,9 +17,10 @@ namespace muster::testing {
 // "cpu_1", "cpu_2", "cpu_3", "host_gpu", "gpu".
 std::vector<std::string> DeviceNames();
 
-// One of these, or "late_host_gpu", whose streams work as late as they may (host_gpu.h).
-// "gpu" computes in float32, is looked for beside the programs in $MUSTER_BIN, and fails with the
-// broken link where there is none: a test then skips with that.
+// One of these, or "late_host_gpu", whose streams work as late as they may (host_gpu.h); or
+// "bf16_host_gpu", "tf32_gpu", "bf16_gpu", in that precision: the others compute in float32.
+// A GPU is looked for beside the programs in $MUSTER_BIN, and fails with the broken link where
+// there is none: a test then skips with that.
 absl::StatusOr<std::unique_ptr<Device>> MakeTestDevice(const std::string& name);
 // Where "gpu" is looked for.
 GpuSearch TestGpuSearch();

@@ -1,5 +1,6 @@
 #include "tests/harness/host_gpu.h"
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <utility>
@@ -28,11 +29,11 @@ struct HostLauncher {
 };
 
 // A convolution of the CPU, framed as cuDNN's is: the images padded, and the gradient of the padded
-// images cropped, by the GPU's kernels.
+// images cropped, by the GPU's kernels; in bfloat16 factors and results go through that.
 template <class Ops>
 class FramedConv2d final : public Conv2dPlan {
  public:
-  FramedConv2d(const Conv2dArgs& args, Device& cpu, Ops& ops, std::unique_ptr<Stream> at_once)
+  FramedConv2d(const Conv2dArgs& args, Device& cpu, Ops& ops, std::unique_ptr<HostStream> at_once)
       : args_(args),
         ops_(ops),
         frame_(gpu::FrameOf(args)),
@@ -43,29 +44,38 @@ class FramedConv2d final : public Conv2dPlan {
                float* y) override {
     Do(stream, [=, this] {
       const std::vector<float> none(static_cast<size_t>(args_.out_channels));
-      const std::vector<float> filter = ThereAndBack(w);
-      plan_->Forward(*at_once_, n, Padded(n, x), filter.data(), none.data(), y);
+      const Floats filter = ops_.Rounded(*at_once_, ThereAndBack(w));
+      Floats out(static_cast<size_t>(Pixels(n) * args_.out_channels));
+      plan_->Forward(*at_once_, n, Padded(n, x).data(), filter.data(), none.data(), out.data());
+      std::ranges::copy(ops_.Rounded(*at_once_, std::move(out)), y);
       ops_.AddRow(*at_once_, Pixels(n), args_.out_channels, bias, y);
     });
   }
   void BackwardData(Stream& stream, int64_t n, const float* dy, const float* w,
                     float* dx) override {
     Do(stream, [=, this] {
-      outer_.resize(OuterSize(n));
-      plan_->BackwardData(*at_once_, n, dy, w, outer_.data());
-      ops_.Crop(*at_once_, n, frame_, outer_.data(), dx);
+      const Floats from = Gradient(n, dy), filter = ops_.Rounded(*at_once_, ThereAndBack(w));
+      Floats outer(OuterSize(n));
+      plan_->BackwardData(*at_once_, n, from.data(), filter.data(), outer.data());
+      outer = ops_.Rounded(*at_once_, std::move(outer));
+      ops_.Crop(*at_once_, n, frame_, outer.data(), dx);
     });
   }
   void BackwardWeights(Stream& stream, int64_t n, const float* x, const float* dy, float* dw,
                        float* dbias) override {
     Do(stream, [=, this] {
       std::vector<float> none(static_cast<size_t>(args_.out_channels));
-      plan_->BackwardWeights(*at_once_, n, Padded(n, x), dy, dw, none.data());
+      Floats out(static_cast<size_t>(args_.patch() * args_.out_channels));
+      plan_->BackwardWeights(*at_once_, n, Padded(n, x).data(), Gradient(n, dy).data(), out.data(),
+                             none.data());
+      std::ranges::copy(ops_.Rounded(*at_once_, std::move(out)), dw);
       ops_.SumRows(*at_once_, Pixels(n), args_.out_channels, dy, dbias);
     });
   }
 
  private:
+  using Floats = std::vector<float>;
+
   Conv2dArgs Framed() const {
     Conv2dArgs framed = args_;
     framed.window.in = {frame_.outer_h, frame_.outer_w};
@@ -75,15 +85,18 @@ class FramedConv2d final : public Conv2dPlan {
   size_t OuterSize(int64_t n) const {
     return static_cast<size_t>(n * frame_.outer_h * frame_.outer_w * frame_.channels);
   }
-  const float* Padded(int64_t n, const float* x) {
-    outer_.resize(OuterSize(n));
-    ops_.Pad(*at_once_, n, frame_, x, outer_.data());
-    return outer_.data();
+  Floats Padded(int64_t n, const float* x) {
+    Floats outer(OuterSize(n));
+    ops_.Pad(*at_once_, n, frame_, x, outer.data());
+    return ops_.Rounded(*at_once_, std::move(outer));
+  }
+  Floats Gradient(int64_t n, const float* dy) {
+    return ops_.Rounded(*at_once_, Floats(dy, dy + Pixels(n) * args_.out_channels));
   }
   // The filter in cuDNN's order, and out of it.
-  std::vector<float> ThereAndBack(const float* w) {
-    std::vector<float> there(static_cast<size_t>(args_.patch() * args_.out_channels));
-    std::vector<float> back(there.size());
+  Floats ThereAndBack(const float* w) {
+    Floats there(static_cast<size_t>(args_.patch() * args_.out_channels));
+    Floats back(there.size());
     ops_.Transpose(*at_once_, args_.patch(), args_.out_channels, w, there.data());
     ops_.Transpose(*at_once_, args_.out_channels, args_.patch(), there.data(), back.data());
     return back;
@@ -94,19 +107,40 @@ class FramedConv2d final : public Conv2dPlan {
   Ops& ops_;
   const gpu::Frame frame_;
   const std::unique_ptr<Conv2dPlan> plan_;
-  const std::unique_ptr<Stream> at_once_;
-  std::vector<float> outer_;
+  const std::unique_ptr<HostStream> at_once_;
 };
 
 class HostGpuOps final : public gpu::KernelOps<HostLauncher> {
  public:
-  explicit HostGpuOps(Device& device) : KernelOps(HostLauncher()), device_(device) {}
+  HostGpuOps(Device& device, GpuPrecision precision)
+      : KernelOps(HostLauncher()), device_(device), precision_(precision) {}
 
   void Copy(Stream& stream, void* to, const void* from, size_t bytes, CopyDirection) override {
     if (bytes > 0) Do(stream, [=] { std::memcpy(to, from, bytes); });
   }
   void Gemm(Stream& stream, const GemmArgs& args) override {
-    Do(stream, [this, args] { cpu_->ops().Gemm(*cpu_->MakeStream(), args); });
+    Do(stream, [this, args] {
+      if (args.float32) return Multiply(args);
+      const auto matrix = [](const float* x, bool trans, int64_t rows, int64_t cols, int64_t ld) {
+        if (trans) std::swap(rows, cols);
+        return std::vector<float>(x, x + (rows - 1) * ld + cols);
+      };
+      HostStream at_once(device_, std::make_shared<Streams>(HostGpuPace::kAtOnce));
+      const auto a = Rounded(at_once, matrix(args.a, args.trans_a, args.m, args.k, args.lda));
+      const auto b = Rounded(at_once, matrix(args.b, args.trans_b, args.k, args.n, args.ldb));
+      GemmArgs rounded = args;
+      rounded.a = a.data(), rounded.b = b.data();
+      Multiply(rounded);
+    });
+  }
+  // As what a product or a convolution takes and gives.
+  std::vector<float> Rounded(HostStream& at_once, std::vector<float> x) {
+    if (precision_ != GpuPrecision::kBf16) return x;
+    const auto n = static_cast<int64_t>(x.size());
+    std::vector<uint16_t> bf16(x.size());
+    RoundToBf16(at_once, n, x.data(), bf16.data());
+    WidenBf16(at_once, n, bf16.data(), x.data());
+    return x;
   }
   std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) override {
     // Small chunks: the tests' batches are several.
@@ -120,14 +154,17 @@ class HostGpuOps final : public gpu::KernelOps<HostLauncher> {
   }
 
  private:
+  void Multiply(const GemmArgs& args) { cpu_->ops().Gemm(*cpu_->MakeStream(), args); }
+
   Device& device_;
+  const GpuPrecision precision_;
   const std::unique_ptr<Device> cpu_ = MakeCpuDevice(1);
 };
 
 class HostGpu final : public Device {
  public:
-  HostGpu(int index, std::shared_ptr<Streams> streams, size_t memory)
-      : index_(index), memory_(memory), streams_(std::move(streams)), ops_(*this) {}
+  HostGpu(int index, std::shared_ptr<Streams> streams, size_t memory, GpuPrecision precision)
+      : index_(index), memory_(memory), streams_(std::move(streams)), ops_(*this, precision) {}
 
   std::string name() const override { return "/gpu:" + std::to_string(index_); }
   std::string description() const override { return "kernels on the host"; }
@@ -164,8 +201,8 @@ class HostGpu final : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> MakeHostGpu(HostGpuPace pace, size_t memory) {
-  return std::make_unique<HostGpu>(0, std::make_shared<Streams>(pace), memory);
+std::unique_ptr<Device> MakeHostGpu(HostGpuPace pace, size_t memory, GpuPrecision precision) {
+  return std::make_unique<HostGpu>(0, std::make_shared<Streams>(pace), memory, precision);
 }
 
 HostGpus MakeHostGpus(int count, HostGpuPace pace, std::optional<FailingGpu> failing) {
@@ -173,7 +210,7 @@ HostGpus MakeHostGpus(int count, HostGpuPace pace, std::optional<FailingGpu> fai
   std::vector<const Device*> devices;
   const auto streams = std::make_shared<Streams>(pace);
   for (int i = 0; i < count; ++i) {
-    made.devices.push_back(std::make_unique<HostGpu>(i, streams, SIZE_MAX));
+    made.devices.push_back(std::make_unique<HostGpu>(i, streams, SIZE_MAX, GpuPrecision::kFloat32));
     devices.push_back(made.devices.back().get());
   }
   made.communicator = MakeHostCommunicator(std::move(devices), failing);

@@ -13,6 +13,7 @@
 
 #include "kernels/communicator.h"
 #include "kernels/device.h"
+#include "kernels/gpu_options.h"
 
 namespace muster::testing {
 
@@ -23,9 +24,10 @@ enum class HostGpuPace {
   kLate,    // when the host waits for it, or frees memory
 };
 
-// With `memory` bytes for each allocation.
+// With `memory` bytes for each allocation. Of the precisions it plays kFloat32 and kBf16.
 std::unique_ptr<Device> MakeHostGpu(HostGpuPace pace = HostGpuPace::kAtOnce,
-                                    size_t memory = SIZE_MAX);
+                                    size_t memory = SIZE_MAX,
+                                    GpuPrecision precision = GpuPrecision::kFloat32);
 
 // A GPU that fails when it is to take part in a call of the communicator: the others wait for it
 // until the communicator is told to give up. Only with kLate.

@@ -205,6 +205,23 @@ TEST_F(GpuChainTest, CodeRunsOnLaterMinorVersionsAndTranslatedOnLaterMajorOnes) 
   }
 }
 
+TEST_F(GpuChainTest, Bfloat16NeedsAGpuThatHasIt) {
+  const auto message = [&](GpuPrecision precision) {
+    return std::string(
+        GpuChain::Find(search_).MakeDevice({.precision = precision}).status().message());
+  };
+  for (const int compute : {75, 80, 90}) {
+    Say("FAKE_CUDA_COMPUTE", compute);
+    EXPECT_EQ(GpuChain::Find(search_).has_bf16(), compute >= 80) << compute;
+    EXPECT_EQ(message(GpuPrecision::kTf32), "the fake plug-in has no GPU") << compute;
+  }
+  EXPECT_EQ(message(GpuPrecision::kBf16), "the fake plug-in has no GPU") << "it was asked";
+  Say("FAKE_CUDA_COMPUTE", 75);
+  EXPECT_THAT(message(GpuPrecision::kBf16),
+              AllOf(HasSubstr("precision: /gpu:0 is of compute 7.5, and bfloat16 begins with 8.0"),
+                    HasSubstr("write training.precision: FP32, or TF32")));
+}
+
 // The plug-in of this build, where there is one: it loads without a driver, and is of this build.
 TEST(GpuPluginTest, LoadsWithoutADriver) {
   const char* programs = std::getenv("MUSTER_BIN");

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "kernels/philox.h"
@@ -133,6 +135,24 @@ TEST_P(GpuClusterTest, OneProcessWithBothLeasesGivesTheSameBits) {
   const ClusterResult two = Train(model, device, 2), one = Train(model, device, 1);
   ASSERT_TRUE(two.status.ok() && one.status.ok()) << two.status << one.status;
   EXPECT_EQ(one.weights, two.weights);
+}
+
+// Products round their factors, and nothing else is rounded.
+class Bf16ClusterTest : public ::testing::TestWithParam<std::string> {};
+
+INSTANTIATE_TEST_SUITE_P(Devices, Bf16ClusterTest, ::testing::Values("bf16_host_gpu", "bf16_gpu"),
+                         [](const auto& info) { return info.param; });
+
+TEST_P(Bf16ClusterTest, LearnsNearlyWhatFloat32LearnsIntoFloat32Weights) {
+  if (const auto made = testing::MakeTestDevice(GetParam()); !made.ok()) {
+    GTEST_SKIP() << made.status().message();
+  }
+  const ClusterResult bf16 = Train("conv", GetParam(), 2), float32 = Train("conv", "cpu_1", 2);
+  ASSERT_TRUE(bf16.status.ok() && float32.status.ok()) << bf16.status << float32.status;
+  EXPECT_NEAR(*bf16.state.metrics.train_loss, *float32.state.metrics.train_loss, 0.02);
+  EXPECT_NE(bf16.weights, float32.weights);
+  const auto fine = [](float w) { return (std::bit_cast<uint32_t>(w) & 0xffff) != 0; };
+  EXPECT_GT(std::ranges::count_if(bf16.weights, fine), std::ssize(bf16.weights) / 2);
 }
 
 class GpusClusterTest : public ::testing::TestWithParam<std::string> {};

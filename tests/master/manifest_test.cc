@@ -178,10 +178,12 @@ TEST(CheckResumeTest, RoundingOnlyIsAWarning) {
   RunIdentity id = Example().identity;
   id.threads = 4;
   id.isa = "AVX3";
+  id.precision = "BF16";
   std::vector<std::string> warnings;
   EXPECT_TRUE(CheckResume(Example(), id, &warnings).ok());
   EXPECT_THAT(warnings, ElementsAre(HasSubstr("instruction set was AVX2, is AVX3"),
-                                    HasSubstr("training.threads was 2, is 4")));
+                                    HasSubstr("training.threads was 2, is 4"),
+                                    HasSubstr("training.precision was TF32, is BF16")));
 }
 
 TEST(CheckResumeTest, DataIsComparedOnlyWhenBothAreKnown) {

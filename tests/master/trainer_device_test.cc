@@ -39,5 +39,11 @@ TEST(TrainerDevice, AGpuThatIsNotThereIsAnError) {
   EXPECT_THAT(std::string(made.status().message()), HasSubstr("install NVIDIA's driver"));
 }
 
+TEST(TrainerDevice, ComputesInThePrecisionThatTheJobNames) {
+  EXPECT_EQ(GpuPrecisionOf(Training::FP32), GpuPrecision::kFloat32);
+  EXPECT_EQ(GpuPrecisionOf(Training::TF32), GpuPrecision::kTf32);
+  EXPECT_EQ(GpuPrecisionOf(Training::BF16), GpuPrecision::kBf16);
+}
+
 }  // namespace
 }  // namespace muster::master
