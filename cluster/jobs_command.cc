@@ -29,12 +29,12 @@ namespace muster::cluster {
 namespace {
 
 constexpr char kHelp[] =
-    R"(usage: launch jobs list
+    R"(usage: launch jobs list [--all]
        launch jobs describe JOB
        launch jobs logs JOB [-f] [--role ROLE]
        launch jobs cancel JOB
 
-The jobs that were started from this machine. JOB is an id, the beginning of one, or a job directory.
+The jobs that were started from this machine; --all lists those whose directories are gone, too. JOB is an id, the beginning of one, or a job directory.
 logs prints what the roles have written, in the order of time; -f goes on until the job ends; ROLE is
 one of them, such as worker-3. cancel has the job's launcher end it as Ctrl-C does: the step is
 finished and a checkpoint saved.
@@ -45,7 +45,7 @@ constexpr std::chrono::milliseconds kFollowPause(100);
 
 struct JobsWords {
   std::string verb, job, role;
-  bool follow = false, help = false;
+  bool follow = false, all = false, help = false;
 };
 
 absl::StatusOr<JobsWords> Parse(const std::vector<std::string>& words) {
@@ -56,6 +56,8 @@ absl::StatusOr<JobsWords> Parse(const std::vector<std::string>& words) {
       parsed.help = true;
     } else if (word == "-f" || word == "--follow") {
       parsed.follow = true;
+    } else if (word == "--all") {
+      parsed.all = true;
     } else if (word == "--role" && i + 1 < words.size()) {
       parsed.role = words[++i];
     } else if (word.starts_with("--role=")) {
@@ -81,6 +83,9 @@ absl::StatusOr<JobsWords> Parse(const std::vector<std::string>& words) {
   }
   if (parsed.verb != "logs" && (parsed.follow || !parsed.role.empty())) {
     return absl::InvalidArgumentError("-f and --role belong to launch jobs logs");
+  }
+  if (parsed.verb != "list" && parsed.all) {
+    return absl::InvalidArgumentError("--all belongs to launch jobs list");
   }
   if (parsed.verb == "list" && !parsed.job.empty()) {
     return absl::InvalidArgumentError(
@@ -137,7 +142,7 @@ std::vector<JobLook> LooksOfQueued(const JobQueue& queue) {
   return looks;
 }
 
-int List(const JobRegistry& registry, const std::string& machines, const JobQueue& queue,
+int List(const JobRegistry& registry, const std::string& machines, const JobQueue& queue, bool all,
          const CommandContext& context) {
   std::vector<std::string> damaged;
   std::vector<JobLook> looks = LooksOfQueued(queue);
@@ -150,9 +155,14 @@ int List(const JobRegistry& registry, const std::string& machines, const JobQueu
     if (!waits) looks.push_back(Look(entry));
   }
   for (const std::string& line : damaged) fmt::print(context.err, "warning: {}\n", line);
-  fmt::print(
-      context.out, "{}",
-      looks.empty() ? "no job was started from this machine yet\n" : JobTable(looks, UnixMillis()));
+  const size_t known = looks.size();
+  if (!all) std::erase_if(looks, [](const JobLook& look) { return look.shown == "GONE"; });
+  if (!looks.empty()) fmt::print(context.out, "{}", JobTable(looks, UnixMillis()));
+  if (known == 0) fmt::print(context.out, "no job was started from this machine yet\n");
+  if (looks.size() < known) {
+    fmt::print(context.out, "{} more, whose directories are gone: launch jobs list --all\n",
+               known - looks.size());
+  }
   fmt::print(context.out, "{}", StillRented(machines, UnixMillis()));
   return kSucceeded;
 }
@@ -236,7 +246,7 @@ int RunJobsCommand(const CommandContext& context, const std::string& registry_fo
     return kSucceeded;
   }
   const JobRegistry registry(registry_folder);
-  if (words->verb == "list") return List(registry, machines, queue, context);
+  if (words->verb == "list") return List(registry, machines, queue, words->all, context);
   const auto entry = registry.Find(words->job);
   if (const auto queued =
           queue.FindWaiting(words->job, /*beginning=*/absl::IsNotFound(entry.status()))) {

@@ -88,7 +88,7 @@ TEST_F(JobsCommandTest, AJobThatNobodyRunsIsNotSaidToRun) {
   Add("cut", RunState::kRunning, "SSH");
   fs::remove_all(Add("gone", RunState::kSucceeded));
   std::ofstream(Add("torn", RunState::kRunning) + "/state.json") << "{";
-  const std::string list = Run({"list"}).out;
+  const std::string list = Run({"list", "--all"}).out;
   EXPECT_THAT(list, ContainsRegex("held +LOCAL +RUNNING +40/60 "));
   EXPECT_THAT(list, ContainsRegex("lost +LOCAL +LOST +40/60 .* - +- ")) << "nothing is paid";
   EXPECT_THAT(list, ContainsRegex("done +LOCAL +SUCCEEDED "));
@@ -97,6 +97,18 @@ TEST_F(JobsCommandTest, AJobThatNobodyRunsIsNotSaidToRun) {
   EXPECT_THAT(list, ContainsRegex("cut +SSH +LOST "));
   EXPECT_THAT(list, ContainsRegex("gone +LOCAL +GONE .*\\(its directory is gone\\)"));
   EXPECT_THAT(list, ContainsRegex("torn +LOCAL +UNKNOWN "));
+}
+
+TEST_F(JobsCommandTest, JobsWhoseDirectoriesAreGoneAreOnlyCounted) {
+  fs::remove_all(Add("gone", RunState::kSucceeded));
+  EXPECT_EQ(Run({"list"}).out, "1 more, whose directories are gone: launch jobs list --all\n");
+  Add("done", RunState::kSucceeded);
+  const std::string list = Run({"list"}).out;
+  EXPECT_THAT(list, ContainsRegex("done +LOCAL +SUCCEEDED "));
+  EXPECT_THAT(list, Not(HasSubstr("GONE")));
+  EXPECT_THAT(list, HasSubstr("\n1 more, whose directories are gone: launch jobs list --all\n"));
+  EXPECT_THAT(Run({"list", "--all"}).out, ContainsRegex("gone +LOCAL +GONE "));
+  EXPECT_EQ(Run({"describe", "--all", "done"}).code, 2);
 }
 
 TEST_F(JobsCommandTest, AJobThatWaitsIsShownWithItsPlace) {
