@@ -65,6 +65,7 @@ class Bench {
   }
 
   void Kernels();
+  void NormKernels();
   void SoundKernels();
   void FrontEnd();
   void Convolutions();
@@ -182,6 +183,39 @@ void Bench::Kernels() {
          [&] { ops.MaxPool(stream, samples, pool, in, out, winners.data<uint8_t>()); });
   Memory("relu_dropout_pool_gradient", used * (1 + 0.25 + 0.25 / 4),
          [&] { ops.MaxPoolGradient(stream, samples, pool, winners.data<uint8_t>(), in, out); });
+}
+
+// Batch norm of 64 channels, layer norm of the features that conv_norm has. Each pass over the
+// large arrays counts: they are in no cache when the moments are known.
+void Bench::NormKernels() {
+  const Buffer x = MakeRandom(elements_), dy = MakeRandom(elements_), to = Make(elements_);
+  DeviceOps& ops = device_.ops();
+  Stream& stream = *stream_;
+  for (const int64_t cols : {int64_t{64}, int64_t{25 * 10 * 64}}) {
+    const bool of_rows = cols > 64;
+    const int64_t rows = elements_ / cols, moments = of_rows ? rows : cols;
+    const Buffer gain = MakeRandom(cols), offset = MakeRandom(cols), mean = Make(moments),
+                 variance = Make(moments), dgain = Make(cols), doffset = Make(cols);
+    const NormArgs args{
+        rows, cols, 1e-5f, x.data<float>(), gain.data<float>(), offset.data<float>()};
+    auto *m = mean.data<float>(), *v = variance.data<float>(), *y = to.data<float>();
+    const double bytes = static_cast<double>(rows * cols) * sizeof(float);
+    if (of_rows) {
+      Memory("layer_norm", 3 * bytes, [&] { ops.LayerNorm(stream, args, m, v, y); });
+      Memory("layer_norm_gradient", 7 * bytes, [&] {
+        ops.LayerNormGradient(stream, args, m, v, dy.data<float>(), dgain.data<float>(),
+                              doffset.data<float>(), y);
+      });
+      continue;
+    }
+    Memory("batch_norm_64", 3 * bytes, [&] { ops.BatchNorm(stream, args, m, v, y); });
+    Memory("batch_norm_64_inference", 2 * bytes,
+           [&] { ops.BatchNormInference(stream, args, m, v, y); });
+    Memory("batch_norm_64_gradient", 5 * bytes, [&] {
+      ops.BatchNormGradient(stream, args, m, v, dy.data<float>(), dgain.data<float>(),
+                            doffset.data<float>(), y);
+    });
+  }
 }
 
 // One-second sounds at 16 kHz, cut as the speech job does.
@@ -382,7 +416,7 @@ int Run(int argc, char** argv) {
     fmt::print("device {}: {}, {}\n", device->name(), device->description(), name);
     Bench bench(options, *device);
     bench.Roofs();
-    if (tf32 || options.device == "cpu") bench.Kernels(), bench.SoundKernels();
+    if (tf32 || options.device == "cpu") bench.Kernels(), bench.NormKernels(), bench.SoundKernels();
     if (float32) bench.FrontEnd();
     if (tf32 && communicator != nullptr) bench.Collectives(*communicator);
     bench.Convolutions();

@@ -160,6 +160,36 @@ absl::Status TrySvdf(Stream& stream, Outputs& outputs) {
   return absl::OkStatus();
 }
 
+// Moments are of columns (batch norm), of rows (layer norm).
+absl::Status TryNorm(Stream& stream, Outputs& outputs, bool of_rows) {
+  constexpr float kEpsilon = 1e-3f;
+  constexpr int64_t kRows = 5000, kCols = 24;
+  const Shape shape{kRows, kCols}, cols{kCols}, groups{of_rows ? kRows : kCols};
+  const auto x = Uniform(shape.size(), 1), dy = Uniform(shape.size(), 2), gain = Uniform(kCols, 3),
+             offset = Uniform(kCols, 4);
+  std::vector<float> mean(static_cast<size_t>(groups.size())), variance(mean.size());
+  std::vector<float> y(x.size()), given(x.size()), dx(x.size()), dgain(kCols), doffset(kCols);
+  Mirror on(stream);
+  (of_rows ? LayerNorm : BatchNorm)(stream, kEpsilon, on.In(x, shape), on.In(gain, cols),
+                                    on.In(offset, cols), on.Out(mean, groups),
+                                    on.Out(variance, groups), on.Out(y, shape));
+  (of_rows ? LayerNormGradient : BatchNormGradient)(
+      stream, kEpsilon, on.In(x, shape), on.In(gain, cols), on.Out(mean, groups),
+      on.Out(variance, groups), on.In(dy, shape), on.Out(dgain, cols), on.Out(doffset, cols),
+      on.Out(dx, shape));
+  if (!of_rows) {
+    BatchNormInference(stream, kEpsilon, on.In(x, shape), on.In(gain, cols), on.In(offset, cols),
+                       on.Out(mean, groups), on.Out(variance, groups), on.Out(given, shape));
+  }
+  RETURN_IF_ERROR(on.Finish());
+  for (const auto* array : {&mean, &variance, &y, &given, &dx}) Append(*array, outputs);
+  // Sums over all rows, beside what is of size 1.
+  for (const auto* array : {&dgain, &doffset}) {
+    for (const float sum : *array) outputs.push_back(double{sum} / 64);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status TrySounds(Stream& stream, Outputs& outputs) {
   constexpr int64_t kN = 3, kSamples = 1000, kBins = 20, kChannels = 2;
   std::vector<int16_t> clips(kN * kSamples), noise(kSamples);
@@ -269,6 +299,8 @@ std::vector<OpCheck> CheckDevice(Device& device, double tolerance) {
   check("max pool, gradient", 0, TryPool);
   check("softmax cross entropy", kSum, TrySoftmax);
   check("svdf, gradients", kSum, TrySvdf);
+  check("batch norm, gradients", kSum, [](Stream& s, Outputs& o) { return TryNorm(s, o, false); });
+  check("layer norm, gradients", kSum, [](Stream& s, Outputs& o) { return TryNorm(s, o, true); });
   check("sounds, mel channels", kSum, TrySounds);
   return checks;
 }

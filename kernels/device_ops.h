@@ -70,6 +70,17 @@ struct Conv2dArgs {
   int64_t patch() const { return window.kernel.h * window.kernel.w * in_channels; }
 };
 
+// A norm of x [rows, cols]: y = gain (x - mean) / sqrt(variance + epsilon) + offset, where mean and
+// variance = Σ (x - mean)² / count are the columns' or the rows'. The variance is computed like
+// this, not as E[x²] - mean², the difference of large numbers.
+struct NormArgs {
+  int64_t rows = 0, cols = 0;  // each >= 1
+  float epsilon = 0;           // > 0
+  const float* x = nullptr;
+  const float* gain = nullptr;    // [cols]
+  const float* offset = nullptr;  // [cols]; not for gradients
+};
+
 // A convolution prepared for its shapes: x [n, in.h, in.w, in_channels], w [kernel.h, kernel.w,
 // in_channels, out_channels], y [n, out.h, out.w, out_channels]. Owned by one thread; holds its
 // scratch memory.
@@ -134,6 +145,32 @@ class DeviceOps {
   virtual void SvdfContract(Stream& stream, int64_t frames, int64_t features, int64_t units,
                             int64_t rank, const float* feature, const float* time,
                             const float* dmatrix, float* dfeature, float* dtime) = 0;
+
+  // Batch norm: normalises columns by their own mean and variance [cols], which it writes. Source:
+  // Ioffe, Szegedy: "Batch Normalization: Accelerating Deep Network Training by Reducing Internal
+  // Covariate Shift", ICML 2015.
+  virtual void BatchNorm(Stream& stream, const NormArgs& args, float* mean, float* variance,
+                         float* y) = 0;
+  // The same by a given mean and variance; y may be x.
+  virtual void BatchNormInference(Stream& stream, const NormArgs& args, const float* mean,
+                                  const float* variance, float* y) = 0;
+  // With z = (x - mean) / sqrt(variance + epsilon), sums and means over rows, and the mean and
+  // variance of BatchNorm:
+  //   dgain = Σ dy z   doffset = Σ dy
+  //   dx = gain / sqrt(variance + epsilon) (dy - mean(dy) - z mean(dy z))
+  // dx may be x or dy, and may be null.
+  virtual void BatchNormGradient(Stream& stream, const NormArgs& args, const float* mean,
+                                 const float* variance, const float* dy, float* dgain,
+                                 float* doffset, float* dx) = 0;
+  // Layer norm: normalises rows by their own mean and variance [rows], which it writes. Source: Ba,
+  // Kiros, Hinton: "Layer Normalization", arXiv:1607.06450, 2016.
+  virtual void LayerNorm(Stream& stream, const NormArgs& args, float* mean, float* variance,
+                         float* y) = 0;
+  // With z as above, dgain and doffset likewise (sums over rows), g = dy gain, and means over
+  // columns: dx = (g - mean(g) - z mean(g z)) / sqrt(variance + epsilon). dx as above.
+  virtual void LayerNormGradient(Stream& stream, const NormArgs& args, const float* mean,
+                                 const float* variance, const float* dy, float* dgain,
+                                 float* doffset, float* dx) = 0;
 
   // frames [n, frames, window] of n sounds.
   virtual void FrameSounds(Stream& stream, int64_t n, const SoundArgs& sounds, float* frames) = 0;

@@ -31,6 +31,33 @@ void CheckPool(const PoolArgs& pool, const ConstTensor& x, const ConstTensor& y)
   CHECK(y.shape() == (Shape{x.dim(0), w.out.h, w.out.w, pool.channels}));
 }
 
+// Of x as rows of `gain`'s size, whose moments are `moments` many.
+NormArgs NormOf(float epsilon, const ConstTensor& x, const ConstTensor& gain,
+                const ConstTensor& offset, const ConstTensor& mean, const ConstTensor& variance,
+                int64_t moments) {
+  CHECK_GT(epsilon, 0);
+  CHECK_GE(x.size(), 1);
+  CHECK_EQ(gain.size(), offset.size());
+  CHECK_EQ(mean.size(), moments);
+  CHECK_EQ(variance.size(), moments);
+  return {x.size() / gain.size(), gain.size(),        epsilon,
+          x.data<float>(),        gain.data<float>(), offset.data<float>()};
+}
+
+NormArgs BatchNormOf(float epsilon, const ConstTensor& x, const ConstTensor& gain,
+                     const ConstTensor& offset, const ConstTensor& mean,
+                     const ConstTensor& variance) {
+  CHECK_EQ(gain.size(), x.dim(x.shape().rank() - 1));
+  return NormOf(epsilon, x, gain, offset, mean, variance, gain.size());
+}
+
+NormArgs LayerNormOf(float epsilon, const ConstTensor& x, const ConstTensor& gain,
+                     const ConstTensor& offset, const ConstTensor& mean,
+                     const ConstTensor& variance) {
+  CHECK_EQ(gain.size(), PerSample(x));
+  return NormOf(epsilon, x, gain, offset, mean, variance, x.dim(0));
+}
+
 template <typename T>
 void CopyTo(Stream& stream, std::span<const T> from, const Tensor& to, CopyDirection direction) {
   CHECK_EQ(static_cast<int64_t>(from.size()), to.size());
@@ -168,6 +195,49 @@ void SvdfContract(Stream& stream, int64_t rank, ConstTensor feature, ConstTensor
   Ops(stream).SvdfContract(stream, time.dim(0), feature.dim(0), units, rank, feature.data<float>(),
                            time.data<float>(), dmatrix.data<float>(), dfeature.data<float>(),
                            dtime.data<float>());
+}
+
+void BatchNorm(Stream& stream, float epsilon, ConstTensor x, ConstTensor gain, ConstTensor offset,
+               Tensor mean, Tensor variance, Tensor y) {
+  CheckSame(x, y);
+  Ops(stream).BatchNorm(stream, BatchNormOf(epsilon, x, gain, offset, mean, variance),
+                        mean.data<float>(), variance.data<float>(), y.data<float>());
+}
+
+void BatchNormInference(Stream& stream, float epsilon, ConstTensor x, ConstTensor gain,
+                        ConstTensor offset, ConstTensor mean, ConstTensor variance, Tensor y) {
+  CheckSame(x, y);
+  Ops(stream).BatchNormInference(stream, BatchNormOf(epsilon, x, gain, offset, mean, variance),
+                                 mean.data<float>(), variance.data<float>(), y.data<float>());
+}
+
+void BatchNormGradient(Stream& stream, float epsilon, ConstTensor x, ConstTensor gain,
+                       ConstTensor mean, ConstTensor variance, ConstTensor dy, Tensor dgain,
+                       Tensor doffset, Tensor dx) {
+  CheckSame(x, dy);
+  CHECK_EQ(dgain.size(), gain.size());
+  if (!dx.empty()) CheckSame(x, dx);
+  Ops(stream).BatchNormGradient(stream, BatchNormOf(epsilon, x, gain, doffset, mean, variance),
+                                mean.data<float>(), variance.data<float>(), dy.data<float>(),
+                                dgain.data<float>(), doffset.data<float>(), OrNull<float>(dx));
+}
+
+void LayerNorm(Stream& stream, float epsilon, ConstTensor x, ConstTensor gain, ConstTensor offset,
+               Tensor mean, Tensor variance, Tensor y) {
+  CheckSame(x, y);
+  Ops(stream).LayerNorm(stream, LayerNormOf(epsilon, x, gain, offset, mean, variance),
+                        mean.data<float>(), variance.data<float>(), y.data<float>());
+}
+
+void LayerNormGradient(Stream& stream, float epsilon, ConstTensor x, ConstTensor gain,
+                       ConstTensor mean, ConstTensor variance, ConstTensor dy, Tensor dgain,
+                       Tensor doffset, Tensor dx) {
+  CheckSame(x, dy);
+  CHECK_EQ(dgain.size(), gain.size());
+  if (!dx.empty()) CheckSame(x, dx);
+  Ops(stream).LayerNormGradient(stream, LayerNormOf(epsilon, x, gain, doffset, mean, variance),
+                                mean.data<float>(), variance.data<float>(), dy.data<float>(),
+                                dgain.data<float>(), doffset.data<float>(), OrNull<float>(dx));
 }
 
 void FrameSounds(Stream& stream, const SoundArgs& sounds, Tensor frames) {

@@ -59,6 +59,22 @@ void SvdfExpand(Stream& stream, int64_t rank, ConstTensor feature, ConstTensor t
 void SvdfContract(Stream& stream, int64_t rank, ConstTensor feature, ConstTensor time,
                   ConstTensor dmatrix, Tensor dfeature, Tensor dtime);
 
+// x, y, dy, dx [..., channels], the same shape; everything else [channels]. dx may be empty.
+void BatchNorm(Stream& stream, float epsilon, ConstTensor x, ConstTensor gain, ConstTensor offset,
+               Tensor mean, Tensor variance, Tensor y);
+void BatchNormInference(Stream& stream, float epsilon, ConstTensor x, ConstTensor gain,
+                        ConstTensor offset, ConstTensor mean, ConstTensor variance, Tensor y);
+void BatchNormGradient(Stream& stream, float epsilon, ConstTensor x, ConstTensor gain,
+                       ConstTensor mean, ConstTensor variance, ConstTensor dy, Tensor dgain,
+                       Tensor doffset, Tensor dx);
+// x, y, dy, dx [n, ...], the same shape; mean, variance [n]; gain, offset, and their gradients, of
+// a sample's elements. dx may be empty.
+void LayerNorm(Stream& stream, float epsilon, ConstTensor x, ConstTensor gain, ConstTensor offset,
+               Tensor mean, Tensor variance, Tensor y);
+void LayerNormGradient(Stream& stream, float epsilon, ConstTensor x, ConstTensor gain,
+                       ConstTensor mean, ConstTensor variance, ConstTensor dy, Tensor dgain,
+                       Tensor doffset, Tensor dx);
+
 // frames [n, sounds.frames, sounds.window].
 void FrameSounds(Stream& stream, const SoundArgs& sounds, Tensor frames);
 // spectrum [rows, 2 * bins], log_mel [rows, channels].

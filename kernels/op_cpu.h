@@ -1,6 +1,5 @@
 // CpuOps: the table of ops of the cpu device. See device_ops.h for what each does; the convolutions
-// are in conv_cpu_*.cc, what it does to sounds in
-// sound_cpu.cc.
+// are in conv_cpu_*.cc, the norms in norm_cpu.cc, what it does to sounds in sound_cpu.cc.
 //
 // Internal to the cpu device. Thread-safe.
 #pragma once
@@ -38,6 +37,14 @@ class CpuOps final : public DeviceOps {
   void SvdfContract(Stream&, int64_t frames, int64_t features, int64_t units, int64_t rank,
                     const float* feature, const float* time, const float* dmatrix, float* dfeature,
                     float* dtime) override;
+  void BatchNorm(Stream&, const NormArgs& args, float* mean, float* variance, float* y) override;
+  void BatchNormInference(Stream&, const NormArgs& args, const float* mean, const float* variance,
+                          float* y) override;
+  void BatchNormGradient(Stream&, const NormArgs& args, const float* mean, const float* variance,
+                         const float* dy, float* dgain, float* doffset, float* dx) override;
+  void LayerNorm(Stream&, const NormArgs& args, float* mean, float* variance, float* y) override;
+  void LayerNormGradient(Stream&, const NormArgs& args, const float* mean, const float* variance,
+                         const float* dy, float* dgain, float* doffset, float* dx) override;
   void FrameSounds(Stream&, int64_t n, const SoundArgs& sounds, float* frames) override;
   void LogMel(Stream&, int64_t rows, const MelArgs& mel, const float* spectrum,
               float* log_mel) override;

@@ -13,6 +13,7 @@
 #include "kernels/cuda/conv_kernels.h"
 #include "kernels/cuda/dropout_kernels.h"
 #include "kernels/cuda/element_kernels.h"
+#include "kernels/cuda/norm_kernels.h"
 #include "kernels/cuda/patch_kernels.h"
 #include "kernels/cuda/pool_kernels.h"
 #include "kernels/cuda/softmax_kernels.h"
@@ -50,18 +51,8 @@ class KernelOps : public DeviceOps {
   }
 
   void SumRows(Stream& stream, int64_t rows, int64_t cols, const float* x, float* sum) override {
-    // Each pass writes behind what the one before wrote.
-    int64_t needed = 0;
-    for (int64_t left = rows; left > kSumChunk;) needed += (left = CeilDiv(left, kSumChunk)) * cols;
-    float* to = needed > 0 ? launcher_.Scratch(stream, needed + 4 * kMaxPasses) : nullptr;
-    while (rows > kSumChunk) {
-      const int64_t chunks = CeilDiv(rows, kSumChunk);
-      SumChunks(stream, rows, cols, x, to);
-      x = to;
-      rows = chunks;
-      to += CeilDiv(chunks * cols, 4) * 4;
-    }
-    SumChunks(stream, rows, cols, x, sum);
+    const int64_t needed = SumScratch(rows, cols);
+    SumInto(stream, rows, cols, x, sum, needed > 0 ? launcher_.Scratch(stream, needed) : nullptr);
   }
 
   void ReluDropout(Stream& stream, int64_t n, int64_t features, const DropoutArgs& dropout,
@@ -132,6 +123,78 @@ class KernelOps : public DeviceOps {
     Run(stream, frames * units * rank, SvdfTimeGradientKernel{args, feature, dmatrix, dtime});
   }
 
+  void BatchNorm(Stream& stream, const NormArgs& args, float* mean, float* variance,
+                 float* y) override {
+    const int64_t chunks = CeilDiv(args.rows, kSumChunk);
+    auto* const partial = MomentsScratch(stream, chunks, args.cols);
+    RunByWidth(stream, chunks * args.cols, ByFours(args.cols, args.x), [&]<int kWidth>() {
+      return ColumnMomentsKernel<kWidth>{args, partial};
+    });
+    MergeMoments(stream, chunks, args.cols, partial, mean, variance);
+    BatchNormInference(stream, args, mean, variance, y);
+  }
+
+  void BatchNormInference(Stream& stream, const NormArgs& args, const float* mean,
+                          const float* variance, float* y) override {
+    const bool fours = ByFours(args.cols, args.x, args.gain, args.offset, mean, variance, y);
+    RunByWidth(stream, CeilDiv(args.rows, kNormRows) * args.cols, fours, [&]<int kWidth>() {
+      return NormalizeColumnsKernel<kWidth>{args, mean, variance, y};
+    });
+  }
+
+  void BatchNormGradient(Stream& stream, const NormArgs& args, const float* mean,
+                         const float* variance, const float* dy, float* dgain, float* doffset,
+                         float* dx) override {
+    GainGradient<false>(stream, args, mean, variance, dy, dgain, doffset);
+    if (dx == nullptr) return;
+    const bool fours =
+        ByFours(args.cols, args.x, args.gain, mean, variance, dy, dgain, doffset, dx);
+    RunByWidth(stream, CeilDiv(args.rows, kNormRows) * args.cols, fours, [&]<int kWidth>() {
+      return ColumnGradientKernel<kWidth>{args, mean, variance, dy, dgain, doffset, dx};
+    });
+  }
+
+  void LayerNorm(Stream& stream, const NormArgs& args, float* mean, float* variance,
+                 float* y) override {
+    const int64_t lanes = CeilDiv(args.cols, kSumChunk);
+    auto* const partial = MomentsScratch(stream, lanes, args.rows);
+    if (ByFours(args.cols, args.x)) {
+      Run(stream, args.rows * lanes, RowMomentsKernel<4>{args, lanes, partial});
+    } else {
+      Run(stream, args.rows * lanes, RowMomentsKernel<1>{args, lanes, partial});
+    }
+    MergeMoments(stream, lanes, args.rows, partial, mean, variance);
+    RunByWidth(stream, args.rows * args.cols, ByFours(args.cols, args.x, args.gain, args.offset, y),
+               [&]<int kWidth>() {
+                 return NormalizeRowsKernel<kWidth>{args, mean, variance, y};
+               });
+  }
+
+  void LayerNormGradient(Stream& stream, const NormArgs& args, const float* mean,
+                         const float* variance, const float* dy, float* dgain, float* doffset,
+                         float* dx) override {
+    GainGradient<true>(stream, args, mean, variance, dy, dgain, doffset);
+    if (dx == nullptr) return;
+    const int64_t lanes = CeilDiv(args.cols, kSumChunk), size = Aligned(lanes * args.rows);
+    const int64_t row = Aligned(args.rows);
+    float* const sums =
+        launcher_.Scratch(stream, 2 * size + 2 * row + SumScratch(lanes, args.rows));
+    float *const sums_z = sums + size, *const sum = sums_z + size, *const sum_z = sum + row;
+    if (ByFours(args.cols, args.x, args.gain, dy)) {
+      Run(stream, args.rows * lanes,
+          RowSumsKernel<4>{args, lanes, mean, variance, dy, sums, sums_z});
+    } else {
+      Run(stream, args.rows * lanes,
+          RowSumsKernel<1>{args, lanes, mean, variance, dy, sums, sums_z});
+    }
+    SumInto(stream, lanes, args.rows, sums, sum, sum_z + row);
+    SumInto(stream, lanes, args.rows, sums_z, sum_z, sum_z + row);
+    RunByWidth(stream, args.rows * args.cols, ByFours(args.cols, args.x, args.gain, dy, dx),
+               [&]<int kWidth>() {
+                 return RowGradientKernel<kWidth>{args, mean, variance, dy, sum, sum_z, dx};
+               });
+  }
+
   void FrameSounds(Stream& stream, int64_t n, const SoundArgs& sounds, float* frames) override {
     RunByWidth(stream, n * sounds.frames * sounds.window, ByFours(sounds.window, frames),
                [&]<int kWidth>() {
@@ -188,8 +251,6 @@ class KernelOps : public DeviceOps {
   }
 
  private:
-  static constexpr int kMaxPasses = 8;  // of SumRows: 64^8 rows
-
   template <class Kernel>
   void Run(Stream& stream, int64_t n, const Kernel& kernel) {
     CHECK_LT(n, int64_t{1} << 31);
@@ -211,6 +272,62 @@ class KernelOps : public DeviceOps {
     RunByWidth(stream, sums, ByFours(cols, x, to), [&]<int kWidth>() {
       return SumChunksKernel<kWidth>{rows, cols, x, to};
     });
+  }
+
+  static int64_t Aligned(int64_t elements) { return CeilDiv(elements, 4) * 4; }
+
+  // Elements that SumInto needs: each pass writes behind what the one before wrote.
+  static int64_t SumScratch(int64_t rows, int64_t cols) {
+    int64_t needed = 0;
+    while (rows > kSumChunk) needed += Aligned((rows = CeilDiv(rows, kSumChunk)) * cols);
+    return needed;
+  }
+  // sum [cols] = the sum of x's rows. PRECONDITION: `scratch` is aligned to 16 bytes.
+  void SumInto(Stream& stream, int64_t rows, int64_t cols, const float* x, float* sum,
+               float* scratch) {
+    while (rows > kSumChunk) {
+      const int64_t chunks = CeilDiv(rows, kSumChunk);
+      SumChunks(stream, rows, cols, x, scratch);
+      x = scratch;
+      rows = chunks;
+      scratch += Aligned(chunks * cols);
+    }
+    SumChunks(stream, rows, cols, x, sum);
+  }
+
+  // Room for partial moments [rows, cols], and for what MergeMoments makes of them.
+  Moments* MomentsScratch(Stream& stream, int64_t rows, int64_t cols) {
+    static_assert(sizeof(Moments) == 4 * sizeof(float));
+    return reinterpret_cast<Moments*>(
+        launcher_.Scratch(stream, 4 * rows * cols + SumScratch(rows, 4 * cols)));
+  }
+  // The moments of all rows of `partial` [rows, cols], as means and variances [cols].
+  void MergeMoments(Stream& stream, int64_t rows, int64_t cols, Moments* partial, float* mean,
+                    float* variance) {
+    while (rows > kSumChunk) {
+      const int64_t chunks = CeilDiv(rows, kSumChunk);
+      Moments* const to = partial + rows * cols;
+      Run(stream, chunks * cols,
+          MergeMomentsKernel<false>{rows, cols, partial, to, nullptr, nullptr});
+      partial = to;
+      rows = chunks;
+    }
+    Run(stream, cols, MergeMomentsKernel<true>{rows, cols, partial, nullptr, mean, variance});
+  }
+
+  // The gradients of gain and offset. kOfRows: the moments are the rows'.
+  template <bool kOfRows>
+  void GainGradient(Stream& stream, const NormArgs& args, const float* mean, const float* variance,
+                    const float* dy, float* dgain, float* doffset) {
+    const int64_t chunks = CeilDiv(args.rows, kSumChunk), size = Aligned(chunks * args.cols);
+    float* const gains = launcher_.Scratch(stream, 2 * size + SumScratch(chunks, args.cols));
+    float *const offsets = gains + size, *const scratch = offsets + size;
+    const bool fours = ByFours(args.cols, args.x, dy) && (kOfRows || ByFours(4, mean, variance));
+    RunByWidth(stream, chunks * args.cols, fours, [&]<int kWidth>() {
+      return GainGradientKernel<kWidth, kOfRows>{args, mean, variance, dy, gains, offsets};
+    });
+    SumInto(stream, chunks, args.cols, gains, dgain, scratch);
+    SumInto(stream, chunks, args.cols, offsets, doffset, scratch);
   }
 
   static SvdfArgs SvdfOf(int64_t frames, int64_t features, int64_t units, int64_t rank) {

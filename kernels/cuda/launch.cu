@@ -4,6 +4,7 @@
 #include "kernels/cuda/conv_kernels.h"
 #include "kernels/cuda/dropout_kernels.h"
 #include "kernels/cuda/element_kernels.h"
+#include "kernels/cuda/norm_kernels.h"
 #include "kernels/cuda/patch_kernels.h"
 #include "kernels/cuda/pool_kernels.h"
 #include "kernels/cuda/softmax_kernels.h"
@@ -51,6 +52,26 @@ MUSTER_LAUNCH(SoftmaxCrossEntropyKernel);
 MUSTER_LAUNCH(SvdfExpandKernel);
 MUSTER_LAUNCH(SvdfFeatureGradientKernel);
 MUSTER_LAUNCH(SvdfTimeGradientKernel);
+MUSTER_LAUNCH(ColumnMomentsKernel<1>);
+MUSTER_LAUNCH(ColumnMomentsKernel<4>);
+MUSTER_LAUNCH(RowMomentsKernel<1>);
+MUSTER_LAUNCH(RowMomentsKernel<4>);
+MUSTER_LAUNCH(MergeMomentsKernel<false>);
+MUSTER_LAUNCH(MergeMomentsKernel<true>);
+MUSTER_LAUNCH(NormalizeColumnsKernel<1>);
+MUSTER_LAUNCH(NormalizeColumnsKernel<4>);
+MUSTER_LAUNCH(NormalizeRowsKernel<1>);
+MUSTER_LAUNCH(NormalizeRowsKernel<4>);
+MUSTER_LAUNCH(GainGradientKernel<1, false>);
+MUSTER_LAUNCH(GainGradientKernel<4, false>);
+MUSTER_LAUNCH(GainGradientKernel<1, true>);
+MUSTER_LAUNCH(GainGradientKernel<4, true>);
+MUSTER_LAUNCH(ColumnGradientKernel<1>);
+MUSTER_LAUNCH(ColumnGradientKernel<4>);
+MUSTER_LAUNCH(RowSumsKernel<1>);
+MUSTER_LAUNCH(RowSumsKernel<4>);
+MUSTER_LAUNCH(RowGradientKernel<1>);
+MUSTER_LAUNCH(RowGradientKernel<4>);
 MUSTER_LAUNCH(FrameSoundsKernel<1>);
 MUSTER_LAUNCH(FrameSoundsKernel<4>);
 MUSTER_LAUNCH(LogMelKernel);
