@@ -8,10 +8,12 @@
 // Kinds that worker/onnx/layers.cc can state, with their numbers and parameters:
 //   dense     y = x W + b                     params: W [in, out], b [out]
 //   conv2d    SAME or VALID cross-correlation numbers: stride_h, stride_w, same (0, 1)
-//                                             params: filter [kh, kw, in, out], b [out]
+//                                             params: filter [kh, kw, in, out], b [out] or none
 //   max_pool  SAME or VALID                   numbers: window_h, window_w, stride_h, stride_w, same
 //   relu, tanh, dropout (nothing in inference), reshape: no numbers
 //   svdf      see the layer                   numbers: rank
+//   batch_norm, layer_norm: see the layers    epsilon
+//                                             params: gain, offset; batch_norm: mean, variance
 #pragma once
 
 #include <cstdint>
@@ -28,6 +30,7 @@ struct LayerDescription {
   std::vector<int64_t> output_shape;
   std::map<std::string, int64_t> numbers;
   std::vector<std::string> params;  // names of the model's ParamSpecs, in the order above
+  float epsilon = 0;                // of a norm
 };
 
 }  // namespace muster::worker

@@ -8,65 +8,21 @@
 #include <bit>
 #include <cmath>
 
-#include "kernels/philox.h"
 #include "tests/harness/cluster.h"
 #include "tests/harness/devices.h"
 #include "tests/harness/host_gpu.h"
+#include "tests/harness/rows_module.h"
 #include "tests/harness/temporary_folder.h"
-#include "worker/models/models.h"
 
 namespace muster::harness {
 namespace {
 
 using ::testing::HasSubstr;
 
-constexpr worker::ImageModelSettings kImage{.frames = 14, .bins = 10, .classes = 4};
-constexpr int64_t kInputs = int64_t{kImage.frames} * kImage.bins;
-
-// Class c is a bright row c, in noise.
-class RowsDataset final : public worker::Dataset {
- public:
-  RowsDataset(int64_t size, uint64_t seed) : size_(size), key_(DeriveKey(seed, 1)) {}
-  int64_t size() const override { return size_; }
-  int64_t input_size() const override { return kInputs; }
-  absl::Status Get(int64_t index, int64_t, std::span<float> input, int32_t* label) const override {
-    *label = static_cast<int32_t>(index % kImage.classes);
-    for (int64_t i = 0; i < kInputs; ++i) {
-      const bool bright = i / kImage.bins == 3 * *label;
-      const auto at = static_cast<uint64_t>(index * kInputs + i);
-      input[static_cast<size_t>(i)] = (bright ? 2.0f : 0.0f) + UniformFloat(Philox(key_, at)[0]);
-    }
-    return absl::OkStatus();
-  }
-
- private:
-  const int64_t size_;
-  const PhiloxKey key_;
-};
-
-class RowsModule final : public worker::Module {
- public:
-  explicit RowsModule(std::string model) : model_(std::move(model)) {}
-  std::unique_ptr<worker::Model> MakeModel(Device& device) const override {
-    return *worker::MakeImageModel(model_, kImage, device);
-  }
-  absl::StatusOr<std::shared_ptr<const worker::Dataset>> MakeDataset(worker::Split split,
-                                                                     uint64_t seed,
-                                                                     Log&) const override {
-    return std::make_shared<RowsDataset>(64, seed + static_cast<uint64_t>(split));
-  }
-  std::vector<std::string> labels() const override {
-    return {"first", "second", "third", "fourth"};
-  }
-
- private:
-  const std::string model_;
-};
-
 using MakeDevices = std::function<absl::StatusOr<master::TrainerDevice>()>;
 
-// Two replicas of `model` for six steps, by `trainers` processes' worth of trainers.
-ClusterResult Train(const std::string& model, MakeDevices make_devices, int trainers) {
+// Two replicas of the rows' model for six steps, by `trainers` processes' worth of trainers.
+ClusterResult Train(const RowsOptions& rows, MakeDevices make_devices, int trainers) {
   TemporaryFolder folder;
   ClusterOptions options;
   options.job = ToyJob(6);
@@ -75,14 +31,14 @@ ClusterResult Train(const std::string& model, MakeDevices make_devices, int trai
   options.trainers = trainers;
   options.servers = 2;
   options.job_dir = folder.path();
-  options.make_module = [model] { return std::make_unique<RowsModule>(model); };
+  options.make_module = [rows] { return MakeRowsModule(rows); };
   options.make_device = std::move(make_devices);
   return Cluster(options).Run();
 }
 
 ClusterResult Train(const std::string& model, const std::string& name, int trainers) {
   return Train(
-      model, [name] { return Alone(*testing::MakeTestDevice(name)); }, trainers);
+      RowsOptions{model}, [name] { return Alone(*testing::MakeTestDevice(name)); }, trainers);
 }
 
 // Each trainer with `count` GPUs played by the host.
@@ -160,13 +116,34 @@ class GpusClusterTest : public ::testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Models, GpusClusterTest, ::testing::ValuesIn(worker::ImageModelNames()),
                          [](const auto& info) { return info.param; });
 
+// Whose samples do not hear of each other: no batch norm.
+std::vector<std::string> ModelsWithoutStatistics() {
+  std::vector<std::string> names;
+  const auto device = MakeCpuDevice(1);
+  for (const std::string& name : worker::ImageModelNames()) {
+    const auto model = *worker::MakeImageModel(name, kRowsImage, *device);
+    if (std::ranges::all_of(model->params(), [](const ps::ParamSpec& spec) {
+          return spec.kind == ps::ParamSpec::Kind::kWeight;
+        })) {
+      names.push_back(name);
+    }
+  }
+  return names;
+}
+
+class SharingGpusClusterTest : public ::testing::TestWithParam<std::string> {};
+
+INSTANTIATE_TEST_SUITE_P(Models, SharingGpusClusterTest,
+                         ::testing::ValuesIn(ModelsWithoutStatistics()),
+                         [](const auto& info) { return info.param; });
+
 // Three do not divide a batch of eight: they have two, three and three samples of it.
-TEST_P(GpusClusterTest, SeveralGpusLearnWhatOneDoes) {
+TEST_P(SharingGpusClusterTest, SeveralGpusLearnWhatOneDoes) {
   const ClusterResult one = Train(GetParam(), "host_gpu", /*trainers=*/2);
   for (const int count : {1, 2, 3, 4}) {
     SCOPED_TRACE(count);
     const ClusterResult several =
-        Train(GetParam(), HostGpus(count, testing::HostGpuPace::kAtOnce), /*trainers=*/2);
+        Train({GetParam()}, HostGpus(count, testing::HostGpuPace::kAtOnce), /*trainers=*/2);
     ExpectNear(several, one);
     if (count == 1) {
       EXPECT_EQ(several.weights, one.weights);
@@ -174,11 +151,21 @@ TEST_P(GpusClusterTest, SeveralGpusLearnWhatOneDoes) {
   }
 }
 
+// Each normalises by its own samples, which makes no difference where all images are the same.
+TEST(GpusBatchNormTest, SeveralGpusLearnWhatOneDoesFromImagesThatAreAlike) {
+  const RowsOptions rows{.model = "conv_norm", .alike = true};
+  const auto one = Train(rows, HostGpus(1, testing::HostGpuPace::kAtOnce), /*trainers=*/2);
+  for (const int count : {2, 3, 4}) {
+    SCOPED_TRACE(count);
+    ExpectNear(Train(rows, HostGpus(count, testing::HostGpuPace::kAtOnce), /*trainers=*/2), one);
+  }
+}
+
 TEST_P(GpusClusterTest, NeitherTheirPaceNorTheNumberOfProcessesChangesABit) {
   const ClusterResult two =
-      Train(GetParam(), HostGpus(2, testing::HostGpuPace::kAtOnce), /*trainers=*/2);
+      Train({GetParam()}, HostGpus(2, testing::HostGpuPace::kAtOnce), /*trainers=*/2);
   const ClusterResult one =
-      Train(GetParam(), HostGpus(2, testing::HostGpuPace::kLate), /*trainers=*/1);
+      Train({GetParam()}, HostGpus(2, testing::HostGpuPace::kLate), /*trainers=*/1);
   ASSERT_TRUE(two.status.ok() && one.status.ok()) << two.status << one.status;
   EXPECT_EQ(one.weights, two.weights);
 }
@@ -186,9 +173,9 @@ TEST_P(GpusClusterTest, NeitherTheirPaceNorTheNumberOfProcessesChangesABit) {
 TEST(GpusClusterEndTest, AGpuThatFailsEndsTheJobWithOneLine) {
   // Parameters gathered for the first step, gradients of the third, parameters for the evaluation.
   for (const int64_t calls : {0, 5, 12}) {
-    const ClusterResult result =
-        Train("single_fc", HostGpus(4, testing::HostGpuPace::kLate, testing::FailingGpu{2, calls}),
-              /*trainers=*/2);
+    const ClusterResult result = Train(
+        {"single_fc"}, HostGpus(4, testing::HostGpuPace::kLate, testing::FailingGpu{2, calls}),
+        /*trainers=*/2);
     const std::string message(result.status.message());
     EXPECT_THAT(message, HasSubstr("the test lets a GPU fail"));
     EXPECT_EQ(message.find('\n'), std::string::npos);
@@ -197,7 +184,7 @@ TEST(GpusClusterEndTest, AGpuThatFailsEndsTheJobWithOneLine) {
 
 TEST(GpusClusterEndTest, MoreGpusThanSamplesAreRefused) {
   const ClusterResult result =
-      Train("single_fc", HostGpus(9, testing::HostGpuPace::kAtOnce), /*trainers=*/2);
+      Train({"single_fc"}, HostGpus(9, testing::HostGpuPace::kAtOnce), /*trainers=*/2);
   EXPECT_THAT(std::string(result.status.message()),
               HasSubstr("training.batchSize is 8, and 9 GPUs share each batch"));
 }

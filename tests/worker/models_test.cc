@@ -36,15 +36,17 @@ class Trial {
     table_ = std::make_unique<ps::ParamTable>(*std::move(table));
     model_->Prepare(*table_, max_batch);
     // Gradients that reach all layers: uniform weights of variance 1 / fan-in instead of the
-    // models' own, which are tiny.
+    // models' own, which are tiny; statistics beside their first values, a variance above 0.
     weights_.resize(table_->arena_size());
     grads_.resize(table_->arena_size());
     for (size_t p = 0; p < model_->params().size(); ++p) {
       const ps::ParamSpec& spec = model_->params()[p];
       const auto values = Uniform(spec.size(), p);
       const auto fan_in = static_cast<float>(spec.size() / spec.shape.back());
+      const bool statistic = spec.kind == ps::ParamSpec::Kind::kStatistic;
       for (int64_t i = 0; i < spec.size(); ++i) {
-        weights_[table_->offset(p) + i] = values[i] * std::sqrt(3 / fan_in);
+        weights_[table_->offset(p) + i] =
+            statistic ? spec.init.value + values[i] / 2 : values[i] * std::sqrt(3 / fan_in);
       }
     }
     inputs_ = Uniform(batch_size * model_->input_size(), 99);
@@ -101,6 +103,7 @@ TEST_P(ModelTest, GradientsAreDifferenceQuotientsAlongThemselves) {
   trial.Backward();
   constexpr double kStep = 0.01;
   for (size_t p = 0; p < trial.model().params().size(); ++p) {
+    if (trial.model().params()[p].kind == ps::ParamSpec::Kind::kStatistic) continue;
     const auto w = trial.weights(p), g = trial.grads(p);
     const double length = std::sqrt(std::inner_product(g.begin(), g.end(), g.begin(), 0.0));
     ASSERT_GT(length, 1e-3) << trial.model().params()[p].name;
@@ -233,6 +236,23 @@ TEST(ModelShapesTest, AreThoseOfTensorFlow) {
   EXPECT_EQ(ShapesOf("tiny_conv"), (Shapes{{"first_weights", {10, 8, 1, 8}},
                                            {"first_bias", {8}},
                                            {"final_fc_weights", {7840, 12}},
+                                           {"final_fc_bias", {12}}}));
+}
+
+TEST(ModelShapesTest, ConvNormIsConvWithNormsForBiases) {
+  EXPECT_EQ(ShapesOf("conv_norm"), (Shapes{{"first_weights", {20, 8, 1, 64}},
+                                           {"first_norm_gain", {64}},
+                                           {"first_norm_offset", {64}},
+                                           {"first_norm_mean", {64}},
+                                           {"first_norm_variance", {64}},
+                                           {"second_weights", {10, 4, 64, 64}},
+                                           {"second_norm_gain", {64}},
+                                           {"second_norm_offset", {64}},
+                                           {"second_norm_mean", {64}},
+                                           {"second_norm_variance", {64}},
+                                           {"final_norm_gain", {16000}},
+                                           {"final_norm_offset", {16000}},
+                                           {"final_fc_weights", {16000, 12}},
                                            {"final_fc_bias", {12}}}));
 }
 

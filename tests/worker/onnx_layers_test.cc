@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "kernels/philox.h"
 #include "telemetry/file.h"
@@ -34,14 +35,17 @@ Values Random(int64_t n, uint64_t stream) {
   return values;
 }
 
-// A model of any layers, with random weights.
+// A model of any layers, with random weights; those of parameter number `positive` are 1 more.
 class Weights {
  public:
-  explicit Weights(const std::vector<std::pair<std::string, Shape>>& params)
+  explicit Weights(const std::vector<std::pair<std::string, Shape>>& params,
+                   std::optional<size_t> positive = {})
       : table_(*ps::ParamTable::Make(Specs(params))), arena_(table_.arena_size()) {
     for (size_t i = 0; i < params.size(); ++i) {
       const Values values = Random(table_.specs()[i].size(), 100 + i);
-      std::copy(values.begin(), values.end(), arena_.begin() + table_.offset(i));
+      for (size_t e = 0; e < values.size(); ++e) {
+        arena_[table_.offset(i) + e] = values[e] + (i == positive ? 1.0f : 0.0f);
+      }
     }
   }
   LayerWeights view() const { return {table_, arena_}; }
@@ -242,6 +246,65 @@ TEST_F(OnnxLayers, Svdf) {
     }
     ExpectNear(y[row], want, kFrames * kFeatures * kRank + 1);
   }
+}
+
+TEST_F(OnnxLayers, ConvolutionWithoutBias) {
+  const ConvCase k{9, 6, 3, 4, 2, 2, 2, 2, true};
+  const Weights w({{"conv/weights", {k.kh, k.kw, k.c, k.out}}});
+  const std::vector<LayerDescription> layers = {
+      {"conv2d",
+       "conv",
+       {k.h, k.w, k.c},
+       {5, 3, k.out},
+       {{"stride_h", k.sh}, {"stride_w", k.sw}, {"same", 1}},
+       {"conv/weights"}}};
+  const Values x = Random(k.h * k.w * k.c, 1), none(2);
+  ExpectNear(Run(layers, w, {x})[0], Conv(k, x, w[0], none.data()), k.kh * k.kw * k.c + 1);
+}
+
+TEST_F(OnnxLayers, BatchNorm) {
+  // Of flat features, and of an image's channels, which the graph has first.
+  for (const Shape& shape : {Shape{5}, Shape{3, 2, 5}}) {
+    const Weights w({{"gain", {5}}, {"offset", {5}}, {"mean", {5}}, {"variance", {5}}},
+                    /*positive=*/3);
+    LayerDescription layer{"batch_norm", "norm", shape, shape, {}, {}, 0.25f};
+    layer.params = {"gain", "offset", "mean", "variance"};
+    const std::vector<Values> x = {Random(NumElements(shape), 1), Random(NumElements(shape), 2)};
+    const auto y = Run({layer}, w, x);
+    for (size_t row = 0; row < 2; ++row) {
+      std::vector<double> want;
+      for (size_t i = 0; i < x[row].size(); ++i) {
+        const size_t c = i % 5;
+        want.push_back(w[0][c] * (double{x[row][i]} - w[2][c]) / std::sqrt(w[3][c] + 0.25) +
+                       w[1][c]);
+      }
+      ExpectNear(y[row], want, 8);
+    }
+  }
+}
+
+TEST_F(OnnxLayers, LayerNorm) {
+  // Behind an image: gain and offset are in our order, channels last.
+  const Weights w({{"gain", {30}}, {"offset", {30}}});
+  const Shape shape = {3, 2, 5};
+  const LayerDescription pool{
+      "max_pool",
+      "pool",
+      shape,
+      shape,
+      {{"window_h", 1}, {"window_w", 1}, {"stride_h", 1}, {"stride_w", 1}, {"same", 1}},
+      {}};
+  const LayerDescription norm{"layer_norm", "norm", shape, shape, {}, {"gain", "offset"}, 0.25f};
+  const Values x = Random(30, 1);
+  double mean = 0, variance = 0;
+  for (const float v : x) mean += v / 30.0;
+  for (const float v : x) variance += (v - mean) * (v - mean) / 30;
+  std::vector<double> want;
+  for (int i = 0; i < 30; ++i) {
+    want.push_back(w[0][i] * (x[i] - mean) / std::sqrt(variance + 0.25) + w[1][i]);
+  }
+  ExpectNear(Run({norm}, w, {x})[0], want, 30);
+  ExpectNear(Run({pool, norm}, w, {x})[0], want, 30);
 }
 
 TEST_F(OnnxLayers, ElementsKeepTheirOrderFromLayerToLayer) {

@@ -23,7 +23,8 @@ namespace {
 
 using Values = std::vector<float>;
 
-// Random weights that keep the size of what flows through: uniform with variance 2 / fan-in.
+// Random weights that keep the size of what flows through: uniform with variance 2 / fan-in;
+// statistics beside their first values.
 Values RandomWeights(const ps::ParamTable& table) {
   Values arena(table.arena_size());
   for (size_t p = 0; p < table.specs().size(); ++p) {
@@ -32,7 +33,9 @@ Values RandomWeights(const ps::ParamTable& table) {
     const float width = std::sqrt(6.0F / static_cast<float>(fan_in));
     for (int64_t i = 0; i < spec.size(); ++i) {
       const PhiloxBlock random = Philox(DeriveKey(13, HashName(spec.name)), uint64_t(i));
-      arena[table.offset(p) + i] = width * (2 * UniformFloat(random[0]) - 1);
+      const float value = 2 * UniformFloat(random[0]) - 1;
+      const bool statistic = spec.kind == ps::ParamSpec::Kind::kStatistic;
+      arena[table.offset(p) + i] = statistic ? spec.init.value + value / 2 : width * value;
     }
   }
   return arena;
@@ -170,7 +173,7 @@ TEST_P(SpeechModelTest, WhoeverRunsItLearnsWhatToFeed) {
 
 INSTANTIATE_TEST_SUITE_P(Models, SpeechModelTest,
                          testing::Values("single_fc", "conv", "low_latency_conv",
-                                         "low_latency_svdf", "tiny_conv"),
+                                         "low_latency_svdf", "tiny_conv", "conv_norm"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -17,31 +17,38 @@ Shape OutputOf(const Conv2dArgs& args) {
 }  // namespace
 
 Conv2d::Conv2d(std::string name, std::string prefix, const Shape& input, Extent kernel,
-               Extent stride, Padding padding, int64_t out_channels)
+               Extent stride, Padding padding, int64_t out_channels, bool has_bias)
     : Layer(std::move(name), input, OutputOf(ArgsOf(input, kernel, stride, padding, out_channels))),
       prefix_(std::move(prefix)),
       padding_(padding),
-      args_(ArgsOf(input, kernel, stride, padding, out_channels)) {}
+      args_(ArgsOf(input, kernel, stride, padding, out_channels)),
+      has_bias_(has_bias) {}
 
 std::vector<ps::ParamSpec> Conv2d::params() const {
   const Extent kernel = args_.window.kernel;
-  return {WeightSpec(prefix_ + "weights",
-                     {kernel.h, kernel.w, args_.in_channels, args_.out_channels}, 0.01f),
-          BiasSpec(prefix_ + "bias", args_.out_channels)};
+  std::vector<ps::ParamSpec> specs = {WeightSpec(
+      prefix_ + "weights", {kernel.h, kernel.w, args_.in_channels, args_.out_channels}, 0.01f)};
+  if (has_bias_) specs.push_back(BiasSpec(prefix_ + "bias", args_.out_channels));
+  return specs;
 }
 
-void Conv2d::Prepare(Device& device, int64_t) { plan_ = device.ops().MakeConv2d(args_); }
+void Conv2d::Prepare(Device& device, int64_t) {
+  plan_ = device.ops().MakeConv2d(args_);
+  if (has_bias_) return;
+  zeros_ = Buffer(device, args_.out_channels * SizeOf(DType::kFloat32));
+  unwanted_ = Buffer(device, args_.out_channels * SizeOf(DType::kFloat32));
+}
 
 void Conv2d::Forward(const Pass& pass, ConstTensor x, Tensor y) {
-  plan_->Forward(pass.stream, x.dim(0), x.data(), pass.weights[0].data(), pass.weights[1].data(),
-                 y.data());
+  const float* const bias = has_bias_ ? pass.weights[1].data() : zeros_.data<float>();
+  plan_->Forward(pass.stream, x.dim(0), x.data(), pass.weights[0].data(), bias, y.data());
 }
 
 void Conv2d::Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
                       const OnLayerGrad& on_grad) {
-  plan_->BackwardWeights(pass.stream, x.dim(0), x.data(), dy.data(), pass.grads[0].data(),
-                         pass.grads[1].data());
-  on_grad(1);
+  float* const dbias = has_bias_ ? pass.grads[1].data() : unwanted_.data<float>();
+  plan_->BackwardWeights(pass.stream, x.dim(0), x.data(), dy.data(), pass.grads[0].data(), dbias);
+  if (has_bias_) on_grad(1);
   if (want_dx) {
     plan_->BackwardData(pass.stream, x.dim(0), dy.data(), pass.weights[0].data(), x.data());
   }
@@ -53,7 +60,8 @@ std::vector<LayerDescription> Conv2d::Describe() const {
   layer.numbers = {{"stride_h", args_.window.stride.h},
                    {"stride_w", args_.window.stride.w},
                    {"same", padding_ == Padding::kSame ? 1 : 0}};
-  layer.params = {prefix_ + "weights", prefix_ + "bias"};
+  layer.params = {prefix_ + "weights"};
+  if (has_bias_) layer.params.push_back(prefix_ + "bias");
   return {layer};
 }
 

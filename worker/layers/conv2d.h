@@ -13,11 +13,11 @@ namespace muster::worker {
 
 class Conv2d : public Layer {
  public:
-  // Parameters `<prefix>weights` (truncated normal, stddev 0.01) and `<prefix>bias` (zero). `input`
-  // is [height, width, channels]. PRECONDITION: with VALID padding the kernel is not larger than
-  // the image.
+  // Parameters `<prefix>weights` (truncated normal, stddev 0.01) and, with `has_bias`,
+  // `<prefix>bias` (zero; without it b is 0). `input` is [height, width, channels]. PRECONDITION:
+  // with VALID padding the kernel is not larger than the image.
   Conv2d(std::string name, std::string prefix, const Shape& input, Extent kernel, Extent stride,
-         Padding padding, int64_t out_channels);
+         Padding padding, int64_t out_channels, bool has_bias = true);
 
   std::vector<ps::ParamSpec> params() const override;
   void Prepare(Device& device, int64_t max_batch) override;
@@ -31,6 +31,8 @@ class Conv2d : public Layer {
   const std::string prefix_;
   const Padding padding_;
   const Conv2dArgs args_;
+  const bool has_bias_;
+  Buffer zeros_, unwanted_;  // where there is no bias: it, and its gradient
   std::unique_ptr<Conv2dPlan> plan_;
 };
 

@@ -18,4 +18,10 @@ ps::ParamSpec BiasSpec(std::string name, int64_t size) {
   return spec;
 }
 
+ps::ParamSpec GainSpec(std::string name, int64_t size) {
+  ps::ParamSpec spec = BiasSpec(std::move(name), size);
+  spec.init = {ps::Init::Kind::kConstant, 1};
+  return spec;
+}
+
 }  // namespace muster::worker

@@ -29,6 +29,7 @@ struct Pass {
   std::span<const ConstTensor> weights;  // of this layer, in the order of its params()
   std::span<const Tensor> grads;         // likewise; Backward only
   int64_t first_sample = 0;              // place of x's first sample in the whole minibatch
+  int64_t whole_batch = 0;               // samples of that; 0: as many as x has
 };
 
 // Called with a parameter's index among the layer's params().
@@ -76,5 +77,7 @@ class Layer {
 // A weight with TensorFlow's usual first values (truncated normal), and a bias of zeros.
 ps::ParamSpec WeightSpec(std::string name, const Shape& shape, float stddev);
 ps::ParamSpec BiasSpec(std::string name, int64_t size);
+// A norm's factors: ones.
+ps::ParamSpec GainSpec(std::string name, int64_t size);
 
 }  // namespace muster::worker

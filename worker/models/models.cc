@@ -18,6 +18,7 @@ constexpr Entry kModels[] = {
     {"low_latency_conv", 8, MakeLowLatencyConv},
     {"low_latency_svdf", 1, MakeLowLatencySvdf},
     {"tiny_conv", 1, MakeTinyConv},
+    {"conv_norm", 1, MakeConvNorm},
 };
 
 }  // namespace

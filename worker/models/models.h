@@ -23,8 +23,8 @@ struct ImageModelSettings {
 };
 
 // TensorFlow's speech_commands models (models.py): "single_fc", "conv", "low_latency_conv",
-// "low_latency_svdf", "tiny_conv". An unknown name fails with the valid ones, an image too small
-// for the model with the least size. `device` is borrowed.
+// "low_latency_svdf", "tiny_conv"; and ours, "conv_norm". An unknown name fails with the valid
+// ones, an image too small for the model with the least size. `device` is borrowed.
 absl::StatusOr<std::unique_ptr<Model>> MakeImageModel(const std::string& name,
                                                       const ImageModelSettings& settings,
                                                       Device& device);
@@ -36,5 +36,6 @@ std::unique_ptr<Model> MakeConv(const ImageModelSettings& settings, Device& devi
 std::unique_ptr<Model> MakeLowLatencyConv(const ImageModelSettings& settings, Device& device);
 std::unique_ptr<Model> MakeLowLatencySvdf(const ImageModelSettings& settings, Device& device);
 std::unique_ptr<Model> MakeTinyConv(const ImageModelSettings& settings, Device& device);
+std::unique_ptr<Model> MakeConvNorm(const ImageModelSettings& settings, Device& device);
 
 }  // namespace muster::worker

@@ -69,7 +69,7 @@ void Sequential::RunLayers(std::span<const float> weights, std::span<const float
     for (ps::ParamId p = first_param_[i]; p < first_param_[i + 1]; ++p) {
       of_layer.emplace_back(weights.data() + offsets_[p], ShapeOf(params_[p]));
     }
-    layer.Forward({*stream_, training, item_, of_layer, {}, first_sample_},
+    layer.Forward({*stream_, training, item_, of_layer, {}, first_sample_, whole_batch_},
                   Activation(i, layer.input_shape()), Activation(i + 1, layer.output_shape()));
   }
 }
@@ -110,7 +110,8 @@ void Sequential::Backward(std::span<const float> weights, std::span<float> grads
     // Nobody asks for the gradient of the inputs, nor of a layer before which nothing can be
     // learnt.
     const bool want_dx = first_param_[i] > 0;
-    layer.Backward({*stream_, /*training=*/true, item_, layer_weights, layer_grads, first_sample_},
+    layer.Backward({*stream_, /*training=*/true, item_, layer_weights, layer_grads, first_sample_,
+                    whole_batch_},
                    Activation(i, layer.input_shape()), Activation(i + 1, layer.output_shape()),
                    want_dx, [&](int param) { on_grad(first_param_[i] + param); });
     if (!want_dx) return;
@@ -120,7 +121,7 @@ void Sequential::Backward(std::span<const float> weights, std::span<float> grads
 void Sequential::Predict(std::span<const float> weights, const Batch& batch,
                          std::span<float> logits) {
   item_ = {};
-  first_sample_ = 0;
+  first_sample_ = whole_batch_ = 0;
   for (int64_t begin = 0; begin < batch.size; begin += max_batch_) {
     batch_size_ = std::min(max_batch_, batch.size - begin);
     RunLayers(weights, batch.inputs.subspan(begin * input_size(), batch_size_ * input_size()),

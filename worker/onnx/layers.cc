@@ -50,9 +50,9 @@ class LayerNodes {
     const Shape kernel = {filter.shape[0], filter.shape[1]};
     CHECK_EQ(filter.shape[2], layer_.input_shape.at(2));
     const std::string image = ChannelsFirst(in);
-    return {onnx_.AddNode("Conv", layer_.name, {image, OihwFilter(filter), Constant(1)},
-                          Window(kernel)),
-            layer_.output_shape};
+    std::vector<std::string> inputs = {image, OihwFilter(filter)};
+    if (layer_.params.size() > 1) inputs.push_back(Constant(1));
+    return {onnx_.AddNode("Conv", layer_.name, inputs, Window(kernel)), layer_.output_shape};
   }
 
   Flow MaxPool(const Flow& in) {
@@ -68,6 +68,31 @@ class LayerNodes {
     // Another shape of the same elements: only the row-major order means something.
     if (layer_.input_shape == layer_.output_shape) return in;
     return {Flat(in)};
+  }
+
+  Flow BatchNorm(const Flow& in) {
+    const bool image = layer_.input_shape.size() == 3;
+    CHECK(image || layer_.input_shape.size() == 1);
+    const std::string x = image ? ChannelsFirst(in) : Flat(in);
+    const std::string gain = Constant(0), offset = Constant(1), mean = Constant(2);
+    return {onnx_.AddNode("BatchNormalization", layer_.name, {x, gain, offset, mean, Constant(3)},
+                          {{"epsilon", layer_.epsilon}}),
+            image ? layer_.output_shape : Shape()};
+  }
+
+  // In pieces: LayerNormalization came with a later opset.
+  Flow LayerNorm(const Flow& in) {
+    const std::string& name = layer_.name;
+    const std::string x = Flat(in);
+    const std::string away = onnx_.AddNode("Sub", name + ":away", {x, Mean(name + ":mean", x)});
+    const std::string squares = onnx_.AddNode("Mul", name + ":squares", {away, away});
+    const std::string epsilon = onnx_.AddConstant(name + ":epsilon", {1}, {&layer_.epsilon, 1});
+    const std::string variance =
+        onnx_.AddNode("Add", name + ":variance", {Mean(name + ":mean_square", squares), epsilon});
+    const std::string deviation = onnx_.AddNode("Sqrt", name + ":deviation", {variance});
+    const std::string z = onnx_.AddNode("Div", name + ":z", {away, deviation});
+    const std::string scaled = onnx_.AddNode("Mul", name + ":scaled", {z, Constant(0)});
+    return {onnx_.AddNode("Add", name, {scaled, Constant(1)})};
   }
 
   // Singular value decomposition filter: a filter over the features of each frame, then one over
@@ -180,6 +205,11 @@ class LayerNodes {
                          {{"perm", std::vector<int64_t>{0, 3, 1, 2}}});
   }
 
+  // Of each sample's elements: [batch, 1].
+  std::string Mean(const std::string& name, const std::string& x) {
+    return onnx_.AddNode("ReduceMean", name, {x}, {{"axes", std::vector<int64_t>{1}}});
+  }
+
   std::string Sum(const std::string& name, const std::string& x, int64_t axis) {
     const std::string axes = onnx_.AddIntegers(name + ":axes", std::vector{axis});
     return onnx_.AddNode("ReduceSum", name, {x, axes}, {{"keepdims", int64_t{0}}});
@@ -197,10 +227,16 @@ struct Kind {
 
 // A new kind of layer is a member of LayerNodes and a line here.
 constexpr Kind kKinds[] = {
-    {"dense", &LayerNodes::Dense},      {"conv2d", &LayerNodes::Conv2d},
-    {"max_pool", &LayerNodes::MaxPool}, {"relu", &LayerNodes::Relu},
-    {"tanh", &LayerNodes::Tanh},        {"dropout", &LayerNodes::Nothing},
-    {"reshape", &LayerNodes::Nothing},  {"svdf", &LayerNodes::Svdf},
+    {"dense", &LayerNodes::Dense},
+    {"conv2d", &LayerNodes::Conv2d},
+    {"max_pool", &LayerNodes::MaxPool},
+    {"relu", &LayerNodes::Relu},
+    {"tanh", &LayerNodes::Tanh},
+    {"dropout", &LayerNodes::Nothing},
+    {"reshape", &LayerNodes::Nothing},
+    {"svdf", &LayerNodes::Svdf},
+    {"batch_norm", &LayerNodes::BatchNorm},
+    {"layer_norm", &LayerNodes::LayerNorm},
 };
 
 const Kind* FindKind(const std::string& name) {

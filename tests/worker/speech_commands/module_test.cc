@@ -112,7 +112,7 @@ TEST_F(SpeechModuleTest, AnImageTooSmallForTheModelIsAnError) {
 TEST_F(SpeechModuleTest, TheModelTakesTheFeatures) {
   const auto device = MakeCpuDevice(1);
   for (const char* name :
-       {"single_fc", "conv", "low_latency_conv", "low_latency_svdf", "tiny_conv"}) {
+       {"single_fc", "conv", "low_latency_conv", "low_latency_svdf", "tiny_conv", "conv_norm"}) {
     const auto model = Make({std::string("--model_architecture=") + name})->MakeModel(*device);
     EXPECT_EQ(model->input_size(), 98 * 40) << name;
     EXPECT_EQ(model->num_classes(), 4) << name;
