@@ -67,10 +67,12 @@ ps::Partition PartitionOf(const Load& load, const ps::ParamTable& table) {
   return out;
 }
 
+rpc::Identity IdentityOfBench() { return Must(rpc::ParseIdentity(std::getenv(kIdentityVariable))); }
+
 std::unique_ptr<rpc::Transport> TransportOf(const Load& load, Log& log) {
   // As the transport does on loopback, also between the ends of paced links.
   rpc::GrpcOptions options{.congestion_control = "cubic"};
-  if (load.tls) options.identity = Must(rpc::ParseIdentity(std::getenv(kIdentityVariable)));
+  if (load.tls) options.identity = IdentityOfBench();
   auto grpc = Must(rpc::MakeGrpcTransport(std::move(options), log));
   if (!load.shared) return grpc;
   return Must(rpc::MakeSharedTransport(std::move(grpc), log));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ps/param.h"
+#include "rpc/identity.h"
 #include "rpc/transport.h"
 #include "telemetry/log.h"
 #include "telemetry/status.h"
@@ -29,6 +30,7 @@ T Must(absl::StatusOr<T> value) {
 
 // Of the environment, for the processes of a benchmark.
 inline constexpr char kIdentityVariable[] = "MUSTER_BENCH_IDENTITY";
+rpc::Identity IdentityOfBench();  // what it holds
 
 // The learning rate: sums of small integers times it are exact.
 inline constexpr float kRate = 1.0F / 1024;

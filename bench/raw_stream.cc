@@ -34,17 +34,17 @@ class SummingHandler : public rpc::StreamHandler {
   std::vector<float> sum_ = std::vector<float>(kMaxSliceBytes / sizeof(float));
 };
 
-std::unique_ptr<rpc::Transport> MakeTransport(Log& log) {
-  auto transport = rpc::MakeGrpcTransport({}, log);
+std::unique_ptr<rpc::Transport> MakeTransport(Log& log, const rpc::Identity& identity) {
+  auto transport = rpc::MakeGrpcTransport({.identity = identity}, log);
   CHECK(transport.ok());
   return *std::move(transport);
 }
 
 }  // namespace
 
-void ServeStreams() {
+void ServeStreams(const rpc::Identity& identity) {
   const auto log = Log::ToStderr("streams");
-  const auto transport = MakeTransport(*log);
+  const auto transport = MakeTransport(*log, identity);
   const auto listener = transport->Listen(
       "127.0.0.1:0", SelfHello(), [](const rpc::Hello&, std::shared_ptr<rpc::Stream> stream) {
         return absl::StatusOr<std::unique_ptr<rpc::StreamHandler>>(
@@ -69,8 +69,8 @@ class StreamPusher::Handler : public rpc::StreamHandler {
   StreamPusher& pusher_;
 };
 
-StreamPusher::StreamPusher(const std::string& address)
-    : log_(Log::ToStderr("pusher")), transport_(MakeTransport(*log_)) {
+StreamPusher::StreamPusher(const std::string& address, const rpc::Identity& identity)
+    : log_(Log::ToStderr("pusher")), transport_(MakeTransport(*log_, identity)) {
   auto stream = transport_->Connect(address, SelfHello(), std::make_unique<Handler>(*this), 10'000);
   CHECK(stream.ok());
   stream_ = *std::move(stream);

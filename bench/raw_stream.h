@@ -9,19 +9,20 @@
 #include <string>
 
 #include "bench/raw_tcp.h"
+#include "rpc/identity.h"
 #include "rpc/transport.h"
 #include "telemetry/log.h"
 #include "telemetry/mutex.h"
 
 namespace muster::bench {
 
-// Prints its address, and sums what StreamPushers send, for ever.
-[[noreturn]] void ServeStreams();
+// Prints its address, and sums what StreamPushers send, for ever. With an identity: encrypted.
+[[noreturn]] void ServeStreams(const rpc::Identity& identity);
 
 // A stream to ServeStreams. Each slice is acknowledged with a bare header.
 class StreamPusher {
  public:
-  explicit StreamPusher(const std::string& address);
+  StreamPusher(const std::string& address, const rpc::Identity& identity);
   // Pushes for about `seconds`, `window` slices in flight; slices per second.
   double Run(size_t slice_bytes, size_t window, double seconds, Pool& pool);
 

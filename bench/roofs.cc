@@ -99,8 +99,8 @@ Roof TcpRoof(int port) {
   };
 }
 
-Roof StreamRoof(const std::string& address) {
-  auto pusher = std::make_shared<StreamPusher>(address);
+Roof StreamRoof(const std::string& address, const rpc::Identity& identity) {
+  auto pusher = std::make_shared<StreamPusher>(address, identity);
   auto pool = std::make_shared<Pool>(kPoolBytes);
   return [=](double seconds) {
     constexpr size_t kSlice = 4 << 20;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bench/raw_futex.h"
+#include "rpc/identity.h"
 
 namespace muster::bench {
 
@@ -31,11 +32,11 @@ Roof MemcpyRoof();
 Roof SumRoof();
 Roof MomentumRoof();
 // GB/s of gradients over one loopback TCP connection to ServeTcp, over one stream to ServeStreams,
-// both in a process of their own.
+// both in a process of their own. With an identity the stream is encrypted.
 Roof TcpRoof(int port);
-Roof StreamRoof(const std::string& address);
-// What the latter could be if each byte were encrypted by AES-256-GCM on one core besides, at
-// OpenSSL's rate: 1 / (1 / stream + 1 / AES).
+Roof StreamRoof(const std::string& address, const rpc::Identity& identity = {});
+// What an unencrypted one could be if each byte were encrypted by AES-256-GCM on one core besides,
+// at OpenSSL's rate: 1 / (1 / stream + 1 / AES).
 Roof TlsRoof(const std::string& address);
 // µs of a round trip, both ends asleep before it.
 Roof FutexRoof(const std::shared_ptr<FutexPair>& pair);
