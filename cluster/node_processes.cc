@@ -22,14 +22,13 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kPingMs = 1000;
-constexpr int64_t kCopyMs = 120'000;  // without anything that comes or goes
 
 }  // namespace
 
 absl::Status NodeProcesses::Await(const std::function<bool()>& done, int64_t timeout_ms,
                                   const char* what) {
   int64_t deadline = MonotonicMillis() + timeout_ms;
-  size_t copied = copied_;
+  size_t parts = files_.parts();
   while (!done()) {
     std::vector<pollfd> fds;
     bool sending = false;
@@ -38,7 +37,7 @@ absl::Status NodeProcesses::Await(const std::function<bool()>& done, int64_t tim
       sending |= host->sending();
     }
     // While programs and files travel there is no hurry.
-    if (sending || std::exchange(copied, copied_) != copied_) {
+    if (sending || std::exchange(parts, files_.parts()) != files_.parts()) {
       deadline = std::max(deadline, MonotonicMillis() + timeout_ms / 2);
     }
     const int64_t left = deadline - MonotonicMillis();
@@ -74,18 +73,19 @@ NodeProcesses::~NodeProcesses() {
   for (const auto& host : hosts_) host->Send(request);
 }
 
-std::string NodeProcesses::Unfit(size_t host) const {
+absl::Status NodeProcesses::CheckFit(size_t host) const {
   const NodeHello& hello = *hosts_[host]->hello();
   if (hello.build_id() != options_.build_id) {
-    return fmt::format(
+    return absl::FailedPreconditionError(fmt::format(
         "host {}: its programs are of build {}, this launch is of {}: run ./dev bundle, or bring "
         "the folder in cluster.ssh.programs up to date",
-        hosts_[host]->name(), hello.build_id(), options_.build_id);
+        hosts_[host]->name(), hello.build_id(), options_.build_id));
   }
   const int64_t skew = std::abs(hello.clock_ms() - UnixMillis());
-  if (skew <= options_.max_clock_skew_ms) return "";
-  return fmt::format("host {}: its clock is {} s off: set it (timedatectl set-ntp true)",
-                     hosts_[host]->name(), skew / 1000);
+  if (skew <= options_.max_clock_skew_ms) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("host {}: its clock is {} s off: set it (timedatectl set-ntp true)",
+                  hosts_[host]->name(), skew / 1000));
 }
 
 void NodeProcesses::SendOpen(size_t host, bool attach, const std::string& notices_of) {
@@ -121,7 +121,7 @@ absl::Status NodeProcesses::Connect(bool attach) {
       NodeLink& host = *hosts_[i];
       if (host.hello() && !asked[i]) {
         asked[i] = true;
-        problems[i] = Unfit(i);
+        problems[i] = std::string(CheckFit(i).message());
         if (problems[i].empty()) {
           SendOpen(i, attach, i < options_.notices_of.size() ? options_.notices_of[i] : "");
         }
@@ -284,127 +284,19 @@ void NodeProcesses::PingAll() {
   }
 }
 
-void NodeProcesses::SendList() {
-  NodeRequest request;
-  request.mutable_list();
-  hosts_[0]->Send(request);
-}
-
-void NodeProcesses::SendGet(size_t host, const std::string& path) {
-  NodeRequest request;
-  request.mutable_get()->set_path(path);
-  hosts_[host]->Send(request);
-}
-
-absl::StatusOr<FileList> NodeProcesses::ListThere() {
-  copy_.Pause();
-  RETURN_IF_ERROR(Await([this] { return copy_.idle(); }, kCopyMs,
-                        "the master's host does not send the job's files"));
-  list_.reset();
-  SendList();
-  RETURN_IF_ERROR(Await([this] { return list_ != nullptr; }, options_.connect_ms,
-                        "the master's host does not list the job's files"));
-  return *list_;
-}
-
-void NodeProcesses::Ask(size_t host, const std::string& path) {
-  awaited_.emplace(host, path);
-  SendGet(host, path);
-}
-
-absl::Status NodeProcesses::AwaitFiles(const std::string& to) {
-  master::JobFileWriter writer(to);
-  absl::Status written;
-  return Await(
-      [&] {
-        for (const FilePart& part : std::exchange(parts_, {})) {
-          // A file that has gone meanwhile is none.
-          if (!part.error().empty()) continue;
-          written.Update(writer.Write(part.path(), part.bytes(), part.last(), part.modified_ns()));
-        }
-        if (!written.ok()) errors_.emplace_back(written.message());
-        return awaited_.empty();
-      },
-      kCopyMs, "a host does not send the job's files");
-}
-
-absl::Status NodeProcesses::Fetch(const FileList& there, const std::set<std::string>& wanted) {
-  for (const FileList::File& file : there.files()) {
-    if (wanted.contains(file.path())) Ask(0, file.path());
-  }
-  return AwaitFiles(options_.job_dir);
-}
+absl::Status NodeProcesses::Pull() { return options_.here ? absl::OkStatus() : files_.Pull(); }
 
 absl::Status NodeProcesses::PullLogs() {
-  const std::string coming = options_.job_dir + "/logs/coming";
-  std::vector<size_t> roles;
-  for (size_t i = 0; i < options_.role_names.size(); ++i) {
-    const size_t host = options_.host_of_role[i];
+  std::vector<HostFiles::Log> logs;
+  for (size_t role = 0; role < options_.role_names.size(); ++role) {
+    const size_t host = options_.host_of_role[role];
     if (host >= hosts_.size() || presence_[host] != Presence::kHere) continue;
-    roles.push_back(i);
-    Ask(host, fmt::format("logs/{}.log", options_.role_names[i]));
+    logs.push_back({host, options_.role_names[role], options_.log_paths[role]});
   }
-  const absl::Status got = AwaitFiles(coming);
-  std::error_code error;
-  for (const size_t i : got.ok() ? roles : std::vector<size_t>()) {
-    std::error_code none;
-    const std::string from = fmt::format("{}/logs/{}.log", coming, options_.role_names[i]);
-    const auto size = fs::file_size(from, error);
-    const auto here = fs::file_size(options_.log_paths[i], none);
-    if (!error && (none || size >= here)) fs::rename(from, options_.log_paths[i], error);
-  }
-  fs::remove_all(coming, error);
-  return got;
+  return files_.PullLogs(logs);
 }
 
-absl::Status NodeProcesses::Pull() {
-  if (options_.here) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const FileList list, ListThere());
-  ASSIGN_OR_RETURN(const auto here, master::ListJobFiles(options_.job_dir));
-  std::set<std::string> wanted;
-  for (const FileList::File& file : list.files()) {
-    const auto it = here.find(file.path());
-    if (it == here.end() || it->second.modified_ns < file.modified_ns()) wanted.insert(file.path());
-  }
-  return Fetch(list, wanted);
-}
-
-absl::Status NodeProcesses::Push() {
-  if (options_.here) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const FileList list, ListThere());
-  ASSIGN_OR_RETURN(const auto here, master::ListJobFiles(options_.job_dir));
-  std::map<std::string, int64_t> there;
-  for (const FileList::File& file : list.files()) there[file.path()] = file.modified_ns();
-  size_t sent = 0;
-  written_ = 0;
-  for (const auto& [path, file] : here) {
-    const auto it = there.find(path);
-    if (it != there.end() && it->second >= file.modified_ns) continue;
-    ++sent;
-    RETURN_IF_ERROR(SendFile(path, file.modified_ns));
-  }
-  return Await([&] { return written_ == sent; }, kCopyMs,
-               "the master's host does not take the job's files");
-}
-
-absl::Status NodeProcesses::SendFile(const std::string& path, int64_t modified_ns) {
-  for (int64_t offset = 0;; offset += kMaxPartBytes) {
-    ASSIGN_OR_RETURN(std::string bytes,
-                     master::ReadPart(options_.job_dir + "/" + path, offset, kMaxPartBytes));
-    NodeRequest request;
-    FilePart& part = *request.mutable_put();
-    part.set_path(path);
-    part.set_last(bytes.size() < kMaxPartBytes);
-    part.set_bytes(std::move(bytes));
-    part.set_modified_ns(modified_ns);
-    const bool last = part.last();
-    hosts_[0]->Send(request);
-    // One part at a time: a checkpoint may be larger than memory.
-    RETURN_IF_ERROR(Await([this] { return !hosts_[0]->sending(); }, kCopyMs,
-                          "the master's host does not take the job's files"));
-    if (last) return absl::OkStatus();
-  }
-}
+absl::Status NodeProcesses::Push() { return options_.here ? absl::OkStatus() : files_.Push(); }
 
 absl::Status NodeProcesses::Gather() {
   if (options_.here) return absl::OkStatus();
@@ -414,20 +306,7 @@ absl::Status NodeProcesses::Gather() {
                                               std::string(hosts_[0]->status().message())));
   }
   errors_.clear();
-  ASSIGN_OR_RETURN(const FileList list, ListThere());
-  ASSIGN_OR_RETURN(const auto here, master::ListJobFiles(options_.job_dir));
-  std::set<std::string> there, wanted;
-  for (const FileList::File& file : list.files()) {
-    if (!master::IsPathInside(file.path())) continue;
-    there.insert(file.path());
-    const auto it = here.find(file.path());
-    if (it == here.end() || it->second != master::JobFile{file.bytes(), file.modified_ns()}) {
-      wanted.insert(file.path());
-    }
-  }
-  RETURN_IF_ERROR(Fetch(list, wanted));
-  RemoveDroppedCheckpoints(options_.job_dir, here, there);
-  return absl::OkStatus();
+  return files_.Gather();
 }
 
 void NodeProcesses::Start(size_t role, const RoleCommand& command) {
@@ -470,18 +349,14 @@ void NodeProcesses::OnEvent(size_t host, const NodeEvent& event) {
     case NodeEvent::kLog:
       return AppendLog(event.log());
     case NodeEvent::kFiles:
-      if (host == 0 && !copy_.OnFiles(event.files())) {
-        list_ = std::make_unique<FileList>(event.files());
-      }
-      return;
+      return files_.OnFiles(host, event.files());
     case NodeEvent::kPart:
-      return OnPart(host, event.part());
+      return files_.OnPart(host, event.part());
     case NodeEvent::kLeft:
       ++left_;
       return;
     case NodeEvent::kWritten:
-      if (host == 0) ++written_;
-      return;
+      return files_.OnWritten(host);
     case NodeEvent::kError:
       if (presence_[host] != Presence::kHere) {
         coming_.erase(host);  // refused
@@ -492,16 +367,6 @@ void NodeProcesses::OnEvent(size_t host, const NodeEvent& event) {
     default:
       events_.emplace_back(host, event);
   }
-}
-
-void NodeProcesses::OnPart(size_t host, const FilePart& part) {
-  ++copied_;
-  if (host == 0 && copy_.OnPart(part)) return;
-  // What nobody has asked for is nobody's to write.
-  const auto asked = awaited_.find({host, part.path()});
-  if (asked == awaited_.end()) return;
-  if (part.last()) awaited_.erase(asked);
-  parts_.push_back(part);
 }
 
 void NodeProcesses::AppendLog(const LogPart& part) {
@@ -524,6 +389,54 @@ void NodeProcesses::HearSteward(Listener& listener) {
   }
 }
 
+void NodeProcesses::TakeIn(size_t host, RunHost way, Listener& listener) {
+  if (presence_[host] == Presence::kComing) return;
+  // One that is taken back may still be there.
+  if (presence_[host] == Presence::kHere) GoAway(host, "its machine is taken back", listener);
+  auto link = NodeLink::Start(way.link, options_.bundle);
+  if (!link.ok()) return options_.steward->Replace(host, /*ends=*/false);
+  hosts_[host] = *std::move(link);
+  opened_[host].clear();
+  ending_.erase(host);
+  lost_.erase(host);
+  presence_[host] = Presence::kComing;
+  coming_.erase(host);
+  coming_.emplace(host, ComingHost(std::move(way), options_.connect_ms));
+}
+
+void NodeProcesses::LookAtComing(size_t host, Listener& listener) {
+  const auto it = coming_.find(host);
+  absl::StatusOr<bool> here = absl::UnavailableError("");  // it has refused
+  if (it != coming_.end()) {
+    here = it->second.Look(*hosts_[host], !opened_[host].empty(),
+                           {.connect_ms = options_.connect_ms,
+                            .open =
+                                [&](const RunHost& way) {
+                                  RETURN_IF_ERROR(CheckFit(host));
+                                  SendOpen(host, /*attach=*/false, way.notices_of);
+                                  return absl::OkStatus();
+                                },
+                            .send_data = send_data_,
+                            .say = [&](const std::string& line) { listener.OnMessage(line); }});
+  }
+  if (!here.ok()) {
+    if (!here.status().message().empty()) {
+      listener.OnMessage(std::string(here.status().message()));
+    }
+    GoAway(host, "", listener);
+    return options_.steward->Replace(host, /*ends=*/false);
+  }
+  if (!*here) return;
+  const auto address = AddressOf(it->second.way(), *hosts_[host]->hello());
+  coming_.erase(it);
+  presence_[host] = Presence::kHere;
+  options_.steward->Reached(host);
+  for (size_t role = 0; role < options_.host_of_role.size(); ++role) {
+    if (options_.host_of_role[role] != host || !address.ok()) continue;
+    listener.OnHostBack(role, opened_[host], *address);
+  }
+}
+
 void NodeProcesses::RoleAway(size_t role, const std::string& why, Listener& listener) {
   if (running_.erase(role) > 0) listener.OnAway(role, why);
 }
@@ -537,72 +450,12 @@ void NodeProcesses::GoAway(size_t host, const std::string& why, Listener& listen
   }
 }
 
-void NodeProcesses::TakeIn(size_t host, RunHost way, Listener& listener) {
-  if (presence_[host] == Presence::kComing) return;
-  // One that is taken back may still be there.
-  if (presence_[host] == Presence::kHere) GoAway(host, "its machine is taken back", listener);
-  auto link = NodeLink::Start(way.link, options_.bundle);
-  if (!link.ok()) return options_.steward->Replace(host, /*ends=*/false);
-  hosts_[host] = *std::move(link);
-  opened_[host].clear();
-  ending_.erase(host);
-  lost_.erase(host);
-  presence_[host] = Presence::kComing;
-  coming_[host] =
-      Coming{.way = std::move(way), .deadline_ms = MonotonicMillis() + options_.connect_ms};
-}
-
-absl::StatusOr<bool> NodeProcesses::HasData(Coming& coming, Listener& listener) {
-  if (!std::exchange(coming.data_begun, true) && send_data_) {
-    ASSIGN_OR_RETURN(coming.data, send_data_(coming.way));
-  }
-  if (coming.data == nullptr) return true;
-  return coming.data->Look([&](const std::string& line) { listener.OnMessage(line); });
-}
-
-void NodeProcesses::LookAtComing(size_t host, Listener& listener) {
-  NodeLink& link = *hosts_[host];
-  const auto it = coming_.find(host);
-  const int64_t now = MonotonicMillis();
-  // While programs travel there is no hurry.
-  if (it != coming_.end() && link.sending()) it->second.deadline_ms = now + options_.connect_ms;
-  std::string problem;
-  if (it != coming_.end() && link.status().ok() && link.hello() && !it->second.asked) {
-    it->second.asked = true;
-    problem = Unfit(host);
-    if (problem.empty()) SendOpen(host, /*attach=*/false, it->second.way.notices_of);
-  }
-  if (!problem.empty()) listener.OnMessage(problem);
-  if (it == coming_.end() || !problem.empty() || !link.status().ok() ||
-      now >= it->second.deadline_ms) {
-    GoAway(host, "", listener);
-    return options_.steward->Replace(host, /*ends=*/false);
-  }
-  if (opened_[host].empty()) return;
-  const absl::StatusOr<bool> has_data = HasData(it->second, listener);
-  if (!has_data.ok()) {
-    listener.OnMessage(std::string(has_data.status().message()));
-    GoAway(host, "", listener);
-    return options_.steward->Replace(host, /*ends=*/false);
-  }
-  it->second.deadline_ms = now + options_.connect_ms;
-  if (!*has_data) return;
-  const auto address = AddressOf(it->second.way, *link.hello());
-  coming_.erase(it);
-  presence_[host] = Presence::kHere;
-  options_.steward->Reached(host);
-  for (size_t role = 0; role < options_.host_of_role.size(); ++role) {
-    if (options_.host_of_role[role] != host || !address.ok()) continue;
-    listener.OnHostBack(role, opened_[host], *address);
-  }
-}
-
 void NodeProcesses::Collect(Listener& listener) {
   for (size_t i = 0; i < hosts_.size(); ++i) {
     hosts_[i]->Pump([this, i](const NodeEvent& event) { OnEvent(i, event); });
   }
   PingAll();
-  if (!options_.here && hosts_[0]->status().ok()) copy_.Tick(MonotonicMillis());
+  if (!options_.here && hosts_[0]->status().ok()) files_.Tick(MonotonicMillis());
   HearSteward(listener);
   const size_t roles = options_.host_of_role.size();
   for (const auto& [host, event] : std::exchange(events_, {})) {
@@ -643,6 +496,10 @@ void NodeProcesses::Collect(Listener& listener) {
     }
   }
   for (const std::string& error : std::exchange(errors_, {})) listener.OnError(error);
+  TellOfLost(listener);
+}
+
+void NodeProcesses::TellOfLost(Listener& listener) {
   for (size_t i = 0; i < hosts_.size(); ++i) {
     if (hosts_[i]->status().ok() || presence_[i] != Presence::kHere) continue;
     const std::string why(hosts_[i]->status().message());

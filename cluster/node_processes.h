@@ -13,10 +13,11 @@
 #include <string>
 #include <vector>
 
+#include "cluster/coming_host.h"
 #include "cluster/data_send.h"
+#include "cluster/host_files.h"
 #include "cluster/host_steward.h"
 #include "cluster/idle_watch.h"
-#include "cluster/job_copy.h"
 #include "cluster/node_link.h"
 #include "cluster/role_processes.h"
 
@@ -55,8 +56,10 @@ class NodeProcesses : public RoleProcesses {
         presence_(hosts_.size(), Presence::kHere),
         missing_(Missing()),
         stay_(options_.stay),
-        copy_(options_.job_dir, {.list = [this] { SendList(); },
-                                 .get = [this](const std::string& path) { SendGet(0, path); }}) {}
+        files_(options_.job_dir, hosts_, options_.connect_ms,
+               [this](const std::function<bool()>& done, int64_t timeout_ms, const char* what) {
+                 return Await(done, timeout_ms, what);
+               }) {}
   ~NodeProcesses() override;
 
   // Waits until every host is connected, has this build and the job's folder. Fails with one line
@@ -105,13 +108,6 @@ class NodeProcesses : public RoleProcesses {
     kAway,    // looked for, or done without
     kComing,  // connected, or about to be; it does not hold the job yet
   };
-  struct Coming {
-    RunHost way;
-    bool asked = false;  // to open the job
-    int64_t deadline_ms = 0;
-    std::unique_ptr<DataSending> data;  // on its way, once the job is open
-    bool data_begun = false;
-  };
 
   std::set<size_t> Missing() const;
   absl::Status Connect(bool attach);
@@ -120,8 +116,8 @@ class NodeProcesses : public RoleProcesses {
   bool CanDoWithout(size_t host, const Listener& listener) const;
   bool IsMissing(size_t host) const { return missing_.contains(host); }
   void SendOpen(size_t host, bool attach, const std::string& notices_of);
-  // Why a host that has said hello will not do; "" when it does.
-  std::string Unfit(size_t host) const;
+  // Why a host that has said hello will not do; OK when it does.
+  absl::Status CheckFit(size_t host) const;
   bool Replaces(size_t host) const {
     return options_.steward != nullptr && options_.steward->Replaces(host);
   }
@@ -129,33 +125,22 @@ class NodeProcesses : public RoleProcesses {
   void HearSteward(Listener& listener);
   void TakeIn(size_t host, RunHost way, Listener& listener);
   void LookAtComing(size_t host, Listener& listener);
-  // True once it has the job's data.
-  absl::StatusOr<bool> HasData(Coming& coming, Listener& listener);
   void GoAway(size_t host, const std::string& why, Listener& listener);
   void RoleAway(size_t role, const std::string& why, Listener& listener);
+  // Hosts to which there is no way any more: replaced, done without, or missed.
+  void TellOfLost(Listener& listener);
   // Has the logs come from where those here end.
   absl::Status FollowLogs();
   // Pumps all links until `done`, or a link or the deadline fails.
   absl::Status Await(const std::function<bool()>& done, int64_t timeout_ms, const char* what);
-  void SendList();  // to the first host
-  void SendGet(size_t host, const std::string& path);
-  // Asks the first host which files it has.
-  absl::StatusOr<FileList> ListThere();
-  absl::Status SendFile(const std::string& path, int64_t modified_ns);
-  absl::Status Fetch(const FileList& there, const std::set<std::string>& wanted);
-  // Has `host` send a file; it comes to parts_.
-  void Ask(size_t host, const std::string& path);
-  // Puts what was asked for into the folder `to`.
-  absl::Status AwaitFiles(const std::string& to);
   void OnEvent(size_t host, const NodeEvent& event);
-  void OnPart(size_t host, const FilePart& part);
   void AppendLog(const LogPart& part);
   void PingAll();
 
   const Options options_;
   std::vector<std::unique_ptr<NodeLink>> hosts_;
   std::vector<Presence> presence_;                    // by host
-  std::map<size_t, Coming> coming_;                   // hosts
+  std::map<size_t, ComingHost> coming_;               // by host, those that have not refused
   const std::set<size_t> missing_;                    // hosts that were gone from the beginning
   std::set<size_t> ending_;                           // hosts that are taken back soon
   std::vector<std::string> opened_;                   // by host: the job's folder
@@ -165,18 +150,13 @@ class NodeProcesses : public RoleProcesses {
   std::set<size_t> running_;                          // roles
   std::set<size_t> lost_;                             // hosts whose end has been told
   int64_t pinged_ms_ = 0;
-  std::unique_ptr<FileList> list_;
-  std::set<std::pair<size_t, std::string>> awaited_;  // files: host and path
-  std::vector<FilePart> parts_;
-  size_t copied_ = 0;         // parts of files that have come
-  size_t written_ = 0;        // files that the first host has put in place
   size_t left_ = 0;           // hosts that go on by themselves
   std::set<size_t> runs_on_;  // hosts where something of the job ran when it was attached to
   bool follows_ = false, lacks_workers_alone_ = false;
   bool owns_ = false;  // what runs there ends with this
   bool stay_ = false;
   SendData send_data_;
-  JobCopy copy_;
+  HostFiles files_;
 };
 
 }  // namespace muster::cluster
