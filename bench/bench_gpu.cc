@@ -7,7 +7,8 @@
 //   front_end what makes features of the speech job's batches: the frames of sounds and the
 //             logarithms of mel channels as kernels that move memory; all of it for a batch of 100,
 //             in float32, by the FLOPs of its products
-//   conv_step loss and gradients of `conv`, batch 100, in the device's memory
+//   step_*    loss and gradients of a model, batch 100, in the device's memory: captured in graphs,
+//             and, _no_graph, told op by op
 //   nccl_*    a collective operation of one rank, this GPU: what a call costs beside the copy
 //
 // Roof and row take turns. --device cpu runs the same on the CPU, which shows that it works.
@@ -18,6 +19,7 @@
 #include <fstream>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "bench/figures.h"
@@ -30,6 +32,7 @@
 #include "telemetry/build_id.h"
 #include "telemetry/check.h"
 #include "worker/models/models.h"
+#include "worker/replays.h"
 
 namespace muster {
 namespace {
@@ -71,7 +74,7 @@ class Bench {
   void Convolutions();
   // The collective operations of one rank, this device: a copy at best.
   void Collectives(Communicator& communicator);
-  void Step(const char* name, const char* model);
+  void Step(const std::string& name, const std::string& model);
   void Roofs();
   const bench::Table& table() const { return table_; }
 
@@ -324,7 +327,7 @@ void Bench::Convolutions() {
   }
 }
 
-void Bench::Step(const char* name, const char* model_name) {
+void Bench::Step(const std::string& name, const std::string& model_name) {
   const int64_t batch = options_.smoke ? 2 : 100;
   auto made = worker::MakeImageModel(model_name, {}, device_);
   CHECK(made.ok());
@@ -349,11 +352,15 @@ void Bench::Step(const char* name, const char* model_name) {
     model.Backward({weights.data<float>(), size}, {grads.data<float>(), size}, [](ps::ParamId) {});
     (void)model.Loss();
   };
-  run();
+  for (int i = 0; i <= worker::Replays::kPlainRuns; ++i) run();
   for (int round = 0; round < options_.rounds; ++round) {
     figures.Add(static_cast<double>(batch) / Time(run), 1);
   }
-  table_.Print(name, "samples/s", "", figures, 0, false);
+  if (!model.graph_status().ok()) {
+    fmt::print(stderr, "bench_gpu: {} without graphs: {}\n", name,
+               std::string(model.graph_status().message()));
+  }
+  table_.Print(name.c_str(), "samples/s", "", figures, 0, false);
 }
 
 void Bench::Collectives(Communicator& communicator) {
@@ -395,6 +402,7 @@ int Run(int argc, char** argv) {
         Case{GpuPrecision::kBf16, "BF16", "bf16"}}) {
     const bool tf32 = precision == GpuPrecision::kTf32;
     const bool float32 = precision == GpuPrecision::kFloat32;
+    std::optional<GpuChain> chain;
     std::unique_ptr<Device> device;
     std::unique_ptr<Communicator> communicator;  // null: there is no NCCL
     if (options.device == "cpu") {
@@ -403,15 +411,15 @@ int Run(int argc, char** argv) {
     } else {
       const GpuSearch search =
           DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV"));
-      const GpuChain chain = GpuChain::Find(search);
-      if (precision == GpuPrecision::kBf16 && chain.status().ok() && !chain.has_bf16()) continue;
-      auto gpu = chain.MakeDevice({.index = 0, .precision = precision});
+      chain = GpuChain::Find(search);
+      if (precision == GpuPrecision::kBf16 && chain->status().ok() && !chain->has_bf16()) continue;
+      auto gpu = chain->MakeDevice({.index = 0, .precision = precision});
       if (!gpu.ok()) {
         fmt::print(stderr, "bench_gpu: {}\n", std::string(gpu.status().message()));
         return 1;
       }
       device = *std::move(gpu);
-      if (auto made = chain.MakeCommunicator(); made.ok()) communicator = *std::move(made);
+      if (auto made = chain->MakeCommunicator(); made.ok()) communicator = *std::move(made);
     }
     fmt::print("device {}: {}, {}\n", device->name(), device->description(), name);
     Bench bench(options, *device);
@@ -420,11 +428,18 @@ int Run(int argc, char** argv) {
     if (float32) bench.FrontEnd();
     if (tf32 && communicator != nullptr) bench.Collectives(*communicator);
     bench.Convolutions();
-    for (const std::string& model : worker::ImageModelNames()) {
-      bench.Step(("step_" + model).c_str(), model.c_str());
-    }
+    for (const std::string& model : worker::ImageModelNames()) bench.Step("step_" + model, model);
     all["device"] = device->description();
     all[key] = bench.table().all();
+    if (options.device == "cpu") continue;
+    // The same steps, op by op.
+    const auto plain = chain->MakeDevice({.index = 0, .precision = precision, .graphs = false});
+    CHECK(plain.ok());
+    Bench without(options, **plain);
+    for (const std::string& model : worker::ImageModelNames()) {
+      without.Step("step_" + model + "_no_graph", model);
+    }
+    all[std::string(key) + "_no_graph"] = without.table().all();
   }
   if (!options.json.empty()) std::ofstream(options.json) << all.dump(1) << "\n";
   return 0;

@@ -60,7 +60,7 @@ else
   note compute-sanitizer "skipped: not on this machine" 0
 fi
 if [ -x "$MUSTER/bin/bench_gpu" ]; then
-  part bench_gpu 150 "$MUSTER/bin/bench_gpu" --json "$OUT/bench_gpu.json"
+  part bench_gpu 240 "$MUSTER/bin/bench_gpu" --json "$OUT/bench_gpu.json"
   cat "$OUT/bench_gpu.log"
 fi
 

@@ -67,6 +67,9 @@ std::vector<LocalRole> LocalRoles(const Job& job, int cores) {
     roles.back().arguments = {
         "--device=" + Training::Device_Name(job.training().device()),
         "--precision=" + Training::Precision_Name(job.training().precision())};
+    if (job.training().has_cuda_graphs() && !job.training().cuda_graphs()) {
+      roles.back().arguments.emplace_back("--cuda-graphs=false");
+    }
   };
   if (chief) add_trainer("chief", 0, Role::kMaster, "trainingInput.masterType");
   for (int i = 0; i < workers; ++i) {

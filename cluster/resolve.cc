@@ -157,6 +157,7 @@ class Resolver {
       FillCodec(&codec);
     }
     if (!training.has_chief_trains()) training.set_chief_trains(true);
+    if (!training.has_cuda_graphs()) training.set_cuda_graphs(true);
     if (training.summary_interval() == 0) training.set_summary_interval(kSummaryInterval);
     Cluster& cluster = *draft_->job.mutable_cluster();
     if (cluster.start_timeout_s() == 0) cluster.set_start_timeout_s(kStartTimeoutSeconds);

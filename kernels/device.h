@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -31,6 +32,9 @@ class Device {
   // `bytes` of memory aligned to 64, filled with zeros. Fails with ResourceExhausted.
   virtual absl::StatusOr<void*> Allocate(size_t bytes) = 0;
   virtual void Free(void* memory, size_t bytes) = 0;
+  // How often memory was given back, scratch of streams included: a graph can be launched as long
+  // as this stays what it was. 0 where there are no graphs.
+  virtual int64_t frees() const { return 0; }
   // Keeps memory of the host where it is until Unpin, so that copies from and to it run beside
   // everything else. Fails where the system does not allow it; copies then are slower. Nothing on
   // cpu.

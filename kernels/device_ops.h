@@ -48,6 +48,9 @@ struct DropoutArgs {
   int64_t step = 0;
   float rate = 0;
   int64_t first_sample = 0;
+  // In the device's memory: where it is set, what lies there when the op runs is the step, so that
+  // a graph (stream.h) can be of any.
+  const int64_t* step_at = nullptr;
 
   int keep_of_256() const;  // 256: keep everything
   float scale() const { return 256.0f / static_cast<float>(keep_of_256()); }
@@ -104,6 +107,7 @@ class DeviceOps {
   virtual void Copy(Stream& stream, void* to, const void* from, size_t bytes,
                     CopyDirection direction) = 0;
   virtual void Fill(Stream& stream, int64_t n, float value, float* x) = 0;
+  virtual void Store(Stream& stream, int64_t value, int64_t* to) = 0;
   virtual void Axpy(Stream& stream, int64_t n, float a, const float* x, float* y) = 0;  // y += a x
   virtual void Gemm(Stream& stream, const GemmArgs& args) = 0;
   virtual void BroadcastRow(Stream& stream, int64_t rows, int64_t cols, const float* row,

@@ -15,7 +15,8 @@ void DropoutBits(const DropoutArgs& dropout, int64_t sample, int64_t first_block
     return;
   }
   CHECK_LT(first_block + blocks, int64_t{1} << 29);
-  const auto step = static_cast<uint64_t>(dropout.step);
+  const auto step =
+      static_cast<uint64_t>(dropout.step_at != nullptr ? *dropout.step_at : dropout.step);
   const auto counted = static_cast<uint32_t>(dropout.first_sample + sample);
   const int lowest = std::countr_zero(keep);
   for (int64_t block = 0; block < blocks; ++block, words += kDropoutBlockWords) {

@@ -17,6 +17,7 @@ enum class GpuPrecision {
 struct GpuOptions {
   int index = 0;  // which of the host's GPUs
   GpuPrecision precision = GpuPrecision::kTf32;
+  bool graphs = true;  // its streams capture work (stream.h)
 };
 
 }  // namespace muster

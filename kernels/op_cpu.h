@@ -16,6 +16,7 @@ class CpuOps final : public DeviceOps {
 
   void Copy(Stream&, void* to, const void* from, size_t bytes, CopyDirection) override;
   void Fill(Stream&, int64_t n, float value, float* x) override;
+  void Store(Stream&, int64_t value, int64_t* to) override { *to = value; }
   void Axpy(Stream&, int64_t n, float a, const float* x, float* y) override;
   void Gemm(Stream& stream, const GemmArgs& g) override;
   void BroadcastRow(Stream&, int64_t rows, int64_t cols, const float* row, float* y) override;

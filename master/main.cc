@@ -150,8 +150,10 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
   role.pid = options.pid;
   role.make_device = [&job, &arguments] {
     return MakeTrainerDevice(
-        job.training().device(), job.training().precision(), std::max(1, arguments.threads),
-        arguments.gpus,
+        job.training().device(),
+        GpuOptionsOf(job.training().precision(),
+                     !job.training().has_cuda_graphs() || job.training().cuda_graphs()),
+        std::max(1, arguments.threads), arguments.gpus,
         DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV")));
   };
   role.make_module = MakeModuleOf;

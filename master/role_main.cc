@@ -69,6 +69,8 @@ absl::StatusOr<RoleArguments> ParseRoleArguments(int argc, char** argv, const ch
       RETURN_IF_ERROR(ParseName(name, value, Training::Device_Parse, &arguments.device));
     } else if (name == "--precision") {
       RETURN_IF_ERROR(ParseName(name, value, Training::Precision_Parse, &arguments.precision));
+    } else if (arg == "--cuda-graphs=false") {
+      arguments.cuda_graphs = false;
     } else if (arg == "--shared-memory=false") {
       arguments.shared_memory = false;
     } else {
@@ -142,7 +144,8 @@ int RunRoleProgram(int argc, char** argv, absl::Status (*run)(const RoleOptions&
   options.first_core = arguments->first_core;
   options.make_device = [&arguments] {
     return MakeTrainerDevice(
-        arguments->device, arguments->precision, std::max(1, arguments->threads), arguments->gpus,
+        arguments->device, GpuOptionsOf(arguments->precision, arguments->cuda_graphs),
+        std::max(1, arguments->threads), arguments->gpus,
         DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV")));
   };
   options.make_module = MakeModuleOf;

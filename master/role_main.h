@@ -1,7 +1,8 @@
 // RunRoleProgram: the main function of the programs `worker` and `ps`.
 //
 //   PROGRAM --master=ADDRESS --role=chief|worker|ps --index=N --job-dir=D [--threads=N]
-//           [--gpus=N --trainer=I --trainers=N] [--shared-memory=false] [--host=ADDRESS]
+//           [--gpus=N --trainer=I --trainers=N] [--device=D] [--precision=P] [--cuda-graphs=false]
+//           [--shared-memory=false] [--host=ADDRESS]
 //
 // The job's token comes in the environment variable MUSTER_JOB_TOKEN, and where a job has several
 // hosts the process's certificate and key in MUSTER_IDENTITY (rpc/identity.h). Logs to
@@ -34,6 +35,7 @@ struct RoleArguments {
   GpuClaim gpus;  // of trainers
   Training::Device device = Training::AUTO;
   Training::Precision precision = Training::TF32;
+  bool cuda_graphs = true;
   bool shared_memory = true;  // false: tensors travel over gRPC on one host too
   rpc::Identity identity;     // empty: all of the job is on one host
 };

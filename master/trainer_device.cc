@@ -15,14 +15,13 @@ TrainerDevice OnCpu(int threads, const std::string& why) {
   return made;
 }
 
-absl::StatusOr<TrainerDevice> OnGpus(const GpuChain& chain, Training::Precision precision,
-                                     int threads) {
+absl::StatusOr<TrainerDevice> OnGpus(const GpuChain& chain, GpuOptions options, int threads) {
   RETURN_IF_ERROR(chain.status());
   TrainerDevice made;
   made.loader_threads = threads;
   for (const int index : chain.gpus()) {
-    ASSIGN_OR_RETURN(auto gpu,
-                     chain.MakeDevice({.index = index, .precision = GpuPrecisionOf(precision)}));
+    options.index = index;
+    ASSIGN_OR_RETURN(auto gpu, chain.MakeDevice(options));
     made.devices.push_back(std::move(gpu));
   }
   if (made.devices.size() > 1) {
@@ -35,29 +34,25 @@ absl::StatusOr<TrainerDevice> OnGpus(const GpuChain& chain, Training::Precision 
 
 }  // namespace
 
-GpuPrecision GpuPrecisionOf(Training::Precision precision) {
-  switch (precision) {
-    case Training::FP32:
-      return GpuPrecision::kFloat32;
-    case Training::BF16:
-      return GpuPrecision::kBf16;
-    default:
-      return GpuPrecision::kTf32;
-  }
+GpuOptions GpuOptionsOf(Training::Precision precision, bool cuda_graphs) {
+  GpuOptions options{.graphs = cuda_graphs};
+  if (precision == Training::FP32) options.precision = GpuPrecision::kFloat32;
+  if (precision == Training::BF16) options.precision = GpuPrecision::kBf16;
+  return options;
 }
 
-absl::StatusOr<TrainerDevice> MakeTrainerDevice(Training::Device device,
-                                                Training::Precision precision, int threads,
-                                                const GpuClaim& claim, const GpuSearch& search) {
+absl::StatusOr<TrainerDevice> MakeTrainerDevice(Training::Device device, const GpuOptions& options,
+                                                int threads, const GpuClaim& claim,
+                                                const GpuSearch& search) {
   if (device == Training::CPU) return OnCpu(threads, "");
   const GpuChain chain = GpuChain::Find(search, claim);
-  absl::StatusOr<TrainerDevice> gpus = OnGpus(chain, precision, threads);
+  absl::StatusOr<TrainerDevice> gpus = OnGpus(chain, options, threads);
   if (gpus.ok() || device == Training::GPU) return gpus;
   const std::string reason(gpus.status().message());
   if (chain.gpus().size() > 1) {
     GpuClaim one = claim;
     one.wanted = 1;
-    if (auto gpu = OnGpus(GpuChain::Find(search, one), precision, threads); gpu.ok()) {
+    if (auto gpu = OnGpus(GpuChain::Find(search, one), options, threads); gpu.ok()) {
       gpu->warning =
           fmt::format("training on one GPU instead of {}: {}", chain.gpus().size(), reason);
       return gpu;

@@ -27,11 +27,13 @@ struct TrainerDevice {
 };
 
 // CPU: `threads` of it. GPU: those of `claim`; fails with the link of the chain (kernels/gpu.h)
-// that is broken. AUTO: the same where they can be used, else one GPU, else the CPU.
-absl::StatusOr<TrainerDevice> MakeTrainerDevice(Training::Device device,
-                                                Training::Precision precision, int threads,
-                                                const GpuClaim& claim, const GpuSearch& search);
+// that is broken. AUTO: the same where they can be used, else one GPU, else the CPU. `options` but
+// for the index.
+absl::StatusOr<TrainerDevice> MakeTrainerDevice(Training::Device device, const GpuOptions& options,
+                                                int threads, const GpuClaim& claim,
+                                                const GpuSearch& search);
 
-GpuPrecision GpuPrecisionOf(Training::Precision precision);
+// What a job says of its GPUs, whichever they are.
+GpuOptions GpuOptionsOf(Training::Precision precision, bool cuda_graphs);
 
 }  // namespace muster::master

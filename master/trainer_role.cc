@@ -35,6 +35,7 @@ struct TrainerParts {
   std::unique_ptr<worker::LoaderGroup> training;
   std::unique_ptr<worker::Loader> validation, testing;
   std::string data;  // fingerprints of the splits, one behind the other
+  bool told_of_graphs = false;
 };
 
 worker::Loader::Options OptionsOfLoader(int threads) {
@@ -304,9 +305,14 @@ absl::StatusOr<MasterMessage> TrainOnce(const Placement& placement, Terms& terms
   ASSIGN_OR_RETURN(const auto saver,
                    KeepResiduals(setup, parts.table, partition, *client, terms.files, agent));
   worker::TrainerEvents events = EventsTo(agent);
-  events.on_clock = [&agent, saver = saver.get()](int64_t clock) {
+  events.on_clock = [&agent, &parts, log = options.log, saver = saver.get()](int64_t clock) {
     agent.SetClock(clock);
     if (saver != nullptr) saver->OnClock(clock);
+    if (parts.told_of_graphs) return;
+    if (const absl::Status graphs = parts.models->graph_status(); !graphs.ok()) {
+      log->Warning("steps go without CUDA graphs: {}", std::string(graphs.message()));
+      parts.told_of_graphs = true;
+    }
   };
   trainer.emplace(*parts.models, parts.table, *client,
                   worker::TrainerLoaders{*parts.training, *parts.validation, *parts.testing},

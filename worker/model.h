@@ -66,6 +66,8 @@ class Model {
                        std::span<float> logits) = 0;
   // On which it computes; null: on the calling thread, at once, in the host's memory.
   virtual Stream* stream() { return nullptr; }
+  // Why a device that captures graphs (kernels/stream.h) is told every op of every step; else OK.
+  virtual absl::Status graph_status() const { return absl::OkStatus(); }
   virtual int64_t num_classes() const = 0;
   virtual int64_t input_size() const = 0;  // elements per sample
   // The layers in their order, each reading what the one before wrote, for the export. Empty: not

@@ -36,6 +36,11 @@ void ModelGroup::Backward(ConstArenas weights, Arenas grads, const OnDeviceGrad&
   }
 }
 
+absl::Status ModelGroup::graph_status() const {
+  for (const auto& model : models_) RETURN_IF_ERROR(model->graph_status());
+  return absl::OkStatus();
+}
+
 double ModelGroup::Loss() {
   double sum = 0;
   for (const auto& model : models_) sum += model->Loss();

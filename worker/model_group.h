@@ -46,6 +46,8 @@ class ModelGroup {
   void Forward(ConstArenas weights, std::span<const Batch> shares, const ItemKey& key);
   void Backward(ConstArenas weights, Arenas grads, const OnDeviceGrad& on_grad);
   double Loss();
+  // As Model's; the first one's that is not OK.
+  absl::Status graph_status() const;
 
  private:
   const std::vector<std::unique_ptr<Model>> models_;

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <string>
 #include <utility>
 
@@ -43,8 +44,11 @@ std::string Describe(const cudaDeviceProp& device) {
 
 class CudaDevice final : public Device {
  public:
-  CudaDevice(int index, const cudaDeviceProp& device)
-      : index_(index), description_(Describe(device)), model_(device.name) {}
+  CudaDevice(const GpuOptions& options, const cudaDeviceProp& device)
+      : index_(options.index),
+        graphs_(options.graphs),
+        description_(Describe(device)),
+        model_(device.name) {}
 
   absl::Status Start(const GpuOptions& options) {
     ASSIGN_OR_RETURN(ops_, MakeCudaOps(*this, options));
@@ -58,7 +62,7 @@ class CudaDevice final : public Device {
   bool host_memory() const override { return false; }
   DeviceOps& ops() override { return *ops_; }
   std::unique_ptr<Stream> MakeStream() override {
-    return std::make_unique<CudaStream>(*this, index_);
+    return std::make_unique<CudaStream>(*this, index_, graphs_);
   }
   std::unique_ptr<Event> MakeEvent() override { return std::make_unique<CudaEvent>(index_); }
 
@@ -79,8 +83,10 @@ class CudaDevice final : public Device {
   }
   void Free(void* memory, size_t) override {
     cudaSetDevice(index_);
+    ++frees_;
     cudaFree(memory);
   }
+  int64_t frees() const override { return frees_; }
 
   absl::Status Pin(void* memory, size_t bytes) override {
     cudaSetDevice(index_);
@@ -91,6 +97,8 @@ class CudaDevice final : public Device {
 
  private:
   const int index_;
+  const bool graphs_;
+  std::atomic<int64_t> frees_{0};
   const std::string description_;
   const std::string model_;
   std::unique_ptr<DeviceOps> ops_;
@@ -104,7 +112,7 @@ absl::StatusOr<std::unique_ptr<Device>> MakeCudaDevice(const GpuOptions& options
                            fmt::format("look at /gpu:{}", options.index)));
   RETURN_IF_ERROR(
       ToStatus(cudaSetDevice(options.index), fmt::format("use /gpu:{}", options.index)));
-  auto device = std::make_unique<CudaDevice>(options.index, properties);
+  auto device = std::make_unique<CudaDevice>(options, properties);
   RETURN_IF_ERROR(device->Start(options));
   return device;
 }

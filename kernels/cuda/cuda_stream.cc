@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/cuda_status.h"
+#include "kernels/device.h"
 
 namespace muster::gpu {
 
@@ -28,7 +29,15 @@ absl::Status CudaEvent::Synchronize() {
   return ToStatus(cudaEventSynchronize(event_), fmt::format("wait for /gpu:{}", device_));
 }
 
-CudaStream::CudaStream(Device& device, int index) : Stream(device), index_(index) {
+CudaGraph::~CudaGraph() { cudaGraphExecDestroy(graph_); }
+
+void CudaGraph::Launch(Stream& stream) {
+  auto& cuda = static_cast<CudaStream&>(stream);
+  cuda.Keep(ToStatus(cudaGraphLaunch(graph_, cuda.Use()), "launch a graph"));
+}
+
+CudaStream::CudaStream(Device& device, int index, bool captures)
+    : Stream(device), index_(index), captures_(captures) {
   cudaSetDevice(index_);
   Keep(ToStatus(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
                 fmt::format("make a stream on /gpu:{}", index_)));
@@ -38,8 +47,9 @@ CudaStream::~CudaStream() {
   cudaSetDevice(index_);
   if (stream_ != nullptr) cudaStreamSynchronize(stream_);
   if (cudnn_ != nullptr) cudnnDestroy(cudnn_);
-  cudaFree(scratch_.data);
-  cudaFree(workspace_.data);
+  for (const Area& area : {scratch_, workspace_}) {
+    if (area.data != nullptr) device().Free(area.data, area.bytes);
+  }
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
 }
 
@@ -49,7 +59,8 @@ cudaStream_t CudaStream::Use() {
 }
 
 void CudaStream::Keep(const absl::Status& status) {
-  if (status_.ok()) status_ = status;
+  absl::Status& kept = capturing_ ? captured_ : status_;
+  if (kept.ok()) kept = status;
 }
 
 void CudaStream::Record(Event& event) {
@@ -66,20 +77,43 @@ absl::Status CudaStream::Synchronize() {
   return status_;
 }
 
+absl::Status CudaStream::BeginCapture() {
+  // Another thread may allocate meanwhile, as a loader's does.
+  RETURN_IF_ERROR(ToStatus(cudaStreamBeginCapture(Use(), cudaStreamCaptureModeThreadLocal),
+                           "begin to capture a graph"));
+  capturing_ = true;
+  captured_ = absl::OkStatus();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Graph>> CudaStream::EndCapture() {
+  cudaGraph_t graph = nullptr;
+  Keep(ToStatus(cudaStreamEndCapture(Use(), &graph), "capture a graph"));
+  cudaGraphExec_t launchable = nullptr;
+  if (captured_.ok()) {
+    Keep(
+        ToStatus(cudaGraphInstantiate(&launchable, graph, 0), "make a graph that can be launched"));
+  }
+  if (graph != nullptr) cudaGraphDestroy(graph);
+  capturing_ = false;
+  RETURN_IF_ERROR(captured_);
+  return std::make_unique<CudaGraph>(launchable);
+}
+
 void* CudaStream::Grow(Area& area, size_t bytes) {
   if (bytes <= area.bytes) return area.data;
-  Keep(ToStatus(cudaStreamSynchronize(Use()), "finish before memory moves"));
-  cudaFree(area.data);
-  area = {};
-  const size_t rounded = std::max<size_t>(bytes, 1 << 20);
-  const cudaError_t error = cudaMalloc(&area.data, rounded);
-  if (error != cudaSuccess) {
-    Keep(ToStatus(error, fmt::format("allocate {} bytes on /gpu:{} (a smaller batch needs less)",
-                                     rounded, index_)));
-    area = {};
+  if (capturing_) {
+    Keep(absl::InternalError("could not capture a graph: scratch memory would have to grow"));
     return nullptr;
   }
-  area.bytes = rounded;
+  Keep(ToStatus(cudaStreamSynchronize(Use()), "finish before memory moves"));
+  if (area.data != nullptr) device().Free(area.data, area.bytes);
+  area = {};
+  const size_t rounded = std::max<size_t>(bytes, 1 << 20);
+  const absl::StatusOr<void*> memory = device().Allocate(rounded);
+  Keep(memory.status());
+  if (!memory.ok()) return nullptr;
+  area = {*memory, rounded};
   return area.data;
 }
 

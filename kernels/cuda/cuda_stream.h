@@ -1,4 +1,5 @@
-// CudaStream and CudaEvent: a CUDA stream with the memory and the handles that ops on it use.
+// CudaStream, CudaEvent and CudaGraph: a CUDA stream with the memory and the handles that ops on it
+// use.
 //
 // As Stream and Event say about threads. Ops return nothing: what one could not enqueue is kept,
 // and the next Synchronize tells it.
@@ -30,9 +31,23 @@ class CudaEvent final : public Event {
   cudaEvent_t event_ = nullptr;
 };
 
+class CudaGraph final : public Graph {
+ public:
+  explicit CudaGraph(cudaGraphExec_t graph) : graph_(graph) {}
+  ~CudaGraph() override;
+  CudaGraph(const CudaGraph&) = delete;
+  CudaGraph& operator=(const CudaGraph&) = delete;
+
+  void Launch(Stream& stream) override;
+
+ private:
+  const cudaGraphExec_t graph_;
+};
+
 class CudaStream final : public Stream {
  public:
-  CudaStream(Device& device, int index);
+  // `captures`: whether BeginCapture is to be used.
+  CudaStream(Device& device, int index, bool captures);
   ~CudaStream() override;
   CudaStream(const CudaStream&) = delete;
   CudaStream& operator=(const CudaStream&) = delete;
@@ -40,10 +55,13 @@ class CudaStream final : public Stream {
   void Record(Event& event) override;
   void Wait(const Event& event) override;
   absl::Status Synchronize() override;
+  bool captures() const override { return captures_; }
+  absl::Status BeginCapture() override;
+  absl::StatusOr<std::unique_ptr<Graph>> EndCapture() override;
 
   // Makes the stream's device the calling thread's, and returns the stream.
   cudaStream_t Use();
-  // Keeps the first error until Synchronize.
+  // Keeps the first error until Synchronize, or EndCapture: that of what it captures is its own.
   void Keep(const absl::Status& status);
   // `bytes` of device memory, until the next call; aligned to 256. Null when there is none left,
   // which is kept. The stream's work is done before it moves.
@@ -61,10 +79,13 @@ class CudaStream final : public Stream {
   void* Grow(Area& area, size_t bytes);
 
   const int index_;
+  const bool captures_;
   cudaStream_t stream_ = nullptr;
   cudnnHandle_t cudnn_ = nullptr;
   Area scratch_, workspace_;
   absl::Status status_;
+  bool capturing_ = false;
+  absl::Status captured_;  // of what was told since BeginCapture
 };
 
 }  // namespace muster::gpu

@@ -14,8 +14,9 @@ namespace muster::gpu {
 struct Keep {
   uint32_t k0, k1;  // Philox's key
   uint64_t step;
-  uint32_t keep;  // of 256
-  int lowest;     // plane that decides anything
+  const int64_t* step_at;  // or null: `step` it is
+  uint32_t keep;           // of 256
+  int lowest;              // plane that decides anything
   uint32_t first_sample;
   float scale;
 
@@ -23,19 +24,19 @@ struct Keep {
     const auto keep = static_cast<uint32_t>(args.keep_of_256());
     int lowest = 0;
     while ((keep >> lowest & 1) == 0) ++lowest;
-    return {args.key.k0, args.key.k1, static_cast<uint64_t>(args.step),
-            keep,        lowest,      static_cast<uint32_t>(args.first_sample),
-            args.scale()};
+    return {args.key.k0, args.key.k1, static_cast<uint64_t>(args.step),         args.step_at,
+            keep,        lowest,      static_cast<uint32_t>(args.first_sample), args.scale()};
   }
   MUSTER_KERNEL bool all() const { return keep == 256; }
 
   // The bits of elements [128 * block, 128 * (block + 1)) of `sample`.
   MUSTER_KERNEL void Block(int64_t sample, int64_t block, uint32_t (&bits)[4]) const {
     for (int w = 0; w < 4; ++w) bits[w] = 0;
+    const uint64_t now = step_at != nullptr ? static_cast<uint64_t>(*step_at) : step;
     for (int plane = lowest; plane < 8; ++plane) {
       uint32_t c[4] = {static_cast<uint32_t>(block) | static_cast<uint32_t>(plane) << 29,
-                       first_sample + static_cast<uint32_t>(sample), static_cast<uint32_t>(step),
-                       static_cast<uint32_t>(step >> 32)};
+                       first_sample + static_cast<uint32_t>(sample), static_cast<uint32_t>(now),
+                       static_cast<uint32_t>(now >> 32)};
       Philox(c);
       const bool one = keep >> plane & 1;
       for (int w = 0; w < 4; ++w) bits[w] = one ? (~c[w] | bits[w]) : (~c[w] & bits[w]);

@@ -1,4 +1,4 @@
-// Kernels over plain arrays: fill, axpy, rows broadcast, rows summed.
+// Kernels over plain arrays: fill, store, axpy, rows broadcast, rows summed.
 //
 // See kernel.h for what a kernel is, device_ops.h for what is computed.
 #pragma once
@@ -19,6 +19,14 @@ struct FillKernel {
   MUSTER_KERNEL void operator()(int64_t i) const {
     StoreFour({{value, value, value, value}}, CountOfFour(4 * i, n), x + 4 * i);
   }
+};
+
+// *to = value, an index.
+struct StoreKernel {
+  int64_t value;
+  int64_t* to;
+
+  MUSTER_KERNEL void operator()(int64_t) const { *to = value; }
 };
 
 // y += a x, as FillKernel.

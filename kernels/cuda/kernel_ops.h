@@ -33,6 +33,10 @@ class KernelOps : public DeviceOps {
     Run(stream, CeilDiv(n, 4), FillKernel{n, value, x});
   }
 
+  void Store(Stream& stream, int64_t value, int64_t* to) override {
+    Run(stream, 1, StoreKernel{value, to});
+  }
+
   void Axpy(Stream& stream, int64_t n, float a, const float* x, float* y) override {
     CHECK(ByFours(4, x, y));
     Run(stream, CeilDiv(n, 4), AxpyKernel{n, a, x, y});

@@ -35,6 +35,7 @@ cudaError_t Launch(cudaStream_t stream, int64_t n, const Kernel& kernel) {
   template cudaError_t Launch(cudaStream_t, int64_t, const __VA_ARGS__&)
 
 MUSTER_LAUNCH(FillKernel);
+MUSTER_LAUNCH(StoreKernel);
 MUSTER_LAUNCH(AxpyKernel);
 MUSTER_LAUNCH(BroadcastRowKernel);
 MUSTER_LAUNCH(AddRowKernel<1>);

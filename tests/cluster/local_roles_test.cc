@@ -69,6 +69,19 @@ TEST(LocalRolesTest, ThreadsOfTheJobFileWin) {
   EXPECT_EQ(LocalRoles(job, 8).back().threads, 3);
 }
 
+TEST(LocalRolesTest, TrainersAreToldHowToUseTheirGpus) {
+  Job job = Custom(1, 1);
+  job.mutable_training()->set_precision(Training::BF16);
+  EXPECT_THAT(LocalRoles(job, 2).back().arguments,
+              ElementsAre("--device=AUTO", "--precision=BF16"));
+  job.mutable_training()->set_cuda_graphs(true);
+  EXPECT_THAT(LocalRoles(job, 2).back().arguments,
+              ElementsAre("--device=AUTO", "--precision=BF16"));
+  job.mutable_training()->set_cuda_graphs(false);
+  EXPECT_THAT(LocalRoles(job, 2).back().arguments,
+              ElementsAre("--device=AUTO", "--precision=BF16", "--cuda-graphs=false"));
+}
+
 TEST(LocalRolesTest, ShardsHaveCoresOfTheirOwnWhereAllThreadsHave) {
   Job job = Custom(1, 2);
   job.mutable_training()->set_threads(2);

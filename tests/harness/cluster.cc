@@ -114,7 +114,7 @@ void Cluster::StartRole(const std::string& name, int index,
   roles_.emplace_back([this, name, index, run, process = processes_.back().get()] {
     master::RoleOptions role;
     role.transport = &process->transport;
-    role.log = log_.get();
+    role.log = options_.role_log != nullptr ? options_.role_log : log_.get();
     role.self = HelloOf(name, index);
     role.master_address = coordinator_->address();
     role.listen_address = options_.listen_address;
@@ -123,7 +123,7 @@ void Cluster::StartRole(const std::string& name, int index,
     if (name == "worker") role.leave = &process->leave;
     role.make_device = [this]() -> absl::StatusOr<master::TrainerDevice> {
       if (options_.make_device) return options_.make_device();
-      return master::MakeTrainerDevice(Training::CPU, Training::FP32, /*threads=*/1, {}, {});
+      return master::MakeTrainerDevice(Training::CPU, {}, /*threads=*/1, {}, {});
     };
     role.make_module = [this](const Job&) { return MakeModule(); };
     const absl::Status status = run(role);

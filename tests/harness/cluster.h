@@ -37,6 +37,7 @@ struct ClusterOptions {
   // Of each trainer; null: the CPU, 1 thread.
   std::function<absl::StatusOr<master::TrainerDevice>()> make_device;
   std::function<void(const master::StatusLine&)> on_status;
+  Log* role_log = nullptr;  // null: dropped
 };
 
 struct ClusterResult {

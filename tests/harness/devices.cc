@@ -19,18 +19,21 @@ GpuSearch TestGpuSearch() {
   return search;
 }
 
-absl::StatusOr<std::unique_ptr<Device>> MakeTestDevice(const std::string& name) {
+absl::StatusOr<std::unique_ptr<Device>> MakeTestDevice(const std::string& name, bool graphs) {
   if (name.starts_with("cpu_")) return MakeCpuDevice(name.back() - '0');
-  if (name == "host_gpu") return MakeHostGpu();
-  if (name == "late_host_gpu") return MakeHostGpu(HostGpuPace::kLate);
+  if (name == "host_gpu") return MakeHostGpu({.graphs = graphs});
+  if (name == "late_host_gpu") {
+    return MakeHostGpu({.pace = HostGpuPace::kLate, .graphs = graphs});
+  }
   if (name == "bf16_host_gpu") {
-    return MakeHostGpu(HostGpuPace::kAtOnce, SIZE_MAX, GpuPrecision::kBf16);
+    return MakeHostGpu({.precision = GpuPrecision::kBf16, .graphs = graphs});
   }
   CHECK(name == "gpu" || name == "tf32_gpu" || name == "bf16_gpu");
   const GpuPrecision precision = name == "gpu"        ? GpuPrecision::kFloat32
                                  : name == "tf32_gpu" ? GpuPrecision::kTf32
                                                       : GpuPrecision::kBf16;
-  return GpuChain::Find(TestGpuSearch()).MakeDevice({.index = 0, .precision = precision});
+  return GpuChain::Find(TestGpuSearch())
+      .MakeDevice({.index = 0, .precision = precision, .graphs = graphs});
 }
 
 }  // namespace muster::testing

@@ -21,7 +21,8 @@ std::vector<std::string> DeviceNames();
 // "bf16_host_gpu", "tf32_gpu", "bf16_gpu", in that precision: the others compute in float32.
 // A GPU is looked for beside the programs in $MUSTER_BIN, and fails with the broken link where
 // there is none: a test then skips with that.
-absl::StatusOr<std::unique_ptr<Device>> MakeTestDevice(const std::string& name);
+// Without `graphs` its streams do not capture (kernels/stream.h).
+absl::StatusOr<std::unique_ptr<Device>> MakeTestDevice(const std::string& name, bool graphs = true);
 // Where "gpu" is looked for.
 GpuSearch TestGpuSearch();
 

@@ -115,8 +115,16 @@ class HostGpuOps final : public gpu::KernelOps<HostLauncher> {
   HostGpuOps(Device& device, GpuPrecision precision)
       : KernelOps(HostLauncher()), device_(device), precision_(precision) {}
 
-  void Copy(Stream& stream, void* to, const void* from, size_t bytes, CopyDirection) override {
-    if (bytes > 0) Do(stream, [=] { std::memcpy(to, from, bytes); });
+  void Copy(Stream& stream, void* to, const void* from, size_t bytes,
+            CopyDirection direction) override {
+    if (bytes == 0) return;
+    auto& host = static_cast<HostStream&>(stream);
+    const void* const on_host = direction == CopyDirection::kHostToDevice ? from : to;
+    if (host.capturing() && direction != CopyDirection::kDeviceToDevice &&
+        !host.streams().IsPinned(on_host, bytes)) {
+      host.Refuse("memory that is not pinned is copied");
+    }
+    host.Do([=] { std::memcpy(to, from, bytes); });
   }
   void Gemm(Stream& stream, const GemmArgs& args) override {
     Do(stream, [this, args] {
@@ -163,8 +171,8 @@ class HostGpuOps final : public gpu::KernelOps<HostLauncher> {
 
 class HostGpu final : public Device {
  public:
-  HostGpu(int index, std::shared_ptr<Streams> streams, size_t memory, GpuPrecision precision)
-      : index_(index), memory_(memory), streams_(std::move(streams)), ops_(*this, precision) {}
+  HostGpu(int index, std::shared_ptr<Streams> streams)
+      : index_(index), streams_(std::move(streams)), ops_(*this, streams_->options.precision) {}
 
   std::string name() const override { return "/gpu:" + std::to_string(index_); }
   std::string description() const override { return "kernels on the host"; }
@@ -177,10 +185,25 @@ class HostGpu final : public Device {
   }
   std::unique_ptr<Event> MakeEvent() override { return std::make_unique<HostEvent>(streams_); }
   absl::StatusOr<void*> Allocate(size_t bytes) override {
-    if (bytes > memory_) return absl::ResourceExhaustedError("no memory on " + name());
+    if (HostStream* const stream = streams_->Capturing()) stream->Refuse("memory is allocated");
+    if (bytes > streams_->options.memory) {
+      return absl::ResourceExhaustedError("no memory on " + name());
+    }
     return cpu_->Allocate(bytes);
   }
+  int64_t frees() const override { return streams_->frees; }
+  absl::Status Pin(void* memory, size_t bytes) override {
+    MutexLock lock(streams_->mu);
+    streams_->pinned[static_cast<std::byte*>(memory)] = bytes;
+    return absl::OkStatus();
+  }
+  void Unpin(void* memory) override {
+    MutexLock lock(streams_->mu);
+    streams_->pinned.erase(static_cast<std::byte*>(memory));
+  }
   void Free(void* memory, size_t bytes) override {
+    if (HostStream* const stream = streams_->Capturing()) stream->Refuse("memory is freed");
+    ++streams_->frees;
     {
       MutexLock lock(streams_->mu);
       for (const auto& weak : streams_->queues) {
@@ -193,7 +216,6 @@ class HostGpu final : public Device {
 
  private:
   const int index_;
-  const size_t memory_;
   const std::unique_ptr<Device> cpu_ = MakeCpuDevice(1);
   const std::shared_ptr<Streams> streams_;
   HostGpuOps ops_;
@@ -201,16 +223,16 @@ class HostGpu final : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> MakeHostGpu(HostGpuPace pace, size_t memory, GpuPrecision precision) {
-  return std::make_unique<HostGpu>(0, std::make_shared<Streams>(pace), memory, precision);
+std::unique_ptr<Device> MakeHostGpu(const HostGpuOptions& options) {
+  return std::make_unique<HostGpu>(0, std::make_shared<Streams>(options));
 }
 
-HostGpus MakeHostGpus(int count, HostGpuPace pace, std::optional<FailingGpu> failing) {
+HostGpus MakeHostGpus(int count, HostGpuPace pace, std::optional<FailingGpu> failing, bool graphs) {
   HostGpus made;
   std::vector<const Device*> devices;
-  const auto streams = std::make_shared<Streams>(pace);
+  const auto streams = std::make_shared<Streams>(HostGpuOptions{.pace = pace, .graphs = graphs});
   for (int i = 0; i < count; ++i) {
-    made.devices.push_back(std::make_unique<HostGpu>(i, streams, SIZE_MAX, GpuPrecision::kFloat32));
+    made.devices.push_back(std::make_unique<HostGpu>(i, streams));
     devices.push_back(made.devices.back().get());
   }
   made.communicator = MakeHostCommunicator(std::move(devices), failing);

@@ -5,6 +5,7 @@
 // copies alone. Thread-safe as Device says.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,10 +25,15 @@ enum class HostGpuPace {
   kLate,    // when the host waits for it, or frees memory
 };
 
-// With `memory` bytes for each allocation. Of the precisions it plays kFloat32 and kBf16.
-std::unique_ptr<Device> MakeHostGpu(HostGpuPace pace = HostGpuPace::kAtOnce,
-                                    size_t memory = SIZE_MAX,
-                                    GpuPrecision precision = GpuPrecision::kFloat32);
+struct HostGpuOptions {
+  HostGpuPace pace = HostGpuPace::kAtOnce;
+  size_t memory = SIZE_MAX;                             // bytes for each allocation
+  GpuPrecision precision = GpuPrecision::kFloat32;      // that, or kBf16
+  bool graphs = true;                                   // its streams capture
+  int64_t failing_capture = -1;                         // the number of one that fails
+  std::shared_ptr<std::atomic<int64_t>> launches = {};  // of graphs, counted there; or null
+};
+std::unique_ptr<Device> MakeHostGpu(const HostGpuOptions& options = {});
 
 // A GPU that fails when it is to take part in a call of the communicator: the others wait for it
 // until the communicator is told to give up. Only with kLate.
@@ -42,7 +48,7 @@ struct HostGpus {
   std::unique_ptr<Communicator> communicator;
 };
 HostGpus MakeHostGpus(int count, HostGpuPace pace = HostGpuPace::kAtOnce,
-                      std::optional<FailingGpu> failing = {});
+                      std::optional<FailingGpu> failing = {}, bool graphs = true);
 
 // Of HostGpus that were made together.
 std::unique_ptr<Communicator> MakeHostCommunicator(std::vector<const Device*> devices,

@@ -1,14 +1,25 @@
-// HostStream and HostEvent: a GPU's streams on the host, for tests.
+// HostStream, HostEvent and HostGraph: a GPU's streams on the host, for tests.
+//
+// What CUDA does not allow while a stream captures, fails the capture: events, waiting, memory that
+// is allocated or freed, copies from and to memory of the host that is not pinned. A graph that
+// is launched although memory was given back since, ends the test.
 //
 // Queue is the work of one stream; Streams is what those of one GPU, or of GPUs that one process
 // drives together, have in common. Work is done by the thread that asks for it, under
 // Streams::mu. As Stream and Event say about threads.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <iterator>
+#include <map>
 #include <memory>
+#include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -19,15 +30,36 @@
 
 namespace muster::testing {
 
+class HostStream;
 class Queue;
 
 struct Streams {
-  explicit Streams(HostGpuPace p) : pace(p) {}
+  explicit Streams(HostGpuPace pace) : Streams(HostGpuOptions{.pace = pace}) {}
+  explicit Streams(const HostGpuOptions& o) : options(o), pace(o.pace) {}
+  const HostGpuOptions options;
   const HostGpuPace pace;
+  std::atomic<int64_t> frees{0};
   Mutex mu;
   std::vector<std::weak_ptr<Queue>> queues;  // of the streams that there were
   std::vector<const Device*> failed;
+  std::map<std::thread::id, HostStream*> capturing;  // by the thread that began it
+  std::map<const std::byte*, size_t> pinned;         // memory of the host
+  int64_t captures = 0;                              // that ended
 
+  // The calling thread's; null: none.
+  HostStream* Capturing() {
+    MutexLock lock(mu);
+    const auto it = capturing.find(std::this_thread::get_id());
+    return it == capturing.end() ? nullptr : it->second;
+  }
+  bool IsPinned(const void* memory, size_t bytes) {
+    MutexLock lock(mu);
+    const auto* const begin = static_cast<const std::byte*>(memory);
+    const auto after = pinned.upper_bound(begin);
+    if (after == pinned.begin()) return false;
+    const auto& [at, size] = *std::prev(after);
+    return begin + bytes <= at + size;
+  }
   absl::Status StatusOf(const Device& device) const {
     if (std::find(failed.begin(), failed.end(), &device) == failed.end()) return absl::OkStatus();
     return absl::InternalError("the test lets a GPU fail");
@@ -69,11 +101,13 @@ class HostEvent final : public Event {
   explicit HostEvent(std::shared_ptr<Streams> streams) : streams_(std::move(streams)) {}
   // A GPU works while the host looks at it.
   bool Done() const override {
+    Refuse();
     MutexLock lock(streams_->mu);
     if (queue != nullptr && queue->done() < count) queue->RunUntil(queue->done() + 1);
     return queue == nullptr || queue->done() >= count;
   }
   absl::Status Synchronize() override {
+    Refuse();
     MutexLock lock(streams_->mu);
     if (queue == nullptr) return absl::OkStatus();
     CHECK(queue->RunUntil(count) && "this would wait for ever");
@@ -85,7 +119,23 @@ class HostEvent final : public Event {
   int64_t count = 0;
 
  private:
+  void Refuse() const;
+
   const std::shared_ptr<Streams> streams_;
+};
+
+class HostGraph final : public Graph {
+ public:
+  using Ops = std::vector<std::function<void()>>;
+
+  HostGraph(std::shared_ptr<Streams> streams, Ops ops)
+      : streams_(std::move(streams)), ops_(std::move(ops)), frees_(streams_->frees) {}
+  void Launch(Stream& stream) override;
+
+ private:
+  const std::shared_ptr<Streams> streams_;
+  const Ops ops_;
+  const int64_t frees_;
 };
 
 class HostStream final : public Stream {
@@ -100,6 +150,7 @@ class HostStream final : public Stream {
   ~HostStream() override { (void)Synchronize(); }
 
   void Do(std::function<void()> work) {
+    if (capturing_) return captured_.push_back(std::move(work));
     if (streams_->pace == HostGpuPace::kAtOnce) return work();
     MutexLock lock(streams_->mu);
     queue_->Add([work = std::move(work)] {
@@ -109,26 +160,62 @@ class HostStream final : public Stream {
   }
   void Record(Event& event) override {
     auto& host = static_cast<HostEvent&>(event);
+    if (capturing_) return Refuse("an event is recorded");
     MutexLock lock(streams_->mu);
     host.queue = queue_;
     host.count = queue_->told();
   }
   void Wait(const Event& event) override {
     const auto& host = static_cast<const HostEvent&>(event);
+    if (capturing_) return Refuse("the stream waits for an event");
     MutexLock lock(streams_->mu);
     if (host.queue == nullptr) return;
     queue_->Add([queue = host.queue, count = host.count] { return queue->RunUntil(count); });
     if (streams_->pace == HostGpuPace::kAtOnce) queue_->RunUntil(queue_->told());
   }
   absl::Status Synchronize() override {
+    if (capturing_) {
+      Refuse("the host waits");
+      return refused_;
+    }
     MutexLock lock(streams_->mu);
     CHECK(queue_->RunUntil(queue_->told()) && "this would wait for ever");
     return queue_->status();
   }
+  bool captures() const override { return streams_->options.graphs; }
+  absl::Status BeginCapture() override {
+    CHECK(captures());
+    MutexLock lock(streams_->mu);
+    CHECK(streams_->capturing.emplace(std::this_thread::get_id(), this).second);
+    capturing_ = true;
+    refused_ = absl::OkStatus();
+    return absl::OkStatus();
+  }
+  absl::StatusOr<std::unique_ptr<Graph>> EndCapture() override {
+    MutexLock lock(streams_->mu);
+    CHECK_EQ(streams_->capturing.erase(std::this_thread::get_id()), 1u);
+    capturing_ = false;
+    HostGraph::Ops ops = std::exchange(captured_, {});
+    if (streams_->captures++ == streams_->options.failing_capture) {
+      return absl::InternalError("the test lets a capture fail");
+    }
+    RETURN_IF_ERROR(refused_);
+    return std::make_unique<HostGraph>(streams_, std::move(ops));
+  }
+  // What is captured is no graph.
+  void Refuse(const std::string& what) {
+    if (refused_.ok()) refused_ = absl::InternalError(what + " while the stream captures");
+  }
+  bool capturing() const { return capturing_; }
 
   float* Scratch(int64_t n) {
     if (static_cast<int64_t>(scratch_.size()) < n) {
+      if (capturing_) {
+        Refuse("scratch memory grows");
+        return scratch_.data();
+      }
       (void)Synchronize();  // before it moves
+      ++streams_->frees;
       scratch_.resize(static_cast<size_t>(n));
     }
     return scratch_.data();
@@ -140,6 +227,21 @@ class HostStream final : public Stream {
   const std::shared_ptr<Streams> streams_;
   const std::shared_ptr<Queue> queue_;
   std::vector<float> scratch_;
+  bool capturing_ = false;
+  HostGraph::Ops captured_;
+  absl::Status refused_;
 };
+
+inline void HostEvent::Refuse() const {
+  if (HostStream* const stream = streams_->Capturing()) stream->Refuse("the host asks an event");
+}
+
+inline void HostGraph::Launch(Stream& stream) {
+  CHECK_EQ(streams_->frees.load(), frees_);
+  auto& host = static_cast<HostStream&>(stream);
+  CHECK(!host.capturing());
+  for (const auto& op : ops_) host.Do(op);
+  if (streams_->options.launches != nullptr) ++*streams_->options.launches;
+}
 
 }  // namespace muster::testing

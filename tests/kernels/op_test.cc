@@ -169,6 +169,20 @@ TEST_P(OpTest, DropoutDiffersBetweenSamplesStepsAndKeys) {
   EXPECT_NE(first, DropoutOfOnes(*stream_, {DeriveKey(1, 3), 3, 0.5f}, 2, kFeatures));
 }
 
+TEST_P(OpTest, DropoutReadsTheStepWhereItLies) {
+  constexpr int64_t kStep = 5'000'000'003;
+  const Buffer step(*device_, sizeof(int64_t));
+  device_->ops().Store(*stream_, kStep, step.data<int64_t>());
+  DropoutArgs dropout{DeriveKey(1, 2), kStep, 0.5f};
+  const auto want = DropoutOfOnes(*stream_, dropout, 2, 300);
+  dropout.step = 3;
+  EXPECT_NE(DropoutOfOnes(*stream_, dropout, 2, 300), want);
+  dropout.step_at = step.data<int64_t>();
+  EXPECT_EQ(DropoutOfOnes(*stream_, dropout, 2, 300), want);
+  device_->ops().Store(*stream_, 3, step.data<int64_t>());
+  EXPECT_NE(DropoutOfOnes(*stream_, dropout, 2, 300), want);
+}
+
 TEST_P(OpTest, ReluDropoutIsDropoutOfRelu) {
   constexpr int64_t kN = 3, kFeatures = 333;
   const DropoutArgs dropout{DeriveKey(1, 2), 3, 0.25f};

@@ -8,6 +8,8 @@
 #include <bit>
 #include <cmath>
 
+#include "telemetry/log.h"
+#include "telemetry/mutex.h"
 #include "tests/harness/cluster.h"
 #include "tests/harness/devices.h"
 #include "tests/harness/host_gpu.h"
@@ -22,7 +24,8 @@ using ::testing::HasSubstr;
 using MakeDevices = std::function<absl::StatusOr<master::TrainerDevice>()>;
 
 // Two replicas of the rows' model for six steps, by `trainers` processes' worth of trainers.
-ClusterResult Train(const RowsOptions& rows, MakeDevices make_devices, int trainers) {
+ClusterResult Train(const RowsOptions& rows, MakeDevices make_devices, int trainers,
+                    Log* role_log = nullptr) {
   TemporaryFolder folder;
   ClusterOptions options;
   options.job = ToyJob(6);
@@ -33,19 +36,21 @@ ClusterResult Train(const RowsOptions& rows, MakeDevices make_devices, int train
   options.job_dir = folder.path();
   options.make_module = [rows] { return MakeRowsModule(rows); };
   options.make_device = std::move(make_devices);
+  options.role_log = role_log;
   return Cluster(options).Run();
 }
 
-ClusterResult Train(const std::string& model, const std::string& name, int trainers) {
+ClusterResult Train(const std::string& model, const std::string& name, int trainers,
+                    bool graphs = true) {
   return Train(
-      RowsOptions{model}, [name] { return Alone(*testing::MakeTestDevice(name)); }, trainers);
+      RowsOptions{model}, [=] { return Alone(*testing::MakeTestDevice(name, graphs)); }, trainers);
 }
 
 // Each trainer with `count` GPUs played by the host.
 MakeDevices HostGpus(int count, testing::HostGpuPace pace,
-                     std::optional<testing::FailingGpu> failing = {}) {
+                     std::optional<testing::FailingGpu> failing = {}, bool graphs = true) {
   return [=]() -> absl::StatusOr<master::TrainerDevice> {
-    testing::HostGpus gpus = testing::MakeHostGpus(count, pace, failing);
+    testing::HostGpus gpus = testing::MakeHostGpus(count, pace, failing, graphs);
     return master::TrainerDevice{std::move(gpus.devices), std::move(gpus.communicator), "gpus", ""};
   };
 }
@@ -91,6 +96,49 @@ TEST_P(GpuClusterTest, OneProcessWithBothLeasesGivesTheSameBits) {
   const ClusterResult two = Train(model, device, 2), one = Train(model, device, 1);
   ASSERT_TRUE(two.status.ok() && one.status.ok()) << two.status << one.status;
   EXPECT_EQ(one.weights, two.weights);
+}
+
+TEST_P(GpuClusterTest, StepsThatAreGraphsGiveTheSameBits) {
+  const auto& [device, model] = GetParam();
+  if (const auto made = testing::MakeTestDevice(device); !made.ok()) {
+    GTEST_SKIP() << made.status().message();
+  }
+  const ClusterResult graphs = Train(model, device, 1), plain = Train(model, device, 1, false);
+  ASSERT_TRUE(graphs.status.ok() && plain.status.ok()) << graphs.status << plain.status;
+  EXPECT_EQ(graphs.weights, plain.weights);
+}
+
+// Warnings of all roles.
+class Warnings final : public Log {
+ public:
+  void Write(Level level, std::string_view text) override {
+    MutexLock lock(mu_);
+    if (level == Level::kWarning) lines_.emplace_back(text);
+  }
+  std::vector<std::string> lines() const {
+    MutexLock lock(mu_);
+    return lines_;
+  }
+
+ private:
+  mutable Mutex mu_;
+  std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
+};
+
+TEST(GpuClusterGraphTest, ACaptureThatFailsIsOneLineOfTheLogAndNoMore) {
+  const auto train = [](int64_t failing, Log* log) {
+    return Train(
+        RowsOptions{"tiny_conv"},
+        [=] { return Alone(testing::MakeHostGpu({.failing_capture = failing})); },
+        /*trainers=*/1, log);
+  };
+  Warnings none, warnings;
+  const ClusterResult graphs = train(-1, &none), plain = train(1, &warnings);
+  ASSERT_TRUE(graphs.status.ok() && plain.status.ok()) << graphs.status << plain.status;
+  EXPECT_EQ(graphs.weights, plain.weights);
+  EXPECT_THAT(none.lines(), ::testing::IsEmpty());
+  EXPECT_THAT(warnings.lines(),
+              ::testing::ElementsAre("steps go without CUDA graphs: the test lets a capture fail"));
 }
 
 // Products round their factors, and nothing else is rounded.
@@ -168,6 +216,16 @@ TEST_P(GpusClusterTest, NeitherTheirPaceNorTheNumberOfProcessesChangesABit) {
       Train({GetParam()}, HostGpus(2, testing::HostGpuPace::kLate), /*trainers=*/1);
   ASSERT_TRUE(two.status.ok() && one.status.ok()) << two.status << one.status;
   EXPECT_EQ(one.weights, two.weights);
+}
+
+TEST_P(GpusClusterTest, StepsThatAreGraphsGiveTheSameBitsOnSeveral) {
+  const auto train = [&](bool graphs) {
+    return Train({GetParam()}, HostGpus(3, testing::HostGpuPace::kLate, {}, graphs),
+                 /*trainers=*/1);
+  };
+  const ClusterResult graphs = train(true), plain = train(false);
+  ASSERT_TRUE(graphs.status.ok() && plain.status.ok()) << graphs.status << plain.status;
+  EXPECT_EQ(graphs.weights, plain.weights);
 }
 
 TEST(GpusClusterEndTest, AGpuThatFailsEndsTheJobWithOneLine) {

@@ -9,6 +9,7 @@
 #include "kernels/philox.h"
 #include "tests/harness/cluster.h"
 #include "tests/harness/devices.h"
+#include "tests/harness/host_gpu.h"
 #include "tests/harness/temporary_folder.h"
 #include "worker/modules/speech_commands/wav.h"
 
@@ -58,6 +59,10 @@ class GpuSpeechTest : public ::testing::TestWithParam<std::string> {
 
   // Two replicas of a model for some steps, with evaluations between them.
   ClusterResult Train(const std::string& device, int gpu_clips_mib, int trainers = 2) const {
+    return Train(gpu_clips_mib, trainers, [device] { return *testing::MakeTestDevice(device); });
+  }
+  ClusterResult Train(int gpu_clips_mib, int trainers,
+                      const std::function<std::unique_ptr<Device>()>& make_device) const {
     TemporaryFolder folder;
     ClusterOptions options;
     options.job = ToyJob(12);
@@ -68,7 +73,7 @@ class GpuSpeechTest : public ::testing::TestWithParam<std::string> {
     options.trainers = trainers;
     options.job_dir = folder.path();
     options.make_module = [&] { return *MakeModule(gpu_clips_mib); };
-    options.make_device = [device] { return Alone(*testing::MakeTestDevice(device)); };
+    options.make_device = [make_device] { return Alone(make_device()); };
     return Cluster(options).Run();
   }
 
@@ -113,6 +118,28 @@ TEST_P(GpuSpeechTest, ClipsThatTravelGiveTheSameBits) {
   const ClusterResult kept = Train(GetParam(), 4096), travelling = Train(GetParam(), 0);
   ASSERT_TRUE(kept.status.ok() && travelling.status.ok()) << kept.status << travelling.status;
   EXPECT_EQ(kept.weights, travelling.weights);
+}
+
+// Nothing that a job does between its steps, evaluations included, makes graphs useless.
+class GpuSpeechGraphTest : public GpuSpeechTest {};  // launches are counted where they are played
+
+INSTANTIATE_TEST_SUITE_P(Devices, GpuSpeechGraphTest,
+                         ::testing::Values("host_gpu", "late_host_gpu"),
+                         [](const auto& info) { return info.param; });
+
+TEST_P(GpuSpeechGraphTest, StepsAreGraphsOnceTheyAreWarm) {
+  const auto launches = std::make_shared<std::atomic<int64_t>>(0);
+  const auto pace =
+      GetParam() == "late_host_gpu" ? testing::HostGpuPace::kLate : testing::HostGpuPace::kAtOnce;
+  const ClusterResult counted = Train(4096, /*trainers=*/1, [&] {
+    return testing::MakeHostGpu({.pace = pace, .launches = launches});
+  });
+  ASSERT_TRUE(counted.status.ok()) << counted.status;
+  // Twelve steps of two leases, but for two each, and one more where scratch memory grew; a graph of
+  // each pass, since the model is small.
+  EXPECT_GE(*launches, (12 - 3) * 2 * 2);
+  EXPECT_LE(*launches, (12 - 2) * 2 * 2);
+  EXPECT_EQ(counted.weights, Train(GetParam(), 4096, 1).weights);
 }
 
 TEST_P(GpuSpeechTest, OneProcessWithBothLeasesGivesTheSameBits) {

@@ -16,7 +16,7 @@ GpuSearch Nothing() {
 }
 
 TEST(TrainerDevice, TheCpuIsNotExplained) {
-  const auto made = MakeTrainerDevice(Training::CPU, Training::TF32, 3, {}, Nothing());
+  const auto made = MakeTrainerDevice(Training::CPU, {}, 3, {}, Nothing());
   ASSERT_TRUE(made.ok());
   EXPECT_EQ(made->devices[0]->threads(), 3);
   EXPECT_EQ(made->description, "/cpu:0: 3 threads");
@@ -25,7 +25,7 @@ TEST(TrainerDevice, TheCpuIsNotExplained) {
 }
 
 TEST(TrainerDevice, AutoFallsBackAndSaysWhy) {
-  const auto made = MakeTrainerDevice(Training::AUTO, Training::TF32, 1, {}, Nothing());
+  const auto made = MakeTrainerDevice(Training::AUTO, {}, 1, {}, Nothing());
   ASSERT_TRUE(made.ok());
   EXPECT_EQ(made->devices[0]->name(), "/cpu:0");
   EXPECT_EQ(made->description,
@@ -34,15 +34,17 @@ TEST(TrainerDevice, AutoFallsBackAndSaysWhy) {
 }
 
 TEST(TrainerDevice, AGpuThatIsNotThereIsAnError) {
-  const auto made = MakeTrainerDevice(Training::GPU, Training::TF32, 1, {}, Nothing());
+  const auto made = MakeTrainerDevice(Training::GPU, {}, 1, {}, Nothing());
   EXPECT_EQ(made.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(made.status().message()), HasSubstr("install NVIDIA's driver"));
 }
 
-TEST(TrainerDevice, ComputesInThePrecisionThatTheJobNames) {
-  EXPECT_EQ(GpuPrecisionOf(Training::FP32), GpuPrecision::kFloat32);
-  EXPECT_EQ(GpuPrecisionOf(Training::TF32), GpuPrecision::kTf32);
-  EXPECT_EQ(GpuPrecisionOf(Training::BF16), GpuPrecision::kBf16);
+TEST(TrainerDevice, ComputesAsTheJobSays) {
+  EXPECT_EQ(GpuOptionsOf(Training::FP32, true).precision, GpuPrecision::kFloat32);
+  EXPECT_EQ(GpuOptionsOf(Training::TF32, true).precision, GpuPrecision::kTf32);
+  EXPECT_EQ(GpuOptionsOf(Training::BF16, true).precision, GpuPrecision::kBf16);
+  EXPECT_TRUE(GpuOptionsOf(Training::TF32, true).graphs);
+  EXPECT_FALSE(GpuOptionsOf(Training::TF32, false).graphs);
 }
 
 }  // namespace

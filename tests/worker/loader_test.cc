@@ -254,7 +254,7 @@ INSTANTIATE_TEST_SUITE_P(Paces, DeviceLoaderTest,
 
 TEST_P(DeviceLoaderTest, TheModelReadsWhatItsItemHolds) {
   const auto [pace, front_end] = GetParam();
-  const std::unique_ptr<Device> gpu = testing::MakeHostGpu(pace);
+  const std::unique_ptr<Device> gpu = testing::MakeHostGpu({.pace = pace});
   const std::unique_ptr<Stream> model = gpu->MakeStream();
   std::shared_ptr<const Numbers> data = std::make_shared<Numbers>(50);
   if (front_end) data = std::make_shared<NumbersOnDevice>(50);
@@ -305,7 +305,7 @@ TEST_P(DeviceLoaderTest, TheModelReadsWhatItsItemHolds) {
 
 TEST_P(DeviceLoaderTest, AShortBatchAndNoneAtAll) {
   const auto [pace, front_end] = GetParam();
-  const std::unique_ptr<Device> gpu = testing::MakeHostGpu(pace);
+  const std::unique_ptr<Device> gpu = testing::MakeHostGpu({.pace = pace});
   const std::unique_ptr<Stream> model = gpu->MakeStream();
   std::shared_ptr<const Numbers> data = std::make_shared<Numbers>(13);
   if (front_end) data = std::make_shared<NumbersOnDevice>(13);
@@ -325,7 +325,7 @@ TEST_P(DeviceLoaderTest, AShortBatchAndNoneAtAll) {
 
 TEST_P(DeviceLoaderTest, WhatTheDataSetSaysComesWithItsItem) {
   const auto [pace, front_end] = GetParam();
-  const std::unique_ptr<Device> gpu = testing::MakeHostGpu(pace);
+  const std::unique_ptr<Device> gpu = testing::MakeHostGpu({.pace = pace});
   const std::unique_ptr<Stream> model = gpu->MakeStream();
   std::shared_ptr<const Numbers> data = std::make_shared<Numbers>(50, /*bad=*/15);
   if (front_end) data = std::make_shared<NumbersOnDevice>(50, /*bad=*/15);

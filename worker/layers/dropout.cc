@@ -4,7 +4,7 @@ namespace muster::worker {
 
 DropoutArgs DropoutOf(const Pass& pass, const std::string& name, float rate) {
   return {DeriveKey(pass.item.seed, HashName(name), static_cast<uint64_t>(pass.item.replica)),
-          pass.item.step, pass.training ? rate : 0.0f, pass.first_sample};
+          pass.item.step, pass.training ? rate : 0.0f, pass.first_sample, pass.step_at};
 }
 
 void Dropout::Forward(const Pass& pass, ConstTensor x, Tensor y) {

@@ -3,7 +3,9 @@
 // A layer maps x [batch, input_shape] to y [batch, output_shape]. Weights, gradients and
 // activations belong to the model; a layer keeps what Backward needs beyond its x. An activation's
 // memory serves twice: Forward leaves y there, and Backward of the layer behind replaces it by its
-// gradient. A new layer is one pair of files here and its test; if it is to be exported, one
+// gradient. What a layer enqueues may be done again for later steps without asking it
+// (worker/replays.h): it is a function of the shapes and the pass, of its step by step_at alone. A
+// new layer is one pair of files here and its test; if it is to be exported, one
 // function in worker/onnx/layers.cc.
 #pragma once
 
@@ -30,6 +32,7 @@ struct Pass {
   std::span<const Tensor> grads;         // likewise; Backward only
   int64_t first_sample = 0;              // place of x's first sample in the whole minibatch
   int64_t whole_batch = 0;               // samples of that; 0: as many as x has
+  const int64_t* step_at = nullptr;      // DropoutArgs::step_at
 };
 
 // Called with a parameter's index among the layer's params().

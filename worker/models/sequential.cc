@@ -7,6 +7,9 @@
 namespace muster::worker {
 namespace {
 
+// Of gradients that wait for the end of a part.
+constexpr int64_t kPartBytes = 256 << 10;
+
 // A device that fails in the middle of a step leaves nothing to go on with.
 void CheckDevice(const absl::Status& status) {
   if (!status.ok()) CheckFailed(__FILE__, __LINE__, std::string(status.message()));
@@ -21,7 +24,10 @@ Shape ShapeOf(const ps::ParamSpec& spec) {
 }  // namespace
 
 Sequential::Sequential(Device& device, std::vector<std::unique_ptr<Layer>> layers)
-    : device_(device), stream_(device.MakeStream()), layers_(std::move(layers)) {
+    : device_(device),
+      stream_(device.MakeStream()),
+      replays_(stream_->captures() ? std::make_unique<Replays>(*stream_) : nullptr),
+      layers_(std::move(layers)) {
   CHECK(!layers_.empty());
   for (size_t i = 0; i < layers_.size(); ++i) {
     if (i > 0) CHECK_EQ(layers_[i]->input_shape().size(), layers_[i - 1]->output_shape().size());
@@ -50,6 +56,24 @@ void Sequential::Prepare(const ps::ParamTable& table, int64_t max_batch) {
   }
   labels_ = Buffer(device_, max_batch_ * SizeOf(DType::kInt32));
   losses_ = Buffer(device_, max_batch_ * SizeOf(DType::kFloat32));
+  if (replays_ == nullptr) return;
+  step_ = Buffer(device_, sizeof(int64_t));
+  MakeParts();
+}
+
+void Sequential::MakeParts() {
+  int64_t bytes = 0;
+  for (size_t i = layers_.size(), end = i; i-- > 0;) {
+    for (ps::ParamId p = first_param_[i]; p < first_param_[i + 1]; ++p) {
+      bytes += params_[static_cast<size_t>(p)].size() * int64_t{SizeOf(DType::kFloat32)};
+    }
+    const bool last = first_param_[i] == 0;
+    if (!last && bytes < kPartBytes) continue;
+    parts_.push_back({i, end});
+    if (last) return;
+    end = i;
+    bytes = 0;
+  }
 }
 
 Tensor Sequential::Activation(size_t i, const Shape& shape) const {
@@ -58,10 +82,13 @@ Tensor Sequential::Activation(size_t i, const Shape& shape) const {
 
 Tensor Sequential::Logits() const { return Activation(layers_.size(), Shape{num_classes()}); }
 
-void Sequential::RunLayers(std::span<const float> weights, std::span<const float> inputs,
-                           bool training) {
+void Sequential::TakeInputs(std::span<const float> inputs) {
   CHECK_LE(batch_size_, max_batch_);
   Copy(*stream_, inputs, Activation(0, Shape{input_size()}));
+}
+
+void Sequential::RunLayers(std::span<const float> weights, bool training) {
+  const int64_t* const step_at = training && replays_ != nullptr ? step_.data<int64_t>() : nullptr;
   std::vector<ConstTensor> of_layer;
   for (size_t i = 0; i < layers_.size(); ++i) {
     Layer& layer = *layers_[i];
@@ -69,7 +96,7 @@ void Sequential::RunLayers(std::span<const float> weights, std::span<const float
     for (ps::ParamId p = first_param_[i]; p < first_param_[i + 1]; ++p) {
       of_layer.emplace_back(weights.data() + offsets_[p], ShapeOf(params_[p]));
     }
-    layer.Forward({*stream_, training, item_, of_layer, {}, first_sample_, whole_batch_},
+    layer.Forward({*stream_, training, item_, of_layer, {}, first_sample_, whole_batch_, step_at},
                   Activation(i, layer.input_shape()), Activation(i + 1, layer.output_shape()));
   }
 }
@@ -80,11 +107,23 @@ void Sequential::Forward(std::span<const float> weights, const Batch& batch, con
   first_sample_ = batch.first;
   whole_batch_ = batch.whole > 0 ? batch.whole : batch.size;
   item_ = key;
-  RunLayers(weights, batch.inputs, /*training=*/true);
   const Tensor labels(labels_.data<int32_t>(), {batch_size_});
-  const Tensor losses(losses_.data<float>(), {batch_size_});
+  TakeInputs(batch.inputs);
   Copy(*stream_, batch.labels, labels);
-  SoftmaxCrossEntropy(*stream_, Logits(), labels, whole_batch_, losses, Logits());
+  const auto run = [&] {
+    RunLayers(weights, /*training=*/true);
+    const Tensor losses(losses_.data<float>(), {batch_size_});
+    SoftmaxCrossEntropy(*stream_, Logits(), labels, whole_batch_, losses, Logits());
+  };
+  if (replays_ == nullptr) return run();
+  device_.ops().Store(*stream_, key.step, step_.data<int64_t>());
+  replays_->Run(KeyOf(parts_.size(), weights, {}), run);
+}
+
+Replays::Key Sequential::KeyOf(size_t part, std::span<const float> weights,
+                               std::span<float> grads) const {
+  return {part,           batch_size_,  first_sample_, whole_batch_,
+          weights.data(), grads.data(), item_.seed,    item_.replica};
 }
 
 float Sequential::Loss() {
@@ -97,9 +136,21 @@ float Sequential::Loss() {
 
 void Sequential::Backward(std::span<const float> weights, std::span<float> grads,
                           const OnGrad& on_grad) {
+  if (replays_ == nullptr) return BackwardThrough({0, layers_.size()}, weights, grads, on_grad);
+  for (size_t p = 0; p < parts_.size(); ++p) {
+    replays_->Run(KeyOf(p, weights, grads),
+                  [&] { BackwardThrough(parts_[p], weights, grads, [](ps::ParamId) {}); });
+    const ps::ParamId begin = first_param_[parts_[p].begin];
+    for (ps::ParamId param = first_param_[parts_[p].end]; param-- > begin;) on_grad(param);
+  }
+}
+
+void Sequential::BackwardThrough(Part part, std::span<const float> weights, std::span<float> grads,
+                                 const OnGrad& on_grad) {
+  const int64_t* const step_at = replays_ != nullptr ? step_.data<int64_t>() : nullptr;
   std::vector<ConstTensor> layer_weights;
   std::vector<Tensor> layer_grads;
-  for (size_t i = layers_.size(); i-- > 0;) {
+  for (size_t i = part.end; i-- > part.begin;) {
     Layer& layer = *layers_[i];
     layer_weights.clear();
     layer_grads.clear();
@@ -111,7 +162,7 @@ void Sequential::Backward(std::span<const float> weights, std::span<float> grads
     // learnt.
     const bool want_dx = first_param_[i] > 0;
     layer.Backward({*stream_, /*training=*/true, item_, layer_weights, layer_grads, first_sample_,
-                    whole_batch_},
+                    whole_batch_, step_at},
                    Activation(i, layer.input_shape()), Activation(i + 1, layer.output_shape()),
                    want_dx, [&](int param) { on_grad(first_param_[i] + param); });
     if (!want_dx) return;
@@ -124,8 +175,8 @@ void Sequential::Predict(std::span<const float> weights, const Batch& batch,
   first_sample_ = whole_batch_ = 0;
   for (int64_t begin = 0; begin < batch.size; begin += max_batch_) {
     batch_size_ = std::min(max_batch_, batch.size - begin);
-    RunLayers(weights, batch.inputs.subspan(begin * input_size(), batch_size_ * input_size()),
-              /*training=*/false);
+    TakeInputs(batch.inputs.subspan(begin * input_size(), batch_size_ * input_size()));
+    RunLayers(weights, /*training=*/false);
     CheckDevice(CopyToHost(*stream_, Logits(),
                            logits.subspan(begin * num_classes(), batch_size_ * num_classes())));
   }

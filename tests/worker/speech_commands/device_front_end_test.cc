@@ -220,8 +220,7 @@ TEST_P(DeviceFrontEndTest, TheLogSaysWhereTheClipsAre) {
 
 TEST_P(DeviceFrontEndTest, WhereThereIsNoMemoryForThemClipsTravel) {
   const auto data = Make(Split::kTraining, SpeechDataset::kClipBudget);
-  const std::unique_ptr<Device> small =
-      testing::MakeHostGpu(testing::HostGpuPace::kAtOnce, 1 << 20);
+  const std::unique_ptr<Device> small = testing::MakeHostGpu({.memory = 1 << 20});
   const auto front_end = data->MakeDeviceFrontEnd(*small, 2);
   ASSERT_TRUE(front_end.ok()) << front_end.status();
   EXPECT_GT((*front_end)->record_bytes(), 32000);
