@@ -135,8 +135,8 @@ TEST_P(GpuSpeechGraphTest, StepsAreGraphsOnceTheyAreWarm) {
     return testing::MakeHostGpu({.pace = pace, .launches = launches});
   });
   ASSERT_TRUE(counted.status.ok()) << counted.status;
-  // Twelve steps of two leases, but for two each, and one more where scratch memory grew; a graph of
-  // each pass, since the model is small.
+  // Twelve steps of two leases, but for two each, and one more where scratch memory grew; a graph
+  // of each pass, since the model is small.
   EXPECT_GE(*launches, (12 - 3) * 2 * 2);
   EXPECT_LE(*launches, (12 - 2) * 2 * 2);
   EXPECT_EQ(counted.weights, Train(GetParam(), 4096, 1).weights);
