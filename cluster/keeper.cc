@@ -88,8 +88,10 @@ class Keeper : RoleProcesses::Listener {
   // Whether nothing is left to do and nobody here to ask for more.
   bool Done() const {
     if (launcher_.is_there() || !running_.empty() || Holds()) return false;
-    const int64_t first_ms = with_host_ ? options_.first_ms : kFirstMs;
-    return unattended_ || launcher_.came() || MonotonicMillis() - born_ms_ > first_ms;
+    if (unattended_) return true;
+    const int64_t age_ms = MonotonicMillis() - born_ms_;
+    // Whoever came to a host and was gone before it opened the job may come again.
+    return with_host_ ? age_ms > options_.first_ms : launcher_.came() || age_ms > kFirstMs;
   }
 
   // Whether the job has ended here, and what it has written waits for somebody who fetches it.

@@ -210,6 +210,21 @@ TEST_F(KeeperTest, OneThatBeginsWithItsHostGivesItBackWhenNobodyComes) {
   EXPECT_EQ(ExitOf(BeginWithHost()), 0);
 }
 
+TEST_F(KeeperTest, OneThatBeginsWithItsHostWaitsForWhoeverOpensTheJob) {
+  const pid_t keeper = BeginWithHost();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(KeeperLives()) << "which comes and goes without a word";
+    poll(nullptr, 0, 50);
+  }
+  Node node;
+  Begin(node);
+  Open(node);
+  EXPECT_TRUE(Next(node).has_opened());
+  EXPECT_EQ(KeeperProcess(), keeper);
+  EXPECT_EQ(End(node), 0);
+  EXPECT_EQ(ExitOf(keeper), 0);
+}
+
 TEST_F(KeeperTest, OneThatCannotBeginSaysWhy) {
   std::ofstream(folder_.path() + "/job") << "a file";
   ::testing::internal::CaptureStderr();
