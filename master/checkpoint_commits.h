@@ -43,6 +43,8 @@ class CheckpointCommits {
   void SetDataFingerprint(const std::string& fingerprint) {
     options_.identity.data_fingerprint = fingerprint;
   }
+  // What its trainers compute on (RunIdentity): known once they are there.
+  void SetDevice(const std::string& device) { options_.identity.device = device; }
   // `server`, or the process of done.replica, has written its part, or could not.
   void OnCut(int server, const CutDone& done);
   // The validation accuracy at `step`, 0 … 1.

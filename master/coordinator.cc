@@ -16,6 +16,7 @@
 #include "master/lease_moves.h"
 #include "master/membership.h"
 #include "master/replica_table.h"
+#include "master/resume.h"
 #include "master/role_links.h"
 #include "master/role_losses.h"
 #include "master/run_record.h"
@@ -100,6 +101,7 @@ class CoordinatorImpl : public Coordinator {
 
   void SendSetupsOnce();
   void BeginTraining();
+  void NoteDevices();
   // Does what lease_moves.h says is to be done.
   void MoveLeases();
   // Whoever has not come in time, or says nothing any more.
@@ -447,7 +449,7 @@ void CoordinatorImpl::OnRegister(Member& member, const Register& registration) {
   member.params_address = registration.params_address();
   member.metrics_address = registration.metrics_address();
   member.device = registration.device();
-  member.isa = registration.isa();
+  member.device_kind = registration.device_kind();
   record_.AddReplica(member);
   UpdateReplicas();
   if (IsTrainer(member.role)) {
@@ -491,9 +493,20 @@ void CoordinatorImpl::OnReady(Member& member, const Ready& ready) {
   }
 }
 
+// Checkpoints say what made them; whoever resumes elsewhere is told what that changes.
+void CoordinatorImpl::NoteDevices() {
+  RunIdentity identity = run_.identity;
+  identity.device = DevicesOf(membership_.members());
+  checkpoints_.SetDevice(identity.device);
+  for (const std::string& warning : NewWarnings(run_, identity)) {
+    record_.Message(MessageLine::Level::kWarning, warning);
+  }
+}
+
 void CoordinatorImpl::BeginTraining() {
   training_ = true;
   losses_.BeginTraining();
+  NoteDevices();
   progress_.Begin(options_.now_ms());
   for (int t = 0; t < numbers_.count(); ++t) moves_.Join(t);
   MoveLeases();

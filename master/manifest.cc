@@ -42,8 +42,6 @@ Json EncodeIdentity(const RunIdentity& id) {
           {"codec", id.codec},
           {"schedule", std::move(schedule)},
           {"build", id.build_id},
-          {"isa", id.isa},
-          {"threads", id.threads},
           {"device", id.device},
           {"precision", id.precision}};
 }
@@ -72,8 +70,6 @@ absl::Status DecodeIdentity(const Json& json, RunIdentity* id) {
   fields.Read("clipNorm", &id->clip_norm);
   fields.Read("codec", &id->codec);
   fields.Read("build", &id->build_id);
-  fields.Read("isa", &id->isa);
-  fields.Read("threads", &id->threads);
   fields.Read("device", &id->device);
   fields.Read("precision", &id->precision);
   if (const Json* schedule = fields.Objects("schedule")) {
@@ -248,9 +244,9 @@ absl::Status CheckResume(const Manifest& manifest, const RunIdentity& now,
 
   Differences rounding;
   rounding.Compare("the build", then.build_id, now.build_id);
-  rounding.Compare("the instruction set", then.isa, now.isa);
-  rounding.Compare("training.threads", then.threads, now.threads);
-  rounding.Compare("the device", then.device, now.device);
+  if (!then.device.empty() && !now.device.empty()) {
+    rounding.Compare("what computes", then.device, now.device);
+  }
   rounding.Compare("training.precision", then.precision, now.precision);
   for (const std::string& text : rounding.texts()) {
     warnings->push_back(

@@ -50,9 +50,9 @@ struct RunIdentity {
 
   // These change rounding, not the mathematics.
   std::string build_id;
-  std::string isa;                 // "AVX2"
-  int threads = 0;                 // per trainer
-  std::string device;              // model of the trainers' device: "cpu", "NVIDIA H200"
+  // What its trainers compute on (TrainerDevice::kind), " and " between those that differ; "": not
+  // known yet.
+  std::string device;
   std::string precision = "TF32";  // training.precision
 };
 
@@ -81,7 +81,7 @@ absl::StatusOr<Manifest> DecodeManifest(std::string_view text);
 // May a run with identity `now` go on from `manifest`? Fails with FailedPrecondition that names
 // every changed field with both values, all at once. The schedule is compared up to the
 // checkpoint's step only: a longer or different future is allowed, another past is not. Changes
-// that alter rounding alone (build, ISA, threads, device) do not fail: one text each in `warnings`;
+// that alter rounding alone (build, device, precision) do not fail: one text each in `warnings`;
 // the run is then not bit-identical.
 absl::Status CheckResume(const Manifest& manifest, const RunIdentity& now,
                          std::vector<std::string>* warnings);

@@ -41,7 +41,7 @@ struct Member {
   std::string params_address;  // servers
   std::string metrics_address;
   std::string device;
-  std::string isa;
+  std::string device_kind;  // trainers: as RunIdentity has it
   int64_t last_seen_ms = 0;
   int64_t clock = 0;  // trainers: steps finished
   Leases leases;      // trainers: the replicas that it computes

@@ -1,5 +1,11 @@
 #include "master/resume.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <set>
+
 #include "configs/codec_text.h"
 #include "ps/checkpoint.h"
 #include "worker/module.h"
@@ -18,7 +24,7 @@ void LeaveOutFolders(RunIdentity* identity) {
 }  // namespace
 
 RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table,
-                       const std::string& build_id, const std::string& isa) {
+                       const std::string& build_id) {
   const Training& training = job.training();
   RunIdentity identity;
   identity.replicas = replicas;
@@ -55,9 +61,6 @@ RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table
     }
   }
   identity.build_id = build_id;
-  identity.isa = isa;
-  identity.threads = training.threads();
-  identity.device = "cpu";
   identity.precision = Training::Precision_Name(training.precision());
   return identity;
 }
@@ -72,6 +75,25 @@ absl::StatusOr<std::optional<Checkpoint>> FindResumePoint(const JobDirectory& di
   LeaveOutFolders(&checkpoint->manifest.identity);
   RETURN_IF_ERROR(CheckResume(checkpoint->manifest, identity, warnings));
   return *std::move(checkpoint);
+}
+
+std::string DevicesOf(const std::vector<Member>& members) {
+  std::set<std::string> kinds;
+  for (const Member& member : members) {
+    if (!member.device_kind.empty()) kinds.insert(member.device_kind);
+  }
+  return fmt::format("{}", fmt::join(kinds, " and "));
+}
+
+std::vector<std::string> NewWarnings(const RunStart& run, const RunIdentity& identity) {
+  std::vector<std::string> warnings;
+  if (!run.resume.has_value()) return warnings;
+  // What it would refuse was compared before.
+  CheckResume(run.resume->manifest, identity, &warnings).IgnoreError();
+  std::erase_if(warnings, [&](const std::string& warning) {
+    return std::ranges::count(run.warnings, warning) > 0;
+  });
+  return warnings;
 }
 
 std::vector<int64_t> CutClocks(int64_t start, int64_t total, int64_t interval) {

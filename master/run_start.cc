@@ -27,7 +27,7 @@ absl::StatusOr<RunStart> FindRunStart(const Job& job, const JobDirectory& dir, i
   std::vector<ps::ParamSpec> params = run.module->MakeModel(*device)->params();
   RETURN_IF_ERROR(SetCodecs(job.training().codec(), &params));
   ASSIGN_OR_RETURN(run.table, ps::ParamTable::Make(std::move(params)));
-  run.identity = IdentityOf(job, replicas, run.table, build_id, /*isa=*/"");
+  run.identity = IdentityOf(job, replicas, run.table, build_id);
   ASSIGN_OR_RETURN(run.resume, FindResumePoint(dir, run.identity, &run.warnings));
   run.start = run.resume.has_value() ? run.resume->step : 0;
   run.total = TotalSteps(job.training());

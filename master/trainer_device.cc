@@ -34,6 +34,13 @@ absl::StatusOr<TrainerDevice> OnGpus(const GpuChain& chain, GpuOptions options, 
 
 }  // namespace
 
+std::string TrainerDevice::kind() const {
+  const Device& device = *devices.front();
+  if (device.model() == "cpu") return device.description();
+  return devices.size() == 1 ? device.model()
+                             : fmt::format("{} x {}", devices.size(), device.model());
+}
+
 GpuOptions GpuOptionsOf(Training::Precision precision, bool cuda_graphs) {
   GpuOptions options{.graphs = cuda_graphs};
   if (precision == Training::FP32) options.precision = GpuPrecision::kFloat32;

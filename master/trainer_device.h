@@ -24,6 +24,10 @@ struct TrainerDevice {
   std::string warning;  // not empty: AUTO fell back to the CPU, or to one GPU, for this reason
   // That make its batches ahead: on GPUs all those that would else compute.
   int loader_threads = 1;
+
+  // What the bits of its results depend on: "2 threads, avx512_core", "NVIDIA H200", "4 x NVIDIA
+  // H200".
+  std::string kind() const;
 };
 
 // CPU: `threads` of it. GPU: those of `claim`; fails with the link of the chain (kernels/gpu.h)

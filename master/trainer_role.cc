@@ -389,9 +389,10 @@ absl::Status RunTrainerRole(const RoleOptions& options) {
   Inbox inbox;
   rpc::Hello self = options.self;
   self.service = "control";
-  ASSIGN_OR_RETURN(const auto agent,
-                   Agent::Join(*options.transport, options.master_address, self,
-                               Registration(options, "", description), inbox.events()));
+  Register registration = Registration(options, "", description);
+  if (device.ok()) registration.set_device_kind(device->kind());
+  ASSIGN_OR_RETURN(const auto agent, Agent::Join(*options.transport, options.master_address, self,
+                                                 registration, inbox.events()));
   const Leavable leavable(options, *agent);
   ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
   if (command.has_stop()) return StopStatus(command.stop());

@@ -12,7 +12,9 @@
 #include <filesystem>
 #include <future>
 #include <thread>
+#include <tuple>
 
+#include "kernels/device.h"
 #include "master/job_directory.h"
 #include "ps/optimizer.h"
 #include "rpc/inproc_transport.h"
@@ -520,6 +522,37 @@ std::vector<Rule> Rules() {
   return rules;
 }
 INSTANTIATE_TEST_SUITE_P(Optimizers, EveryOptimizer, ::testing::ValuesIn(Rules()));
+
+TEST(Cluster, ResumeOnAnotherDeviceGoesOnWithAWarning) {
+  TemporaryFolder folder;
+  std::vector<std::string> warnings;
+  ClusterOptions options;
+  options.job = ToyJob(10);
+  options.job_dir = folder.path();
+  options.on_status = [&](const master::StatusLine& line) {
+    const auto* message = std::get_if<master::MessageLine>(&line);
+    if (message != nullptr && message->level == master::MessageLine::Level::kWarning) {
+      warnings.push_back(message->text);
+    }
+  };
+  for (const auto& [steps, threads, warned] :
+       {std::tuple{10, 1, false}, {20, 1, false}, {30, 2, true}, {40, 2, false}}) {
+    SCOPED_TRACE(steps);
+    warnings.clear();
+    options.job.mutable_training()->mutable_schedule(0)->set_steps(steps);
+    options.make_device = [threads = threads] { return harness::Alone(MakeCpuDevice(threads)); };
+    const ClusterResult run = Cluster(options).Run();
+    ASSERT_TRUE(run.status.ok()) << run.status;
+    EXPECT_EQ(run.checkpoint_step, steps);
+    if (!warned) {
+      EXPECT_THAT(warnings, ::testing::IsEmpty());
+    } else {
+      EXPECT_THAT(warnings, ::testing::ElementsAre(ContainsRegex(
+                                "what computes was 1 thread, .*, is 2 threads, .*: the result will "
+                                "not be bit-identical to an uninterrupted run")));
+    }
+  }
+}
 
 TEST(Cluster, ResumeAtTheEndEvaluatesAgainAndSucceeds) {
   TemporaryFolder folder;

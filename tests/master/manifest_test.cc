@@ -30,9 +30,7 @@ Manifest Example() {
   id.optimizer_params = {{"beta1", 0.9}};
   id.schedule = {{15'000, 0.001}, {3'000, 0.0001}};
   id.build_id = "b1";
-  id.isa = "AVX2";
-  id.threads = 2;
-  id.device = "cpu";
+  id.device = "2 threads, avx2";
   return manifest;
 }
 
@@ -176,14 +174,17 @@ TEST(CheckResumeTest, AChangedShapeIsAnotherPast) {
 
 TEST(CheckResumeTest, RoundingOnlyIsAWarning) {
   RunIdentity id = Example().identity;
-  id.threads = 4;
-  id.isa = "AVX3";
+  id.device = "4 threads, avx2";
   id.precision = "BF16";
   std::vector<std::string> warnings;
   EXPECT_TRUE(CheckResume(Example(), id, &warnings).ok());
-  EXPECT_THAT(warnings, ElementsAre(HasSubstr("instruction set was AVX2, is AVX3"),
-                                    HasSubstr("training.threads was 2, is 4"),
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("what computes was 2 threads, avx2, is 4 threads, "),
                                     HasSubstr("training.precision was TF32, is BF16")));
+  // Not known yet.
+  id.device = "";
+  warnings.clear();
+  EXPECT_TRUE(CheckResume(Example(), id, &warnings).ok());
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("training.precision")));
 }
 
 TEST(CheckResumeTest, DataIsComparedOnlyWhenBothAreKnown) {

@@ -75,7 +75,7 @@ TEST_F(RunStartTest, WhereTheDataLiesIsNoPartOfTheRunsIdentity) {
   *job.mutable_training_input()->add_args() = "--time_shift_ms=50";
   const auto module = harness::MakeToyModule();
   const auto table = ps::ParamTable::Make(module->MakeModel(*MakeCpuDevice(1))->params());
-  const RunIdentity identity = IdentityOf(job, 1, *table, "test", "");
+  const RunIdentity identity = IdentityOf(job, 1, *table, "test");
   EXPECT_THAT(identity.module_flags, ElementsAre(Pair("time_shift_ms", "50")));
 }
 
@@ -85,7 +85,7 @@ TEST_F(RunStartTest, ACheckpointThatNamesAFolderOfDataIsTakenToo) {
   job.mutable_training_input()->set_python_module("speech_commands.train");
   const auto module = harness::MakeToyModule();
   const auto table = ps::ParamTable::Make(module->MakeModel(*MakeCpuDevice(1))->params());
-  const RunIdentity now = IdentityOf(job, 1, *table, "test", "");
+  const RunIdentity now = IdentityOf(job, 1, *table, "test");
   const std::string path = dir_.checkpoint(10) + "/manifest.json";
   auto manifest = DecodeManifest(*ReadFile(path));
   ASSERT_TRUE(manifest.ok()) << manifest.status();
