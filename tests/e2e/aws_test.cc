@@ -19,6 +19,7 @@ namespace fs = std::filesystem;
 using master::RunState;
 using ::testing::AllOf;
 using ::testing::Contains;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -167,7 +168,8 @@ TEST_F(AwsTest, AJobThatIsLeftAndFollowedAgainLearnsTheSameAndIsGivenBack) {
   ASSERT_EQ(followed.code, 0) << followed.out << followed.err;
   EXPECT_EQ(followed.err, "");
   ExpectForHumans(followed);
-  EXPECT_THAT(followed.out, HasSubstr("2 machines given back; about $0.0"));
+  // The worker's ends itself where the job has ended before it is followed.
+  EXPECT_THAT(followed.out, ContainsRegex("[12] machines? given back; about [$]0[.]0"));
   EXPECT_EQ(StateOf(dir).state, RunState::kSucceeded);
   EXPECT_TRUE(Contents(dir + "/export/model.onnx") == Contents(here + "/job/export/model.onnx"));
   EXPECT_THAT(Contents(dir + "/logs/worker-0.log"), HasSubstr(" I device /cpu:0"));
