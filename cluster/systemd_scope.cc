@@ -5,7 +5,6 @@
 #include <pwd.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <filesystem>
 
 #include "cluster/tool.h"
@@ -24,10 +23,8 @@ bool Exists(const std::string& path) {
 }
 
 std::string PathOf(const std::vector<std::string>& environment) {
-  for (const std::string& entry : environment) {
-    if (entry.starts_with("PATH=")) return entry.substr(5);
-  }
-  return "/usr/bin:/bin";
+  const std::string path = Variable(environment, "PATH");
+  return path.empty() ? "/usr/bin:/bin" : path;
 }
 
 bool Lingers(const SystemdPlaces& places) {
@@ -43,10 +40,9 @@ absl::StatusOr<bool> EnterScope(const SystemdPlaces& places,
   const bool root = geteuid() == 0;
   if (!Exists(places.booted) || (!root && !Lingers(places))) return false;
   std::vector<std::string> with = environment;
-  const bool has_bus = root || std::ranges::any_of(environment, [](const std::string& entry) {
-                         return entry.starts_with("XDG_RUNTIME_DIR=");
-                       });
-  if (!has_bus) with.push_back(fmt::format("XDG_RUNTIME_DIR=/run/user/{}", geteuid()));
+  if (!root && Variable(environment, "XDG_RUNTIME_DIR").empty()) {
+    with.push_back(fmt::format("XDG_RUNTIME_DIR=/run/user/{}", geteuid()));
+  }
   std::vector<std::string> words = {"busctl"};
   if (!root) words.emplace_back("--user");
   const std::string pid = fmt::format("{}", getpid());
