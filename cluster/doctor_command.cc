@@ -29,22 +29,21 @@ bool Print(std::FILE* out, const std::string& title, const std::vector<OpCheck>&
   return all;
 }
 
-void PrintFailure(std::FILE* out, const char* what, const absl::Status& status) {
+void PrintFailure(std::FILE* out, std::string_view what, const absl::Status& status) {
   fmt::print(out, "\n{:<29} {}\n", what, std::string(status.message()));
 }
 
 // True when all ops give what the CPU gives.
-bool CheckPrecision(std::FILE* out, const GpuChain& chain, const char* name,
-                    GpuPrecision precision) {
+bool CheckPrecision(std::FILE* out, const GpuChain& chain, GpuPrecision precision) {
   const auto device = chain.MakeDevice({.index = 0, .precision = precision});
   if (!device.ok()) {
-    PrintFailure(out, name, device.status());
+    PrintFailure(out, NameOf(precision), device.status());
     return false;
   }
   if (precision == GpuPrecision::kFloat32) {
     fmt::print(out, "\ndevice {}: {}\n", (*device)->name(), (*device)->description());
   }
-  return Print(out, fmt::format("op, {}", name),
+  return Print(out, fmt::format("op, {}", NameOf(precision)),
                CheckDevice(**device, ProductTolerance(precision)));
 }
 
@@ -91,10 +90,10 @@ int RunDoctorCommand(const CommandContext& context, const GpuSearch& search) {
                "training.device: GPU are refused.\n");
     return kJobFailed;
   }
-  bool right = CheckPrecision(context.out, chain, "FP32", GpuPrecision::kFloat32);
-  right = CheckPrecision(context.out, chain, "TF32", GpuPrecision::kTf32) && right;
+  bool right = CheckPrecision(context.out, chain, GpuPrecision::kFloat32);
+  right = CheckPrecision(context.out, chain, GpuPrecision::kTf32) && right;
   if (chain.has_bf16()) {
-    right = CheckPrecision(context.out, chain, "BF16", GpuPrecision::kBf16) && right;
+    right = CheckPrecision(context.out, chain, GpuPrecision::kBf16) && right;
   } else {
     fmt::print(context.out, "\nop, BF16: this GPU has none: it begins with compute 8.0\n");
   }

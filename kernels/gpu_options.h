@@ -3,6 +3,8 @@
 // Values, thread-compatible.
 #pragma once
 
+#include <string_view>
+
 namespace muster {
 
 // Of products and convolutions; what is stored is float32: weights, activations, gradients.
@@ -13,6 +15,19 @@ enum class GpuPrecision {
   // convolution by cuDNN gives is rounded as its factors are. From compute 8.0 on.
   kBf16,
 };
+
+// As training.precision names it: "TF32".
+constexpr std::string_view NameOf(GpuPrecision precision) {
+  switch (precision) {
+    case GpuPrecision::kFloat32:
+      return "FP32";
+    case GpuPrecision::kTf32:
+      return "TF32";
+    case GpuPrecision::kBf16:
+      return "BF16";
+  }
+  return "";
+}
 
 struct GpuOptions {
   int index = 0;  // which of the host's GPUs

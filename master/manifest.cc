@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
 #include <utility>
 
@@ -42,8 +43,22 @@ Json EncodeIdentity(const RunIdentity& id) {
           {"codec", id.codec},
           {"schedule", std::move(schedule)},
           {"build", id.build_id},
-          {"device", id.device},
-          {"precision", id.precision}};
+          {"device", id.device}};
+}
+
+// RunIdentity.device of a manifest that says the precision beside it, or not at all: then it was
+// TF32. A CPU has none.
+std::string WithPrecision(std::string_view device, std::string_view precision) {
+  constexpr std::string_view kAnd = " and ";
+  const size_t end = device.find(kAnd);
+  std::string kind(device.substr(0, end));
+  const bool on_cpu = kind.find(" thread") != std::string::npos;
+  const bool has_it = std::ranges::any_of(std::array{", FP32", ", TF32", ", BF16"},
+                                          [&](auto name) { return kind.ends_with(name); });
+  if (!kind.empty() && !on_cpu && !has_it) kind += fmt::format(", {}", precision);
+  if (end == std::string_view::npos) return kind;
+  return fmt::format("{}{}{}", kind, kAnd,
+                     WithPrecision(device.substr(end + kAnd.size()), precision));
 }
 
 absl::Status DecodeIdentity(const Json& json, RunIdentity* id) {
@@ -71,7 +86,9 @@ absl::Status DecodeIdentity(const Json& json, RunIdentity* id) {
   fields.Read("codec", &id->codec);
   fields.Read("build", &id->build_id);
   fields.Read("device", &id->device);
-  fields.Read("precision", &id->precision);
+  std::string precision = "TF32";
+  fields.Read("precision", &precision);
+  id->device = WithPrecision(id->device, precision);
   if (const Json* schedule = fields.Objects("schedule")) {
     for (const Json& item : *schedule) {
       RunIdentity::Stage stage;
@@ -247,7 +264,6 @@ absl::Status CheckResume(const Manifest& manifest, const RunIdentity& now,
   if (!then.device.empty() && !now.device.empty()) {
     rounding.Compare("what computes", then.device, now.device);
   }
-  rounding.Compare("training.precision", then.precision, now.precision);
   for (const std::string& text : rounding.texts()) {
     warnings->push_back(
         fmt::format("{}: the result will not be bit-identical to an uninterrupted run", text));

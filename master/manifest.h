@@ -50,10 +50,9 @@ struct RunIdentity {
 
   // These change rounding, not the mathematics.
   std::string build_id;
-  // What its trainers compute on (TrainerDevice::kind), " and " between those that differ; "": not
-  // known yet.
+  // What its trainers compute on, and in which precision (TrainerDevice::kind), " and " between
+  // those that differ; "": not known yet.
   std::string device;
-  std::string precision = "TF32";  // training.precision
 };
 
 struct ManifestPart {
@@ -81,7 +80,7 @@ absl::StatusOr<Manifest> DecodeManifest(std::string_view text);
 // May a run with identity `now` go on from `manifest`? Fails with FailedPrecondition that names
 // every changed field with both values, all at once. The schedule is compared up to the
 // checkpoint's step only: a longer or different future is allowed, another past is not. Changes
-// that alter rounding alone (build, device, precision) do not fail: one text each in `warnings`;
+// that alter rounding alone (build, device) do not fail: one text each in `warnings`;
 // the run is then not bit-identical.
 absl::Status CheckResume(const Manifest& manifest, const RunIdentity& now,
                          std::vector<std::string>* warnings);

@@ -61,7 +61,6 @@ RunIdentity IdentityOf(const Job& job, int replicas, const ps::ParamTable& table
     }
   }
   identity.build_id = build_id;
-  identity.precision = Training::Precision_Name(training.precision());
   return identity;
 }
 

@@ -19,6 +19,7 @@ absl::StatusOr<TrainerDevice> OnGpus(const GpuChain& chain, GpuOptions options, 
   RETURN_IF_ERROR(chain.status());
   TrainerDevice made;
   made.loader_threads = threads;
+  made.precision = options.precision;
   for (const int index : chain.gpus()) {
     options.index = index;
     ASSIGN_OR_RETURN(auto gpu, chain.MakeDevice(options));
@@ -37,8 +38,8 @@ absl::StatusOr<TrainerDevice> OnGpus(const GpuChain& chain, GpuOptions options, 
 std::string TrainerDevice::kind() const {
   const Device& device = *devices.front();
   if (device.model() == "cpu") return device.description();
-  return devices.size() == 1 ? device.model()
-                             : fmt::format("{} x {}", devices.size(), device.model());
+  const std::string several = devices.size() == 1 ? "" : fmt::format("{} x ", devices.size());
+  return fmt::format("{}{}, {}", several, device.model(), NameOf(precision));
 }
 
 GpuOptions GpuOptionsOf(Training::Precision precision, bool cuda_graphs) {

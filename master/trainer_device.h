@@ -24,9 +24,10 @@ struct TrainerDevice {
   std::string warning;  // not empty: AUTO fell back to the CPU, or to one GPU, for this reason
   // That make its batches ahead: on GPUs all those that would else compute.
   int loader_threads = 1;
+  GpuPrecision precision = GpuPrecision::kTf32;  // of GPUs
 
-  // What the bits of its results depend on: "2 threads, avx512_core", "NVIDIA H200", "4 x NVIDIA
-  // H200".
+  // What the bits of its results depend on: "2 threads, avx512_core", "NVIDIA H200, TF32", "4 x
+  // NVIDIA H200, BF16".
   std::string kind() const;
 };
 

@@ -141,6 +141,52 @@ TEST(GpuClusterGraphTest, ACaptureThatFailsIsOneLineOfTheLogAndNoMore) {
               ::testing::ElementsAre("steps go without CUDA graphs: the test lets a capture fail"));
 }
 
+// What a job that is resumed with training.precision TF32, BF16 and BF16 is told the last two
+// times.
+std::vector<std::string> WarningsOfPrecisions(
+    const std::function<std::unique_ptr<Device>(GpuPrecision)>& make_device) {
+  TemporaryFolder folder;
+  std::vector<std::string> warnings;
+  ClusterOptions options;
+  options.job = ToyJob(10);
+  options.job_dir = folder.path();
+  options.make_module = [] { return MakeRowsModule({"single_fc"}); };
+  options.on_status = [&](const master::StatusLine& line) {
+    const auto* message = std::get_if<master::MessageLine>(&line);
+    if (message != nullptr && message->level == master::MessageLine::Level::kWarning) {
+      warnings.push_back(message->text);
+    }
+  };
+  Training* const training = options.job.mutable_training();
+  for (const auto& [steps, precision] :
+       {std::pair{10, Training::TF32}, {20, Training::BF16}, {30, Training::BF16}}) {
+    training->mutable_schedule(0)->set_steps(steps);
+    training->set_precision(precision);
+    const GpuPrecision of_gpus = master::GpuOptionsOf(precision, true).precision;
+    options.make_device = [&, of_gpus] {
+      master::TrainerDevice made = Alone(make_device(of_gpus));
+      made.precision = of_gpus;
+      return made;
+    };
+    const ClusterResult run = Cluster(options).Run();
+    EXPECT_TRUE(run.status.ok()) << run.status;
+    EXPECT_EQ(run.checkpoint_step, steps);
+  }
+  return warnings;
+}
+
+TEST(GpuClusterResumeTest, AnotherPrecisionIsAnotherDeviceOnAGpuAlone) {
+  EXPECT_THAT(WarningsOfPrecisions([](GpuPrecision) { return MakeCpuDevice(1); }),
+              ::testing::IsEmpty());
+  EXPECT_THAT(
+      WarningsOfPrecisions([](GpuPrecision precision) {
+        const bool bf16 = precision == GpuPrecision::kBf16;
+        return testing::MakeHostGpu({.precision = bf16 ? precision : GpuPrecision::kFloat32});
+      }),
+      ::testing::ElementsAre("what computes was host, TF32, is host, BF16: the result will "
+                             "not be bit-identical to an uninterrupted run"));
+}
+
 // Products round their factors, and nothing else is rounded.
 class Bf16ClusterTest : public ::testing::TestWithParam<std::string> {};
 

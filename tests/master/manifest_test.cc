@@ -175,16 +175,50 @@ TEST(CheckResumeTest, AChangedShapeIsAnotherPast) {
 TEST(CheckResumeTest, RoundingOnlyIsAWarning) {
   RunIdentity id = Example().identity;
   id.device = "4 threads, avx2";
-  id.precision = "BF16";
   std::vector<std::string> warnings;
   EXPECT_TRUE(CheckResume(Example(), id, &warnings).ok());
-  EXPECT_THAT(warnings, ElementsAre(HasSubstr("what computes was 2 threads, avx2, is 4 threads, "),
-                                    HasSubstr("training.precision was TF32, is BF16")));
+  EXPECT_THAT(warnings,
+              ElementsAre(HasSubstr("what computes was 2 threads, avx2, is 4 threads, ")));
   // Not known yet.
   id.device = "";
   warnings.clear();
   EXPECT_TRUE(CheckResume(Example(), id, &warnings).ok());
-  EXPECT_THAT(warnings, ElementsAre(HasSubstr("training.precision")));
+  EXPECT_THAT(warnings, IsEmpty());
+}
+
+// What a manifest of before says of device and precision, and what is said about going on where
+// `now` computes.
+std::vector<std::string> WarningsAfter(const std::string& device, const std::string& precision,
+                                       const std::string& now) {
+  std::string text = EncodeManifest(Example());
+  const std::string field = "\"device\": \"2 threads, avx2\"";
+  const size_t at = text.find(field);
+  EXPECT_NE(at, std::string::npos);
+  text.replace(at, field.size(), "\"device\": \"" + device + "\"" + precision);
+  const auto read = DecodeManifest(text);
+  EXPECT_TRUE(read.ok()) << read.status();
+  RunIdentity id = Example().identity;
+  id.device = now;
+  std::vector<std::string> warnings;
+  EXPECT_TRUE(CheckResume(*read, id, &warnings).ok());
+  return warnings;
+}
+
+TEST(CheckResumeTest, AManifestThatSaysThePrecisionBesideTheDeviceIsUnderstood) {
+  const std::string bf16 = ", \"precision\": \"BF16\"";
+  EXPECT_THAT(WarningsAfter("2 threads, avx2", bf16, "2 threads, avx2"), IsEmpty());
+  EXPECT_THAT(WarningsAfter("1 thread, avx2", bf16, "1 thread, avx2"), IsEmpty());
+  EXPECT_THAT(WarningsAfter("NVIDIA H200", bf16, "NVIDIA H200, BF16"), IsEmpty());
+  EXPECT_THAT(WarningsAfter("NVIDIA H200", bf16, "NVIDIA H200, TF32"),
+              ElementsAre(HasSubstr("what computes was NVIDIA H200, BF16, is NVIDIA H200, TF32:")));
+  EXPECT_THAT(WarningsAfter("2 threads, avx2 and 4 x NVIDIA H200 and NVIDIA A100", bf16,
+                            "2 threads, avx2 and 4 x NVIDIA H200, BF16 and NVIDIA A100, BF16"),
+              IsEmpty());
+  // Before there was a choice.
+  EXPECT_THAT(WarningsAfter("NVIDIA H200", "", "NVIDIA H200, TF32"), IsEmpty());
+  // As it is written now.
+  EXPECT_THAT(WarningsAfter("NVIDIA H200, FP32", "", "NVIDIA H200, FP32"), IsEmpty());
+  EXPECT_THAT(WarningsAfter("", bf16, "NVIDIA H200, TF32"), IsEmpty()) << "not known";
 }
 
 TEST(CheckResumeTest, DataIsComparedOnlyWhenBothAreKnown) {

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/harness/host_gpu.h"
+
 namespace muster::master {
 namespace {
 
@@ -45,6 +47,27 @@ TEST(TrainerDevice, ComputesAsTheJobSays) {
   EXPECT_EQ(GpuOptionsOf(Training::BF16, true).precision, GpuPrecision::kBf16);
   EXPECT_TRUE(GpuOptionsOf(Training::TF32, true).graphs);
   EXPECT_FALSE(GpuOptionsOf(Training::TF32, false).graphs);
+}
+
+TrainerDevice Gpus(int count, GpuPrecision precision) {
+  TrainerDevice made;
+  made.devices = testing::MakeHostGpus(count).devices;
+  made.precision = precision;
+  return made;
+}
+
+// It changes nothing that a CPU computes.
+TEST(TrainerDevice, APrecisionIsPartOfAGpusKindAlone) {
+  EXPECT_EQ(Gpus(1, GpuPrecision::kTf32).kind(), "host, TF32");
+  EXPECT_EQ(Gpus(1, GpuPrecision::kFloat32).kind(), "host, FP32");
+  EXPECT_EQ(Gpus(4, GpuPrecision::kBf16).kind(), "4 x host, BF16");
+  for (const Training::Device device : {Training::CPU, Training::AUTO}) {
+    const auto in = [&](GpuPrecision precision) {
+      return MakeTrainerDevice(device, {.precision = precision}, 2, {}, Nothing())->kind();
+    };
+    EXPECT_THAT(in(GpuPrecision::kTf32), HasSubstr("2 threads, "));
+    EXPECT_EQ(in(GpuPrecision::kTf32), in(GpuPrecision::kBf16));
+  }
 }
 
 }  // namespace
