@@ -4,7 +4,8 @@
 #   bench/gpu.sh BUNDLE_FOLDER [OUT_FOLDER]
 #
 # BUNDLE_FOLDER holds the archives of `./dev bundle op_test norm_test conv2d_test device_check_test communicator_test device_front_end_test gpu_cluster_test gpu_speech_test bench_gpu`, or what is in them.
-# Prints a table; OUT_FOLDER (gpu-results) gets results.json, bench_gpu.json and the logs. Exit status 1: something that ran failed.
+# Prints a table; OUT_FOLDER (gpu-results) gets results.json, bench_gpu.json and the logs. Exit status 1: something that ran failed; 3: nothing
+# failed, but of a program of tests nothing ran.
 set -uo pipefail
 BUNDLES=$(realpath "$1")
 OUT=$(realpath -m "${2:-gpu-results}")
@@ -20,16 +21,32 @@ note() {
   NAMES+=("$1") RESULTS+=("$2") SECONDS_OF+=("$3")
   printf '%-34s %-60s %6s s\n' "$1" "$2" "$3"
 }
-# part NAME LIMIT_S COMMAND…: runs it into a log of its own; its result is its last line. A test that was skipped has failed: there is a GPU.
+# part NAME LIMIT_S COMMAND…: runs it into a log of its own; its result is its last line.
 part() {
   local name=$1 limit=$2 begin=$SECONDS code; shift 2
   timeout --kill-after=10 "$limit" "$@" >"$OUT/$name.log" 2>&1
   code=$?
-  if grep -q 'SKIPPED' "$OUT/$name.log"; then code=77; fi
   if [ $code = 0 ]; then note "$name" "$(tail -1 "$OUT/$name.log" | cut -c1-60)" $((SECONDS - begin)); else
     note "$name" "FAILED ($code): $(grep -v '^$' "$OUT/$name.log" | tail -1 | cut -c1-40)" $((SECONDS - begin))
   fi
   return $code
+}
+# count LOG PASSED|SKIPPED|FAILED: of tests, as googletest's last lines say.
+count() { sed -nE "s/^\[  $2 +\] ([0-9]+) tests?[.,].*/\1/p" "$1" | tail -1 | grep . || echo 0; }
+# tests NAME LIMIT_S COMMAND…: the same for a program of googletest. Its result: how many passed, failed and were skipped, and why.
+tests() {
+  local name=$1 limit=$2 begin=$SECONDS code log=$OUT/$1.log passed skipped failed result; shift 2
+  timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1
+  code=$?
+  passed=$(count "$log" PASSED) skipped=$(count "$log" SKIPPED) failed=$(count "$log" FAILED)
+  if [ "$failed" != 0 ]; then result="FAILED: $failed failed, $passed passed"
+  elif [ $code != 0 ]; then result="FAILED ($code): $(grep -v '^$' "$log" | tail -1 | cut -c1-60)"
+  elif [ "$passed" = 0 ]; then result="NOTHING RAN"
+  else result="$passed passed"; fi
+  if [ "$skipped" != 0 ]; then
+    result+=", $skipped skipped: $(awk '/: Skipped$/ { getline; if (!told[$0]++) printf "%s%s", (n++ ? "; " : ""), $0 }' "$log")"
+  fi
+  note "$name" "$result" $((SECONDS - begin))
 }
 
 for archive in "$BUNDLES"/*.tar.zst; do
@@ -52,10 +69,10 @@ fi
 
 for test in op_test norm_test conv2d_test device_check_test communicator_test device_front_end_test gpu_cluster_test gpu_speech_test; do
   [ -x "$MUSTER/bin/$test" ] || { note "$test" "not in the bundle" 0; continue; }
-  part "$test" 120 "$MUSTER/bin/$test" --gtest_filter='*gpu*' --gtest_brief=1
+  tests "$test" 120 "$MUSTER/bin/$test" --gtest_filter='*gpu*-*host_gpu*'
 done
 if command -v compute-sanitizer >/dev/null && [ -x "$MUSTER/bin/op_test" ]; then
-  part compute-sanitizer 180 compute-sanitizer --error-exitcode 9 "$MUSTER/bin/op_test" --gtest_filter='*/gpu' --gtest_brief=1
+  tests compute-sanitizer 180 compute-sanitizer --error-exitcode 9 "$MUSTER/bin/op_test" --gtest_filter='*/gpu'
 else
   note compute-sanitizer "skipped: not on this machine" 0
 fi
@@ -98,15 +115,16 @@ else
   note tensorboard "skipped: not installed, or nothing to read" 0
 fi
 
-failed=0
+failed=0 nothing_ran=0
 {
   printf '{"gpu": "%s", "date": "%s", "parts": [\n' "$(tr '\n' ';' <"$OUT/nvidia-smi.txt")" "$(date -u +%F)"
   for i in "${!NAMES[@]}"; do
-    case ${RESULTS[$i]} in FAILED*) failed=1 ;; esac
+    case ${RESULTS[$i]} in FAILED*) failed=1 ;; "NOTHING RAN"*) nothing_ran=1 ;; esac
     result=${RESULTS[$i]//\\/\\\\}
     printf '  {"name": "%s", "result": "%s", "seconds": %s}%s\n' "${NAMES[$i]}" "${result//\"/\\\"}" "${SECONDS_OF[$i]}" \
       "$([ "$i" = $((${#NAMES[@]} - 1)) ] || echo ,)"
   done
   echo ']}'
 } >"$OUT/results.json"
-exit $failed
+[ $failed = 0 ] || exit 1
+[ $nothing_ran = 0 ] || exit 3
