@@ -14,20 +14,17 @@
 
 #include "cluster/agree.h"
 #include "cluster/ask_hosts.h"
-#include "cluster/await_hosts.h"
 #include "cluster/bill_record.h"
 #include "cluster/command.h"
 #include "cluster/disk_price.h"
-#include "cluster/gpu_driver.h"
 #include "cluster/hosts_run.h"
-#include "cluster/job_rent.h"
 #include "cluster/left_machines.h"
+#include "cluster/machine_hosts.h"
 #include "cluster/machine_key.h"
-#include "cluster/machine_steward.h"
 #include "cluster/node_set.h"
+#include "cluster/planned_machines.h"
 #include "cluster/providers.h"
-#include "cluster/random_hex.h"
-#include "cluster/run_keys.h"
+#include "cluster/rented_job.h"
 #include "cluster/shown_commands.h"
 #include "cluster/signals.h"
 #include "cluster/ssh.h"
@@ -41,16 +38,8 @@
 namespace muster::cluster {
 namespace {
 
-// The provider ends machines so long after the job's own limit.
-constexpr int64_t kLifetimeSlackSeconds = 1'800;
-constexpr int64_t kReachMs = 300'000;
 constexpr int kLeastMinutes = 5;
 constexpr int64_t kTouchMs = 30'000;
-constexpr size_t kRunBytes = 8;
-
-std::string Count(int64_t machines) {
-  return fmt::format("{} machine{}", machines, machines == 1 ? "" : "s");
-}
 
 class Runner {
  public:
@@ -129,25 +118,14 @@ class Runner {
     ASSIGN_OR_RETURN(const std::vector<Machine> listed, provider->List(job_id_));
     ASSIGN_OR_RETURN(const std::vector<RentedSpan> spans, ReadBill(head.job_dir));
     const LeftMachines left = FindLeftMachines(listed, spans, draft.roles);
-    region_ = left.by_host.front().place.region;
-    JobRent rent(RentOf(head.job_dir));
-    std::vector<size_t> bills = rent.Resume(left, spans);
-    absl::StatusOr<int> code = 1;
-    if (left.has_master) {
-      code = AttachTo(*provider, left, std::move(bills), draft, rent, **journal, cancel);
-    } else if (const auto folder = provider->ReachFolder(job_id_)) {
-      HostsRun hosts = MakeHostsRun(draft, /*machines=*/1);
-      hosts.hosts = {*folder};
-      code = FetchFromMaster(hosts, options_);
-    } else {
-      Say(fmt::format("the machine that had the results of {} is given back, and {} there with it",
-                      job_id_, JobFolder(ssh_, job_id_)));
-    }
+    const std::string region = left.by_host.front().place.region;
+    RentedJob job(JobOn(*provider, draft, **journal, region));
+    const absl::StatusOr<int> code = job.Attach(Order(draft), left, spans, cancel);
     // Whoever comes later may have more luck, and gc comes when the job's time is over.
-    if (!code.ok() || left_) return code;
-    if (Stays() && StopThem(*provider, **journal, rent)) return code;
+    if (!code.ok() || job.left()) return code;
+    if (Stays() && StopThem(*provider, **journal, region, job)) return code;
     RETURN_IF_ERROR(GiveBackMachines(*provider, **journal, patience_));
-    TellGivenBack(left.running, rent);
+    TellGivenBack(left.running, job);
     return code;
   }
 
@@ -174,7 +152,8 @@ class Runner {
     ASSIGN_OR_RETURN(const std::unique_ptr<Provider> provider, MakeReaching(MachineKey()));
     RETURN_IF_ERROR(provider->Check(Order(draft)).status());
     ASSIGN_OR_RETURN(const std::vector<Machine> machines, provider->List(job_id_));
-    ASSIGN_OR_RETURN(const HostsRun hosts, MakeHosts(*provider, machines, draft));
+    HostsRun hosts = MakeHostsRun(run_, options_, draft, JobFolder(ssh_, job_id_), machines.size());
+    RETURN_IF_ERROR(SetHosts(*provider, run_.cluster, machines, hosts));
     return use(hosts);
   }
 
@@ -286,26 +265,7 @@ class Runner {
   }
 
   MachineOrder Order(const LocalJob& job) const {
-    MachineOrder order;
-    order.job_id = job.job_id;
-    order.run = "mu" + RandomHex(kRunBytes);
-    order.owner = run_.owner;
-    order.lifetime_s = job.max_running_ms / 1000 + kLifetimeSlackSeconds;
-    for (const PlanRole& role : run_.plan.roles) {
-      if (role.role == Role::kEvaluator) continue;
-      order.groups.push_back(
-          {.role = role.role,
-           .count = role.count,
-           .type = role.rented_type.empty() ? role.machine_type : role.rented_type,
-           .image = role.image,
-           .vcpus = role.vcpus,
-           .memory_gb = role.memory_gb,
-           .accelerator = role.accelerator,
-           .gpus = role.accelerator_count,
-           .spot = role.spot,
-           .max_price = role.spot ? run_.cluster.spot().max_price() : 0});
-    }
-    return order;
+    return OrderMachines(run_.plan, run_.cluster, job.job_id, run_.owner, job.max_running_ms);
   }
 
   static int64_t Machines(const MachineOrder& order) {
@@ -336,39 +296,45 @@ class Runner {
                 run_.cluster.budget().max_cost());
     const std::string what =
         job.dollars_per_hour > 0
-            ? fmt::format("{} at ${:.2f} an hour, ${:.2f} at most", Count(Machines(order)),
+            ? fmt::format("{} at ${:.2f} an hour, ${:.2f} at most", CountMachines(Machines(order)),
                           job.dollars_per_hour, most)
-            : fmt::format("{}; what they cost is not known here", Count(Machines(order)));
+            : fmt::format("{}; what they cost is not known here", CountMachines(Machines(order)));
     return Agree(what, run_.yes, *signals_, [this](const std::string& line) { Say(line); });
   }
 
   absl::StatusOr<int> RunOn(Provider& provider, const MachineOrder& order, const LocalJob& draft,
                             MachineJournal& journal) {
-    const int64_t began = MonotonicMillis();
+    const int64_t began_ms = MonotonicMillis();
     NodeSet set(provider, journal, patience_, [this](const std::string& line) { Say(line); });
     ASSIGN_OR_RETURN(const std::vector<Machine> machines,
                      set.Create({.order = order, .max_wait_ms = run_.max_wait_s * 1000}));
-    if (!machines.empty()) region_ = machines.front().place.region;
-    JobRent rent(RentOf(journal.head().job_dir));
-    std::vector<size_t> bills = rent.Begin(machines, began);
-    absl::StatusOr<int> code = kInterrupted;
-    if (!machines.empty()) {
-      MachineSteward steward(Stewarding(provider, journal, order, rent, draft.max_running_ms),
-                             machines, std::move(bills));
-      code = RunUntilDone(provider, draft, rent, journal, steward, /*first=*/nullptr);
-      steward.Stop();
-    }
-    if (left_) {
+    const std::string region = machines.empty() ? "" : machines.front().place.region;
+    RentedJob job(JobOn(provider, draft, journal, region));
+    const absl::StatusOr<int> code = job.Run(order, machines, began_ms);
+    if (job.left()) {
       set.Leave();
       return code;
     }
-    if (code.ok() && ran_ && Stays() && StopThem(provider, journal, rent)) {
+    if (code.ok() && job.reached() && Stays() && StopThem(provider, journal, region, job)) {
       set.Leave();
       return code;
     }
     RETURN_IF_ERROR(set.GiveBack());
-    TellGivenBack(machines.size(), rent);
+    TellGivenBack(machines.size(), job);
     return code;
+  }
+
+  RentedJob::Options JobOn(Provider& provider, const LocalJob& draft, MachineJournal& journal,
+                           const std::string& region) const {
+    return {.run = run_,
+            .local = options_,
+            .draft = draft,
+            .provider = provider,
+            .journal = journal,
+            .patience = patience_,
+            .job_folder = JobFolder(ssh_, draft.job_id),
+            .region = region,
+            .interrupts = signals_->fd()};
   }
 
   bool Stays() const { return run_.cluster.after_job() == Cluster::STOP; }
@@ -379,18 +345,20 @@ class Runner {
   }
 
   // What the job file asks for after the job; false, and said why, where the machines have to go.
-  bool StopThem(Provider& provider, MachineJournal& journal, const JobRent& rent) const {
-    const absl::Status stopped = TryToStop(provider, journal);
+  bool StopThem(Provider& provider, MachineJournal& journal, const std::string& region,
+                const RentedJob& job) const {
+    const absl::Status stopped = TryToStop(provider, journal, region);
     if (!stopped.ok()) {
       Say(fmt::format("warning: {}: they are given back", std::string(stopped.message())));
       return false;
     }
-    rent.NoteGivenBack();
-    Say(fmt::format("{}: {}{}", job_id_, StoppedText(journal), CostText(rent)));
+    job.NoteGivenBack();
+    Say(fmt::format("{}: {}{}", job_id_, StoppedText(journal), job.CostText()));
     return true;
   }
 
-  absl::Status TryToStop(Provider& provider, MachineJournal& journal) const {
+  absl::Status TryToStop(Provider& provider, MachineJournal& journal,
+                         const std::string& region) const {
     ASSIGN_OR_RETURN(const std::vector<Machine> machines, provider.List(job_id_));
     std::vector<RunHost> hosts;
     for (const Machine& machine : machines) {
@@ -408,237 +376,14 @@ class Runner {
           fmt::format("host {}: {}", hosts[i].link.name, hosts[i].link.explain(told[i].err)));
     }
     return StopMachines(provider, journal,
-                        DisksText(run_.cluster, static_cast<int64_t>(hosts.size()), region_),
+                        DisksText(run_.cluster, static_cast<int64_t>(hosts.size()), region),
                         patience_);
   }
 
-  // Follows the job on the machines that it has, as its first launcher did, or ends it.
-  absl::StatusOr<int> AttachTo(Provider& provider, const LeftMachines& left,
-                               std::vector<size_t> bills, const LocalJob& draft, JobRent& rent,
-                               MachineJournal& journal, bool cancel) {
-    ASSIGN_OR_RETURN(HostsRun hosts, MakeRentedHosts(provider, left.by_host, draft, rent, journal));
-    if (!left.others_are_workers) {
-      hosts.hosts.resize(1);
-      return FetchFromMaster(hosts, options_);
-    }
-    for (const Machine& machine : left.superseded) {
-      Say(fmt::format("{}-{} has another machine: {} in {} is ended", RoleName(machine.role),
-                      machine.index, machine.id, machine.place.zone));
-      const absl::Status ended = provider.End(machine);
-      if (ended.ok()) rent.NoteLost(machine);
-      Warn(ended);
-    }
-    const auto keys = FindRunKeys(run_.folder, job_id_);
-    if (!keys.ok()) {
-      Say(fmt::format("warning: machines that are lost will not be replaced: {}",
-                      std::string(keys.status().message())));
-      return AttachToHosts(hosts, options_, cancel);
-    }
-    hosts.keys = *keys;
-    const int64_t age_ms =
-        left.began_ms == 0 ? 0 : std::max<int64_t>(0, patience_.now_ms() - left.began_ms);
-    const auto rest = [age_ms](int64_t ms) { return std::max<int64_t>(1, ms - age_ms); };
-    MachineOrder order = Order(draft);
-    order.attempt = left.last_attempt;
-    order.lifetime_s = rest(order.lifetime_s * 1000) / 1000 + 1;
-    const int64_t running_ms = draft.max_running_ms > 0 ? rest(draft.max_running_ms) : 0;
-    MachineSteward::Options options =
-        Stewarding(provider, journal, std::move(order), rent, running_ms);
-    options.checked = false;
-    MachineSteward steward(std::move(options), left.by_host, std::move(bills));
-    const auto attach = [&] { return AttachToHosts(hosts, options_, cancel); };
-    // A job that is to end needs no other machine.
-    if (cancel) return attach();
-    hosts.steward = &steward;
-    LocalJob job = draft;
-    job.max_running_ms = running_ms;
-    auto code = RunUntilDone(provider, job, rent, journal, steward, attach);
-    steward.Stop();
-    return code;
-  }
-
-  JobRent::Options RentOf(const std::string& job_dir) const {
-    return {.job_dir = job_dir,
-            .billed = BillsTheUser(run_.cluster.provider()),
-            .max_cost = run_.cluster.budget().max_cost(),
-            .price = [this](Role role) { return PriceOf(role); },
-            .say = [this](const std::string& line) { Say(line); }};
-  }
-
-  // Borrows all of them.
-  MachineSteward::Options Stewarding(Provider& provider, MachineJournal& journal,
-                                     MachineOrder order, JobRent& rent,
-                                     int64_t max_running_ms) const {
-    return {.provider = provider,
-            .journal = journal,
-            .patience = patience_,
-            .order = std::move(order),
-            .max_running_ms = max_running_ms,
-            .keep = {signals_->fd()},
-            .rent = rent.rent(),
-            .price = [this](Role role) { return PriceOf(role); },
-            .reach = [&](const Machine& machine) { return Reach(provider, machine); },
-            .prepare = [&](const Machine& machine,
-                           const cluster::Say& say) { return PrepareOne(provider, machine, say); },
-            .on_lost = [&rent](const Machine& lost) { rent.NoteLost(lost); },
-            .on_replaced = [&rent](const Machine& lost,
-                                   const Machine& by) { rent.NoteReplaced(lost, by); }};
-  }
-
-  void TellGivenBack(size_t machines, const JobRent& rent) const {
-    rent.NoteGivenBack();
-    Say(fmt::format("{} given back{}", Count(static_cast<int64_t>(machines)), CostText(rent)));
-  }
-
-  static std::string CostText(const JobRent& rent) {
-    const double cost = rent.rent()->bill.Cost(MonotonicMillis());
-    return cost > 0 ? fmt::format("; about ${:.2f}", cost) : "";
-  }
-
-  void Warn(const absl::Status& status) const {
-    if (!status.ok()) Say("warning: " + std::string(status.message()));
-  }
-
-  absl::StatusOr<RunHost> Reach(Provider& provider, const Machine& machine) const {
-    ASSIGN_OR_RETURN(RunHost host, provider.Reach(machine));
-    if (machine.spot) host.notices_of = Cluster::Provider_Name(run_.cluster.provider());
-    return host;
-  }
-
-  // By the plan, in the region where the machines are, and by the hour; 0: not known.
-  double PriceOf(Role role) const {
-    if (!BillsTheUser(run_.cluster.provider())) return 0;
-    for (const PlanRole& planned : run_.plan.roles) {
-      if (planned.role != role) continue;
-      const auto here = planned.usd_by_region.find(region_);
-      const bool known = !planned.spot && here != planned.usd_by_region.end();
-      return known ? here->second : planned.usd_per_hour.value_or(0);
-    }
-    return 0;
-  }
-
-  // Runs the job, and again from its newest checkpoint where it ended for want of machines that are
-  // found or replaced. `first`: instead of the first run; may be null.
-  absl::StatusOr<int> RunUntilDone(Provider& provider, const LocalJob& draft, const JobRent& rent,
-                                   MachineJournal& journal, MachineSteward& steward,
-                                   std::function<absl::StatusOr<int>()> first) {
-    const int64_t began_ms = MonotonicMillis();
-    const auto say = [this](const std::string& line) { Say(line); };
-    LocalJob job = draft;
-    for (int64_t before = -1;;) {
-      const auto run = [&] {
-        return RunOnMachines(provider, steward.machines(), job, rent, journal, steward);
-      };
-      const auto begin = std::exchange(first, nullptr);
-      const absl::StatusOr<int> code = begin ? begin() : run();
-      if (left_ || !code.ok() || *code != kFailed) return code;
-      const auto checkpoint =
-          master::NewestCheckpoint(master::JobDirectory(draft.job_dir), /*warnings=*/nullptr);
-      const int64_t step = checkpoint.ok() ? checkpoint->step : 0;
-      // Without progress it might go on like that for ever.
-      if (step <= before || !steward.Recover(say)) return code;
-      before = step;
-      Say(step == 0 ? std::string("the job begins anew")
-                    : fmt::format("the job goes on from its checkpoint of step {}", step));
-      if (draft.max_running_ms > 0) {
-        const int64_t rest_ms = draft.max_running_ms - (MonotonicMillis() - began_ms);
-        job.max_running_ms = std::max<int64_t>(1, rest_ms);
-      }
-    }
-  }
-
-  absl::StatusOr<int> RunOnMachines(Provider& provider, const std::vector<Machine>& machines,
-                                    const LocalJob& draft, const JobRent& rent,
-                                    MachineJournal& journal, HostSteward& steward) {
-    ASSIGN_OR_RETURN(HostsRun hosts, MakeRentedHosts(provider, machines, draft, rent, journal));
-    hosts.steward = &steward;
-    const std::string& zone = machines.front().place.zone;
-    Say(fmt::format("{} run{}; waiting for them to be reached",
-                    Count(static_cast<int64_t>(machines.size())),
-                    zone.empty() ? "" : " in " + zone));
-    const absl::Status reached = AwaitHosts(hosts.hosts, kReachMs, patience_);
-    if (absl::IsCancelled(reached)) return kInterrupted;
-    RETURN_IF_ERROR(reached);
-    const absl::Status drivers = CheckDriversOf(machines, hosts);
-    if (absl::IsCancelled(drivers)) return kInterrupted;
-    RETURN_IF_ERROR(drivers);
-    ran_ = true;
-    return RunOnHosts(hosts, options_);
-  }
-
-  // A machine in a lost one's place, in a process of its own.
-  absl::Status PrepareOne(Provider& provider, const Machine& machine,
-                          const cluster::Say& say) const {
-    if (run_.oldest_driver == 0 || !ComputesOnGpus(machine.role)) return absl::OkStatus();
-    ASSIGN_OR_RETURN(const RunHost host, Reach(provider, machine));
-    RETURN_IF_ERROR(AwaitHosts({host}, kReachMs, patience_));
-    return CheckDrivers({host}, run_.oldest_driver, run_.cluster.install_driver(), patience_, say);
-  }
-
-  bool ComputesOnGpus(Role role) const {
-    const auto planned = std::ranges::find(run_.plan.roles, role, &PlanRole::role);
-    const bool trains = role == Role::kMaster || role == Role::kWorker;
-    return trains && planned != run_.plan.roles.end() && planned->accelerator_count > 0;
-  }
-
-  // Of those whose trainers compute on GPUs.
-  absl::Status CheckDriversOf(const std::vector<Machine>& machines, const HostsRun& run) const {
-    std::vector<RunHost> hosts;
-    for (size_t i = 0; i < machines.size(); ++i) {
-      if (ComputesOnGpus(machines[i].role)) hosts.push_back(run.hosts[i]);
-    }
-    if (run_.oldest_driver == 0 || hosts.empty()) return absl::OkStatus();
-    return CheckDrivers(hosts, run_.oldest_driver, run_.cluster.install_driver(), patience_,
-                        [this](const std::string& line) { Say(line); });
-  }
-
-  // The job's hosts, by the machines; there is no way to one without an id.
-  absl::StatusOr<HostsRun> MakeHosts(Provider& provider, const std::vector<Machine>& machines,
-                                     const LocalJob& draft) const {
-    HostsRun hosts = MakeHostsRun(draft, machines.size());
-    hosts.kept = provider.HasKeepers();
-    for (const Machine& machine : machines) {
-      RunHost host;
-      host.link.name = fmt::format("of {} {}", RoleName(machine.role), machine.index);
-      if (machine.state == MachineState::kRunning) {
-        ASSIGN_OR_RETURN(host, Reach(provider, machine));
-      }
-      hosts.hosts.push_back(std::move(host));
-    }
-    return hosts;
-  }
-
-  // Of machines that were made, one for each of the plan: masters, workers, servers.
-  HostsRun MakeHostsRun(const LocalJob& draft, size_t machines) const {
-    HostsRun hosts;
-    hosts.host_of_role = PlaceRoles(draft.roles, machines);
-    hosts.job_folder = JobFolder(ssh_, draft.job_id);
-    hosts.build_id = run_.build_id;
-    hosts.make_job = run_.make_job;
-    hosts.bundle = BundleFor(options_);
-    hosts.can_detach = absl::OkStatus();
-    return hosts;
-  }
-
-  // The same of machines that were made.
-  absl::StatusOr<HostsRun> MakeRentedHosts(Provider& provider, const std::vector<Machine>& machines,
-                                           const LocalJob& draft, const JobRent& rent,
-                                           MachineJournal& journal) {
-    ASSIGN_OR_RETURN(HostsRun hosts, MakeHosts(provider, machines, draft));
-    hosts.make_job = [this, bill = rent.rent(), running_ms = draft.max_running_ms](int threads) {
-      LocalJob job = run_.make_job(threads);
-      job.rent = bill;
-      job.max_running_ms = running_ms;  // less than it was where the job is run again
-      return job;
-    };
-    hosts.rented = true;
-    hosts.before_leaving = [this, &journal](int64_t until_in_ms, const RunKeys& keys) {
-      if (!keys.token.empty()) RETURN_IF_ERROR(KeepRunKeys(run_.folder, job_id_, keys));
-      return journal.Leaving(patience_.now_ms() + until_in_ms);
-    };
-    hosts.on_left = [this] { left_ = true; };
-    hosts.interrupted = [this] { return !patience_.pause(0); };
-    return hosts;
+  void TellGivenBack(size_t machines, const RentedJob& job) const {
+    job.NoteGivenBack();
+    Say(fmt::format("{} given back{}", CountMachines(static_cast<int64_t>(machines)),
+                    job.CostText()));
   }
 
   const ProviderRun& run_;
@@ -649,9 +394,6 @@ class Runner {
   Ssh ssh_;
   std::string ssh_program_;
   std::string job_id_;
-  std::string region_;  // of the machines
-  bool ran_ = false;    // the machines were reached
-  bool left_ = false;   // the job goes on without this launcher
 };
 
 }  // namespace
