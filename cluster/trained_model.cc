@@ -86,20 +86,24 @@ absl::StatusOr<std::unique_ptr<TrainedModel>> TrainedModel::Open(
   ASSIGN_OR_RETURN(trained->module_, make_module(job));
   trained->labels_ = trained->module_->labels();
   trained->device_ = MakeCpuDevice(threads);
-  trained->model_ = trained->module_->MakeModel(*trained->device_);
-  ASSIGN_OR_RETURN(const ps::ParamTable table, ps::ParamTable::Make(trained->model_->params()));
+  std::vector<std::unique_ptr<worker::Model>> models;
+  models.push_back(trained->module_->MakeModel(*trained->device_));
+  trained->models_ =
+      std::make_unique<worker::ModelGroup>(std::move(models), /*communicator=*/nullptr);
+  ASSIGN_OR_RETURN(const ps::ParamTable table, ps::ParamTable::Make(trained->models_->params()));
   ASSIGN_OR_RETURN(trained->weights_, ps::ReadFullParams(checkpoint.part_files(), table));
-  trained->model_->Prepare(table, kBatch);
-  CHECK_EQ(trained->model_->num_classes(), static_cast<int64_t>(trained->labels_.size()));
+  trained->models_->Prepare(table, kBatch);
+  CHECK_EQ(trained->models_->model(0).num_classes(), static_cast<int64_t>(trained->labels_.size()));
   return trained;
 }
 
 absl::StatusOr<std::vector<double>> TrainedModel::Predict(const std::string& path) {
-  std::vector<float> input(model_->input_size());
+  worker::Model& model = models_->model(0);
+  std::vector<float> input(model.input_size());
   RETURN_IF_ERROR(module_->ReadInput(path, input));
   const int32_t no_label = 0;
   std::vector<float> logits(labels_.size());
-  model_->Predict(weights_, {.inputs = input, .labels = {&no_label, 1}, .size = 1}, logits);
+  model.Predict(weights_, {.inputs = input, .labels = {&no_label, 1}, .size = 1}, logits);
   return Softmax(logits);
 }
 
@@ -107,10 +111,14 @@ absl::StatusOr<worker::Confusion> TrainedModel::Evaluate(
     worker::Split split, Log& log,
     const std::function<absl::Status(int64_t done, int64_t size)>& on_batch) {
   ASSIGN_OR_RETURN(const auto dataset, module_->MakeDataset(split, seed_, log));
-  ASSIGN_OR_RETURN(auto feed, worker::MakeFeed(dataset, kBatch, model_->stream()));
-  worker::Loader loader(std::move(feed),
-                        worker::EvaluationOrder(dataset->size(), /*shares=*/1, kBatch), {});
-  return worker::Evaluate(*model_, weights_, loader, /*share=*/0,
+  ASSIGN_OR_RETURN(auto feed, worker::MakeFeed(dataset, kBatch, models_->model(0).stream()));
+  std::vector<std::unique_ptr<worker::Loader>> loaders;
+  loaders.push_back(std::make_unique<worker::Loader>(
+      std::move(feed), worker::EvaluationOrder(dataset->size(), /*shares=*/1, kBatch),
+      worker::Loader::Options()));
+  worker::LoaderGroup group(std::move(loaders));
+  const std::span<const float> weights = weights_;
+  return worker::Evaluate(*models_, worker::ConstArenas(&weights, 1), group, /*share=*/0,
                           [&](int64_t done) { return on_batch(done, dataset->size()); });
 }
 

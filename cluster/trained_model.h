@@ -14,6 +14,7 @@
 #include "kernels/device.h"
 #include "telemetry/log.h"
 #include "telemetry/status.h"
+#include "worker/model_group.h"
 #include "worker/module.h"
 
 namespace muster::cluster {
@@ -58,9 +59,9 @@ class TrainedModel {
   uint64_t seed_ = 0;  // of the job
   std::vector<std::string> labels_;
   std::unique_ptr<worker::Module> module_;
-  std::unique_ptr<Device> device_;  // outlives model_
-  std::unique_ptr<worker::Model> model_;
-  std::vector<float> weights_;  // arena
+  std::unique_ptr<Device> device_;              // outlives the model
+  std::unique_ptr<worker::ModelGroup> models_;  // one
+  std::vector<float> weights_;                  // arena
 };
 
 // The exit code for a command that failed with `status`: 2 when what the user named is not there or

@@ -32,8 +32,7 @@ struct TrainerParts {
   std::unique_ptr<worker::ModelGroup> models;
   ps::ParamTable table;
   bool exact = true;  // as in worker::TrainerOptions
-  std::unique_ptr<worker::LoaderGroup> training;
-  std::unique_ptr<worker::Loader> validation, testing;
+  std::unique_ptr<worker::LoaderGroup> training, validation, testing;
   std::string data;  // fingerprints of the splits, one behind the other
   bool told_of_graphs = false;
 };
@@ -42,46 +41,29 @@ worker::Loader::Options OptionsOfLoader(int threads) {
   return {.threads = threads, .depth = threads + 1};
 }
 
-// Batches of the training split for the parts' models, which are prepared: a share for each.
-absl::StatusOr<std::unique_ptr<worker::LoaderGroup>> MakeTrainingLoaders(const TrainerSetup& setup,
-                                                                         TrainerParts& parts,
-                                                                         int threads, Log& log) {
+// Batches of a split for the parts' models, which are prepared: a share for each.
+absl::StatusOr<std::unique_ptr<worker::LoaderGroup>> MakeLoaders(const TrainerSetup& setup,
+                                                                 TrainerParts& parts,
+                                                                 worker::Split split, int threads,
+                                                                 Log& log) {
   const Training& training = setup.job().training();
+  const int64_t batch = training.batch_size();
   const size_t shares = parts.models->size();
-  ASSIGN_OR_RETURN(const auto dataset,
-                   parts.module->MakeDataset(worker::Split::kTraining, training.seed(), log));
+  ASSIGN_OR_RETURN(const auto dataset, parts.module->MakeDataset(split, training.seed(), log));
   parts.data += dataset->Fingerprint();
-  const worker::Order order = worker::TrainingOrder(dataset->size(), training.seed(),
-                                                    setup.num_replicas(), training.batch_size());
+  const worker::Order order =
+      split == worker::Split::kTraining
+          ? worker::TrainingOrder(dataset->size(), training.seed(), setup.num_replicas(), batch)
+          : worker::EvaluationOrder(dataset->size(), parts.exact ? setup.num_replicas() : 1, batch);
   std::vector<std::unique_ptr<worker::Loader>> loaders;
   for (size_t i = 0; i < shares; ++i) {
-    ASSIGN_OR_RETURN(auto feed,
-                     worker::MakeFeed(dataset, worker::LargestShare(training.batch_size(), shares),
-                                      parts.models->model(i).stream()));
+    ASSIGN_OR_RETURN(auto feed, worker::MakeFeed(dataset, worker::LargestShare(batch, shares),
+                                                 parts.models->model(i).stream()));
     loaders.push_back(std::make_unique<worker::Loader>(
         std::move(feed), worker::ShareOf(order, i, shares),
         OptionsOfLoader(std::max(1, threads / static_cast<int>(shares)))));
   }
-  auto group = std::make_unique<worker::LoaderGroup>(std::move(loaders));
-  group->SetReplicas({setup.leases().begin(), setup.leases().end()}, setup.start_clock());
-  return group;
-}
-
-// Batches of another split, for the first of the models.
-absl::StatusOr<std::unique_ptr<worker::Loader>> MakeEvaluationLoader(const TrainerSetup& setup,
-                                                                     TrainerParts& parts,
-                                                                     worker::Split split,
-                                                                     int threads, Log& log) {
-  const Training& training = setup.job().training();
-  ASSIGN_OR_RETURN(const auto dataset, parts.module->MakeDataset(split, training.seed(), log));
-  parts.data += dataset->Fingerprint();
-  ASSIGN_OR_RETURN(
-      auto feed, worker::MakeFeed(dataset, training.batch_size(), parts.models->model(0).stream()));
-  return std::make_unique<worker::Loader>(
-      std::move(feed),
-      worker::EvaluationOrder(dataset->size(), parts.exact ? setup.num_replicas() : 1,
-                              training.batch_size()),
-      OptionsOfLoader(threads));
+  return std::make_unique<worker::LoaderGroup>(std::move(loaders));
 }
 
 absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions& options,
@@ -110,11 +92,10 @@ absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions
   parts->exact = policy->exact() && policy->backups() == 0;
   using worker::Split;
   const int threads = device.loader_threads;
-  ASSIGN_OR_RETURN(parts->training, MakeTrainingLoaders(setup, *parts, threads, log));
-  ASSIGN_OR_RETURN(parts->validation,
-                   MakeEvaluationLoader(setup, *parts, Split::kValidation, threads, log));
-  ASSIGN_OR_RETURN(parts->testing,
-                   MakeEvaluationLoader(setup, *parts, Split::kTesting, threads, log));
+  ASSIGN_OR_RETURN(parts->training, MakeLoaders(setup, *parts, Split::kTraining, threads, log));
+  parts->training->SetReplicas({setup.leases().begin(), setup.leases().end()}, setup.start_clock());
+  ASSIGN_OR_RETURN(parts->validation, MakeLoaders(setup, *parts, Split::kValidation, threads, log));
+  ASSIGN_OR_RETURN(parts->testing, MakeLoaders(setup, *parts, Split::kTesting, threads, log));
   return parts;
 }
 

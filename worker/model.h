@@ -1,8 +1,8 @@
 // Model: parameters, a loss and its gradient. Owned and called by one thread (the trainer's).
 //
 // A model that computes on a device enqueues on its stream and returns: the arenas it is given are
-// the device's, and what it says of them (OnGrad) holds at that point of the stream. Only Loss and
-// Predict wait.
+// the device's, and what it says of them (OnGrad) holds at that point of the stream. Only Loss
+// waits.
 //
 // Memory: weights and gradients lie in arenas that the trainer owns, in ParamTable order;
 // activations belong to the model and are allocated once for the largest batch. A new model is one
@@ -61,7 +61,8 @@ class Model {
   // Gradient of that loss, into `grads` (arena, overwritten). Same `weights` as that Forward.
   virtual void Backward(std::span<const float> weights, std::span<float> grads,
                         const OnGrad& on_grad) = 0;
-  // Forward in inference mode: logits [batch, num_classes]. Any batch size.
+  // Forward in inference mode: logits [batch, num_classes] in the host's memory, there when the
+  // stream has come so far. Any batch size.
   virtual void Predict(std::span<const float> weights, const Batch& batch,
                        std::span<float> logits) = 0;
   // On which it computes; null: on the calling thread, at once, in the host's memory.

@@ -222,7 +222,7 @@ TrainerStats Trainer::stats() const {
 }
 
 absl::Status Trainer::Evaluate(int64_t clock, Split split) {
-  Loader& loader = split == Split::kTesting ? loaders_.testing : loaders_.validation;
+  LoaderGroup& loaders = split == Split::kTesting ? loaders_.testing : loaders_.validation;
   const auto stopped = [this](int64_t) -> absl::Status {
     MutexLock lock(mu_);
     return cancelled_;
@@ -232,7 +232,7 @@ absl::Status Trainer::Evaluate(int64_t clock, Split split) {
     ASSIGN_OR_RETURN(const ConstArenas weights, exchange_->Weights(clock));
     RETURN_IF_ERROR(exchange_->Settle());
     ASSIGN_OR_RETURN(Confusion confusion,
-                     worker::Evaluate(models_.model(0), weights.front(), loader, replica, stopped));
+                     worker::Evaluate(models_, weights, loaders, replica, stopped));
     if (events_.on_evaluated) {
       events_.on_evaluated({replica, clock, split, std::move(confusion),
                             options_.exact ? options_.num_replicas : 1});

@@ -96,17 +96,16 @@ struct TrainerEvents {
   std::function<void(int64_t clock)> on_clock;  // after every step
 };
 
-// Of the splits. The first model evaluates alone. Evaluations are in as many shares as replicas
+// Of the splits, each with a loader for each model. Evaluations are in as many shares as replicas
 // where options.exact, else in one.
 struct TrainerLoaders {
-  LoaderGroup& training;
-  Loader &validation, &testing;
+  LoaderGroup &training, &validation, &testing;
 };
 
 class Trainer {
  public:
   // Borrows everything; `models` are prepared for `table`, `client` is connected,
-  // `loaders.training`, a loader for each of them, starts at options.start.
+  // `loaders.training` starts at options.start.
   Trainer(ModelGroup& models, const ps::ParamTable& table, ps::Client& client,
           TrainerLoaders loaders, TrainerOptions options, TrainerEvents events);
 

@@ -239,6 +239,8 @@ TEST_P(SharingGpusClusterTest, SeveralGpusLearnWhatOneDoes) {
     const ClusterResult several =
         Train({GetParam()}, HostGpus(count, testing::HostGpuPace::kAtOnce), /*trainers=*/2);
     ExpectNear(several, one);
+    EXPECT_EQ(several.state.metrics.validation_accuracy, one.state.metrics.validation_accuracy);
+    EXPECT_EQ(several.state.metrics.test_accuracy, one.state.metrics.test_accuracy);
     if (count == 1) {
       EXPECT_EQ(several.weights, one.weights);
     }

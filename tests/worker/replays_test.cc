@@ -69,6 +69,7 @@ class Player {
     if (step.evaluates_before) {
       std::vector<float> logits(kMaxBatch * kImage.classes);
       model_->Predict(Weights(), BatchOf({.batch = kMaxBatch, .slot = step.slot}), logits);
+      EXPECT_TRUE(stream().Synchronize().ok());
     }
     model_->Forward(Weights(), BatchOf(step), {7, number, step.replica});
     reported_.clear();

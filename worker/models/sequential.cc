@@ -177,8 +177,9 @@ void Sequential::Predict(std::span<const float> weights, const Batch& batch,
     batch_size_ = std::min(max_batch_, batch.size - begin);
     TakeInputs(batch.inputs.subspan(begin * input_size(), batch_size_ * input_size()));
     RunLayers(weights, /*training=*/false);
-    CheckDevice(CopyToHost(*stream_, Logits(),
-                           logits.subspan(begin * num_classes(), batch_size_ * num_classes())));
+    device_.ops().Copy(*stream_, logits.data() + begin * num_classes(), Logits().data<float>(),
+                       batch_size_ * num_classes() * SizeOf(DType::kFloat32),
+                       CopyDirection::kDeviceToHost);
   }
 }
 
