@@ -27,11 +27,12 @@ enum class HostGpuPace {
 
 struct HostGpuOptions {
   HostGpuPace pace = HostGpuPace::kAtOnce;
-  size_t memory = SIZE_MAX;                             // bytes for each allocation
-  GpuPrecision precision = GpuPrecision::kFloat32;      // that, or kBf16
-  bool graphs = true;                                   // its streams capture
-  int64_t failing_capture = -1;                         // the number of one that fails
-  std::shared_ptr<std::atomic<int64_t>> launches = {};  // of graphs, counted there; or null
+  size_t memory = SIZE_MAX;                         // bytes for each allocation
+  GpuPrecision precision = GpuPrecision::kFloat32;  // that, or kBf16
+  bool graphs = true;                               // its streams capture
+  int64_t failing_capture = -1;                     // the number of one that fails
+  // Of graphs, counted there; or null.
+  std::shared_ptr<std::atomic<int64_t>> captures = {}, launches = {};
 };
 std::unique_ptr<Device> MakeHostGpu(const HostGpuOptions& options = {});
 

@@ -196,6 +196,7 @@ class HostStream final : public Stream {
     CHECK_EQ(streams_->capturing.erase(std::this_thread::get_id()), 1u);
     capturing_ = false;
     HostGraph::Ops ops = std::exchange(captured_, {});
+    if (streams_->options.captures != nullptr) ++*streams_->options.captures;
     if (streams_->captures++ == streams_->options.failing_capture) {
       return absl::InternalError("the test lets a capture fail");
     }

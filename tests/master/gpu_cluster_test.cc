@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 
@@ -139,6 +140,27 @@ TEST(GpuClusterGraphTest, ACaptureThatFailsIsOneLineOfTheLogAndNoMore) {
   EXPECT_THAT(none.lines(), ::testing::IsEmpty());
   EXPECT_THAT(warnings.lines(),
               ::testing::ElementsAre("steps go without CUDA graphs: the test lets a capture fail"));
+}
+
+// Captures of a job of `steps` steps with an evaluation every second one.
+int64_t CapturesOf(int64_t steps, const std::string& model) {
+  TemporaryFolder folder;
+  const auto captures = std::make_shared<std::atomic<int64_t>>(0);
+  ClusterOptions options;
+  options.job = ToyJob(steps);
+  options.job.mutable_training()->mutable_evaluation()->set_interval(2);
+  options.job_dir = folder.path();
+  options.make_module = [model] { return MakeRowsModule({model}); };
+  options.make_device = [captures] { return Alone(testing::MakeHostGpu({.captures = captures})); };
+  const ClusterResult run = Cluster(options).Run();
+  EXPECT_TRUE(run.status.ok()) << run.status;
+  return *captures;
+}
+
+TEST(GpuClusterGraphTest, EvaluationsMakeNoStepBeCapturedAgain) {
+  const int64_t captures = CapturesOf(12, "tiny_conv");
+  EXPECT_GE(captures, 3) << "two of steps, and one of evaluations";
+  EXPECT_EQ(CapturesOf(24, "tiny_conv"), captures);
 }
 
 // What a job that is resumed with training.precision TF32, BF16 and BF16 is told the last two

@@ -66,11 +66,7 @@ class Player {
   // The loss, then the gradient; what was reported, in its order.
   std::vector<float> Run(const Step& step, int64_t number) {
     if (step.frees_before) Buffer(*gpu_, 100);
-    if (step.evaluates_before) {
-      std::vector<float> logits(kMaxBatch * kImage.classes);
-      model_->Predict(Weights(), BatchOf({.batch = kMaxBatch, .slot = step.slot}), logits);
-      EXPECT_TRUE(stream().Synchronize().ok());
-    }
+    if (step.evaluates_before) Predict({.batch = kMaxBatch, .slot = step.slot});
     model_->Forward(Weights(), BatchOf(step), {7, number, step.replica});
     reported_.clear();
     model_->Backward(Weights(), {grads_.data<float>(), static_cast<size_t>(size_)},
@@ -81,6 +77,13 @@ class Player {
     EXPECT_TRUE(CopyToHost(stream(), grads, std::span(result).subspan(1)).ok());
     Axpy(stream(), -0.01f, grads, {weights_.data<float>(), {size_}});
     return result;
+  }
+  // The logits of the batch.
+  std::vector<float> Predict(const Step& step) {
+    std::vector<float> logits(static_cast<size_t>(step.batch * kImage.classes));
+    model_->Predict(Weights(), BatchOf(step), logits);
+    EXPECT_TRUE(stream().Synchronize().ok());
+    return logits;
   }
   std::vector<std::vector<float>> RunAll(const std::vector<Step>& steps) {
     std::vector<std::vector<float>> results;
@@ -179,6 +182,32 @@ TEST_P(ReplaysModelTest, ACaptureThatFailsChangesNoBit) {
     if (!graphs.model().graph_status().ok()) ++failed;
   }
   EXPECT_GE(failed, 2) << "each model has a graph of each pass";
+}
+
+// Batches of an evaluation are graphs as steps are, and neither makes the other's be forgotten.
+TEST_P(ReplaysModelTest, EvaluationsBetweenStepsAreCapturedOnce) {
+  const auto& [name, pace] = GetParam();
+  const auto captures = std::make_shared<std::atomic<int64_t>>(0);
+  const auto launches = std::make_shared<std::atomic<int64_t>>(0);
+  Player plain(name, {.pace = pace, .graphs = false});
+  Player graphs(name, {.pace = pace, .captures = captures, .launches = launches});
+  const auto round = [&](int64_t number) {
+    // Two of a size, and the last, smaller one.
+    for (const Step& batch : {Step{.slot = 0}, Step{.slot = 1}, Step{.batch = 3, .slot = 2}}) {
+      EXPECT_EQ(graphs.Predict(batch), plain.Predict(batch)) << "round " << number;
+    }
+    const Step step{.slot = static_cast<size_t>(number % 3)};
+    EXPECT_EQ(graphs.Run(step, number), plain.Run(step, number)) << "round " << number;
+  };
+  // Scratch memory grows in the first round; then twice plainly.
+  for (int64_t number = 0; number < 4; ++number) round(number);
+  const int64_t captured = *captures, launched = *launches;
+  for (int64_t number = 4; number < 10; ++number) round(number);
+  EXPECT_EQ(*captures, captured) << "once each";
+  const int64_t of_a_step = captured - 2;
+  EXPECT_GE(of_a_step, 2) << "a pass forward, and one back";
+  EXPECT_EQ(*launches - launched, 6 * (of_a_step + 3));
+  EXPECT_TRUE(graphs.model().graph_status().ok()) << graphs.model().graph_status();
 }
 
 class ReplaysTest : public ::testing::Test {

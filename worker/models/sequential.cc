@@ -176,7 +176,12 @@ void Sequential::Predict(std::span<const float> weights, const Batch& batch,
   for (int64_t begin = 0; begin < batch.size; begin += max_batch_) {
     batch_size_ = std::min(max_batch_, batch.size - begin);
     TakeInputs(batch.inputs.subspan(begin * input_size(), batch_size_ * input_size()));
-    RunLayers(weights, /*training=*/false);
+    const auto run = [&] { RunLayers(weights, /*training=*/false); };
+    if (replays_ == nullptr) {
+      run();
+    } else {
+      replays_->Run(KeyOf(parts_.size() + 1, weights, {}), run);
+    }
     device_.ops().Copy(*stream_, logits.data() + begin * num_classes(), Logits().data<float>(),
                        batch_size_ * num_classes() * SizeOf(DType::kFloat32),
                        CopyDirection::kDeviceToHost);

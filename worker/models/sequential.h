@@ -7,7 +7,8 @@
 // Where the stream captures graphs, a step is a few of them (worker/replays.h): the forward pass,
 // and the backward pass in parts of neighbouring layers, so that gradients can travel while it goes
 // on. What a step is given that the one before was not, lies in the model's memory before the first
-// one begins: inputs, labels, and its number, of which dropout is a function.
+// one begins: inputs, labels, and its number, of which dropout is a function. Predict's pass is one
+// more.
 #pragma once
 
 #include <memory>
