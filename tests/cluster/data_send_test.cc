@@ -184,8 +184,8 @@ TEST_F(DataSendTest, SeveralHostsGetItAtOnceAndTheUserIsTold) {
 
 TEST_F(DataSendTest, OneHostThatCannotHaveItIsNamedAndTheOthersAreLeftWhole) {
   const auto sending = DataSending::Start(
-      {Host("a", "sleep 1000; eval \"$0\""), Host("b", "echo muster: cannot make x; exit 3")},
-      kRoot, {Measured()});
+      {Host("a", "exec sleep 1000"), Host("b", "echo muster: cannot make x; exit 3")}, kRoot,
+      {Measured()});
   ASSERT_TRUE(sending.ok()) << sending.status();
   const absl::Status sent =
       (*sending)->Wait([] { return absl::OkStatus(); }, [](const std::string&) {});
@@ -193,7 +193,7 @@ TEST_F(DataSendTest, OneHostThatCannotHaveItIsNamedAndTheOthersAreLeftWhole) {
 }
 
 TEST_F(DataSendTest, WhoWaitsCanBeInterrupted) {
-  const auto sending = DataSending::Start({Host("a", "sleep 1000")}, kRoot, {Measured()});
+  const auto sending = DataSending::Start({Host("a", "exec sleep 1000")}, kRoot, {Measured()});
   ASSERT_TRUE(sending.ok()) << sending.status();
   EXPECT_TRUE(absl::IsCancelled(
       (*sending)->Wait([] { return absl::CancelledError("enough"); }, [](const std::string&) {})));
