@@ -20,6 +20,7 @@
 
 #include "bench/array.h"
 #include "bench/timing.h"
+#include "kernels/device.h"
 #include "kernels/optimizer_math.h"
 #include "ps/optimizer.h"
 #include "telemetry/check.h"
@@ -89,15 +90,17 @@ class Bench {
       const auto size = static_cast<size_t>(std::min(kQuantum, n_ - begin));
       for (size_t s = 0; s < slots.size(); ++s) parts[s] = slots[s].subspan(at, size);
       if (optimizer.has_trust_ratio()) {
-        optimizer.Direct(info, grad_.span().subspan(at, size), weights_.span().subspan(at, size),
-                         parts);
+        optimizer.Direct(*stream_, info, grad_.span().subspan(at, size),
+                         weights_.span().subspan(at, size), parts);
       }
-      optimizer.Apply(info, grad_.span().subspan(at, size), weights_.span().subspan(at, size),
-                      next.subspan(at, size), parts);
+      optimizer.Apply(*stream_, info, grad_.span().subspan(at, size),
+                      weights_.span().subspan(at, size), next.subspan(at, size), parts);
     }
   }
 
   const int64_t n_;
+  const std::unique_ptr<Device> cpu_ = MakeCpuDevice(1);
+  const std::unique_ptr<Stream> stream_ = cpu_->MakeStream();
   const Array grad_, weights_, back_;
   std::vector<double> triads_;
   nlohmann::json rows_ = nlohmann::json::array();

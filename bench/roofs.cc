@@ -10,6 +10,7 @@
 #include "bench/raw_stream.h"
 #include "bench/raw_tcp.h"
 #include "bench/timing.h"
+#include "kernels/device.h"
 #include "kernels/optimizer_math.h"
 #include "ps/optimizer.h"
 #include "telemetry/check.h"
@@ -72,7 +73,9 @@ Roof SumRoof() {
 Roof MomentumRoof() {
   auto arrays = std::make_shared<MomentumArrays>();
   std::shared_ptr<const ps::Optimizer> optimizer = Must(ps::MakeOptimizer("momentum", {}));
+  const std::shared_ptr<Device> cpu = MakeCpuDevice(1);
   return [=](double seconds) {
+    const auto stream = cpu->MakeStream();
     ps::StepInfo info;
     info.learning_rate = kRate;
     info.scale = 1;
@@ -80,7 +83,7 @@ Roof MomentumRoof() {
     const auto update = [&] {
       for (int64_t at = 0; at < kRoofElements; at += kQuantum) {
         const std::span<float> slots[] = {std::span(slot).subspan(at, kQuantum)};
-        optimizer->Apply(info, std::span(g).subspan(at, kQuantum),
+        optimizer->Apply(*stream, info, std::span(g).subspan(at, kQuantum),
                          std::span(w).subspan(at, kQuantum), std::span(next).subspan(at, kQuantum),
                          slots);
       }

@@ -226,6 +226,47 @@ absl::Status TrySounds(Stream& stream, Outputs& outputs) {
   return absl::OkStatus();
 }
 
+// Each update once, in place, on the slots that the one before it left.
+absl::Status TryUpdates(Stream& stream, Outputs& outputs) {
+  constexpr int64_t kN = 1003;
+  const auto grad = Uniform(kN, 1);
+  std::vector<float> w = Uniform(kN, 2), slot(kN, 0.5f), other(kN, 0.25f), third(kN, 0.125f);
+  std::vector<int32_t> found(2);
+  std::vector<float> bad = grad;
+  bad[kN / 2] = INFINITY;
+  Mirror on(stream);
+  float* const weights = on.Out(w, {kN}).data();
+  float* const a = on.Out(slot, {kN}).data();
+  float* const b = on.Out(other, {kN}).data();
+  float* const c = on.Out(third, {kN}).data();
+  const UpdateInput in{.grad = on.In(grad, {kN}).data(),
+                       .w = weights,
+                       .w_next = weights,
+                       .n = kN,
+                       .scale = 0.5f,
+                       .decay = 0.01f,
+                       .learning_rate = 0.1f,
+                       .clip = 0.4f};
+  const AdamFactors adam{0.9f, 0.1f, 0.99f, 0.01f, 0.1f, 1.5f, 1e-3f, 0.01f};
+  DeviceOps& ops = stream.device().ops();
+  ops.SgdUpdate(stream, in);
+  ops.MomentumUpdate(stream, in, 0.9f, a);
+  ops.NesterovUpdate(stream, in, 0.9f, a);
+  ops.AdagradUpdate(stream, in, 1e-3f, b);
+  ops.RmspropUpdate(stream, in, {0.9f, 0.1f, 0.5f, 1e-3f}, b, a, c);
+  ops.AdamUpdate(stream, in, adam, a, b);
+  ops.FtrlUpdate(stream, in, {0.5f, 2, 0.01f, 0.02f}, b, a);
+  ops.EmaUpdate(stream, in.grad, weights, weights, kN, 0.5f, 0.1f);
+  ops.LambDirection(stream, in, adam, a, b);
+  int32_t* const flags = on.Out(found, {2}).data<int32_t>();
+  ops.FindNonFinite(stream, kN, in.grad, flags);
+  ops.FindNonFinite(stream, kN, on.In(bad, {kN}).data(), flags + 1);
+  RETURN_IF_ERROR(on.Finish());
+  for (const auto* array : {&w, &slot, &other, &third}) Append(*array, outputs);
+  Append(found, outputs);
+  return absl::OkStatus();
+}
+
 // The three directions: 0 forward, 1 gradient of the input, 2 gradients of the weights.
 absl::Status TryConv2d(Stream& stream, Outputs& outputs, int64_t channels, int direction) {
   constexpr int64_t kN = 4, kOut = 64;
@@ -302,6 +343,7 @@ std::vector<OpCheck> CheckDevice(Device& device, double tolerance) {
   check("batch norm, gradients", kSum, [](Stream& s, Outputs& o) { return TryNorm(s, o, false); });
   check("layer norm, gradients", kSum, [](Stream& s, Outputs& o) { return TryNorm(s, o, true); });
   check("sounds, mel channels", kSum, TrySounds);
+  check("updates of weights", kSum, TryUpdates);
   return checks;
 }
 

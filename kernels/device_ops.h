@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "kernels/optimizer_math.h"
 #include "kernels/philox.h"
 #include "kernels/sound.h"
 #include "kernels/stream.h"
@@ -183,6 +184,26 @@ class DeviceOps {
   // channels].
   virtual void LogMel(Stream& stream, int64_t rows, const MelArgs& mel, const float* spectrum,
                       float* log_mel) = 0;
+
+  // The updates of weights: optimizer_math.h's functions of these names, over arrays aligned to 16
+  // bytes.
+  virtual void SgdUpdate(Stream& stream, const UpdateInput& in) = 0;
+  virtual void MomentumUpdate(Stream& stream, const UpdateInput& in, float mu, float* momentum) = 0;
+  virtual void NesterovUpdate(Stream& stream, const UpdateInput& in, float mu, float* momentum) = 0;
+  virtual void AdagradUpdate(Stream& stream, const UpdateInput& in, float epsilon,
+                             float* accumulator) = 0;
+  virtual void RmspropUpdate(Stream& stream, const UpdateInput& in, const RmspropFactors& factors,
+                             float* square, float* velocity, float* mean) = 0;
+  virtual void AdamUpdate(Stream& stream, const UpdateInput& in, const AdamFactors& factors,
+                          float* m, float* v) = 0;
+  virtual void LambDirection(Stream& stream, const UpdateInput& in, const AdamFactors& factors,
+                             float* m, float* v) = 0;
+  virtual void FtrlUpdate(Stream& stream, const UpdateInput& in, const FtrlFactors& factors,
+                          float* accumulator, float* linear) = 0;
+  virtual void EmaUpdate(Stream& stream, const float* sum, const float* w, float* w_next, int64_t n,
+                         float mean_scale, float rate) = 0;
+  // *found = 1 where x holds a value that is not finite; else it stays as it is.
+  virtual void FindNonFinite(Stream& stream, int64_t n, const float* x, int32_t* found) = 0;
 
   virtual std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) = 0;
 };

@@ -1,5 +1,6 @@
 // CpuOps: the table of ops of the cpu device. See device_ops.h for what each does; the convolutions
-// are in conv_cpu_*.cc, the norms in norm_cpu.cc, what it does to sounds in sound_cpu.cc.
+// are in conv_cpu_*.cc, the norms in norm_cpu.cc, what it does to sounds in sound_cpu.cc, the
+// updates in update_cpu.cc.
 //
 // Internal to the cpu device. Thread-safe.
 #pragma once
@@ -49,6 +50,22 @@ class CpuOps final : public DeviceOps {
   void FrameSounds(Stream&, int64_t n, const SoundArgs& sounds, float* frames) override;
   void LogMel(Stream&, int64_t rows, const MelArgs& mel, const float* spectrum,
               float* log_mel) override;
+  // On the calling thread alone.
+  void SgdUpdate(Stream&, const UpdateInput& in) override;
+  void MomentumUpdate(Stream&, const UpdateInput& in, float mu, float* momentum) override;
+  void NesterovUpdate(Stream&, const UpdateInput& in, float mu, float* momentum) override;
+  void AdagradUpdate(Stream&, const UpdateInput& in, float epsilon, float* accumulator) override;
+  void RmspropUpdate(Stream&, const UpdateInput& in, const RmspropFactors& factors, float* square,
+                     float* velocity, float* mean) override;
+  void AdamUpdate(Stream&, const UpdateInput& in, const AdamFactors& factors, float* m,
+                  float* v) override;
+  void LambDirection(Stream&, const UpdateInput& in, const AdamFactors& factors, float* m,
+                     float* v) override;
+  void FtrlUpdate(Stream&, const UpdateInput& in, const FtrlFactors& factors, float* accumulator,
+                  float* linear) override;
+  void EmaUpdate(Stream&, const float* sum, const float* w, float* w_next, int64_t n,
+                 float mean_scale, float rate) override;
+  void FindNonFinite(Stream&, int64_t n, const float* x, int32_t* found) override;
   std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) override;
 
  private:

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 
+#include "kernels/stream.h"
 #include "ps/counters.h"
 #include "ps/cut.h"
 #include "ps/held.h"
@@ -31,6 +32,7 @@ struct BlockContext {
   HeldGradients* held = nullptr;
   Outbox* outbox = nullptr;
   CutWriter* cuts = nullptr;
+  Stream* stream = nullptr;  // of the host's memory, on which updates are done
   // Called between the quanta of a big block; may run other blocks, never this one.
   std::function<void()> yield = nullptr;
   TraceThread trace = {};  // the shard's

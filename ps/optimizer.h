@@ -1,9 +1,11 @@
 // Optimizer: turns the summed gradient of a slice into its next weights. Stateless; the shard owns
 // the slots.
 //
-// The math is in kernels/optimizer_math.h, vectorised; these classes pick it and hold the
-// hyper-parameters. Immutable: thread-safe. A new optimizer is one file ps/optimizers/<name>.cc
-// with its formula and source on top, one line in ps/optimizer.cc, and its test.
+// The math is in the table of ops of the device on which the slice lies (kernels/device_ops.h): on
+// the host kernels/optimizer_math.h, done at once; else it is enqueued on the stream. These classes
+// pick it and hold the hyper-parameters. Immutable: thread-safe. A new optimizer is one file
+// ps/optimizers/<name>.cc with its formula and source on top, one line in ps/optimizer.cc, and its
+// test.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/stream.h"
 #include "telemetry/status.h"
 
 namespace muster::ps {
@@ -41,14 +44,15 @@ class Optimizer {
   virtual bool has_trust_ratio() const { return false; }
   // First phase of such an optimizer: updates the slots and turns the gradient, in place, into the
   // direction of the step.
-  virtual void Direct(const StepInfo& /*info*/, std::span<float> /*grad*/,
+  virtual void Direct(Stream& /*stream*/, const StepInfo& /*info*/, std::span<float> /*grad*/,
                       std::span<const float> /*w*/,
                       std::span<const std::span<float>> /*slots*/) const {}
   // w_next = update(w, clip(scale * grad), slots). All spans have the slice's size; w_next may be
   // w, nothing else overlaps. With a trust ratio `grad` is the direction, and the learning rate
   // holds the ratio.
-  virtual void Apply(const StepInfo& info, std::span<const float> grad, std::span<const float> w,
-                     std::span<float> w_next, std::span<const std::span<float>> slots) const = 0;
+  virtual void Apply(Stream& stream, const StepInfo& info, std::span<const float> grad,
+                     std::span<const float> w, std::span<float> w_next,
+                     std::span<const std::span<float>> slots) const = 0;
 };
 
 // `name` is one of OptimizerNames() ("sgd", "adam", …); `params` its hyper-parameters by name

@@ -116,6 +116,16 @@ double Place(Partition& partition) {
 
 }  // namespace
 
+std::string SliceName(const ParamTable& table, const ParamSlice& slice) {
+  const auto& specs = table.specs();
+  const std::string& name = specs[static_cast<size_t>(slice.param)].name;
+  if (slice.params == 1) {
+    return fmt::format("'{}'[{}:{}]", name, slice.begin, slice.begin + slice.size);
+  }
+  return fmt::format("'{}' to '{}'", name,
+                     specs[static_cast<size_t>(slice.param + slice.params - 1)].name);
+}
+
 void ForEachPart(const ParamTable& table, const ParamSlice& slice,
                  absl::FunctionRef<void(const ParamSlice& part, int64_t at)> visit) {
   if (slice.params == 1) return visit(slice, 0);

@@ -89,6 +89,9 @@ struct ParamSlice {
   int64_t offset(const ParamTable& table) const { return table.offset(param) + begin; }
 };
 
+// "'conv/weights'[0:4096]"; of a bundle "'conv/bias' to 'fc/bias'".
+std::string SliceName(const ParamTable& table, const ParamSlice& slice);
+
 // Calls `visit` with each parameter's own part of the slice (params = 1), and where in the slice
 // that begins.
 void ForEachPart(const ParamTable& table, const ParamSlice& slice,

@@ -23,10 +23,11 @@ HeldGradients MakeHeld(const BlockContext& context, Outbox& outbox) {
   return HeldGradients(budget, budget + options.client_credit_bytes * options.num_replicas, outbox);
 }
 
-BlockContext WithOwn(BlockContext context, HeldGradients* held, Outbox* outbox,
+BlockContext WithOwn(BlockContext context, HeldGradients* held, Outbox* outbox, Stream* stream,
                      std::function<void()> yield) {
   context.held = held;
   context.outbox = outbox;
+  context.stream = stream;
   context.yield = std::move(yield);
   return context;
 }
@@ -49,7 +50,8 @@ void StayOnCore(int index) {
 
 Shard::Shard(BlockContext context, const std::vector<int32_t>& slices, int core)
     : held_(MakeHeld(context, outbox_)),
-      context_(WithOwn(std::move(context), &held_, &outbox_, [this] { RunSmall(); })),
+      context_(
+          WithOwn(std::move(context), &held_, &outbox_, stream_.get(), [this] { RunSmall(); })),
       core_(core),
       by_id_(context_.partition->slices.size(), nullptr),
       small_(context_.partition->slices.size(), false) {

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/device.h"
 #include "ps/block.h"
 #include "telemetry/mutex.h"
 
@@ -24,8 +25,8 @@ namespace muster::ps {
 
 class Shard {
  public:
-  // `context` lacks held and yield, which are the shard's own. The thread stays on the core-th of
-  // the cores that the process may use; -1, or where there are not as many: on any.
+  // `context` lacks held, stream and yield, which are the shard's own. The thread stays on the
+  // core-th of the cores that the process may use; -1, or where there are not as many: on any.
   Shard(BlockContext context, const std::vector<int32_t>& slices, int core = -1);
   ~Shard();
 
@@ -64,6 +65,8 @@ class Shard {
 
   Outbox outbox_;
   HeldGradients held_;
+  const std::unique_ptr<Device> cpu_ = MakeCpuDevice(/*threads=*/1);
+  const std::unique_ptr<Stream> stream_ = cpu_->MakeStream();
   const BlockContext context_;
   const int core_;
   std::vector<std::unique_ptr<Block>> blocks_;

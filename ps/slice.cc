@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "ps/gradient_error.h"
 #include "ps/wire.h"
 #include "telemetry/check.h"
 
@@ -31,12 +32,6 @@ void Slice::Initialize() {
 absl::Status Slice::Restore(const Checkpoint& checkpoint) {
   RETURN_IF_ERROR(values_.Restore(checkpoint));
   state_.version = checkpoint.Version(slice_);
-  if (context_.policy->exact() && state_.version != checkpoint.clock()) {
-    return absl::FailedPreconditionError(fmt::format(
-        "the checkpoint of clock {} has {} after {} applies: it was not made under {}; resume "
-        "with the consistency mode that made it",
-        checkpoint.clock(), Name(), state_.version, context_.policy->name()));
-  }
   oldest_version_ = state_.version;
   std::fill(state_.clocks.begin(), state_.clocks.end(), checkpoint.clock());
   return absl::OkStatus();
@@ -134,15 +129,7 @@ TraceSpan Slice::Traced(const char* name, int64_t step, int64_t replica) const {
   return {context_.trace, name, step, static_cast<int32_t>(replica), id_, first.name.c_str()};
 }
 
-std::string Slice::Name() const {
-  const auto& specs = context_.table->specs();
-  const std::string& name = specs[static_cast<size_t>(slice_.param)].name;
-  if (slice_.params == 1) {
-    return fmt::format("'{}'[{}:{}]", name, slice_.begin, slice_.begin + slice_.size);
-  }
-  return fmt::format("'{}' to '{}'", name,
-                     specs[static_cast<size_t>(slice_.param + slice_.params - 1)].name);
-}
+std::string Slice::Name() const { return SliceName(*context_.table, slice_); }
 
 bool Slice::Add(const rpc::Header& header, const rpc::Payload& gradient, Verdict verdict,
                 const StepInfo& info) {
@@ -261,24 +248,16 @@ void Slice::Refuse(const Peer& peer, const rpc::Header& header, const absl::Stat
   context_.outbox->Send(peer, ErrorMessage(header, status));
 }
 
-absl::Status Slice::BadGradient(const rpc::Header& header, const std::string& why) const {
-  return absl::InvalidArgumentError(fmt::format("the gradient of {} at step {} from replica {} {}",
-                                                Name(), header.step, header.replica, why));
-}
-
 void Slice::RefuseEncoding(const Peer& peer, const rpc::Header& header, const absl::Status& why) {
-  const absl::Status status =
-      BadGradient(header, "cannot be decoded: " + std::string(why.message()));
+  const absl::Status status = BadGradient(Name(), header.step, header.replica,
+                                          "cannot be decoded: " + std::string(why.message()));
   Refuse(peer, header, status);
   if (context_.events->on_bad_push) context_.events->on_bad_push(status);
 }
 
 void Slice::RefuseNonFinite(const Peer& peer, const rpc::Header& header, Verdict verdict) {
-  const Codec* const codec = values_.codec();
-  const absl::Status status = BadGradient(
-      header, fmt::format("holds a value that is not finite{}, or makes the sum overflow; lower "
-                          "the learning rate, or look at that replica's data",
-                          codec == nullptr ? "" : fmt::format(" as {}", codec->name())));
+  const absl::Status status =
+      NonFiniteGradient(Name(), header.step, header.replica, values_.codec());
   Refuse(peer, header, status);
   // A first gradient is only copied, and its replica may push again. Not so when it was added to
   // others, had been counted as held, or its finite part has changed the slots.

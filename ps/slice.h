@@ -127,7 +127,6 @@ class Slice final : public Block {
   // What a reader asked, for the answer to echo.
   rpc::Header HeaderOf(const Reader& reader) const;
   void Refuse(const Peer& peer, const rpc::Header& header, const absl::Status& status);
-  absl::Status BadGradient(const rpc::Header& header, const std::string& why) const;
   void RefuseEncoding(const Peer& peer, const rpc::Header& header, const absl::Status& why);
   void RefuseNonFinite(const Peer& peer, const rpc::Header& header, Verdict verdict);
   void Poison(absl::Status status);

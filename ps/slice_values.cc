@@ -1,5 +1,6 @@
 #include "ps/slice_values.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,7 +16,7 @@ namespace muster::ps {
 SliceValues::SliceValues(const BlockContext& context, const ParamSlice& slice)
     : context_(context),
       slice_(slice),
-      runs_(MakeRuns()),
+      runs_(MakeRuns(*context.table, slice, *context.optimizer)),
       big_(slice_.size > kQuantum),
       weights_(static_cast<size_t>(slice_.size) * sizeof(float),
                [this] { return AllocateWeights(); }),
@@ -28,25 +29,6 @@ SliceValues::SliceValues(const BlockContext& context, const ParamSlice& slice)
     std::fill_n(slots_.back().get(), slice_.size,
                 context.optimizer->slot_init(static_cast<int>(i)));
   }
-}
-
-// The padding behind a parameter belongs to its run: it stays 0, as its weights, gradients and
-// averages are.
-std::vector<SliceValues::Run> SliceValues::MakeRuns() const {
-  std::vector<Run> runs;
-  ForEachPart(*context_.table, slice_, [&](const ParamSlice& part, int64_t at) {
-    const ParamSpec& spec = context_.table->specs()[static_cast<size_t>(part.param)];
-    if (!runs.empty()) runs.back().end = at;
-    if (!runs.empty() && !context_.optimizer->has_trust_ratio() &&
-        runs.back().spec->kind == spec.kind && runs.back().spec->decay == spec.decay &&
-        runs.back().spec->lr_scale == spec.lr_scale &&
-        runs.back().spec->momentum == spec.momentum) {
-      return;
-    }
-    runs.push_back({at, 0, &spec});
-  });
-  runs.back().end = slice_.size;
-  return runs;
 }
 
 SliceValues::Buffer SliceValues::MakeBuffer() const {
@@ -93,6 +75,13 @@ void SliceValues::Initialize() {
 }
 
 absl::Status SliceValues::Restore(const Checkpoint& checkpoint) {
+  const int64_t version = checkpoint.Version(slice_);
+  if (context_.policy->exact() && version != checkpoint.clock()) {
+    return absl::FailedPreconditionError(fmt::format(
+        "the checkpoint of clock {} has {} after {} applies: it was not made under {}; resume "
+        "with the consistency mode that made it",
+        checkpoint.clock(), SliceName(*context_.table, slice_), version, context_.policy->name()));
+  }
   RETURN_IF_ERROR(checkpoint.Read(slice_, "", Weights(front_)));
   const std::vector<std::string> names = context_.optimizer->slot_names();
   for (size_t i = 0; i < slots_.size(); ++i) {
@@ -162,10 +151,17 @@ void SliceValues::ForEachQuantum(
   }
 }
 
+// n of V replicas' statistics move the average n/V of the way that all V would; with backup workers
+// V is the number that a step counts.
 void SliceValues::Update(const StepInfo& info, int n, int64_t begin, std::span<float> sum) {
   if (begin == 0) weights_.Renew(1 - front_);
+  const bool all = n == context_.options->num_replicas - context_.policy->backups();
+  const float share = all ? 1.0f : static_cast<float>(n) * info.scale;
   ForEachRunOf(begin, sum, [&](const Run& run, int64_t from, std::span<float> part) {
-    UpdateRun(run, info, n, from, part);
+    const auto at = static_cast<size_t>(from);
+    UpdateRun(*context_.stream, *context_.optimizer, run, info, n, share,
+              {part, Weights(front_).subspan(at, part.size()),
+               Weights(1 - front_).subspan(at, part.size()), SlotViews(from, part.size())});
   });
 }
 
@@ -179,31 +175,6 @@ void SliceValues::ForEachRunOf(
     visit(run, from,
           sum.subspan(static_cast<size_t>(from - begin), static_cast<size_t>(to - from)));
   }
-}
-
-// Statistics: n of V replicas' values move the average n/V of the way that all V would; with
-// backup workers V is the number that a step counts.
-//   w_next = w + (1 - momentum) * n * scale * (sum / n - w),   scale = 1 / V
-void SliceValues::UpdateRun(const Run& run, StepInfo info, int n, int64_t begin,
-                            std::span<const float> sum) {
-  const ParamSpec& spec = *run.spec;
-  const auto at = static_cast<size_t>(begin);
-  const std::span<const float> w = Weights(front_).subspan(at, sum.size());
-  const std::span<float> next = Weights(1 - front_).subspan(at, sum.size());
-  if (spec.kind == ParamSpec::Kind::kStatistic) {
-    const bool all = n == context_.options->num_replicas - context_.policy->backups();
-    const float share = all ? 1.0f : static_cast<float>(n) * info.scale;
-    EmaUpdate(sum.data(), w.data(), next.data(), static_cast<int64_t>(sum.size()),
-              1.0f / static_cast<float>(n), (1 - spec.momentum) * share);
-    return;
-  }
-  context_.optimizer->Apply(InfoOf(run, info), sum, w, next, SlotViews(begin, sum.size()));
-}
-
-StepInfo SliceValues::InfoOf(const Run& run, StepInfo info) {
-  info.learning_rate *= run.spec->lr_scale * run.trust;
-  if (!run.spec->decay) info.weight_decay = 0;
-  return info;
 }
 
 void SliceValues::Advance(int64_t version) {
@@ -229,7 +200,8 @@ void SliceValues::Direct(const StepInfo& info) {
       if (run.spec->kind != ParamSpec::Kind::kWeight) return;
       const std::span<const float> w =
           Weights(front_).subspan(static_cast<size_t>(from), part.size());
-      context_.optimizer->Direct(InfoOf(run, info), part, w, SlotViews(from, part.size()));
+      context_.optimizer->Direct(*context_.stream, InfoOf(run, info), part, w,
+                                 SlotViews(from, part.size()));
     });
   });
 }

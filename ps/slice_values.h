@@ -18,6 +18,7 @@
 #include "ps/norms.h"
 #include "ps/parities.h"
 #include "ps/pulled.h"
+#include "ps/runs.h"
 
 namespace muster::ps {
 
@@ -30,7 +31,8 @@ class SliceValues {
 
   // The first weights.
   void Initialize();
-  // Weights and slots of the checkpoint. Fails as Checkpoint::Read does.
+  // Weights and slots of the checkpoint. Fails as Checkpoint::Read does, and where it was made
+  // under another consistency mode.
   absl::Status Restore(const Checkpoint& checkpoint);
   // Copies weights and slots.
   void SaveTo(SavedSlice& saved) const;
@@ -71,15 +73,6 @@ class SliceValues {
  private:
   using Buffer = std::shared_ptr<float[]>;  // aligned to 64 bytes
 
-  // Elements [begin, end) of the slice that are updated alike: one parameter's, or several
-  // neighbours' whose specs differ in nothing that an update asks for.
-  struct Run {
-    int64_t begin = 0, end = 0;
-    const ParamSpec* spec = nullptr;
-    float trust = 1;  // factor of this step's learning rate
-  };
-
-  std::vector<Run> MakeRuns() const;
   Buffer MakeBuffer() const;
   // In memory that readers may share, where there is such.
   std::shared_ptr<std::byte[]> AllocateWeights() const;
@@ -96,10 +89,6 @@ class SliceValues {
   // The optimizer's step for the elements from `begin` on, whose gradients' sum over n replicas is
   // `sum`.
   void Update(const StepInfo& info, int n, int64_t begin, std::span<float> sum);
-  // The same within one run.
-  void UpdateRun(const Run& run, StepInfo info, int n, int64_t begin, std::span<const float> sum);
-  // `info` with what is the run's own.
-  static StepInfo InfoOf(const Run& run, StepInfo info);
 
   const BlockContext& context_;
   const ParamSlice& slice_;

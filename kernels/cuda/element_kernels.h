@@ -1,8 +1,9 @@
-// Kernels over plain arrays: fill, store, axpy, rows broadcast, rows summed.
+// Kernels over plain arrays: fill, store, axpy, what is not finite, rows broadcast, rows summed.
 //
 // See kernel.h for what a kernel is, device_ops.h for what is computed.
 #pragma once
 
+#include <bit>
 #include <cmath>
 
 #include "kernels/cuda/four.h"
@@ -42,6 +43,23 @@ struct AxpyKernel {
     Pack4 to = LoadFour(y + 4 * i, count);
     for (int k = 0; k < 4; ++k) to[k] = fmaf(a, from[k], to[k]);
     StoreFour(to, count, y + 4 * i);
+  }
+};
+
+// *found = 1 where x holds what is not finite, as FillKernel. All who write it write the same.
+struct NonFiniteKernel {
+  int64_t n;
+  const float* x;
+  int32_t* found;
+
+  MUSTER_KERNEL void operator()(int64_t i) const {
+    const Pack4 pack = LoadFour(x + 4 * i, CountOfFour(4 * i, n));
+    uint32_t largest = 0;  // magnitude, as bits
+    for (int k = 0; k < 4; ++k) {
+      const uint32_t magnitude = std::bit_cast<uint32_t>(pack[k]) & 0x7fffffff;
+      largest = magnitude > largest ? magnitude : largest;
+    }
+    if (largest >= 0x7f800000) *found = 1;
   }
 };
 

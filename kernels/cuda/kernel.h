@@ -1,5 +1,5 @@
 // What every kernel of this folder is: a functor, called once for each index of its range, in any
-// order and at once, writing what no other index reads or writes.
+// order and at once, writing what no other index reads, nor writes but with the same value.
 //
 //   struct FillKernel {
 //     float value;

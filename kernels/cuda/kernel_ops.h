@@ -14,6 +14,7 @@
 #include "kernels/cuda/dropout_kernels.h"
 #include "kernels/cuda/element_kernels.h"
 #include "kernels/cuda/norm_kernels.h"
+#include "kernels/cuda/optimizer_kernels.h"
 #include "kernels/cuda/patch_kernels.h"
 #include "kernels/cuda/pool_kernels.h"
 #include "kernels/cuda/softmax_kernels.h"
@@ -211,6 +212,44 @@ class KernelOps : public DeviceOps {
     Run(stream, rows * mel.channels, LogMelKernel{mel, spectrum, log_mel});
   }
 
+  void SgdUpdate(Stream& stream, const UpdateInput& in) override {
+    RunUpdate(stream, SgdKernel(in));
+  }
+  void MomentumUpdate(Stream& stream, const UpdateInput& in, float mu, float* momentum) override {
+    RunUpdate(stream, MomentumKernel(in, mu, momentum));
+  }
+  void NesterovUpdate(Stream& stream, const UpdateInput& in, float mu, float* momentum) override {
+    RunUpdate(stream, NesterovKernel(in, mu, momentum));
+  }
+  void AdagradUpdate(Stream& stream, const UpdateInput& in, float epsilon,
+                     float* accumulator) override {
+    RunUpdate(stream, AdagradKernel(in, epsilon, accumulator));
+  }
+  void RmspropUpdate(Stream& stream, const UpdateInput& in, const RmspropFactors& factors,
+                     float* square, float* velocity, float* mean) override {
+    RunUpdate(stream, RmspropKernel(in, factors, square, velocity, mean));
+  }
+  void AdamUpdate(Stream& stream, const UpdateInput& in, const AdamFactors& factors, float* m,
+                  float* v) override {
+    RunUpdate(stream, AdamKernel(in, factors, m, v));
+  }
+  void LambDirection(Stream& stream, const UpdateInput& in, const AdamFactors& factors, float* m,
+                     float* v) override {
+    RunUpdate(stream, LambDirectionKernel(in, factors, m, v));
+  }
+  void FtrlUpdate(Stream& stream, const UpdateInput& in, const FtrlFactors& factors,
+                  float* accumulator, float* linear) override {
+    RunUpdate(stream, FtrlKernel(in, factors, accumulator, linear));
+  }
+  void EmaUpdate(Stream& stream, const float* sum, const float* w, float* w_next, int64_t n,
+                 float mean_scale, float rate) override {
+    RunUpdate(stream, EmaKernel(sum, w, w_next, n, mean_scale, rate));
+  }
+  void FindNonFinite(Stream& stream, int64_t n, const float* x, int32_t* found) override {
+    CHECK(ByFours(4, x));
+    Run(stream, CeilDiv(n, 4), NonFiniteKernel{n, x, found});
+  }
+
   // outer [n, outer_h, outer_w, channels] = the images x [n, h, w, channels] with zeros around
   // them, and back.
   void Pad(Stream& stream, int64_t n, const Frame& frame, const float* x, float* outer) {
@@ -269,6 +308,13 @@ class KernelOps : public DeviceOps {
     } else {
       Run(stream, elements, make.template operator()<1>());
     }
+  }
+
+  template <class Rule>
+  void RunUpdate(Stream& stream, const UpdateKernel<Rule>& kernel) {
+    const UpdateInput& in = kernel.in;
+    CHECK(ByFours(4, in.grad, in.w, in.w_next, kernel.slots[0], kernel.slots[1], kernel.slots[2]));
+    Run(stream, CeilDiv(in.n, 4), kernel);
   }
 
   void SumChunks(Stream& stream, int64_t rows, int64_t cols, const float* x, float* to) {

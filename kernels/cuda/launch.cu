@@ -5,6 +5,7 @@
 #include "kernels/cuda/dropout_kernels.h"
 #include "kernels/cuda/element_kernels.h"
 #include "kernels/cuda/norm_kernels.h"
+#include "kernels/cuda/optimizer_kernels.h"
 #include "kernels/cuda/patch_kernels.h"
 #include "kernels/cuda/pool_kernels.h"
 #include "kernels/cuda/softmax_kernels.h"
@@ -37,6 +38,7 @@ cudaError_t Launch(cudaStream_t stream, int64_t n, const Kernel& kernel) {
 MUSTER_LAUNCH(FillKernel);
 MUSTER_LAUNCH(StoreKernel);
 MUSTER_LAUNCH(AxpyKernel);
+MUSTER_LAUNCH(NonFiniteKernel);
 MUSTER_LAUNCH(BroadcastRowKernel);
 MUSTER_LAUNCH(AddRowKernel<1>);
 MUSTER_LAUNCH(AddRowKernel<4>);
@@ -85,5 +87,14 @@ MUSTER_LAUNCH(PatchKernel);
 MUSTER_LAUNCH(PatchGradientKernel);
 MUSTER_LAUNCH(HalfEncodeKernel<Bf16Format>);
 MUSTER_LAUNCH(HalfDecodeKernel<Bf16Format>);
+MUSTER_LAUNCH(UpdateKernel<SgdRule>);
+MUSTER_LAUNCH(UpdateKernel<MomentumRule<false>>);
+MUSTER_LAUNCH(UpdateKernel<MomentumRule<true>>);
+MUSTER_LAUNCH(UpdateKernel<AdagradRule>);
+MUSTER_LAUNCH(UpdateKernel<RmspropRule>);
+MUSTER_LAUNCH(UpdateKernel<AdamRule<false>>);
+MUSTER_LAUNCH(UpdateKernel<AdamRule<true>>);
+MUSTER_LAUNCH(UpdateKernel<FtrlRule>);
+MUSTER_LAUNCH(UpdateKernel<EmaRule>);
 
 }  // namespace muster::gpu

@@ -17,9 +17,11 @@ class Adagrad final : public Optimizer {
   const char* name() const override { return "adagrad"; }
   std::vector<std::string> slot_names() const override { return {"accumulator"}; }
   float slot_init(int /*i*/) const override { return initial_; }
-  void Apply(const StepInfo& info, std::span<const float> grad, std::span<const float> w,
-             std::span<float> w_next, std::span<const std::span<float>> slots) const override {
-    AdagradUpdate(MakeUpdateInput(info, grad, w, w_next), epsilon_, slots[0].data());
+  void Apply(Stream& stream, const StepInfo& info, std::span<const float> grad,
+             std::span<const float> w, std::span<float> w_next,
+             std::span<const std::span<float>> slots) const override {
+    stream.device().ops().AdagradUpdate(stream, MakeUpdateInput(info, grad, w, w_next), epsilon_,
+                                        slots[0].data());
   }
 
  private:

@@ -19,10 +19,12 @@ class Adam final : public Optimizer {
   const char* name() const override { return "adam"; }
   std::vector<std::string> slot_names() const override { return {"adam_m", "adam_v"}; }
   float slot_init(int /*i*/) const override { return 0; }
-  void Apply(const StepInfo& info, std::span<const float> grad, std::span<const float> w,
-             std::span<float> w_next, std::span<const std::span<float>> slots) const override {
-    AdamUpdate(MakeUpdateInput(info, grad, w, w_next), MakeAdamFactors(params_, info),
-               slots[0].data(), slots[1].data());
+  void Apply(Stream& stream, const StepInfo& info, std::span<const float> grad,
+             std::span<const float> w, std::span<float> w_next,
+             std::span<const std::span<float>> slots) const override {
+    stream.device().ops().AdamUpdate(stream, MakeUpdateInput(info, grad, w, w_next),
+                                     MakeAdamFactors(params_, info), slots[0].data(),
+                                     slots[1].data());
   }
 
  private:

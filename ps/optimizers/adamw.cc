@@ -21,13 +21,14 @@ class AdamW final : public Optimizer {
   const char* name() const override { return "adamw"; }
   std::vector<std::string> slot_names() const override { return {"adam_m", "adam_v"}; }
   float slot_init(int /*i*/) const override { return 0; }
-  void Apply(const StepInfo& info, std::span<const float> grad, std::span<const float> w,
-             std::span<float> w_next, std::span<const std::span<float>> slots) const override {
+  void Apply(Stream& stream, const StepInfo& info, std::span<const float> grad,
+             std::span<const float> w, std::span<float> w_next,
+             std::span<const std::span<float>> slots) const override {
     UpdateInput in = MakeUpdateInput(info, grad, w, w_next);
     in.decay = 0;
     AdamFactors factors = MakeAdamFactors(params_, info);
     factors.shrink = info.learning_rate * info.weight_decay;
-    AdamUpdate(in, factors, slots[0].data(), slots[1].data());
+    stream.device().ops().AdamUpdate(stream, in, factors, slots[0].data(), slots[1].data());
   }
 
  private:

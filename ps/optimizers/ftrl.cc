@@ -16,8 +16,6 @@
 // l2 0.
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "ps/optimizers/optimizers.h"
 
 namespace muster::ps {
@@ -35,14 +33,19 @@ class Ftrl final : public Optimizer {
     return {"ftrl_accumulator", "ftrl_linear"};
   }
   float slot_init(int i) const override { return i == 0 ? initial_ : 0; }
-  void Apply(const StepInfo& info, std::span<const float> grad, std::span<const float> w,
-             std::span<float> w_next, std::span<const std::span<float>> slots) const override {
+  void Apply(Stream& stream, const StepInfo& info, std::span<const float> grad,
+             std::span<const float> w, std::span<float> w_next,
+             std::span<const std::span<float>> slots) const override {
     if (info.learning_rate < kLeastRate) {
-      std::copy(w.begin(), w.end(), w_next.begin());
+      if (w_next.data() != w.data()) {
+        stream.device().ops().Copy(stream, w_next.data(), w.data(), w.size_bytes(),
+                                   CopyDirection::kDeviceToDevice);
+      }
       return;
     }
     const FtrlFactors factors = {power_, 1 / info.learning_rate, l1_, 2 * l2_};
-    FtrlUpdate(MakeUpdateInput(info, grad, w, w_next), factors, slots[0].data(), slots[1].data());
+    stream.device().ops().FtrlUpdate(stream, MakeUpdateInput(info, grad, w, w_next), factors,
+                                     slots[0].data(), slots[1].data());
   }
 
  private:

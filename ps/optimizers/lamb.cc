@@ -25,7 +25,7 @@ class Lamb final : public Optimizer {
   std::vector<std::string> slot_names() const override { return {"adam_m", "adam_v"}; }
   float slot_init(int /*i*/) const override { return 0; }
   bool has_trust_ratio() const override { return true; }
-  void Direct(const StepInfo& info, std::span<float> grad, std::span<const float> w,
+  void Direct(Stream& stream, const StepInfo& info, std::span<float> grad, std::span<const float> w,
               std::span<const std::span<float>> slots) const override {
     UpdateInput in = MakeUpdateInput(info, grad, w, grad);
     in.decay = 0;
@@ -33,15 +33,16 @@ class Lamb final : public Optimizer {
     unit.learning_rate = 1;
     AdamFactors factors = MakeAdamFactors(params_, unit);
     factors.shrink = info.weight_decay;
-    LambDirection(in, factors, slots[0].data(), slots[1].data());
+    stream.device().ops().LambDirection(stream, in, factors, slots[0].data(), slots[1].data());
   }
-  void Apply(const StepInfo& info, std::span<const float> grad, std::span<const float> w,
-             std::span<float> w_next, std::span<const std::span<float>> /*slots*/) const override {
+  void Apply(Stream& stream, const StepInfo& info, std::span<const float> grad,
+             std::span<const float> w, std::span<float> w_next,
+             std::span<const std::span<float>> /*slots*/) const override {
     UpdateInput in = MakeUpdateInput(info, grad, w, w_next);
     in.scale = 1;
     in.clip = std::numeric_limits<float>::infinity();
     in.decay = 0;
-    SgdUpdate(in);
+    stream.device().ops().SgdUpdate(stream, in);
   }
 
  private:

@@ -19,9 +19,11 @@ class Nesterov final : public Optimizer {
   const char* name() const override { return "nesterov"; }
   std::vector<std::string> slot_names() const override { return {"momentum"}; }
   float slot_init(int /*i*/) const override { return 0; }
-  void Apply(const StepInfo& info, std::span<const float> grad, std::span<const float> w,
-             std::span<float> w_next, std::span<const std::span<float>> slots) const override {
-    NesterovUpdate(MakeUpdateInput(info, grad, w, w_next), mu_, slots[0].data());
+  void Apply(Stream& stream, const StepInfo& info, std::span<const float> grad,
+             std::span<const float> w, std::span<float> w_next,
+             std::span<const std::span<float>> slots) const override {
+    stream.device().ops().NesterovUpdate(stream, MakeUpdateInput(info, grad, w, w_next), mu_,
+                                         slots[0].data());
   }
 
  private:

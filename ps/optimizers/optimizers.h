@@ -11,6 +11,8 @@
 #include <memory>
 #include <string>
 
+#include "kernels/device.h"
+#include "kernels/device_ops.h"
 #include "kernels/optimizer_math.h"
 #include "ps/optimizer.h"
 

@@ -36,13 +36,14 @@ class Rmsprop final : public Optimizer {
   const char* name() const override { return "rmsprop"; }
   std::vector<std::string> slot_names() const override { return slots_; }
   float slot_init(int i) const override { return i == 0 ? 1 : 0; }
-  void Apply(const StepInfo& info, std::span<const float> grad, std::span<const float> w,
-             std::span<float> w_next, std::span<const std::span<float>> slots) const override {
+  void Apply(Stream& stream, const StepInfo& info, std::span<const float> grad,
+             std::span<const float> w, std::span<float> w_next,
+             std::span<const std::span<float>> slots) const override {
     const auto array = [&](int i) {
       return i < 0 ? nullptr : slots[static_cast<size_t>(i)].data();
     };
-    RmspropUpdate(MakeUpdateInput(info, grad, w, w_next), factors_, array(0), array(velocity_),
-                  array(mean_));
+    stream.device().ops().RmspropUpdate(stream, MakeUpdateInput(info, grad, w, w_next), factors_,
+                                        array(0), array(velocity_), array(mean_));
   }
 
  private:

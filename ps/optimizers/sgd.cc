@@ -14,9 +14,10 @@ class Sgd final : public Optimizer {
   const char* name() const override { return "sgd"; }
   std::vector<std::string> slot_names() const override { return {}; }
   float slot_init(int /*i*/) const override { return 0; }
-  void Apply(const StepInfo& info, std::span<const float> grad, std::span<const float> w,
-             std::span<float> w_next, std::span<const std::span<float>> /*slots*/) const override {
-    SgdUpdate(MakeUpdateInput(info, grad, w, w_next));
+  void Apply(Stream& stream, const StepInfo& info, std::span<const float> grad,
+             std::span<const float> w, std::span<float> w_next,
+             std::span<const std::span<float>> /*slots*/) const override {
+    stream.device().ops().SgdUpdate(stream, MakeUpdateInput(info, grad, w, w_next));
   }
 };
 

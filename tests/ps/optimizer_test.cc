@@ -11,6 +11,8 @@
 #include <random>
 #include <set>
 
+#include "kernels/device.h"
+
 namespace muster::ps {
 namespace {
 
@@ -169,8 +171,8 @@ struct Slice {
     const std::span<const float> part = std::span(w).subspan(begin, size);
     std::vector<float> use(grad.begin() + static_cast<ptrdiff_t>(begin),
                            grad.begin() + static_cast<ptrdiff_t>(end));
-    if (optimizer->has_trust_ratio()) optimizer->Direct(info, use, part, views);
-    optimizer->Apply(info, use, part, next.subspan(begin, size), views);
+    if (optimizer->has_trust_ratio()) optimizer->Direct(*stream, info, use, part, views);
+    optimizer->Apply(*stream, info, use, part, next.subspan(begin, size), views);
   }
   void Apply(const StepInfo& info, std::span<const float> grad) {
     std::vector<float> next(w.size());
@@ -185,6 +187,8 @@ struct Slice {
   }
 
   std::unique_ptr<const Optimizer> optimizer;
+  const std::unique_ptr<Device> cpu = MakeCpuDevice(1);
+  const std::unique_ptr<Stream> stream = cpu->MakeStream();
   std::vector<float> w;
   std::vector<std::vector<float>> slots;
 };
@@ -336,12 +340,14 @@ TEST(OptimizerTest, EveryNameOfTheTableHasAFormulaHere) {
 
 TEST(OptimizerTest, AdamsFirstStepIsTheLearningRateWhateverTheGradient) {
   const auto adam = Make("adam");
+  const auto cpu = MakeCpuDevice(1);
+  const auto stream = cpu->MakeStream();
   for (const float g : {1e-4f, 1.0f, 1e4f}) {
     float w = 0, m = 0, v = 0;
     StepInfo info;
     info.learning_rate = 0.5f;
     const std::vector<std::span<float>> slots = {{&m, 1}, {&v, 1}};
-    adam->Apply(info, {&g, 1}, {&w, 1}, {&w, 1}, slots);
+    adam->Apply(*stream, info, {&g, 1}, {&w, 1}, {&w, 1}, slots);
     // epsilon (1e-8) against |g|, and a few roundings.
     EXPECT_NEAR(w, -0.5f, 0.5 * (1e-8 / g + 8 * kEpsilon));
   }
@@ -349,12 +355,13 @@ TEST(OptimizerTest, AdamsFirstStepIsTheLearningRateWhateverTheGradient) {
 
 TEST(OptimizerTest, DefaultsAreTensorFlows) {
   EXPECT_EQ(Make("adagrad")->slot_init(0), 0.1f);
+  const auto cpu = MakeCpuDevice(1);
   float w = 1, m = 2;
   const float g = 3;
   StepInfo info;
   info.learning_rate = 1;
   const std::vector<std::span<float>> slots = {{&m, 1}};
-  Make("momentum")->Apply(info, {&g, 1}, {&w, 1}, {&w, 1}, slots);
+  Make("momentum")->Apply(*cpu->MakeStream(), info, {&g, 1}, {&w, 1}, {&w, 1}, slots);
   EXPECT_FLOAT_EQ(m, 0.9f * 2 + 3);
   EXPECT_FLOAT_EQ(w, 1 - m);
 }

@@ -51,8 +51,8 @@ class HookedOptimizer final : public Optimizer {
   const char* name() const override { return "hooked"; }
   std::vector<std::string> slot_names() const override { return {}; }
   float slot_init(int) const override { return 0; }
-  void Apply(const StepInfo&, std::span<const float> grad, std::span<const float>, std::span<float>,
-             std::span<const std::span<float>>) const override {
+  void Apply(Stream&, const StepInfo&, std::span<const float> grad, std::span<const float>,
+             std::span<float>, std::span<const std::span<float>>) const override {
     hook_(grad.size());
   }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/device.h"
 #include "ps/slice.h"
 #include "tests/ps/fakes.h"
 
@@ -34,8 +35,9 @@ class SliceTest : public testing::Test {
     };
     cuts_ = std::make_unique<CutWriter>(table_, partition_, optimizer_->slot_names(), 0, events_);
     held_ = std::make_unique<HeldGradients>(budget, budget + (1 << 20), outbox_);
-    context_ = {&table_,  &partition_, policy_.get(), optimizer_.get(), &schedule_,  &options_,
-                &events_, &counters_,  held_.get(),   &outbox_,         cuts_.get(), [] {}};
+    context_ = {&table_,     &partition_,   policy_.get(), optimizer_.get(), &schedule_,
+                &options_,   &events_,      &counters_,    held_.get(),      &outbox_,
+                cuts_.get(), stream_.get(), [] {}};
     slice_ = std::make_unique<Slice>(context_, 0);
     slice_->Initialize();
     streams_.clear();
@@ -96,6 +98,8 @@ class SliceTest : public testing::Test {
   ServerOptions options_;
   ServerEvents events_;
   ServerCounters counters_;
+  const std::unique_ptr<Device> cpu_ = MakeCpuDevice(1);
+  const std::unique_ptr<Stream> stream_ = cpu_->MakeStream();
   BlockContext context_;
   std::vector<absl::Status> bad_;
   std::vector<CutDone> cuts_done_;

@@ -10,6 +10,7 @@
 #include <random>
 #include <vector>
 
+#include "kernels/device.h"
 #include "ps/slice.h"
 #include "tests/ps/fakes.h"
 
@@ -42,8 +43,9 @@ class RandomSchedule {
     }
     options_.num_replicas = replicas;
     cuts_ = std::make_unique<CutWriter>(table_, partition_, optimizer_->slot_names(), 0, events_);
-    context_ = {&table_,  &partition_, policy_.get(), optimizer_.get(), &schedule_,  &options_,
-                &events_, &counters_,  &held_,        &outbox_,         cuts_.get(), [] {}};
+    context_ = {&table_,     &partition_,   policy_.get(), optimizer_.get(), &schedule_,
+                &options_,   &events_,      &counters_,    &held_,           &outbox_,
+                cuts_.get(), stream_.get(), [] {}};
     for (int i = 0; i < kSlices; ++i) {
       slices_.push_back(std::make_unique<Slice>(context_, i));
       slices_.back()->Initialize();
@@ -166,6 +168,8 @@ class RandomSchedule {
   Outbox outbox_;
   HeldGradients held_{1 << 20, 1 << 20, outbox_};
   std::unique_ptr<CutWriter> cuts_;
+  const std::unique_ptr<Device> cpu_ = MakeCpuDevice(1);
+  const std::unique_ptr<Stream> stream_ = cpu_->MakeStream();
   BlockContext context_;
   std::vector<std::unique_ptr<Slice>> slices_;
   std::vector<std::shared_ptr<FakeStream>> streams_;
