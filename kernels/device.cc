@@ -25,6 +25,14 @@ Buffer::Buffer(Device& device, size_t bytes) : device_(&device), bytes_(bytes) {
   data_ = *memory;
 }
 
+absl::StatusOr<Buffer> Buffer::Make(Device& device, size_t bytes) {
+  Buffer buffer;
+  ASSIGN_OR_RETURN(buffer.data_, device.Allocate(bytes));
+  buffer.device_ = &device;
+  buffer.bytes_ = bytes;
+  return buffer;
+}
+
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   if (this != &other) {
     Reset();

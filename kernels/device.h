@@ -54,6 +54,8 @@ class Buffer {
   // Zeros. A device without memory for the activations of a model cannot train it, so failure is
   // final: CHECK.
   Buffer(Device& device, size_t bytes);
+  // The same, where it can be done without.
+  static absl::StatusOr<Buffer> Make(Device& device, size_t bytes);
   ~Buffer() { Reset(); }
   Buffer(Buffer&& other) noexcept { *this = std::move(other); }
   Buffer& operator=(Buffer&& other) noexcept;

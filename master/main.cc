@@ -20,6 +20,7 @@
 #include "configs/job_yaml.h"
 #include "configs/tiers.h"
 #include "master/coordinator.h"
+#include "master/one_process.h"
 #include "master/role_main.h"
 #include "rpc/allocator.h"
 #include "rpc/inproc_transport.h"
@@ -157,6 +158,7 @@ absl::Status RunMaster(const RoleArguments& arguments, Log& log, const sigset_t&
         DefaultGpuSearch(BuildId(), std::getenv("HOME"), std::getenv("VIRTUAL_ENV")));
   };
   role.make_module = MakeModuleOf;
+  if (shape.one_process()) ShareDevice(job.training(), role);
   std::vector<std::thread> hosted;
   const auto host = [&](const char* name, absl::Status (*run)(const RoleOptions&)) {
     role.self.role = name;

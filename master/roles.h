@@ -14,6 +14,7 @@
 #include "configs/job.pb.h"
 #include "master/leave_notice.h"
 #include "master/trainer_device.h"
+#include "ps/residence.h"
 #include "rpc/transport.h"
 #include "telemetry/log.h"
 #include "telemetry/metrics.h"
@@ -34,6 +35,11 @@ struct RoleOptions {
   LeaveNotice* leave = nullptr;    // workers: borrowed, may be null
   MetricsPage* metrics = nullptr;  // where to show what the role counts; borrowed, may be null
   int first_core = -1;             // servers: ps::ServerOptions::first_core
+  // Servers: where they compute, for the log.
+  std::string server_device = "/cpu:0 (parameter servers work on the CPU)";
+  // Of the trainer and the server of one process (master/one_process.h): where the parameters live;
+  // null: with the server alone.
+  std::shared_ptr<ps::Residence> residence;
   // Trainers: what to compute on; MakeTrainerDevice outside tests.
   std::function<absl::StatusOr<TrainerDevice>()> make_device;
   // Finds the module that the job names; worker::FindModule outside tests.

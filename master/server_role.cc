@@ -83,6 +83,7 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
   server_options.index = options.self.index;
   server_options.num_replicas = setup.num_replicas();
   server_options.first_core = options.first_core;
+  server_options.residence = options.residence;
   server_options.allocate = [transport = options.transport](size_t size) {
     return transport->Allocate(size);
   };
@@ -121,7 +122,8 @@ absl::Status ServeParams(const RoleOptions& options, const ServerSetup& setup, S
 }  // namespace
 
 absl::Status RunServerRole(const RoleOptions& options) {
-  options.log->Info("device /cpu:0 (parameter servers work on the CPU)");
+  options.log->Info("device {}", options.server_device);
+  const std::string device = options.residence == nullptr ? "/cpu:0" : options.residence->device();
   // Destroyed from the last to the first: the listener with its streams, then the server, then the
   // agent that the server's events use.
   Inbox inbox;
@@ -132,9 +134,9 @@ absl::Status RunServerRole(const RoleOptions& options) {
   ASSIGN_OR_RETURN(const auto listener,
                    options.transport->Listen(options.listen_address, self, slot.acceptor()));
   self.service = "control";
-  ASSIGN_OR_RETURN(
-      agent, Agent::Join(*options.transport, options.master_address, self,
-                         Registration(options, listener->address(), "/cpu:0"), inbox.events()));
+  ASSIGN_OR_RETURN(agent,
+                   Agent::Join(*options.transport, options.master_address, self,
+                               Registration(options, listener->address(), device), inbox.events()));
   ASSIGN_OR_RETURN(const MasterMessage command, inbox.Take());
   if (command.has_stop()) return StopStatus(command.stop());
   if (!command.has_server_setup()) return absl::InternalError("expected a server's set-up");

@@ -263,8 +263,11 @@ absl::StatusOr<MasterMessage> TrainOnce(const Placement& placement, Terms& terms
   std::optional<worker::Trainer> trainer;
   ps::ClientOptions client_options;
   client_options.given_up = [&inbox = terms.inbox] { return inbox.CallsOff(); };
-  const auto connected = ps::Client::Connect(*options.transport, servers, self, parts.table,
-                                             partition, client_options, *options.log);
+  const auto connected =
+      options.residence != nullptr
+          ? ps::Residence::Connect(options.residence, *parts.models->streams().front())
+          : ps::Client::Connect(*options.transport, servers, self, parts.table, partition,
+                                client_options, *options.log);
   if (absl::IsCancelled(connected.status())) return terms.inbox.Take();
   RETURN_IF_ERROR(connected.status());
   const std::unique_ptr<ps::Client>& client = *connected;

@@ -161,6 +161,14 @@ absl::StatusOr<Checkpoint> Checkpoint::Open(const std::vector<std::string>& file
   return checkpoint;
 }
 
+absl::StatusOr<Checkpoint> Checkpoint::OpenAt(const std::vector<std::string>& files,
+                                              const ParamTable& table, int64_t clock) {
+  ASSIGN_OR_RETURN(Checkpoint checkpoint, Open(files, table));
+  if (checkpoint.clock() == clock) return checkpoint;
+  return absl::FailedPreconditionError(
+      fmt::format("{}: the part is of clock {}, not {}", files.front(), checkpoint.clock(), clock));
+}
+
 absl::Status Checkpoint::Index(const SafetensorsFile& file) {
   const std::string* model = file.metadata("model");
   if (model == nullptr || *model != ModelFingerprint(*table_)) {

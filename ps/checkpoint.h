@@ -52,6 +52,10 @@ class Checkpoint {
   static absl::StatusOr<Checkpoint> Open(const std::vector<std::string>& files,
                                          const ParamTable& table);
 
+  // The same, and it is of `clock`.
+  static absl::StatusOr<Checkpoint> OpenAt(const std::vector<std::string>& files,
+                                           const ParamTable& table, int64_t clock);
+
   int64_t clock() const { return clock_; }
   // The metadata `key` of its first part, or null.
   const std::string* metadata(const std::string& key) const {

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -98,6 +99,13 @@ class Client {
   // Instead of SetArena: what lies in memory that a server shares is read there, and the rest is
   // copied (ps/weight_arenas.h). Fails when the system has no memory left.
   virtual absl::StatusOr<std::shared_ptr<const WeightArenas>> AllocateWeights() = 0;
+  // Arenas of the trainer's device, where the parameters live with it (ps/residence.h): those of
+  // the newest clock are read in `weights`, and pushed is what lies in `gradients`, complete on the
+  // model's stream. There is nothing to set or allocate then. Elsewhere nothing.
+  struct OnDevice {
+    std::span<float> weights, gradients;
+  };
+  virtual std::optional<OnDevice> on_device() { return std::nullopt; }
   // Makes Wait return `status` from any thread; used when the job is stopped.
   virtual void Cancel(absl::Status status) = 0;
 };

@@ -8,6 +8,7 @@
 
 #include "ps/pulled.h"
 #include "ps/quorum.h"
+#include "ps/residence.h"
 #include "ps/shard.h"
 #include "ps/wire.h"
 #include "telemetry/check.h"
@@ -57,11 +58,7 @@ class ServerImpl final : public Server {
   }
 
   absl::Status Restore(const std::vector<std::string>& files, int64_t clock) override {
-    ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(files, table_));
-    if (checkpoint.clock() != clock) {
-      return absl::FailedPreconditionError(fmt::format("{}: the part is of clock {}, not {}",
-                                                       files.front(), checkpoint.clock(), clock));
-    }
+    ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::OpenAt(files, table_, clock));
     for (const auto& shard : shards_) RETURN_IF_ERROR(shard->Restore(checkpoint));
     if (quorum_) quorum_->Begin(clock);
     Start();
@@ -221,6 +218,10 @@ std::unique_ptr<Server> Server::Make(const ParamTable& table, const Partition& p
   CHECK_GE(options.num_replicas, 1);
   CHECK_LT(options.index, partition.num_servers);
   CHECK_LT(policy.backups(), options.num_replicas);
+  if (const std::shared_ptr<Residence> residence = options.residence) {
+    return Residence::MakeServer(residence, table, partition, policy, optimizer,
+                                 std::move(schedule), std::move(options), std::move(events));
+  }
   return std::make_unique<ServerImpl>(table, partition, policy, optimizer, std::move(schedule),
                                       std::move(options), std::move(events), log);
 }

@@ -23,6 +23,8 @@
 
 namespace muster::ps {
 
+class Residence;
+
 // Learning rate of a global step: a function, so that restarts change nothing.
 using Schedule = std::function<float(int64_t step)>;
 
@@ -44,6 +46,8 @@ struct ServerOptions {
   int64_t client_credit_bytes = int64_t{64} << 20;
   // Memory for the parameters that workers read (rpc::Transport::Allocate); null: the heap.
   std::function<std::shared_ptr<std::byte[]>(size_t size)> allocate;
+  // Not null: the parameters live there, with the only trainer, and no stream is accepted.
+  std::shared_ptr<Residence> residence = nullptr;
   Trace* trace = nullptr;  // of what is done for each slice; borrowed, outlives the server, or null
 };
 

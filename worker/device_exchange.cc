@@ -118,7 +118,7 @@ class DeviceExchange final : public Exchange {
     return gradients_;
   }
 
-  std::span<float> HostGradients(size_t lease) override {
+  std::span<float> PushedGradients(size_t lease) override {
     return {host_.gradients[lease].get(), static_cast<size_t>(size_)};
   }
 

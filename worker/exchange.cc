@@ -5,6 +5,7 @@
 
 #include "kernels/device.h"
 #include "rpc/transport.h"
+#include "telemetry/check.h"
 #include "worker/device_exchange.h"
 
 namespace muster::worker {
@@ -24,10 +25,10 @@ class HostExchange final : public Exchange {
   }
   absl::Status Settle() override { return absl::OkStatus(); }
   Arenas Gradients(size_t lease) override {
-    written_ = HostGradients(lease);
+    written_ = PushedGradients(lease);
     return {&written_, 1};
   }
-  std::span<float> HostGradients(size_t lease) override {
+  std::span<float> PushedGradients(size_t lease) override {
     return {gradients_[lease].get(), static_cast<size_t>(table_.arena_size())};
   }
   bool Bring(size_t, ps::ParamId) override { return true; }
@@ -41,6 +42,27 @@ class HostExchange final : public Exchange {
   std::span<float> written_;                         // what Gradients handed out
 };
 
+// The client's parameters live where the model computes: nothing is exchanged.
+class ResidentExchange final : public Exchange {
+ public:
+  ResidentExchange(Stream& compute, const ps::Client::OnDevice& arenas)
+      : compute_(compute), weights_(arenas.weights), gradients_(arenas.gradients) {}
+
+  absl::StatusOr<ConstArenas> Weights(int64_t) override { return ConstArenas(&weights_, 1); }
+  absl::Status Settle() override { return compute_.Synchronize(); }
+  Arenas Gradients(size_t) override { return {&gradients_, 1}; }
+  std::span<float> PushedGradients(size_t) override { return gradients_; }
+  bool Bring(size_t, ps::ParamId) override { return true; }
+  absl::Status Finish(const std::function<void(ps::ParamId)>&) override {
+    return compute_.Synchronize();
+  }
+
+ private:
+  Stream& compute_;
+  const std::span<const float> weights_;
+  const std::span<float> gradients_;
+};
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Exchange>> MakeExchange(ModelGroup& models,
@@ -50,6 +72,10 @@ absl::StatusOr<std::unique_ptr<Exchange>> MakeExchange(ModelGroup& models,
   if (streams.empty() || streams.front()->device().host_memory()) {
     ASSIGN_OR_RETURN(auto weights, client.AllocateWeights());
     return std::make_unique<HostExchange>(table, client, leases, std::move(weights));
+  }
+  if (const auto arenas = client.on_device()) {
+    CHECK(streams.size() == 1 && leases == 1);
+    return std::make_unique<ResidentExchange>(*streams.front(), *arenas);
   }
   HostArenas host;
   const auto size = static_cast<size_t>(table.arena_size());

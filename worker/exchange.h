@@ -1,7 +1,8 @@
 // Exchange: between the arenas that models compute in and those that the client pushes from and
 // puts parameters into.
 //
-// On cpu they are the same. Devices have memory of their own: parameters are copied there when a
+// On cpu they are the same, and where the parameters live on the device that computes
+// (ps/residence.h). Other devices have memory of their own: parameters are copied there when a
 // step, or an evaluation, asks for them; gradients come back bucket by bucket while the backward
 // pass goes on (worker/device_exchange.h).
 //
@@ -35,10 +36,10 @@ class Exchange {
   virtual absl::Status Settle() = 0;
   // Where the models write the gradient of the process's lease number `lease`; until the next call.
   virtual Arenas Gradients(size_t lease) = 0;
-  // Their sum on the host, for what Bring and Finish have handed over.
-  virtual std::span<float> HostGradients(size_t lease) = 0;
-  // The gradient of `param` is complete on the stream of model number `device`. True when it lies
-  // on the host already; else Finish hands it over. The lease is the last one of Gradients.
+  // Their sum where the client pushes it from, for what Bring and Finish have handed over.
+  virtual std::span<float> PushedGradients(size_t lease) = 0;
+  // The gradient of `param` is complete on the stream of model number `device`. True when it can be
+  // pushed already; else Finish hands it over. The lease is the last one of Gradients.
   virtual bool Bring(size_t device, ps::ParamId param) = 0;
   // Calls `on_host` for each parameter that Bring did not hand over, as soon as it is there, and
   // returns when all are. Fails when a device does. PRECONDITION: Bring was called for each

@@ -141,7 +141,7 @@ absl::Status Trainer::Step(int64_t step) {
       models_.Forward(weights, shares, {options_.seed, step, replica});
     }
     const bool last = lease == due_.back();
-    const std::span<float> grads = exchange_->HostGradients(lease);
+    const std::span<float> grads = exchange_->PushedGradients(lease);
     const auto push_one = [&](ps::ParamId param) {
       const TraceSpan span(trace_, "push", step, replica, /*slice=*/-1,
                            table_.specs()[param].name.c_str());

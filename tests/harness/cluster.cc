@@ -6,6 +6,7 @@
 
 #include "kernels/device.h"
 #include "master/job_directory.h"
+#include "master/one_process.h"
 #include "master/roles.h"
 #include "ps/checkpoint.h"
 #include "rpc/inproc_transport.h"
@@ -76,6 +77,11 @@ ClusterResult Cluster::Run() {
   }
   coordinator_ = *std::move(made);
 
+  if (options_.one_process) {
+    CHECK(options_.trainers == 1 && options_.servers == 1);
+    shared_.make_device = [this] { return MakeDevice(); };
+    master::ShareDevice(options_.job.training(), shared_);
+  }
   for (int i = 0; i < options_.servers; ++i) StartRole("ps", i, master::RunServerRole);
   StartRole("chief", 0, master::RunTrainerRole);
   for (int i = 0; i + 1 < options_.trainers; ++i) Start(i);
@@ -121,11 +127,13 @@ void Cluster::StartRole(const std::string& name, int index,
     role.host = "here";
     role.pid = 1000 + index;
     if (name == "worker") role.leave = &process->leave;
-    role.make_device = [this]() -> absl::StatusOr<master::TrainerDevice> {
-      if (options_.make_device) return options_.make_device();
-      return master::MakeTrainerDevice(Training::CPU, {}, /*threads=*/1, {}, {});
-    };
+    role.make_device = [this] { return MakeDevice(); };
     role.make_module = [this](const Job&) { return MakeModule(); };
+    role.server_device = shared_.server_device;
+    if (options_.one_process) {
+      role.residence = shared_.residence;
+      role.make_device = shared_.make_device;
+    }
     const absl::Status status = run(role);
     if (!status.ok() && !process->transport.is_cut()) coordinator_->Fail(status);
   });
@@ -162,6 +170,11 @@ void Cluster::Break(int trainer, int64_t messages) {
 }
 
 void Cluster::Start(int worker) { StartRole("worker", worker, master::RunTrainerRole); }
+
+absl::StatusOr<master::TrainerDevice> Cluster::MakeDevice() const {
+  if (options_.make_device) return options_.make_device();
+  return master::MakeTrainerDevice(Training::CPU, {}, /*threads=*/1, {}, {});
+}
 
 std::unique_ptr<worker::Module> Cluster::MakeModule() const {
   return options_.make_module ? options_.make_module() : MakeToyModule();

@@ -38,6 +38,8 @@ struct ClusterOptions {
   std::function<absl::StatusOr<master::TrainerDevice>()> make_device;
   std::function<void(const master::StatusLine&)> on_status;
   Log* role_log = nullptr;  // null: dropped
+  // As BASIC and BASIC_GPU: the server and the trainer, one of each, share the trainer's device.
+  bool one_process = false;
 };
 
 struct ClusterResult {
@@ -67,6 +69,7 @@ class Cluster {
  private:
   struct Process;
   std::unique_ptr<worker::Module> MakeModule() const;
+  absl::StatusOr<master::TrainerDevice> MakeDevice() const;
   void StartRole(const std::string& name, int index,
                  absl::Status (*run)(const master::RoleOptions&));
   Process* Newest(const std::string& role, int index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -74,6 +77,7 @@ class Cluster {
   const ClusterOptions options_;
   std::unique_ptr<rpc::Transport> own_transport_;
   rpc::Transport* transport_;
+  master::RoleOptions shared_;  // what roles of one process share
   const std::unique_ptr<Log> log_ = Log::Discard();
   std::unique_ptr<master::Coordinator> coordinator_;
   Mutex mu_;

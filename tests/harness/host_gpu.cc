@@ -119,6 +119,13 @@ class HostGpuOps final : public gpu::KernelOps<HostLauncher> {
             CopyDirection direction) override {
     if (bytes == 0) return;
     auto& host = static_cast<HostStream&>(stream);
+    if (HostGpuCopies* const copies = host.streams().options.copies.get()) {
+      if (direction == CopyDirection::kDeviceToHost) {
+        copies->to_host_bytes += static_cast<int64_t>(bytes);
+      } else if (direction == CopyDirection::kHostToDevice) {
+        copies->to_device_bytes += static_cast<int64_t>(bytes);
+      }
+    }
     const void* const on_host = direction == CopyDirection::kHostToDevice ? from : to;
     if (host.capturing() && direction != CopyDirection::kDeviceToDevice &&
         !host.streams().IsPinned(on_host, bytes)) {

@@ -25,6 +25,11 @@ enum class HostGpuPace {
   kLate,    // when the host waits for it, or frees memory
 };
 
+// Bytes that were copied between a GPU and the host.
+struct HostGpuCopies {
+  std::atomic<int64_t> to_host_bytes{0}, to_device_bytes{0};
+};
+
 struct HostGpuOptions {
   HostGpuPace pace = HostGpuPace::kAtOnce;
   size_t memory = SIZE_MAX;                         // bytes for each allocation
@@ -33,6 +38,7 @@ struct HostGpuOptions {
   int64_t failing_capture = -1;                     // the number of one that fails
   // Of graphs, counted there; or null.
   std::shared_ptr<std::atomic<int64_t>> captures = {}, launches = {};
+  std::shared_ptr<HostGpuCopies> copies = {};  // counted there; or null
 };
 std::unique_ptr<Device> MakeHostGpu(const HostGpuOptions& options = {});
 

@@ -114,7 +114,7 @@ void CheckGradients(Random& random, const ps::ParamTable& table, Players& player
   std::shuffle(order.begin(), order.end(), random);
   for (const auto& [device, param] : order) players.Compute(device, param, arenas[device]);
   std::vector<int> announced(table.specs().size());
-  const std::span<const float> host = players.exchange().HostGradients(lease);
+  const std::span<const float> host = players.exchange().PushedGradients(lease);
   const absl::Status status = players.exchange().Finish([&](ps::ParamId param) {
     ++announced[static_cast<size_t>(param)];
     const auto begin = table.offset(param);
