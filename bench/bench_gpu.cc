@@ -68,6 +68,7 @@ class Bench {
   }
 
   void Kernels();
+  void Updates();
   void NormKernels();
   void SoundKernels();
   void FrontEnd();
@@ -186,6 +187,31 @@ void Bench::Kernels() {
          [&] { ops.MaxPool(stream, samples, pool, in, out, winners.data<uint8_t>()); });
   Memory("relu_dropout_pool_gradient", used * (1 + 0.25 + 0.25 / 4),
          [&] { ops.MaxPoolGradient(stream, samples, pool, winners.data<uint8_t>(), in, out); });
+}
+
+// What follows a gradient: in place, as where the parameters live on the device.
+void Bench::Updates() {
+  const int64_t n = elements_;
+  const auto bytes = static_cast<double>(n) * sizeof(float);
+  const Buffer grad = MakeRandom(n), w = MakeRandom(n), m = Make(n), v = Make(n), found = Make(1);
+  DeviceOps& ops = device_.ops();
+  Stream& stream = *stream_;
+  const UpdateInput in{.grad = grad.data<float>(),
+                       .w = w.data<float>(),
+                       .w_next = w.data<float>(),
+                       .n = n,
+                       .scale = 1,
+                       .decay = 1e-4f,
+                       .learning_rate = 1e-3f,
+                       .clip = 1};
+  const AdamFactors adam{0.9f, 0.1f, 0.999f, 1e-3f, 1e-3f, 1, 1e-8f, 0};
+  Memory("find_non_finite", bytes,
+         [&] { ops.FindNonFinite(stream, n, in.grad, found.data<int32_t>()); });
+  Memory("update_sgd", 3 * bytes, [&] { ops.SgdUpdate(stream, in); });
+  Memory("update_momentum", 5 * bytes,
+         [&] { ops.MomentumUpdate(stream, in, 0.9f, m.data<float>()); });
+  Memory("update_adam", 7 * bytes,
+         [&] { ops.AdamUpdate(stream, in, adam, m.data<float>(), v.data<float>()); });
 }
 
 // Batch norm of 64 channels, layer norm of the features that conv_norm has. Each pass over the
@@ -424,7 +450,8 @@ int Run(int argc, char** argv) {
     fmt::print("device {}: {}, {}\n", device->name(), device->description(), name);
     Bench bench(options, *device);
     bench.Roofs();
-    if (tf32 || options.device == "cpu") bench.Kernels(), bench.NormKernels(), bench.SoundKernels();
+    if (tf32 || options.device == "cpu")
+      bench.Kernels(), bench.Updates(), bench.NormKernels(), bench.SoundKernels();
     if (float32) bench.FrontEnd();
     if (tf32 && communicator != nullptr) bench.Collectives(*communicator);
     bench.Convolutions();

@@ -4,7 +4,7 @@
 #   bench/gpu.sh BUNDLE_FOLDER [OUT_FOLDER]
 #
 # BUNDLE_FOLDER holds the archives of `./dev bundle op_test update_ops_test norm_test conv2d_test device_check_test communicator_test device_front_end_test gpu_cluster_test one_process_test gpu_speech_test bench_gpu`, or what is in them.
-# Prints a table; OUT_FOLDER (gpu-results) gets results.json, bench_gpu.json and the logs. Exit status 1: something that ran failed; 3: nothing
+# Prints a table; OUT_FOLDER (gpu-results) gets results.json, bench_gpu.json, figures.json and the logs. Exit status 1: something that ran failed; 3: nothing
 # failed, but of a program of tests nothing ran.
 set -uo pipefail
 BUNDLES=$(realpath "$1")
@@ -26,7 +26,7 @@ part() {
   local name=$1 limit=$2 begin=$SECONDS code; shift 2
   timeout --kill-after=10 "$limit" "$@" >"$OUT/$name.log" 2>&1
   code=$?
-  if [ $code = 0 ]; then note "$name" "$(tail -1 "$OUT/$name.log" | cut -c1-60)" $((SECONDS - begin)); else
+  if [ $code = 0 ]; then note "$name" "$(grep -v '^$' "$OUT/$name.log" | tail -1 | cut -c1-60)" $((SECONDS - begin)); else
     note "$name" "FAILED ($code): $(grep -v '^$' "$OUT/$name.log" | tail -1 | cut -c1-40)" $((SECONDS - begin))
   fi
   return $code
@@ -84,12 +84,33 @@ fi
 
 if [ -n "$MAKER" ]; then
   part speech_data 120 "$MAKER/bin/make_speech_data" --out "$WORK/data" --clips 22000 --processes "$(nproc)"
+  # speech_job NAME FOLDER OPTIONS… [-- FLAGS…]: beside it is sampled for how much of the time kernels ran.
+  speech_job() {
+    local name=$1 folder=$WORK/$2 sampler; shift 2
+    mkdir -p "$folder"
+    date +%s.%N >"$folder/began"
+    nvidia-smi --query-gpu=utilization.gpu --format=csv,noheader,nounits -lms 200 >"$folder/busy" 2>/dev/null &
+    sampler=$!
+    part "$name" 150 "$MUSTER/bin/launch" --module-name speech_commands.train --job-dir "$folder" "$@"
+    { kill "$sampler"; wait "$sampler"; } 2>/dev/null
+  }
   # One trainer and one server process: the job of the old days, on this GPU. And the same without a server process.
-  job=("$MUSTER/bin/launch" --module-name speech_commands.train --device GPU)
   data=(-- "--data_dir=$WORK/data")
-  part speech_job_server 150 "${job[@]}" --job-dir "$WORK/with-server" --scale-tier custom --master-machine-type standard_gpu \
+  speech_job speech_job_server with-server --device GPU --scale-tier custom --master-machine-type standard_gpu \
     --parameter-server-count 1 --parameter-server-machine-type large_model "${data[@]}"
-  part speech_job_alone 150 "${job[@]}" --job-dir "$WORK/alone" --scale-tier basic-gpu "${data[@]}"
+  speech_job speech_job_alone alone --device GPU --scale-tier basic-gpu "${data[@]}"
+  # Its first steps on both devices, in FP32.
+  for device in CPU GPU; do
+    tier=basic; [ $device = CPU ] || tier=basic-gpu
+    speech_job "fp32_steps_$device" "fp32-$device" --device $device --scale-tier $tier --set training.precision=FP32 \
+      --set training.summaryInterval=1 "${data[@]}" --how_many_training_steps=20 --learning_rate=0.001
+  done
+  if command -v python3 >/dev/null; then
+    part speech_figures 30 python3 "$SOURCE/bench/gpu_figures.py" "$OUT/figures.json" "$WORK"/{with-server,alone,fp32-CPU,fp32-GPU}
+    cat "$OUT/speech_figures.log"
+  else
+    note speech_figures "skipped: no python3" 0
+  fi
   for name in with-server alone; do
     cp "$WORK/$name/report.html" "$OUT/report-$name.html" 2>/dev/null
     cp "$WORK/$name/state.json" "$OUT/state-$name.json" 2>/dev/null
