@@ -37,8 +37,8 @@ class RentedJob {
   };
   explicit RentedJob(Options options);
 
-  // Runs it. `machines` began at `began_ms` of MonotonicMillis. Exit codes and failures as
-  // RunOnHosts'; none: nobody was asked for, since the user interrupted.
+  // Runs it on `machines`, which began at `began_ms` of MonotonicMillis; where there are none, the
+  // user has interrupted. Exit codes and failures as RunOnHosts'.
   absl::StatusOr<int> Run(const MachineOrder& order, const std::vector<Machine>& machines,
                           int64_t began_ms);
   // Follows it on the machines that it was left on, `spans` of bill.json, or ends it. Of one that

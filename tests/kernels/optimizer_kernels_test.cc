@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/cuda/sum_kernels.h"
+#include "tests/harness/fused_multiply_add.h"
 #include "tests/kernels/any_order.h"
 
 namespace muster::gpu {
@@ -169,17 +170,8 @@ void ExpectSame(const std::vector<float>& got, const std::vector<float>& expecte
   }
 }
 
-// Elsewhere the CPU's formulas round twice where a GPU's round once.
-bool CpuFusesMultiplyAdd() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("fma");
-#else
-  return true;
-#endif
-}
-
 TEST(UpdateKernelTest, GivesTheCpusBits) {
-  if (!CpuFusesMultiplyAdd()) GTEST_SKIP() << "this CPU has no fused multiply-add";
+  if (!testing::CpuFusesMultiplyAdd()) GTEST_SKIP() << "this CPU has no fused multiply-add";
   for (const Update& update : kUpdates) {
     for (uint32_t seed = 1; seed <= 60; ++seed) {
       SCOPED_TRACE(std::string(update.name) + ", seed " + std::to_string(seed));

@@ -10,18 +10,10 @@
 #include "kernels/device_ops.h"
 #include "kernels/mirror.h"
 #include "tests/harness/devices.h"
+#include "tests/harness/fused_multiply_add.h"
 
 namespace muster {
 namespace {
-
-// A CPU without fused multiply-add rounds twice where a GPU rounds once.
-bool CpuFusesMultiplyAdd() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("fma");
-#else
-  return true;
-#endif
-}
 
 struct Arrays {
   std::vector<float> grad, w, slots[3];
@@ -107,7 +99,7 @@ INSTANTIATE_TEST_SUITE_P(Devices, UpdateOpsTest, ::testing::ValuesIn(testing::De
                          [](const auto& info) { return info.param; });
 
 TEST_P(UpdateOpsTest, GiveTheCpusBits) {
-  if (!CpuFusesMultiplyAdd()) GTEST_SKIP() << "this CPU has no fused multiply-add";
+  if (!testing::CpuFusesMultiplyAdd()) GTEST_SKIP() << "this CPU has no fused multiply-add";
   const auto cpu = MakeCpuDevice(1);
   for (const Update& update : kUpdates) {
     for (const size_t n : {1, 3, 4, 1003, 70'000}) {

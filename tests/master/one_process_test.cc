@@ -12,6 +12,7 @@
 #include "telemetry/mutex.h"
 #include "tests/harness/cluster.h"
 #include "tests/harness/devices.h"
+#include "tests/harness/fused_multiply_add.h"
 #include "tests/harness/host_gpu.h"
 #include "tests/harness/rows_module.h"
 #include "tests/harness/temporary_folder.h"
@@ -91,19 +92,10 @@ void ExpectSame(const ClusterResult& got, const ClusterResult& want) {
   EXPECT_EQ(got.state.metrics.validation_accuracy, want.state.metrics.validation_accuracy);
 }
 
-// A CPU without fused multiply-add rounds twice where a GPU rounds once.
-bool CpuFusesMultiplyAdd() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("fma");
-#else
-  return true;
-#endif
-}
-
 class OneProcessTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!CpuFusesMultiplyAdd()) GTEST_SKIP() << "this CPU has no fused multiply-add";
+    if (!testing::CpuFusesMultiplyAdd()) GTEST_SKIP() << "this CPU has no fused multiply-add";
   }
 };
 

@@ -18,6 +18,7 @@
 #include "kernels/op.h"
 #include "rpc/inproc_transport.h"
 #include "telemetry/log.h"
+#include "tests/harness/fused_multiply_add.h"
 #include "tests/harness/host_gpu.h"
 #include "tests/harness/temporary_folder.h"
 
@@ -216,19 +217,10 @@ class Place {
 
 constexpr std::nullopt_t kHost = std::nullopt;
 
-// A CPU without fused multiply-add rounds twice where a GPU rounds once.
-bool CpuFusesMultiplyAdd() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("fma");
-#else
-  return true;
-#endif
-}
-
 class ResidenceTest : public ::testing::TestWithParam<HostGpuPace> {
  protected:
   void SetUp() override {
-    if (!CpuFusesMultiplyAdd()) GTEST_SKIP() << "this CPU has no fused multiply-add";
+    if (!testing::CpuFusesMultiplyAdd()) GTEST_SKIP() << "this CPU has no fused multiply-add";
   }
   muster::testing::HostGpuOptions Gpu() const { return {.pace = GetParam()}; }
 
