@@ -421,11 +421,11 @@ int Run(int argc, char** argv) {
   nlohmann::json all = nlohmann::json::object();
   struct Case {
     GpuPrecision precision;
-    const char *name, *key;
+    const char* key;
   };
-  for (const auto& [precision, name, key] :
-       {Case{GpuPrecision::kTf32, "TF32", "tf32"}, Case{GpuPrecision::kFloat32, "FP32", "fp32"},
-        Case{GpuPrecision::kBf16, "BF16", "bf16"}}) {
+  for (const auto& [precision, key] :
+       {Case{GpuPrecision::kTf32, "tf32"}, Case{GpuPrecision::kFloat32, "fp32"},
+        Case{GpuPrecision::kBf16, "bf16"}}) {
     const bool tf32 = precision == GpuPrecision::kTf32;
     const bool float32 = precision == GpuPrecision::kFloat32;
     std::optional<GpuChain> chain;
@@ -447,7 +447,7 @@ int Run(int argc, char** argv) {
       device = *std::move(gpu);
       if (auto made = chain->MakeCommunicator(); made.ok()) communicator = *std::move(made);
     }
-    fmt::print("device {}: {}, {}\n", device->name(), device->description(), name);
+    fmt::print("device {}: {}, {}\n", device->name(), device->description(), NameOf(precision));
     Bench bench(options, *device);
     bench.Roofs();
     if (tf32 || options.device == "cpu")
