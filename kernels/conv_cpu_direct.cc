@@ -5,6 +5,7 @@
 #include <dnnl.hpp>
 #include <map>
 #include <optional>
+#include <vector>
 
 #include "kernels/op_cpu.h"
 #include "kernels/parallel_cpu.h"
@@ -34,7 +35,9 @@ class DirectConv2d final : public Conv2dPlan {
         pad_after_({PadAfter(args.window.in.h, args.window.kernel.h, args.window.stride.h,
                              args.window.pad.h, args.window.out.h),
                     PadAfter(args.window.in.w, args.window.kernel.w, args.window.stride.w,
-                             args.window.pad.w, args.window.out.w)}) {}
+                             args.window.pad.w, args.window.out.w)}),
+        zeros_(static_cast<size_t>(args.out_channels)),
+        unwanted_(zeros_) {}
 
   // False when oneDNN has only its reference implementation for some direction.
   bool IsFast() {
@@ -52,7 +55,7 @@ class DirectConv2d final : public Conv2dPlan {
     Reorder(Plain(w), kernel.weights);
     Run(kernel, {{DNNL_ARG_SRC, Image(In(n), x)},
                  {DNNL_ARG_WEIGHTS, kernel.weights},
-                 {DNNL_ARG_BIAS, memory(BiasDesc(), engine_, const_cast<float*>(bias))},
+                 {DNNL_ARG_BIAS, Bias(bias)},
                  {DNNL_ARG_DST, Image(Out(n), y)}});
   }
 
@@ -76,7 +79,7 @@ class DirectConv2d final : public Conv2dPlan {
     Run(kernel, {{DNNL_ARG_SRC, Image(In(n), x)},
                  {DNNL_ARG_DIFF_DST, Image(Out(n), dy)},
                  {DNNL_ARG_DIFF_WEIGHTS, kernel.weights},
-                 {DNNL_ARG_DIFF_BIAS, memory(BiasDesc(), engine_, dbias)}});
+                 {DNNL_ARG_DIFF_BIAS, Bias(dbias != nullptr ? dbias : unwanted_.data())}});
     memory plain = Plain(dw);
     Reorder(kernel.weights, plain);
   }
@@ -105,6 +108,9 @@ class DirectConv2d final : public Conv2dPlan {
   memory::desc BiasDesc() const { return Desc({args_.out_channels}, Tag::x); }
   memory Image(const memory::desc& desc, const float* data) const {
     return {desc, engine_, const_cast<float*>(data)};
+  }
+  memory Bias(const float* bias) const {
+    return {BiasDesc(), engine_, const_cast<float*>(bias != nullptr ? bias : zeros_.data())};
   }
   memory Plain(const float* weights) const {
     return {WeightsAs(Tag::hwio), engine_, const_cast<float*>(weights)};
@@ -165,6 +171,8 @@ class DirectConv2d final : public Conv2dPlan {
   const dnnl::engine engine_;
   dnnl::stream stream_;
   const memory::dims stride_, pad_before_, pad_after_;
+  const std::vector<float> zeros_;  // in the place of no bias
+  std::vector<float> unwanted_;     // where the gradient of none goes
   Kernels forward_, data_, weights_;
 };
 

@@ -44,10 +44,12 @@ class PatchConv2d final : public Conv2dPlan {
       for (int64_t at = begin; at < end; ++at) {
         const Block block = BlockAt(at);
         float* to = y + block.out;
-        for (int64_t p = 0; p < block.pixels; ++p) std::copy_n(bias, oc, to + p * oc);
+        for (int64_t p = 0; p < block.pixels && bias != nullptr; ++p) {
+          std::copy_n(bias, oc, to + p * oc);
+        }
         Gather(block, x, patches_[part].data());
         Sgemm('N', 'N', block.pixels, oc, args_.patch(), patches_[part].data(), args_.patch(), w,
-              oc, 1, to, oc);
+              oc, bias != nullptr ? 1 : 0, to, oc);
       }
     });
   }
@@ -74,7 +76,7 @@ class PatchConv2d final : public Conv2dPlan {
     // The first part sums in place, the others beside it; then they are added in their order.
     std::vector<float> sums((threads_ - 1) * (weights + oc));
     std::fill_n(dw, weights, 0.0f);
-    std::fill_n(dbias, oc, 0.0f);
+    if (dbias != nullptr) std::fill_n(dbias, oc, 0.0f);
     ParallelFor(threads_, n * blocks_, [&](int part, int64_t begin, int64_t end) {
       float* sum = part == 0 ? dw : &sums[(part - 1) * (weights + oc)];
       float* bias_sum = part == 0 ? dbias : sum + weights;
@@ -84,13 +86,13 @@ class PatchConv2d final : public Conv2dPlan {
         const float* from = dy + block.out;
         Sgemm('T', 'N', args_.patch(), oc, block.pixels, patches_[part].data(), args_.patch(), from,
               oc, 1, sum, oc);
-        simd::SumRows(block.pixels, oc, from, bias_sum);
+        if (dbias != nullptr) simd::SumRows(block.pixels, oc, from, bias_sum);
       }
     });
     for (int part = 1; part < threads_; ++part) {
       const float* sum = &sums[(part - 1) * (weights + oc)];
       simd::Add(weights, sum, dw);
-      simd::Add(oc, sum + weights, dbias);
+      if (dbias != nullptr) simd::Add(oc, sum + weights, dbias);
     }
   }
 

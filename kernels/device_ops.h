@@ -86,8 +86,8 @@ struct NormArgs {
 };
 
 // A convolution prepared for its shapes: x [n, in.h, in.w, in_channels], w [kernel.h, kernel.w,
-// in_channels, out_channels], y [n, out.h, out.w, out_channels]. Owned by one thread; holds its
-// scratch memory.
+// in_channels, out_channels], y [n, out.h, out.w, out_channels]. A null bias is zeros, a null dbias
+// is not wanted. Owned by one thread; holds its scratch memory.
 class Conv2dPlan {
  public:
   virtual ~Conv2dPlan() = default;

@@ -287,6 +287,15 @@ class KernelOps : public DeviceOps {
     CHECK(ByFours(4, x));
     Run(stream, CeilDiv(n, 4), HalfDecodeKernel<Bf16Format>{n, bf16, x});
   }
+  // The same, and then AddRow.
+  void WidenBf16AddRow(Stream& stream, int64_t rows, int64_t cols, const uint16_t* bf16,
+                       const float* row, float* y) {
+    if (ByFours(cols, row, y)) {
+      return Run(stream, rows * cols / 4, WidenAddRowKernel{cols, bf16, row, y});
+    }
+    WidenBf16(stream, rows * cols, bf16, y);
+    AddRow(stream, rows, cols, row, y);
+  }
 
   // y [cols, rows] = the transpose of x [rows, cols].
   void Transpose(Stream& stream, int64_t rows, int64_t cols, const float* x, float* y) {

@@ -73,8 +73,13 @@ class CudnnConv2d final : public Conv2dPlan {
                                 forward_.algo, cuda.Workspace(forward_.memory), forward_.memory,
                                 &kZero, y_, Result(y, y16_)),
         "run a convolution"));
-    Widen(stream, OutSize(n), y16_, y);
-    kernels_.AddBias(stream, Pixels(n), args_.out_channels, bias, y);
+    if (bias == nullptr) return Widen(stream, OutSize(n), y16_, y);
+    if (bf16_) {
+      kernels_.FromBf16AddBias(stream, Pixels(n), args_.out_channels, y16_.data<uint16_t>(), bias,
+                               y);
+    } else {
+      kernels_.AddBias(stream, Pixels(n), args_.out_channels, bias, y);
+    }
   }
 
   void BackwardData(Stream& stream, int64_t n, const float* dy, const float* w,
@@ -106,6 +111,7 @@ class CudnnConv2d final : public Conv2dPlan {
                        "run a convolution's gradient of its weights"));
     Widen(stream, FilterSize(), filter16_, transposed_.data());
     kernels_.TransposeFilter(stream, args_.out_channels, args_.patch(), transposed_.data(), dw);
+    if (dbias == nullptr) return;
     kernels_.SumBias(stream, Pixels(n), args_.out_channels, dy, dbias);
   }
 

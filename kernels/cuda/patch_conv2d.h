@@ -67,6 +67,7 @@ class PatchConv2d final : public Conv2dPlan {
       g.c = dw, g.ldc = args_.out_channels;
       ops_.Gemm(stream, g);
     });
+    if (dbias == nullptr) return;
     ops_.SumRows(stream, n * OutPixels(), args_.out_channels, dy, dbias);
   }
 

@@ -43,12 +43,10 @@ class FramedConv2d final : public Conv2dPlan {
   void Forward(Stream& stream, int64_t n, const float* x, const float* w, const float* bias,
                float* y) override {
     Do(stream, [=, this] {
-      const std::vector<float> none(static_cast<size_t>(args_.out_channels));
       const Floats filter = ops_.Rounded(*at_once_, ThereAndBack(w));
       Floats out(static_cast<size_t>(Pixels(n) * args_.out_channels));
-      plan_->Forward(*at_once_, n, Padded(n, x).data(), filter.data(), none.data(), out.data());
-      std::ranges::copy(ops_.Rounded(*at_once_, std::move(out)), y);
-      ops_.AddRow(*at_once_, Pixels(n), args_.out_channels, bias, y);
+      plan_->Forward(*at_once_, n, Padded(n, x).data(), filter.data(), nullptr, out.data());
+      ops_.Bias(*at_once_, Pixels(n), args_.out_channels, out, bias, y);
     });
   }
   void BackwardData(Stream& stream, int64_t n, const float* dy, const float* w,
@@ -64,11 +62,11 @@ class FramedConv2d final : public Conv2dPlan {
   void BackwardWeights(Stream& stream, int64_t n, const float* x, const float* dy, float* dw,
                        float* dbias) override {
     Do(stream, [=, this] {
-      std::vector<float> none(static_cast<size_t>(args_.out_channels));
       Floats out(static_cast<size_t>(args_.patch() * args_.out_channels));
       plan_->BackwardWeights(*at_once_, n, Padded(n, x).data(), Gradient(n, dy).data(), out.data(),
-                             none.data());
+                             nullptr);
       std::ranges::copy(ops_.Rounded(*at_once_, std::move(out)), dw);
+      if (dbias == nullptr) return;
       ops_.SumRows(*at_once_, Pixels(n), args_.out_channels, dy, dbias);
     });
   }
@@ -156,6 +154,18 @@ class HostGpuOps final : public gpu::KernelOps<HostLauncher> {
     RoundToBf16(at_once, n, x.data(), bf16.data());
     WidenBf16(at_once, n, bf16.data(), x.data());
     return x;
+  }
+  // y [rows, cols] = what a convolution gives of x, with the bias, where there is one.
+  void Bias(HostStream& at_once, int64_t rows, int64_t cols, const std::vector<float>& x,
+            const float* bias, float* y) {
+    if (bias == nullptr || precision_ != GpuPrecision::kBf16) {
+      std::ranges::copy(Rounded(at_once, x), y);
+      if (bias != nullptr) AddRow(at_once, rows, cols, bias, y);
+      return;
+    }
+    std::vector<uint16_t> bf16(x.size());
+    RoundToBf16(at_once, rows * cols, x.data(), bf16.data());
+    WidenBf16AddRow(at_once, rows, cols, bf16.data(), bias, y);
   }
   std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) override {
     // Small chunks: the tests' batches are several.

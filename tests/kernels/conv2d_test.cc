@@ -116,6 +116,10 @@ TEST_P(Conv2dTest, ComputesTheFormulaInAllDirections) {
   // A batch of another size uses the same plan; the first samples give the same.
   std::vector<float> first(y_size / k.n, 7);
   plan->Forward(*stream, 1, on_x, on_w, on_bias, on.Out(first, {y_size / k.n}).data());
+  // Without a bias, and without its gradient.
+  std::vector<float> bare(y_size, 7), bare_dw(w_size, 7);
+  plan->Forward(*stream, k.n, on_x, on_w, nullptr, on.Out(bare, {y_size}).data());
+  plan->BackwardWeights(*stream, k.n, on_x, on_dy, on.Out(bare_dw, {w_size}).data(), nullptr);
   const absl::Status status = on.Finish();
   ASSERT_TRUE(status.ok()) << status.message();
   const int64_t pixels = k.n * w.out.h * w.out.w;
@@ -123,6 +127,10 @@ TEST_P(Conv2dTest, ComputesTheFormulaInAllDirections) {
   ExpectNear(dx, want_dx, k.kernel.h * k.kernel.w * k.out_channels);
   ExpectNear(dw, want_dw, pixels);
   ExpectNear(db, want_db, pixels);
+  EXPECT_EQ(bare_dw, dw);
+  for (int64_t i = 0; i < y_size; ++i) {
+    ASSERT_NEAR(bare[i], want_y[i] - bias[i % k.out_channels], Tolerance(args.patch())) << i;
+  }
   ExpectNear(first, {want_y.begin(), want_y.begin() + y_size / k.n}, args.patch());
 }
 

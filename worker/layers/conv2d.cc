@@ -32,21 +32,16 @@ std::vector<ps::ParamSpec> Conv2d::params() const {
   return specs;
 }
 
-void Conv2d::Prepare(Device& device, int64_t) {
-  plan_ = device.ops().MakeConv2d(args_);
-  if (has_bias_) return;
-  zeros_ = Buffer(device, args_.out_channels * SizeOf(DType::kFloat32));
-  unwanted_ = Buffer(device, args_.out_channels * SizeOf(DType::kFloat32));
-}
+void Conv2d::Prepare(Device& device, int64_t) { plan_ = device.ops().MakeConv2d(args_); }
 
 void Conv2d::Forward(const Pass& pass, ConstTensor x, Tensor y) {
-  const float* const bias = has_bias_ ? pass.weights[1].data() : zeros_.data<float>();
+  const float* const bias = has_bias_ ? pass.weights[1].data() : nullptr;
   plan_->Forward(pass.stream, x.dim(0), x.data(), pass.weights[0].data(), bias, y.data());
 }
 
 void Conv2d::Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
                       const OnLayerGrad& on_grad) {
-  float* const dbias = has_bias_ ? pass.grads[1].data() : unwanted_.data<float>();
+  float* const dbias = has_bias_ ? pass.grads[1].data() : nullptr;
   plan_->BackwardWeights(pass.stream, x.dim(0), x.data(), dy.data(), pass.grads[0].data(), dbias);
   if (has_bias_) on_grad(1);
   if (want_dx) {

@@ -32,7 +32,6 @@ class Conv2d : public Layer {
   const Padding padding_;
   const Conv2dArgs args_;
   const bool has_bias_;
-  Buffer zeros_, unwanted_;  // where there is no bias: it, and its gradient
   std::unique_ptr<Conv2dPlan> plan_;
 };
 
