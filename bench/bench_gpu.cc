@@ -25,6 +25,7 @@
 #include "bench/figures.h"
 #include "bench/speech_clips.h"
 #include "bench/timing.h"
+#include "kernels/codec.h"
 #include "kernels/communicator.h"
 #include "kernels/gpu.h"
 #include "kernels/op.h"
@@ -69,6 +70,7 @@ class Bench {
 
   void Kernels();
   void Updates();
+  void Codecs();
   void NormKernels();
   void SoundKernels();
   void FrontEnd();
@@ -212,6 +214,30 @@ void Bench::Updates() {
          [&] { ops.MomentumUpdate(stream, in, 0.9f, m.data<float>()); });
   Memory("update_adam", 7 * bytes,
          [&] { ops.AdamUpdate(stream, in, adam, m.data<float>(), v.data<float>()); });
+}
+
+// A gradient encoded and decoded: what the arrays have of bytes counts once, though the codecs with
+// a residual read them more often, so nothing is asked of these.
+void Bench::Codecs() {
+  const int64_t n = elements_;
+  const auto bytes = static_cast<double>(n) * sizeof(float);
+  const Buffer gradient = MakeRandom(n), residual = MakeRandom(n), decoded = Make(n);
+  for (const std::string& name : CodecNames()) {
+    if (name == "none") continue;
+    const auto codec = *MakeCodec(name);
+    const auto here = device_.ops().MakeCodec(*codec);
+    if (here == nullptr) continue;
+    const size_t size = codec->EncodedSize(n);
+    const Buffer encoding(device_, size);
+    float* const kept = codec->has_residual() ? residual.data<float>() : nullptr;
+    const double moved = (kept == nullptr ? 2 : 4) * bytes + 2 * static_cast<double>(size);
+    Memory(("codec_" + name).c_str(), moved,
+           [&] {
+             here->Encode(*stream_, n, gradient.data<float>(), kept, encoding.data<std::byte>());
+             here->Decode(*stream_, n, encoding.data<std::byte>(), decoded.data<float>());
+           },
+           kept == nullptr ? 0.85 : 0);
+  }
 }
 
 // Batch norm of 64 channels, layer norm of the features that conv_norm has. Each pass over the
@@ -451,7 +477,7 @@ int Run(int argc, char** argv) {
     Bench bench(options, *device);
     bench.Roofs();
     if (tf32 || options.device == "cpu")
-      bench.Kernels(), bench.Updates(), bench.NormKernels(), bench.SoundKernels();
+      bench.Kernels(), bench.Updates(), bench.Codecs(), bench.NormKernels(), bench.SoundKernels();
     if (float32) bench.FrontEnd();
     if (tf32 && communicator != nullptr) bench.Collectives(*communicator);
     bench.Convolutions();

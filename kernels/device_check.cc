@@ -5,6 +5,7 @@
 #include <functional>
 #include <utility>
 
+#include "kernels/codec.h"
 #include "kernels/mirror.h"
 #include "kernels/op.h"
 #include "kernels/philox.h"
@@ -267,6 +268,41 @@ absl::Status TryUpdates(Stream& stream, Outputs& outputs) {
   return absl::OkStatus();
 }
 
+using Codecs = std::vector<std::shared_ptr<const Codec>>;
+
+// Those that the device has code for: the others are the host's.
+Codecs CodecsOf(Device& device) {
+  Codecs codecs;
+  for (const std::string& name : CodecNames()) {
+    const auto codec = MakeCodec(name);
+    if (!codec.ok() || *codec == nullptr) continue;
+    if (device.ops().MakeCodec(**codec) != nullptr) codecs.push_back(*codec);
+  }
+  return codecs;
+}
+
+// Each encodes a gradient and decodes it.
+absl::Status TryCodecs(Stream& stream, Outputs& outputs, const Codecs& codecs) {
+  constexpr int64_t kN = kQuantum + 1003;
+  const auto gradient = Uniform(kN, 1);
+  for (const auto& codec : codecs) {
+    std::vector<float> residual = Uniform(codec->has_residual() ? kN : 0, 2), decoded(kN);
+    std::vector<uint8_t> encoding(codec->EncodedSize(kN));
+    const std::unique_ptr<DeviceCodec> here = stream.device().ops().MakeCodec(*codec);
+    Mirror on(stream);
+    float* const kept = residual.empty() ? nullptr : on.Out(residual, {kN}).data();
+    auto* const bytes =
+        reinterpret_cast<std::byte*>(on.Out(encoding, {std::ssize(encoding)}).data<uint8_t>());
+    here->Encode(stream, kN, on.In(gradient, {kN}).data(), kept, bytes);
+    here->Decode(stream, kN, bytes, on.Out(decoded, {kN}).data());
+    RETURN_IF_ERROR(on.Finish());
+    Append(encoding, outputs);
+    Append(residual, outputs);
+    Append(decoded, outputs);
+  }
+  return absl::OkStatus();
+}
+
 // The three directions: 0 forward, 1 gradient of the input, 2 gradients of the weights.
 absl::Status TryConv2d(Stream& stream, Outputs& outputs, int64_t channels, int direction) {
   constexpr int64_t kN = 4, kOut = 64;
@@ -344,6 +380,8 @@ std::vector<OpCheck> CheckDevice(Device& device, double tolerance) {
   check("layer norm, gradients", kSum, [](Stream& s, Outputs& o) { return TryNorm(s, o, true); });
   check("sounds, mel channels", kSum, TrySounds);
   check("updates of weights", kSum, TryUpdates);
+  const Codecs codecs = CodecsOf(device);
+  check("codecs of gradients", 0, [&](Stream& s, Outputs& o) { return TryCodecs(s, o, codecs); });
   return checks;
 }
 

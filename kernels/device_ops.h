@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "kernels/codec.h"
 #include "kernels/optimizer_math.h"
 #include "kernels/philox.h"
 #include "kernels/sound.h"
@@ -99,6 +100,18 @@ class Conv2dPlan {
                             float* dx) = 0;
   virtual void BackwardWeights(Stream& stream, int64_t n, const float* x, const float* dy,
                                float* dw, float* dbias) = 0;
+};
+
+// A codec on a device: Codec's functions of these names (kernels/codec.h), over whole arrays and
+// encodings, each in the device's memory and aligned to 16 bytes. To the CPU's bytes, values and
+// residual. What holds for DeviceOps' functions holds for these.
+class DeviceCodec {
+ public:
+  virtual ~DeviceCodec() = default;
+  // `residual` is null without has_residual.
+  virtual void Encode(Stream& stream, int64_t n, const float* gradient, float* residual,
+                      std::byte* out) = 0;
+  virtual void Decode(Stream& stream, int64_t n, const std::byte* encoded, float* out) = 0;
 };
 
 class DeviceOps {
@@ -204,6 +217,9 @@ class DeviceOps {
                          float mean_scale, float rate) = 0;
   // *found = 1 where x holds a value that is not finite; else it stays as it is.
   virtual void FindNonFinite(Stream& stream, int64_t n, const float* x, int32_t* found) = 0;
+
+  // Borrows the codec. Null where the device has no code for it: then the host encodes.
+  virtual std::unique_ptr<DeviceCodec> MakeCodec(const Codec& codec) = 0;
 
   virtual std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) = 0;
 };

@@ -1,6 +1,6 @@
 // CpuOps: the table of ops of the cpu device. See device_ops.h for what each does; the convolutions
 // are in conv_cpu_*.cc, the norms in norm_cpu.cc, what it does to sounds in sound_cpu.cc, the
-// updates in update_cpu.cc.
+// updates in update_cpu.cc, codecs in codec_cpu.cc.
 //
 // Internal to the cpu device. Thread-safe.
 #pragma once
@@ -66,6 +66,8 @@ class CpuOps final : public DeviceOps {
   void EmaUpdate(Stream&, const float* sum, const float* w, float* w_next, int64_t n,
                  float mean_scale, float rate) override;
   void FindNonFinite(Stream&, int64_t n, const float* x, int32_t* found) override;
+  // Of any codec; on the calling thread alone, too.
+  std::unique_ptr<DeviceCodec> MakeCodec(const Codec& codec) override;
   std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) override;
 
  private:

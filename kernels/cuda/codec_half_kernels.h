@@ -1,11 +1,14 @@
 // Kernels of the codecs fp16 and bf16: the same bytes as kernels/codecs/{fp16,bf16}.cc, which say
 // the formulas; in integers, four elements an index.
 //
-// The float32 array is aligned to 16 bytes, the encoding to 8. See kernel.h for what a kernel is.
+// The float32 array is aligned to 16 bytes, the encoding to 8. See kernel.h for what a kernel is,
+// codec_ops.h for what the kernels of a codec are.
 #pragma once
 
 #include <bit>
+#include <cstddef>
 
+#include "kernels/codec.h"
 #include "kernels/cuda/four.h"
 #include "kernels/cuda/kernel.h"
 
@@ -91,6 +94,25 @@ struct HalfDecodeKernel {
     Pack4 to;
     for (int k = 0; k < 4; ++k) to[k] = Format::Decode(from.v[k]);
     StoreFour(to, count, out + 4 * i);
+  }
+};
+
+template <class Format>
+struct HalfKernels {
+  static int64_t ScratchBytes(int64_t /*n*/) { return 0; }
+
+  template <class Run>
+  static void Encode(const Run& run, const Codec& /*codec*/, int64_t n, const float* gradient,
+                     float* /*residual*/, std::byte* out, void* /*scratch*/) {
+    auto* halves = reinterpret_cast<uint16_t*>(out);
+    run(CeilDiv(n, 4), HalfEncodeKernel<Format>{n, gradient, halves});
+  }
+
+  template <class Run>
+  static void Decode(const Run& run, const Codec& /*codec*/, int64_t n, const std::byte* encoded,
+                     float* out) {
+    const auto* halves = reinterpret_cast<const uint16_t*>(encoded);
+    run(CeilDiv(n, 4), HalfDecodeKernel<Format>{n, halves, out});
   }
 };
 

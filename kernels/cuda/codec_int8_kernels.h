@@ -6,12 +6,14 @@
 // block's 32 bytes in each index: they lie together, and all the neighbours read the same. The sum
 // gradient + residual is made twice, which moves as many bytes as writing and reading it would.
 //
-// All arrays but the exponents are aligned to 16 bytes. See kernel.h for what a kernel is.
+// All arrays but the exponents are aligned to 16 bytes. See kernel.h for what a kernel is,
+// codec_ops.h for what the kernels of a codec are.
 #pragma once
 
 #include <bit>
 #include <cstddef>
 
+#include "kernels/codec.h"
 #include "kernels/cuda/four.h"
 #include "kernels/cuda/kernel.h"
 
@@ -125,23 +127,24 @@ struct Int8DecodeKernel {
   }
 };
 
-// Bytes that EncodeInt8 needs.
-inline int64_t Int8Workspace(int64_t n) { return CeilDiv(n, kInt8Block) * kInt8Fours; }
+struct Int8Kernels {
+  static int64_t ScratchBytes(int64_t n) { return CeilDiv(n, kInt8Block) * kInt8Fours; }
 
-// The whole encoding, and the residual it leaves, by the passes that run(indices, kernel) runs one
-// after the other. PRECONDITION: n > 0.
-template <class Run>
-void EncodeInt8(const Run& run, int64_t n, const float* gradient, float* residual, std::byte* out,
-                uint8_t* workspace) {
-  auto* bytes = reinterpret_cast<uint8_t*>(out);
-  run(CeilDiv(n, kInt8Block) * kInt8Fours, Int8ExponentKernel{n, gradient, residual, workspace});
-  run(CeilDiv(n, 4), Int8EncodeKernel{n, gradient, residual, workspace, bytes, bytes + n});
-}
+  template <class Run>
+  static void Encode(const Run& run, const Codec& /*codec*/, int64_t n, const float* gradient,
+                     float* residual, std::byte* out, void* scratch) {
+    auto* bytes = reinterpret_cast<uint8_t*>(out);
+    auto* largest = static_cast<uint8_t*>(scratch);
+    run(CeilDiv(n, kInt8Block) * kInt8Fours, Int8ExponentKernel{n, gradient, residual, largest});
+    run(CeilDiv(n, 4), Int8EncodeKernel{n, gradient, residual, largest, bytes, bytes + n});
+  }
 
-template <class Run>
-void DecodeInt8(const Run& run, int64_t n, const std::byte* encoded, float* out) {
-  const auto* bytes = reinterpret_cast<const uint8_t*>(encoded);
-  run(CeilDiv(n, 4), Int8DecodeKernel{n, bytes, bytes + n, out});
-}
+  template <class Run>
+  static void Decode(const Run& run, const Codec& /*codec*/, int64_t n, const std::byte* encoded,
+                     float* out) {
+    const auto* bytes = reinterpret_cast<const uint8_t*>(encoded);
+    run(CeilDiv(n, 4), Int8DecodeKernel{n, bytes, bytes + n, out});
+  }
+};
 
 }  // namespace muster::gpu

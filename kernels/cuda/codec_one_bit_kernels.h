@@ -6,13 +6,15 @@
 // and divides: that costs less than another pass. Four neighbours of the first pass read 64 bytes
 // at once, which is what memory gives at once.
 //
-// All arrays but the scales are aligned to 16 bytes. See kernel.h for what a kernel is.
+// All arrays but the scales are aligned to 16 bytes. See kernel.h for what a kernel is, codec_ops.h
+// for what the kernels of a codec are.
 #pragma once
 
 #include <bit>
 #include <cmath>
 #include <cstddef>
 
+#include "kernels/codec.h"
 #include "kernels/cuda/four.h"
 #include "kernels/cuda/kernel.h"
 
@@ -124,24 +126,27 @@ struct OneBitDecodeKernel {
   }
 };
 
-// Elements of float32 that EncodeOneBit needs.
-inline int64_t OneBitWorkspace(int64_t n) { return CeilDiv(n, kOneBitBlock) * kOneBitSums; }
+struct OneBitKernels {
+  static int64_t ScratchBytes(int64_t n) {
+    return CeilDiv(n, kOneBitBlock) * kOneBitSums * static_cast<int64_t>(sizeof(float));
+  }
 
-// The whole encoding, and the residual it leaves, by the passes that run(indices, kernel) runs one
-// after the other. PRECONDITION: n > 0.
-template <class Run>
-void EncodeOneBit(const Run& run, int64_t n, const float* gradient, float* residual, std::byte* out,
-                  float* workspace) {
-  auto* signs = reinterpret_cast<uint8_t*>(out);
-  const int64_t sign_bytes = CeilDiv(n, 8);
-  run(CeilDiv(n, kOneBitBlock) * 4, OneBitSumsKernel{n, gradient, residual, workspace});
-  run(sign_bytes, OneBitEncodeKernel{n, gradient, residual, workspace, signs, signs + sign_bytes});
-}
+  template <class Run>
+  static void Encode(const Run& run, const Codec& /*codec*/, int64_t n, const float* gradient,
+                     float* residual, std::byte* out, void* scratch) {
+    auto* signs = reinterpret_cast<uint8_t*>(out);
+    auto* sums = static_cast<float*>(scratch);
+    const int64_t sign_bytes = CeilDiv(n, 8);
+    run(CeilDiv(n, kOneBitBlock) * 4, OneBitSumsKernel{n, gradient, residual, sums});
+    run(sign_bytes, OneBitEncodeKernel{n, gradient, residual, sums, signs, signs + sign_bytes});
+  }
 
-template <class Run>
-void DecodeOneBit(const Run& run, int64_t n, const std::byte* encoded, float* out) {
-  const auto* signs = reinterpret_cast<const uint8_t*>(encoded);
-  run(CeilDiv(n, 8), OneBitDecodeKernel{n, signs, signs + CeilDiv(n, 8), out});
-}
+  template <class Run>
+  static void Decode(const Run& run, const Codec& /*codec*/, int64_t n, const std::byte* encoded,
+                     float* out) {
+    const auto* signs = reinterpret_cast<const uint8_t*>(encoded);
+    run(CeilDiv(n, 8), OneBitDecodeKernel{n, signs, signs + CeilDiv(n, 8), out});
+  }
+};
 
 }  // namespace muster::gpu

@@ -7,7 +7,8 @@
 // are added up, and each chunk adds up what is before it and sends. Three passes; only the first
 // reads the whole array.
 //
-// Arrays are aligned to 16 bytes, encodings to 2. See kernel.h for what a kernel is.
+// Arrays are aligned to 16 bytes, encodings to 2. See kernel.h for what a kernel is, codec_ops.h
+// for what the kernels of a codec are.
 #pragma once
 
 #include <bit>
@@ -148,30 +149,32 @@ struct TopkScatterKernel {
   }
 };
 
-// Bytes that EncodeTopk needs.
-inline int64_t TopkWorkspaceBytes(int64_t n) {
-  return CeilDiv(n, kQuantum) * TopkWorkspace::kSegmentBytes;
-}
+struct TopkKernels {
+  static int64_t ScratchBytes(int64_t n) {
+    return CeilDiv(n, kQuantum) * TopkWorkspace::kSegmentBytes;
+  }
 
-// The whole encoding, and the residual it leaves, by the passes that run(indices, kernel) runs one
-// after the other. PRECONDITION: n > 0.
-template <class Run>
-void EncodeTopk(const Run& run, const TopkShape& shape, const float* gradient, float* residual,
-                std::byte* out, void* workspace) {
-  const int64_t segments = shape.segments();
-  const TopkWorkspace w = TopkWorkspace::Of(segments, workspace);
-  FindTopkLevels(run, shape, gradient, residual, w.counters, w.parts, w.levels);
-  run(segments * kTopkChunks, TopkChunkKernel{shape.n, residual, w.levels, w.chunks});
-  run(segments * kTopkGroups, TopkGroupKernel{w.chunks, w.groups});
-  auto* places = reinterpret_cast<uint16_t*>(out);
-  run(segments * kTopkChunks, TopkSendKernel{shape, w, residual, places, places + shape.total()});
-}
+  template <class Run>
+  static void Encode(const Run& run, const Codec& codec, int64_t n, const float* gradient,
+                     float* residual, std::byte* out, void* scratch) {
+    const TopkShape shape = TopkShape::Of(codec, n);
+    const int64_t segments = shape.segments();
+    const TopkWorkspace w = TopkWorkspace::Of(segments, scratch);
+    FindTopkLevels(run, shape, gradient, residual, w.counters, w.parts, w.levels);
+    run(segments * kTopkChunks, TopkChunkKernel{n, residual, w.levels, w.chunks});
+    run(segments * kTopkGroups, TopkGroupKernel{w.chunks, w.groups});
+    auto* places = reinterpret_cast<uint16_t*>(out);
+    run(segments * kTopkChunks, TopkSendKernel{shape, w, residual, places, places + shape.total()});
+  }
 
-template <class Run>
-void DecodeTopk(const Run& run, const TopkShape& shape, const std::byte* encoded, float* out) {
-  const auto* places = reinterpret_cast<const uint16_t*>(encoded);
-  run(CeilDiv(shape.n, 4), FillKernel{shape.n, 0, out});
-  run(shape.total(), TopkScatterKernel{shape, places, places + shape.total(), out});
-}
+  template <class Run>
+  static void Decode(const Run& run, const Codec& codec, int64_t n, const std::byte* encoded,
+                     float* out) {
+    const TopkShape shape = TopkShape::Of(codec, n);
+    const auto* places = reinterpret_cast<const uint16_t*>(encoded);
+    run(CeilDiv(n, 4), FillKernel{n, 0, out});
+    run(shape.total(), TopkScatterKernel{shape, places, places + shape.total(), out});
+  }
+};
 
 }  // namespace muster::gpu

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "kernels/cuda/codec_half_kernels.h"
+#include "kernels/cuda/codec_ops.h"
 #include "kernels/cuda/conv_kernels.h"
 #include "kernels/cuda/dropout_kernels.h"
 #include "kernels/cuda/element_kernels.h"
@@ -250,6 +251,10 @@ class KernelOps : public DeviceOps {
     Run(stream, CeilDiv(n, 4), NonFiniteKernel{n, x, found});
   }
 
+  std::unique_ptr<DeviceCodec> MakeCodec(const Codec& codec) override {
+    return MakeKernelCodec(*this, codec);
+  }
+
   // outer [n, outer_h, outer_w, channels] = the images x [n, h, w, channels] with zeros around
   // them, and back.
   void Pad(Stream& stream, int64_t n, const Frame& frame, const float* x, float* outer) {
@@ -302,13 +307,16 @@ class KernelOps : public DeviceOps {
     Run(stream, rows * cols, TransposeKernel{static_cast<int>(rows), static_cast<int>(cols), x, y});
   }
 
- private:
+  // kernel(0 .. n - 1).
   template <class Kernel>
   void Run(Stream& stream, int64_t n, const Kernel& kernel) {
     CHECK_LT(n, int64_t{1} << 31);
     if (n > 0) launcher_.Launch(stream, n, kernel);
   }
+  // As the launcher's.
+  float* Scratch(Stream& stream, int64_t n) { return launcher_.Scratch(stream, n); }
 
+ private:
   // The kernel that `make` gives for four elements an index where `fours` says so, else for one.
   template <class Make>
   void RunByWidth(Stream& stream, int64_t elements, bool fours, const Make& make) {

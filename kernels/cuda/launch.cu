@@ -1,6 +1,9 @@
 #include "kernels/cuda/launch.h"
 
 #include "kernels/cuda/codec_half_kernels.h"
+#include "kernels/cuda/codec_int8_kernels.h"
+#include "kernels/cuda/codec_one_bit_kernels.h"
+#include "kernels/cuda/codec_topk_kernels.h"
 #include "kernels/cuda/conv_kernels.h"
 #include "kernels/cuda/dropout_kernels.h"
 #include "kernels/cuda/element_kernels.h"
@@ -86,8 +89,25 @@ MUSTER_LAUNCH(TransposeKernel);
 MUSTER_LAUNCH(WidenAddRowKernel);
 MUSTER_LAUNCH(PatchKernel);
 MUSTER_LAUNCH(PatchGradientKernel);
+MUSTER_LAUNCH(HalfEncodeKernel<Fp16Format>);
+MUSTER_LAUNCH(HalfDecodeKernel<Fp16Format>);
 MUSTER_LAUNCH(HalfEncodeKernel<Bf16Format>);
 MUSTER_LAUNCH(HalfDecodeKernel<Bf16Format>);
+MUSTER_LAUNCH(Int8ExponentKernel);
+MUSTER_LAUNCH(Int8EncodeKernel);
+MUSTER_LAUNCH(Int8DecodeKernel);
+MUSTER_LAUNCH(OneBitSumsKernel);
+MUSTER_LAUNCH(OneBitEncodeKernel);
+MUSTER_LAUNCH(OneBitDecodeKernel);
+MUSTER_LAUNCH(TopkCountKernel<false>);
+MUSTER_LAUNCH(TopkCountKernel<true>);
+MUSTER_LAUNCH(TopkPartKernel);
+MUSTER_LAUNCH(TopkDigitKernel<false>);
+MUSTER_LAUNCH(TopkDigitKernel<true>);
+MUSTER_LAUNCH(TopkChunkKernel);
+MUSTER_LAUNCH(TopkGroupKernel);
+MUSTER_LAUNCH(TopkSendKernel);
+MUSTER_LAUNCH(TopkScatterKernel);
 MUSTER_LAUNCH(UpdateKernel<SgdRule>);
 MUSTER_LAUNCH(UpdateKernel<MomentumRule<false>>);
 MUSTER_LAUNCH(UpdateKernel<MomentumRule<true>>);

@@ -31,7 +31,7 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr int64_t kSizes[] = {1,   2,   3,   4,   7,   8,    9,     15,    16,    17,    127,
                               128, 129, 511, 512, 513, 1000, 16383, 16384, 16385, 32768, 40001};
 
-// A codec's kernels. Workspaces are filled with what a GPU's memory may hold.
+// A codec's kernels. Scratch memory is filled with what a GPU's memory may hold.
 struct GpuCodec {
   const char* name;
   double fraction;
@@ -41,67 +41,27 @@ struct GpuCodec {
   std::function<void(const RunInAnyOrder&, const Codec&, const Bytes&, Floats& out)> decode;
 };
 
-template <class Format>
-GpuCodec Half(const char* name) {
-  return {name, 0,
-          [](const RunInAnyOrder& run, const Codec&, const Floats& x, Floats&, Bytes& out) {
-            const auto n = static_cast<int64_t>(x.size());
-            run(CeilDiv(n, 4),
-                HalfEncodeKernel<Format>{n, x.data(), reinterpret_cast<uint16_t*>(out.data())});
-          },
-          [](const RunInAnyOrder& run, const Codec&, const Bytes& bytes, Floats& out) {
-            const auto n = static_cast<int64_t>(out.size());
-            run(CeilDiv(n, 4), HalfDecodeKernel<Format>{
-                                   n, reinterpret_cast<const uint16_t*>(bytes.data()), out.data()});
-          }};
-}
-
-GpuCodec Int8() {
-  return {"int8", 0,
-          [](const RunInAnyOrder& run, const Codec&, const Floats& g, Floats& r, Bytes& out) {
-            const auto n = static_cast<int64_t>(g.size());
-            std::vector<uint8_t> workspace(static_cast<size_t>(Int8Workspace(n)), 0xee);
-            EncodeInt8(run, n, g.data(), r.data(), out.data(), workspace.data());
-          },
-          [](const RunInAnyOrder& run, const Codec&, const Bytes& bytes, Floats& out) {
-            DecodeInt8(run, static_cast<int64_t>(out.size()), bytes.data(), out.data());
-          }};
-}
-
-GpuCodec OneBit() {
-  return {"1bit", 0,
-          [](const RunInAnyOrder& run, const Codec&, const Floats& g, Floats& r, Bytes& out) {
-            const auto n = static_cast<int64_t>(g.size());
-            Floats workspace(static_cast<size_t>(OneBitWorkspace(n)), kNan);
-            EncodeOneBit(run, n, g.data(), r.data(), out.data(), workspace.data());
-          },
-          [](const RunInAnyOrder& run, const Codec&, const Bytes& bytes, Floats& out) {
-            DecodeOneBit(run, static_cast<int64_t>(out.size()), bytes.data(), out.data());
-          }};
-}
-
-GpuCodec Topk(double fraction) {
-  return {"topk", fraction,
+template <class Kernels>
+GpuCodec Of(const char* name, double fraction = 0) {
+  return {name, fraction,
           [](const RunInAnyOrder& run, const Codec& codec, const Floats& g, Floats& r, Bytes& out) {
             const auto n = static_cast<int64_t>(g.size());
-            Bytes workspace(static_cast<size_t>(TopkWorkspaceBytes(n)), std::byte{0xee});
-            EncodeTopk(run, TopkShape::Of(codec, n), g.data(), r.data(), out.data(),
-                       workspace.data());
+            Bytes scratch(static_cast<size_t>(Kernels::ScratchBytes(n)), std::byte{0xee});
+            Kernels::Encode(run, codec, n, g.data(), r.data(), out.data(), scratch.data());
           },
           [](const RunInAnyOrder& run, const Codec& codec, const Bytes& bytes, Floats& out) {
-            const auto n = static_cast<int64_t>(out.size());
-            DecodeTopk(run, TopkShape::Of(codec, n), bytes.data(), out.data());
+            Kernels::Decode(run, codec, static_cast<int64_t>(out.size()), bytes.data(), out.data());
           }};
 }
 
-const GpuCodec kCodecs[] = {Half<Fp16Format>("fp16"),
-                            Half<Bf16Format>("bf16"),
-                            Int8(),
-                            OneBit(),
-                            Topk(0),
-                            Topk(1e-9),
-                            Topk(0.3),
-                            Topk(1)};
+const GpuCodec kCodecs[] = {Of<HalfKernels<Fp16Format>>("fp16"),
+                            Of<HalfKernels<Bf16Format>>("bf16"),
+                            Of<Int8Kernels>("int8"),
+                            Of<OneBitKernels>("1bit"),
+                            Of<TopkKernels>("topk"),
+                            Of<TopkKernels>("topk", 1e-9),
+                            Of<TopkKernels>("topk", 0.3),
+                            Of<TopkKernels>("topk", 1)};
 
 std::shared_ptr<const Codec> CpuCodec(const GpuCodec& gpu) {
   auto made = MakeCodec(gpu.name, gpu.fraction);
@@ -232,7 +192,8 @@ TEST(HalfCodecKernelTest, RoundsAndReadsEveryEncodingAsTheCpuDoes) {
     const auto half = static_cast<uint16_t>(i);
     std::memcpy(encodings.data() + 2 * i, &half, 2);
   }
-  for (const GpuCodec& gpu : {Half<Fp16Format>("fp16"), Half<Bf16Format>("bf16")}) {
+  for (const GpuCodec& gpu :
+       {Of<HalfKernels<Fp16Format>>("fp16"), Of<HalfKernels<Bf16Format>>("bf16")}) {
     const auto codec = CpuCodec(gpu);
     EXPECT_EQ(EncodeByGpu(gpu, *codec, all, {}, 9).bytes, EncodeByCpu(*codec, all, {}).bytes)
         << gpu.name;
@@ -265,7 +226,7 @@ TEST(OneBitKernelTest, AddsUpABlockInTheCpusOrder) {
     place() += std::ldexp(1.0f, -15);
     place() = 514;
   }
-  const GpuCodec gpu = OneBit();
+  const GpuCodec gpu = Of<OneBitKernels>("1bit");
   const auto codec = CpuCodec(gpu);
   const Floats zeros(input.size(), 0.0f);
   EXPECT_EQ(EncodeByGpu(gpu, *codec, input, zeros, kSeed).bytes,
@@ -274,14 +235,14 @@ TEST(OneBitKernelTest, AddsUpABlockInTheCpusOrder) {
 }
 
 TEST(TopkKernelTest, HostilePlacesStayWithinTheArray) {
-  const GpuCodec gpu = Topk(0.01);
+  const GpuCodec gpu = Of<TopkKernels>("topk", 0.01);
   const auto codec = CpuCodec(gpu);
   std::mt19937 rng(11);
   for (const int64_t n : {1, 300, 16384, 16385, 40001}) {
     Bytes bytes(codec->EncodedSize(n));
     for (std::byte& b : bytes) b = static_cast<std::byte>(rng());
     Floats memory(static_cast<size_t>(n) + 70000, 7.0f);
-    DecodeTopk(RunInAnyOrder(11), TopkShape::Of(*codec, n), bytes.data(), memory.data());
+    TopkKernels::Decode(RunInAnyOrder(11), *codec, n, bytes.data(), memory.data());
     for (size_t i = static_cast<size_t>(n); i < memory.size(); ++i) ASSERT_EQ(memory[i], 7.0f);
   }
 }
