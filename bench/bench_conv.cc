@@ -57,7 +57,7 @@ class Training {
     model_ = *std::move(made);
     auto table = ps::ParamTable::Make(model_->params());
     CHECK(table.ok());
-    model_->Prepare(*table, batch);
+    CHECK(model_->Prepare(*table, batch).ok());
     weights_ = Random(table->arena_size());
     for (float& w : weights_) w *= 0.01f;
     grads_.resize(weights_.size());

@@ -386,7 +386,7 @@ void Bench::Step(const std::string& name, const std::string& model_name) {
   worker::Model& model = **made;
   auto table = ps::ParamTable::Make(model.params());
   CHECK(table.ok());
-  model.Prepare(*table, batch);
+  CHECK(model.Prepare(*table, batch).ok());
   const auto size = static_cast<size_t>(table->arena_size());
   const Buffer weights = MakeRandom(table->arena_size()), grads = Make(table->arena_size());
   Axpy(*stream_, -0.99f, {weights.data<float>(), {table->arena_size()}},

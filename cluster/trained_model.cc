@@ -92,7 +92,7 @@ absl::StatusOr<std::unique_ptr<TrainedModel>> TrainedModel::Open(
       std::make_unique<worker::ModelGroup>(std::move(models), /*communicator=*/nullptr);
   ASSIGN_OR_RETURN(const ps::ParamTable table, ps::ParamTable::Make(trained->models_->params()));
   ASSIGN_OR_RETURN(trained->weights_, ps::ReadFullParams(checkpoint.part_files(), table));
-  trained->models_->Prepare(table, kBatch);
+  RETURN_IF_ERROR(trained->models_->Prepare(table, kBatch));
   CHECK_EQ(trained->models_->model(0).num_classes(), static_cast<int64_t>(trained->labels_.size()));
   return trained;
 }

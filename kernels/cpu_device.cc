@@ -68,8 +68,9 @@ class CpuDevice final : public Device {
     const size_t rounded = (bytes + 63) / 64 * 64;
     void* memory = std::aligned_alloc(64, rounded == 0 ? 64 : rounded);
     if (memory == nullptr) {
-      return absl::ResourceExhaustedError(
-          fmt::format("{}: no memory for {} bytes; a smaller batch needs less", name(), bytes));
+      return absl::ResourceExhaustedError(fmt::format("{} has no memory for another {:.1f} MiB",
+                                                      name(),
+                                                      static_cast<double>(bytes) / (1 << 20)));
     }
     std::memset(memory, 0, rounded);
     return memory;

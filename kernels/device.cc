@@ -7,6 +7,7 @@
 
 #include "kernels/device_ops.h"
 #include "telemetry/check.h"
+#include "telemetry/fatal.h"
 
 namespace muster {
 
@@ -21,7 +22,7 @@ int DropoutArgs::keep_of_256() const {
 
 Buffer::Buffer(Device& device, size_t bytes) : device_(&device), bytes_(bytes) {
   absl::StatusOr<void*> memory = device.Allocate(bytes);
-  if (!memory.ok()) CheckFailed(__FILE__, __LINE__, std::string(memory.status().message()));
+  if (!memory.ok()) Fatal(memory.status());
   data_ = *memory;
 }
 

@@ -51,10 +51,10 @@ std::unique_ptr<Device> MakeCpuDevice(int threads);
 class Buffer {
  public:
   Buffer() = default;
-  // Zeros. A device without memory for the activations of a model cannot train it, so failure is
-  // final: CHECK.
+  // Zeros. A device without memory for it ends the process with one line (telemetry/fatal.h): for
+  // scratch memory amid a step, where nobody could do anything about it.
   Buffer(Device& device, size_t bytes);
-  // The same, where it can be done without.
+  // The same. Fails with ResourceExhausted.
   static absl::StatusOr<Buffer> Make(Device& device, size_t bytes);
   ~Buffer() { Reset(); }
   Buffer(Buffer&& other) noexcept { *this = std::move(other); }

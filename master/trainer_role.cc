@@ -87,7 +87,13 @@ absl::StatusOr<std::unique_ptr<TrainerParts>> MakeTrainerParts(const RoleOptions
   std::vector<ps::ParamSpec> params = parts->models->params();
   RETURN_IF_ERROR(SetCodecs(training.codec(), &params));
   ASSIGN_OR_RETURN(parts->table, ps::ParamTable::Make(std::move(params)));
-  parts->models->Prepare(parts->table, training.batch_size());
+  if (const absl::Status made = parts->models->Prepare(parts->table, training.batch_size());
+      !made.ok()) {
+    if (!absl::IsResourceExhausted(made)) return made;
+    return absl::ResourceExhaustedError(
+        fmt::format("training.batchSize is {}: {}; write a smaller one", training.batch_size(),
+                    std::string(made.message())));
+  }
   ASSIGN_OR_RETURN(const auto policy, ps::PolicyOf(training));
   parts->exact = policy->exact() && policy->backups() == 0;
   using worker::Split;

@@ -50,8 +50,8 @@ class Model {
   virtual ~Model() = default;
   virtual const std::vector<ps::ParamSpec>& params() const = 0;
   // `table` is ParamTable::Make(params()), `max_batch` the largest batch; allocates. Called once,
-  // first.
-  virtual void Prepare(const ps::ParamTable& table, int64_t max_batch) = 0;
+  // first. Fails when the device has no room for it.
+  virtual absl::Status Prepare(const ps::ParamTable& table, int64_t max_batch) = 0;
   // Forward in training mode. `weights` is the arena (table.arena_size()); keeps what Backward and
   // Loss need.
   virtual void Forward(std::span<const float> weights, const Batch& batch, const ItemKey& key) = 0;

@@ -21,8 +21,11 @@ std::vector<Stream*> ModelGroup::streams() {
   return streams;
 }
 
-void ModelGroup::Prepare(const ps::ParamTable& table, int64_t max_batch) {
-  for (const auto& model : models_) model->Prepare(table, LargestShare(max_batch, models_.size()));
+absl::Status ModelGroup::Prepare(const ps::ParamTable& table, int64_t max_batch) {
+  for (const auto& model : models_) {
+    RETURN_IF_ERROR(model->Prepare(table, LargestShare(max_batch, models_.size())));
+  }
+  return absl::OkStatus();
 }
 
 void ModelGroup::Forward(ConstArenas weights, std::span<const Batch> shares, const ItemKey& key) {

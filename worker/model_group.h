@@ -41,7 +41,7 @@ class ModelGroup {
   std::vector<Stream*> streams();
 
   // Prepares each model for its share of up to `max_batch` samples. Called once, first.
-  void Prepare(const ps::ParamTable& table, int64_t max_batch);
+  absl::Status Prepare(const ps::ParamTable& table, int64_t max_batch);
   // As Model's; shares[i] is model i's. PRECONDITION: none is empty.
   void Forward(ConstArenas weights, std::span<const Batch> shares, const ItemKey& key);
   void Backward(ConstArenas weights, Arenas grads, const OnDeviceGrad& on_grad);

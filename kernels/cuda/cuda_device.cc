@@ -70,9 +70,9 @@ class CudaDevice final : public Device {
     cudaSetDevice(index_);
     void* memory = nullptr;
     const size_t rounded = std::max<size_t>(bytes, 256);
-    RETURN_IF_ERROR(ToStatus(
-        cudaMalloc(&memory, rounded),
-        fmt::format("allocate {} bytes on {}; a smaller batch needs less", rounded, name())));
+    RETURN_IF_ERROR(ToStatus(cudaMalloc(&memory, rounded),
+                             fmt::format("allocate another {:.1f} MiB on {}",
+                                         static_cast<double>(rounded) / (1 << 20), name())));
     if (const cudaError_t error = cudaMemset(memory, 0, rounded); error != cudaSuccess) {
       cudaFree(memory);
       return ToStatus(error, "clear memory on " + name());

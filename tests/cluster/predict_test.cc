@@ -31,7 +31,7 @@ class ScaleModel : public worker::Model {
     params_.back().shape = {1};
   }
   const std::vector<ps::ParamSpec>& params() const override { return params_; }
-  void Prepare(const ps::ParamTable&, int64_t) override {}
+  absl::Status Prepare(const ps::ParamTable&, int64_t) override { return absl::OkStatus(); }
   void Forward(std::span<const float>, const worker::Batch&, const worker::ItemKey&) override {}
   float Loss() override { return 0; }
   void Backward(std::span<const float>, std::span<float>, const worker::OnGrad&) override {}

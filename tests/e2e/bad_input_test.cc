@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -88,6 +89,32 @@ TEST(BadData, AnAbsentOrEmptyFolderIsNamedWithHowToGetData) {
   ExpectFails(LaunchWords(folder, {.data = empty}),
               fmt::format("chief-0: {}: holds no folders with .wav files (--data_dir); {}", empty,
                           fmt::format(fmt::runtime(how), empty)));
+}
+
+// What this process and those that it starts may have of addresses, as long as it lives.
+class AddressLimit {
+ public:
+  explicit AddressLimit(rlim_t bytes) {
+    getrlimit(RLIMIT_AS, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    setrlimit(RLIMIT_AS, &limit);
+  }
+  ~AddressLimit() { setrlimit(RLIMIT_AS, &before_); }
+  AddressLimit(const AddressLimit&) = delete;
+  AddressLimit& operator=(const AddressLimit&) = delete;
+
+ private:
+  rlimit before_ = {};
+};
+
+TEST(BadConfig, ABatchBeyondTheMemoryIsNamed) {
+  const AddressLimit limit(rlim_t{8} << 30);
+  const Ended run = RunToEnd(LaunchWords(NewFolder("large"), {.batch = 1'000'000}));
+  EXPECT_EQ(run.code, 1);
+  EXPECT_EQ(FirstLine(run.err),
+            "error: chief-0: training.batchSize is 1000000: /cpu:0 has no memory for another "
+            "14953.6 MiB; write a smaller one");
+  ExpectForHumans(run);
 }
 
 // A copy of SpeechData() that may be spoiled.

@@ -71,10 +71,11 @@ class ToyModel : public worker::Model {
                weights("logits/weights", kHidden, kClasses), bias("logits/bias", kClasses)};
   }
   const std::vector<ps::ParamSpec>& params() const override { return params_; }
-  void Prepare(const ps::ParamTable& table, int64_t max_batch) override {
+  absl::Status Prepare(const ps::ParamTable& table, int64_t max_batch) override {
     for (int i = 0; i < 4; ++i) at_[i] = table.offset(i);
     hidden_.resize(max_batch * kHidden);
     probabilities_.resize(max_batch * kClasses);
+    return absl::OkStatus();
   }
   void Forward(std::span<const float> w, const worker::Batch& batch,
                const worker::ItemKey&) override {

@@ -51,7 +51,7 @@ std::vector<float> FirstPush(const Job& job, const ps::ParamTable& table,
   const int64_t batch = job.training().batch_size();
   const auto data = *module->MakeDataset(worker::Split::kTraining, seed, *log);
   const auto model = module->MakeModel(*device);
-  model->Prepare(table, batch);
+  EXPECT_TRUE(model->Prepare(table, batch).ok());
   std::vector<float> inputs(static_cast<size_t>(batch * data->input_size()));
   std::vector<int32_t> labels(static_cast<size_t>(batch));
   const auto picks = worker::TrainingOrder(data->size(), seed, kReplicas, batch)(0, v);

@@ -18,7 +18,7 @@ std::vector<float> Train(const std::string& name, int32_t replica) {
   EXPECT_TRUE(model.ok());
   auto table = ps::ParamTable::Make((*model)->params());
   EXPECT_TRUE(table.ok());
-  (*model)->Prepare(*table, 4);
+  EXPECT_TRUE((*model)->Prepare(*table, 4).ok());
   std::vector<float> weights = muster::testing::Uniform(table->arena_size(), 1);
   for (float& w : weights) w *= 0.1f;
   std::vector<float> grads(weights.size());

@@ -68,7 +68,7 @@ Confusion OnGpus(const std::string& name, int count, testing::HostGpuPace pace, 
   for (const auto& gpu : gpus.devices) made.push_back(*MakeImageModel(name, kImage, *gpu));
   ModelGroup models(std::move(made), gpus.communicator.get());
   const auto table = ps::ParamTable::Make(models.params());
-  models.Prepare(*table, kBatch);
+  EXPECT_TRUE(models.Prepare(*table, kBatch).ok());
   std::vector<float> values(static_cast<size_t>(table->arena_size()));
   for (ps::ParamId p = 0; p < static_cast<ps::ParamId>(models.params().size()); ++p) {
     const ps::ParamSpec& spec = models.params()[static_cast<size_t>(p)];
@@ -121,7 +121,7 @@ class WatchedModel final : public Model {
   WatchedModel(size_t number, std::vector<std::string>* asked, absl::Status end)
       : number_(number), asked_(asked), stream_(*this, std::move(end)) {}
   const std::vector<ps::ParamSpec>& params() const override { return params_; }
-  void Prepare(const ps::ParamTable&, int64_t) override {}
+  absl::Status Prepare(const ps::ParamTable&, int64_t) override { return absl::OkStatus(); }
   void Forward(std::span<const float>, const Batch&, const ItemKey&) override {}
   float Loss() override { return 0; }
   void Backward(std::span<const float>, std::span<float>, const OnGrad&) override {}

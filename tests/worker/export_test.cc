@@ -41,8 +41,9 @@ class SmallModel : public Model {
     add("logits/bias", {kClasses});
   }
   const std::vector<ps::ParamSpec>& params() const override { return params_; }
-  void Prepare(const ps::ParamTable& table, int64_t) override {
+  absl::Status Prepare(const ps::ParamTable& table, int64_t) override {
     for (int i = 0; i < 4; ++i) at_[i] = table.offset(i);
+    return absl::OkStatus();
   }
   void Forward(std::span<const float>, const Batch&, const ItemKey&) override {}
   float Loss() override { return 0; }
@@ -127,7 +128,7 @@ class ExportTest : public ::testing::Test {
   // What our own inference makes of `inputs` [kInputs].
   std::vector<double> OwnProbabilities(const Values& inputs) {
     SmallModel model(true);
-    model.Prepare(table_, 1);
+    EXPECT_TRUE(model.Prepare(table_, 1).ok());
     Values logits(kClasses);
     model.Predict(weights_, {.inputs = inputs, .labels = {}, .size = 1}, logits);
     std::vector<double> p(logits.begin(), logits.end());

@@ -33,7 +33,7 @@ constexpr double kStep = 0x1p-9;
 class Bench {
  public:
   explicit Bench(std::unique_ptr<Layer> layer) : layer_(std::move(layer)) {
-    layer_->Prepare(*device_, kBatch);
+    EXPECT_TRUE(layer_->Prepare(*device_, kBatch).ok());
     uint64_t seed = 1;
     for (const ps::ParamSpec& spec : layer_->params()) {
       weights_.push_back(Uniform(spec.size(), ++seed));
@@ -249,7 +249,7 @@ std::vector<std::vector<float>> PushedStatistics(const std::vector<float>& x,
   int64_t first = 0;
   for (const int64_t n : shares) {
     BatchNorm layer("l", "", Shape{2, 3});
-    layer.Prepare(*device, n);
+    EXPECT_TRUE(layer.Prepare(*device, n).ok());
     std::vector<float> part(x.begin() + first * 6, x.begin() + (first + n) * 6), y(part.size());
     std::vector<float> ones(3, 1), nan(3, NAN);
     std::vector<std::vector<float>> grads(4, std::vector<float>(3, 7.0f));
@@ -300,7 +300,7 @@ TEST(BatchNormTest, PredictsByTheStatisticsWhateverElseIsInTheBatch) {
   const auto device = MakeCpuDevice(1);
   const auto stream = device->MakeStream();
   BatchNorm layer("l", "", Shape{3});
-  layer.Prepare(*device, 2);
+  EXPECT_TRUE(layer.Prepare(*device, 2).ok());
   const std::vector<float> gain = {1, 2, 3}, offset = {0, 1, 0}, mean = {1, 0, -1},
                            variance = {4, 1, 0.25f};
   const std::vector<ConstTensor> weights = {

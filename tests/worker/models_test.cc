@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "kernels/philox.h"
+#include "tests/harness/host_gpu.h"
 #include "tests/kernels/reference.h"
 
 namespace muster::worker {
@@ -34,7 +35,7 @@ class Trial {
     auto table = ps::ParamTable::Make(model_->params());
     EXPECT_TRUE(table.ok());
     table_ = std::make_unique<ps::ParamTable>(*std::move(table));
-    model_->Prepare(*table_, max_batch);
+    EXPECT_TRUE(model_->Prepare(*table_, max_batch).ok());
     // Gradients that reach all layers: uniform weights of variance 1 / fan-in instead of the
     // models' own, which are tiny; statistics beside their first values, a variance above 0.
     weights_.resize(table_->arena_size());
@@ -177,6 +178,19 @@ TEST_P(ModelTest, PredictsInPiecesWhatItPredictsAtOnce) {
   ASSERT_EQ(a.size(), b.size());
   // Logits of this size are sums of a few thousand products of magnitude <= 1 / sqrt(terms).
   for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-4) << i;
+}
+
+TEST_P(ModelTest, ADeviceWithoutRoomForItSaysSo) {
+  // Bytes of an allocation: none of the buffers fits, then more and more of them.
+  for (const size_t memory : {8, 1'000, 16'000, 100'000}) {
+    const auto device = testing::MakeHostGpu({.memory = memory});
+    const auto model = MakeModel(GetParam(), {}, *device);
+    const auto table = ps::ParamTable::Make(model->params());
+    ASSERT_TRUE(table.ok());
+    const absl::Status prepared = model->Prepare(*table, 1);
+    if (memory >= 16'000 && prepared.ok()) continue;
+    EXPECT_TRUE(absl::IsResourceExhausted(prepared)) << memory << ": " << prepared;
+  }
 }
 
 TEST_P(ModelTest, DescribesItsLayersAsAChainFromImageToLogits) {

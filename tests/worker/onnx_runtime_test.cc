@@ -73,7 +73,7 @@ class SpeechModelTest : public ::testing::TestWithParam<std::string> {
     module_ = std::move(*module);
     model_ = module_->MakeModel(*device_);
     table_ = std::make_unique<ps::ParamTable>(*ps::ParamTable::Make(model_->params()));
-    model_->Prepare(*table_, 1);
+    EXPECT_TRUE(model_->Prepare(*table_, 1).ok());
     weights_ = RandomWeights(*table_);
     for (const harness::Clip& clip : clips_) {
       files_.push_back(folder_ + "/" + std::to_string(files_.size()) + ".wav");

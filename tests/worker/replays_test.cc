@@ -46,7 +46,7 @@ class Player {
     auto table = ps::ParamTable::Make(model_->params());
     EXPECT_TRUE(table.ok());
     table_ = std::make_unique<ps::ParamTable>(*std::move(table));
-    model_->Prepare(*table_, kMaxBatch);
+    EXPECT_TRUE(model_->Prepare(*table_, kMaxBatch).ok());
     size_ = table_->arena_size();
     weights_ = Put(Uniform(size_, 1));
     Axpy(stream(), -0.9f, {weights_.data<float>(), {size_}}, {weights_.data<float>(), {size_}});

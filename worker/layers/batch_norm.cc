@@ -27,9 +27,10 @@ std::vector<ps::ParamSpec> BatchNorm::params() const {
           StatisticSpec(prefix_ + "variance", channels_, 1)};
 }
 
-void BatchNorm::Prepare(Device& device, int64_t) {
-  mean_ = Buffer(device, channels_ * SizeOf(DType::kFloat32));
-  variance_ = Buffer(device, channels_ * SizeOf(DType::kFloat32));
+absl::Status BatchNorm::Prepare(Device& device, int64_t) {
+  ASSIGN_OR_RETURN(mean_, Buffer::Make(device, channels_ * SizeOf(DType::kFloat32)));
+  ASSIGN_OR_RETURN(variance_, Buffer::Make(device, channels_ * SizeOf(DType::kFloat32)));
+  return absl::OkStatus();
 }
 
 void BatchNorm::Forward(const Pass& pass, ConstTensor x, Tensor y) {

@@ -29,7 +29,7 @@ class BatchNorm : public Layer {
   BatchNorm(std::string name, std::string prefix, const Shape& shape);
 
   std::vector<ps::ParamSpec> params() const override;
-  void Prepare(Device& device, int64_t max_batch) override;
+  absl::Status Prepare(Device& device, int64_t max_batch) override;
   void Forward(const Pass& pass, ConstTensor x, Tensor y) override;
   void Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
                 const OnLayerGrad& on_grad) override;

@@ -32,7 +32,10 @@ std::vector<ps::ParamSpec> Conv2d::params() const {
   return specs;
 }
 
-void Conv2d::Prepare(Device& device, int64_t) { plan_ = device.ops().MakeConv2d(args_); }
+absl::Status Conv2d::Prepare(Device& device, int64_t) {
+  plan_ = device.ops().MakeConv2d(args_);
+  return absl::OkStatus();
+}
 
 void Conv2d::Forward(const Pass& pass, ConstTensor x, Tensor y) {
   const float* const bias = has_bias_ ? pass.weights[1].data() : nullptr;

@@ -20,7 +20,7 @@ class Conv2d : public Layer {
          Padding padding, int64_t out_channels, bool has_bias = true);
 
   std::vector<ps::ParamSpec> params() const override;
-  void Prepare(Device& device, int64_t max_batch) override;
+  absl::Status Prepare(Device& device, int64_t max_batch) override;
   void Forward(const Pass& pass, ConstTensor x, Tensor y) override;
   void Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
                 const OnLayerGrad& on_grad) override;

@@ -52,8 +52,11 @@ class Layer {
   virtual std::vector<ps::ParamSpec> params() const { return {}; }
   // True when y lies over x (and so dx over dy).
   virtual bool in_place() const { return false; }
-  // Allocates what the layer keeps, for batches up to `max_batch`. Called once, first.
-  virtual void Prepare(Device& /*device*/, int64_t /*max_batch*/) {}
+  // Allocates what the layer keeps, for batches up to `max_batch`. Called once, first. Fails when
+  // the device has no room for it.
+  virtual absl::Status Prepare(Device& /*device*/, int64_t /*max_batch*/) {
+    return absl::OkStatus();
+  }
 
   virtual void Forward(const Pass& pass, ConstTensor x, Tensor y) = 0;
   // `x` is the x of the forward pass, `dy` the gradient of its y. Overwrites pass.grads, and x with

@@ -12,9 +12,10 @@ std::vector<ps::ParamSpec> LayerNorm::params() const {
           BiasSpec(prefix_ + "offset", input_shape().size())};
 }
 
-void LayerNorm::Prepare(Device& device, int64_t max_batch) {
-  mean_ = Buffer(device, max_batch * SizeOf(DType::kFloat32));
-  variance_ = Buffer(device, max_batch * SizeOf(DType::kFloat32));
+absl::Status LayerNorm::Prepare(Device& device, int64_t max_batch) {
+  ASSIGN_OR_RETURN(mean_, Buffer::Make(device, max_batch * SizeOf(DType::kFloat32)));
+  ASSIGN_OR_RETURN(variance_, Buffer::Make(device, max_batch * SizeOf(DType::kFloat32)));
+  return absl::OkStatus();
 }
 
 void LayerNorm::Forward(const Pass& pass, ConstTensor x, Tensor y) {

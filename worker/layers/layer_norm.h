@@ -20,7 +20,7 @@ class LayerNorm : public Layer {
       : Layer(std::move(name), shape, shape), prefix_(std::move(prefix)) {}
 
   std::vector<ps::ParamSpec> params() const override;
-  void Prepare(Device& device, int64_t max_batch) override;
+  absl::Status Prepare(Device& device, int64_t max_batch) override;
   void Forward(const Pass& pass, ConstTensor x, Tensor y) override;
   void Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
                 const OnLayerGrad& on_grad) override;

@@ -4,8 +4,10 @@
 
 namespace muster::worker {
 
-void ReluDropout::Prepare(Device& device, int64_t max_batch) {
-  mask_ = Buffer(device, max_batch * MaskWords(input_shape().size()) * SizeOf(DType::kUint32));
+absl::Status ReluDropout::Prepare(Device& device, int64_t max_batch) {
+  ASSIGN_OR_RETURN(mask_, Buffer::Make(device, max_batch * MaskWords(input_shape().size()) *
+                                                   SizeOf(DType::kUint32)));
+  return absl::OkStatus();
 }
 
 Tensor ReluDropout::Mask(int64_t batch) const {

@@ -15,7 +15,7 @@ class ReluDropout : public Layer {
       : Layer(std::move(name), shape, shape), rate_(rate) {}
 
   bool in_place() const override { return true; }
-  void Prepare(Device& device, int64_t max_batch) override;
+  absl::Status Prepare(Device& device, int64_t max_batch) override;
   void Forward(const Pass& pass, ConstTensor x, Tensor y) override;
   void Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
                 const OnLayerGrad& on_grad) override;

@@ -22,8 +22,9 @@ ReluDropoutPool::ReluDropoutPool(std::string name, const Shape& input, Extent wi
       window_(WindowOf(input, window, stride)),
       rate_(rate) {}
 
-void ReluDropoutPool::Prepare(Device& device, int64_t max_batch) {
-  winners_ = Buffer(device, max_batch * output_shape().size());
+absl::Status ReluDropoutPool::Prepare(Device& device, int64_t max_batch) {
+  ASSIGN_OR_RETURN(winners_, Buffer::Make(device, max_batch * output_shape().size()));
+  return absl::OkStatus();
 }
 
 PoolArgs ReluDropoutPool::ArgsOf(const Pass& pass) const {

@@ -15,7 +15,7 @@ class ReluDropoutPool : public Layer {
  public:
   ReluDropoutPool(std::string name, const Shape& input, Extent window, Extent stride, float rate);
 
-  void Prepare(Device& device, int64_t max_batch) override;
+  absl::Status Prepare(Device& device, int64_t max_batch) override;
   void Forward(const Pass& pass, ConstTensor x, Tensor y) override;
   void Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
                 const OnLayerGrad& on_grad) override;

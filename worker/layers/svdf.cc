@@ -14,8 +14,10 @@ std::vector<ps::ParamSpec> Svdf::params() const {
           WeightSpec("weights_time", {frames_, units_ * rank_}, 0.01f), BiasSpec("bias", units_)};
 }
 
-void Svdf::Prepare(Device& device, int64_t) {
-  matrix_ = Buffer(device, frames_ * features_ * units_ * SizeOf(DType::kFloat32));
+absl::Status Svdf::Prepare(Device& device, int64_t) {
+  ASSIGN_OR_RETURN(matrix_,
+                   Buffer::Make(device, frames_ * features_ * units_ * SizeOf(DType::kFloat32)));
+  return absl::OkStatus();
 }
 
 Tensor Svdf::Matrix() const { return {matrix_.data<float>(), {frames_ * features_, units_}}; }

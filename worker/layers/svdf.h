@@ -23,7 +23,7 @@ class Svdf : public Layer {
   Svdf(std::string name, int64_t frames, int64_t features, int64_t units, int64_t rank);
 
   std::vector<ps::ParamSpec> params() const override;
-  void Prepare(Device& device, int64_t max_batch) override;
+  absl::Status Prepare(Device& device, int64_t max_batch) override;
   void Forward(const Pass& pass, ConstTensor x, Tensor y) override;
   void Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
                 const OnLayerGrad& on_grad) override;

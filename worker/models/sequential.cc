@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "telemetry/check.h"
+#include "telemetry/fatal.h"
 
 namespace muster::worker {
 namespace {
@@ -12,7 +13,7 @@ constexpr int64_t kPartBytes = 256 << 10;
 
 // A device that fails in the middle of a step leaves nothing to go on with.
 void CheckDevice(const absl::Status& status) {
-  if (!status.ok()) CheckFailed(__FILE__, __LINE__, std::string(status.message()));
+  if (!status.ok()) Fatal(status);
 }
 
 Shape ShapeOf(const ps::ParamSpec& spec) {
@@ -37,28 +38,31 @@ Sequential::Sequential(Device& device, std::vector<std::unique_ptr<Layer>> layer
   first_param_.push_back(static_cast<ps::ParamId>(params_.size()));
 }
 
-void Sequential::Prepare(const ps::ParamTable& table, int64_t max_batch) {
+absl::Status Sequential::Prepare(const ps::ParamTable& table, int64_t max_batch) {
   CHECK_EQ(table.specs().size(), params_.size());
   CHECK_GE(max_batch, 1);
   max_batch_ = max_batch;
   for (size_t p = 0; p < params_.size(); ++p) {
     offsets_.push_back(table.offset(static_cast<ps::ParamId>(p)));
   }
-  const auto add_buffer = [this](const Shape& shape) {
-    buffers_.emplace_back(device_, max_batch_ * shape.size() * SizeOf(DType::kFloat32));
+  const auto add_buffer = [this](const Shape& shape) -> absl::Status {
+    ASSIGN_OR_RETURN(buffers_.emplace_back(),
+                     Buffer::Make(device_, max_batch_ * shape.size() * SizeOf(DType::kFloat32)));
+    return absl::OkStatus();
   };
-  add_buffer(layers_.front()->input_shape());
+  RETURN_IF_ERROR(add_buffer(layers_.front()->input_shape()));
   buffer_of_.push_back(0);
   for (const auto& layer : layers_) {
-    layer->Prepare(device_, max_batch_);
-    if (!layer->in_place()) add_buffer(layer->output_shape());
+    RETURN_IF_ERROR(layer->Prepare(device_, max_batch_));
+    if (!layer->in_place()) RETURN_IF_ERROR(add_buffer(layer->output_shape()));
     buffer_of_.push_back(buffers_.size() - 1);
   }
-  labels_ = Buffer(device_, max_batch_ * SizeOf(DType::kInt32));
-  losses_ = Buffer(device_, max_batch_ * SizeOf(DType::kFloat32));
-  if (replays_ == nullptr) return;
-  step_ = Buffer(device_, sizeof(int64_t));
+  ASSIGN_OR_RETURN(labels_, Buffer::Make(device_, max_batch_ * SizeOf(DType::kInt32)));
+  ASSIGN_OR_RETURN(losses_, Buffer::Make(device_, max_batch_ * SizeOf(DType::kFloat32)));
+  if (replays_ == nullptr) return absl::OkStatus();
+  ASSIGN_OR_RETURN(step_, Buffer::Make(device_, sizeof(int64_t)));
   MakeParts();
+  return absl::OkStatus();
 }
 
 void Sequential::MakeParts() {

@@ -29,7 +29,7 @@ class Sequential : public Model {
   Sequential(Device& device, std::vector<std::unique_ptr<Layer>> layers);
 
   const std::vector<ps::ParamSpec>& params() const override { return params_; }
-  void Prepare(const ps::ParamTable& table, int64_t max_batch) override;
+  absl::Status Prepare(const ps::ParamTable& table, int64_t max_batch) override;
   void Forward(std::span<const float> weights, const Batch& batch, const ItemKey& key) override;
   float Loss() override;
   void Backward(std::span<const float> weights, std::span<float> grads,
