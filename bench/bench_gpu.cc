@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
@@ -69,6 +70,7 @@ class Bench {
   }
 
   void Kernels();
+  void RowsByIds();
   void Updates();
   void Codecs();
   void NormKernels();
@@ -189,6 +191,31 @@ void Bench::Kernels() {
          [&] { ops.MaxPool(stream, samples, pool, in, out, winners.data<uint8_t>()); });
   Memory("relu_dropout_pool_gradient", used * (1 + 0.25 + 0.25 / 4),
          [&] { ops.MaxPoolGradient(stream, samples, pool, winners.data<uint8_t>(), in, out); });
+}
+
+// As many ids as a table has rows, random; a row is 256 bytes. Read and written: the ids, the rows
+// that they name, each once, and what is made of them. What a GPU sorts is not counted, and no
+// share is asked of what does it.
+void Bench::RowsByIds() {
+  constexpr int64_t kWidth = 64;
+  const int64_t rows = elements_ / kWidth;
+  const Buffer table = MakeRandom(elements_), x = MakeRandom(elements_), on_device = Make(rows);
+  std::vector<int32_t> ids(static_cast<size_t>(rows));
+  std::vector<bool> named(ids.size());
+  for (size_t p = 0; p < ids.size(); ++p) {
+    ids[p] = static_cast<int32_t>(Philox({3, 4}, p)[0] % static_cast<uint32_t>(rows));
+    named[static_cast<size_t>(ids[p])] = true;
+  }
+  device_.ops().Copy(*stream_, on_device.data<void>(), ids.data(), ids.size() * sizeof(int32_t),
+                     CopyDirection::kHostToDevice);
+  const ConstTensor by(on_device.data<int32_t>(), {rows});
+  const Tensor all(table.data<float>(), {rows, kWidth}), some(x.data<float>(), {rows, kWidth});
+  const auto distinct = static_cast<double>(std::ranges::count(named, true));
+  const auto row = static_cast<double>(kWidth * sizeof(float)), n = static_cast<double>(rows);
+  Memory("gather_rows", 4 * n + row * (distinct + n), [&] { GatherRows(*stream_, all, by, some); });
+  Memory(
+      "scatter_add_rows", 4 * n + row * (n + 2 * distinct),
+      [&] { ScatterAddRows(*stream_, by, some, all); }, 0);
 }
 
 // What follows a gradient: in place, as where the parameters live on the device.
@@ -477,7 +504,8 @@ int Run(int argc, char** argv) {
     Bench bench(options, *device);
     bench.Roofs();
     if (tf32 || options.device == "cpu")
-      bench.Kernels(), bench.Updates(), bench.Codecs(), bench.NormKernels(), bench.SoundKernels();
+      bench.Kernels(), bench.RowsByIds(), bench.Updates(), bench.Codecs(), bench.NormKernels(),
+          bench.SoundKernels();
     if (float32) bench.FrontEnd();
     if (tf32 && communicator != nullptr) bench.Collectives(*communicator);
     bench.Convolutions();

@@ -3,7 +3,7 @@
 #
 #   bench/gpu.sh BUNDLE_FOLDER [OUT_FOLDER]
 #
-# BUNDLE_FOLDER holds the archives of `./dev bundle op_test update_ops_test codec_ops_test norm_test conv2d_test device_check_test communicator_test device_front_end_test gpu_cluster_test one_process_test gpu_speech_test bench_gpu`, or what is in them.
+# BUNDLE_FOLDER holds the archives of `./dev bundle op_test update_ops_test embedding_ops_test codec_ops_test norm_test conv2d_test device_check_test communicator_test device_front_end_test gpu_cluster_test one_process_test gpu_speech_test bench_gpu`, or what is in them.
 # Prints a table; OUT_FOLDER (gpu-results) gets results.json, bench_gpu.json, figures.json and the logs. Exit status 1: something that ran failed; 3: nothing
 # failed, but of a program of tests nothing ran.
 set -uo pipefail
@@ -67,7 +67,7 @@ if ! part doctor 120 "$MUSTER/bin/launch" doctor; then
   if grep -q '^No usable GPU' "$OUT/doctor.log"; then exit 1; fi
 fi
 
-for test in op_test update_ops_test codec_ops_test norm_test conv2d_test device_check_test communicator_test device_front_end_test gpu_cluster_test one_process_test \
+for test in op_test update_ops_test embedding_ops_test codec_ops_test norm_test conv2d_test device_check_test communicator_test device_front_end_test gpu_cluster_test one_process_test \
   gpu_speech_test; do
   [ -x "$MUSTER/bin/$test" ] || { note "$test" "not in the bundle" 0; continue; }
   tests "$test" 120 "$MUSTER/bin/$test" --gtest_filter='*gpu*-*host_gpu*'

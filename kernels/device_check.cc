@@ -93,6 +93,25 @@ absl::Status TryRows(Stream& stream, Outputs& outputs) {
   return absl::OkStatus();
 }
 
+absl::Status TryRowsByIds(Stream& stream, Outputs& outputs) {
+  constexpr int64_t kN = 5000, kRows = 300, kWidth = 24;
+  const auto dy = Uniform(kN * kWidth, 1);
+  std::vector<float> table = Uniform(kRows * kWidth, 2), y(kN * kWidth);
+  std::vector<int32_t> ids(kN);
+  // A tenth of them is the same.
+  for (size_t p = 0; p < ids.size(); ++p) {
+    ids[p] = p % 10 == 0 ? 7 : static_cast<int32_t>(p * p % kRows);
+  }
+  Mirror on(stream);
+  const ConstTensor named = on.In(ids, {kN});
+  ScatterAddRows(stream, named, on.In(dy, {kN, kWidth}), on.Out(table, {kRows, kWidth}));
+  GatherRows(stream, on.Out(table, {kRows, kWidth}), named, on.Out(y, {kN, kWidth}));
+  RETURN_IF_ERROR(on.Finish());
+  Append(table, outputs);
+  Append(y, outputs);
+  return absl::OkStatus();
+}
+
 absl::Status TryDropout(Stream& stream, Outputs& outputs) {
   constexpr int64_t kN = 7, kFeatures = 333;
   const Shape shape{kN, kFeatures}, mask_shape{kN, MaskWords(kFeatures)};
@@ -372,6 +391,7 @@ std::vector<OpCheck> CheckDevice(Device& device, double tolerance) {
   }
   check("fill, axpy", kSum, TryElements);
   check("sum of rows, broadcast", kSum, TryRows);
+  check("rows by ids", 0, TryRowsByIds);
   check("relu, dropout, mask", 0, TryDropout);
   check("max pool, gradient", 0, TryPool);
   check("softmax cross entropy", kSum, TrySoftmax);

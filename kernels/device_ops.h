@@ -86,6 +86,13 @@ struct NormArgs {
   const float* offset = nullptr;  // [cols]; not for gradients
 };
 
+// Rows of a table [rows, width], named by ids [n]: those of a data set, so the host looks at them
+// before they go to a device (CheckIds in op.h), where nobody does.
+struct RowArgs {
+  int64_t n = 0, rows = 0, width = 0;
+  const int32_t* ids = nullptr;  // each in [0, rows)
+};
+
 // A convolution prepared for its shapes: x [n, in.h, in.w, in_channels], w [kernel.h, kernel.w,
 // in_channels, out_channels], y [n, out.h, out.w, out_channels]. A null bias is zeros, a null dbias
 // is not wanted. Owned by one thread; holds its scratch memory.
@@ -127,6 +134,13 @@ class DeviceOps {
   virtual void BroadcastRow(Stream& stream, int64_t rows, int64_t cols, const float* row,
                             float* y) = 0;  // y[i] = row for each i
   virtual void SumRows(Stream& stream, int64_t rows, int64_t cols, const float* x, float* sum) = 0;
+
+  // y [n, width]: y[p] = table[ids[p]].
+  virtual void GatherRows(Stream& stream, const RowArgs& args, const float* table, float* y) = 0;
+  // table[r] = (table[r] + dy[p1]) + dy[p2] + …, p1 < p2 < … the p with ids[p] = r, dy [n, width]:
+  // what a loop over positions gives, bit for bit, on every device.
+  virtual void ScatterAddRows(Stream& stream, const RowArgs& args, const float* dy,
+                              float* table) = 0;
 
   // y = dropout(max(x, 0)); y may be x. mask (may be null): bit e % 32 of mask[s, e / 32] tells
   // y[s, e] != 0, [n, MaskWords(features)].

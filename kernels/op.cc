@@ -1,5 +1,10 @@
 #include "kernels/op.h"
 
+#include <fmt/format.h>
+
+#include <limits>
+#include <string>
+
 #include "telemetry/check.h"
 
 namespace muster {
@@ -56,6 +61,20 @@ NormArgs LayerNormOf(float epsilon, const ConstTensor& x, const ConstTensor& gai
                      const ConstTensor& variance) {
   CHECK_EQ(gain.size(), PerSample(x));
   return NormOf(epsilon, x, gain, offset, mean, variance, x.dim(0));
+}
+
+RowArgs RowsOf(Stream& stream, const ConstTensor& table, const ConstTensor& ids,
+               const ConstTensor& x) {
+  CHECK_EQ(ids.shape().rank(), 1);
+  const RowArgs args{ids.dim(0), table.dim(0), PerSample(table), ids.data<int32_t>()};
+  CHECK_LE(args.rows, std::numeric_limits<int32_t>::max());
+  CHECK_EQ(x.dim(0), args.n);
+  CHECK_EQ(x.size(), args.n * args.width);
+  if (stream.device().host_memory()) {
+    const absl::Status named = CheckIds({args.ids, static_cast<size_t>(args.n)}, args.rows);
+    if (!named.ok()) CheckFailed(__FILE__, __LINE__, std::string(named.message()));
+  }
+  return args;
 }
 
 template <typename T>
@@ -127,6 +146,25 @@ void BroadcastRow(Stream& stream, ConstTensor row, Tensor y) {
 void SumRows(Stream& stream, ConstTensor x, Tensor sum) {
   CHECK_EQ(sum.size(), PerSample(x));
   Ops(stream).SumRows(stream, x.dim(0), sum.size(), x.data<float>(), sum.data<float>());
+}
+
+void GatherRows(Stream& stream, ConstTensor table, ConstTensor ids, Tensor y) {
+  Ops(stream).GatherRows(stream, RowsOf(stream, table, ids, y), table.data<float>(),
+                         y.data<float>());
+}
+
+void ScatterAddRows(Stream& stream, ConstTensor ids, ConstTensor dy, Tensor table) {
+  Ops(stream).ScatterAddRows(stream, RowsOf(stream, table, ids, dy), dy.data<float>(),
+                             table.data<float>());
+}
+
+absl::Status CheckIds(std::span<const int32_t> ids, int64_t rows) {
+  for (size_t p = 0; p < ids.size(); ++p) {
+    if (ids[p] >= 0 && ids[p] < rows) continue;
+    return absl::OutOfRangeError(
+        fmt::format("id {} at position {} is no row of a table of {}", ids[p], p, rows));
+  }
+  return absl::OkStatus();
 }
 
 void ReluDropout(Stream& stream, const DropoutArgs& dropout, ConstTensor x, Tensor y, Tensor mask) {

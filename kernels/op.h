@@ -38,6 +38,14 @@ void MatMul(Stream& stream, ConstTensor a, ConstTensor b, Tensor c, MatMulOption
 void BroadcastRow(Stream& stream, ConstTensor row, Tensor y);  // row [cols], y [rows, cols]
 void SumRows(Stream& stream, ConstTensor x, Tensor sum);       // x [rows, cols], sum [cols]
 
+// table [rows, ...], ids: int32 [n], each in [0, rows), y, dy [n, ...] with the elements of a row.
+// Where the host can read them, an id that is no row is a bug that ends the program (CHECK).
+void GatherRows(Stream& stream, ConstTensor table, ConstTensor ids, Tensor y);
+void ScatterAddRows(Stream& stream, ConstTensor ids, ConstTensor dy, Tensor table);
+// For ids that come from outside, on the host, before they are copied to a device. OutOfRange names
+// the first that is none of `rows` rows.
+absl::Status CheckIds(std::span<const int32_t> ids, int64_t rows);
+
 // x, y, dy, dx [n, ...]; mask: uint32 [n, MaskWords(elements of a sample)] or empty.
 void ReluDropout(Stream& stream, const DropoutArgs& dropout, ConstTensor x, Tensor y, Tensor mask);
 void MaskedScale(Stream& stream, ConstTensor mask, float scale, ConstTensor dy, Tensor dx);

@@ -1,6 +1,6 @@
 // CpuOps: the table of ops of the cpu device. See device_ops.h for what each does; the convolutions
 // are in conv_cpu_*.cc, the norms in norm_cpu.cc, what it does to sounds in sound_cpu.cc, the
-// updates in update_cpu.cc, codecs in codec_cpu.cc.
+// updates in update_cpu.cc, codecs in codec_cpu.cc, rows by ids in embedding_cpu.cc.
 //
 // Internal to the cpu device. Thread-safe.
 #pragma once
@@ -22,6 +22,8 @@ class CpuOps final : public DeviceOps {
   void Gemm(Stream& stream, const GemmArgs& g) override;
   void BroadcastRow(Stream&, int64_t rows, int64_t cols, const float* row, float* y) override;
   void SumRows(Stream&, int64_t rows, int64_t cols, const float* x, float* sum) override;
+  void GatherRows(Stream&, const RowArgs& args, const float* table, float* y) override;
+  void ScatterAddRows(Stream&, const RowArgs& args, const float* dy, float* table) override;
   void ReluDropout(Stream&, int64_t n, int64_t features, const DropoutArgs& dropout, const float* x,
                    float* y, uint32_t* mask) override;
   void MaskedScale(Stream&, int64_t n, int64_t features, const uint32_t* mask, float scale,

@@ -6,6 +6,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/simd_cpu.cc"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -152,6 +153,29 @@ void SumRows(int64_t rows, int64_t cols, const float* x, float* sum) {
   }
 }
 
+// Fetches the row of a position ahead of p, which only ids tell, into the cache.
+HWY_INLINE void FetchAhead(int64_t p, int64_t n, const int32_t* ids, int64_t width, int64_t cols,
+                           const float* table) {
+  constexpr int64_t kAhead = 8, kLine = 16;
+  if (p + kAhead >= n) return;
+  for (int64_t j = 0; j < cols; j += kLine) hwy::Prefetch(table + ids[p + kAhead] * width + j);
+}
+
+void CopyRows(int64_t n, const int32_t* ids, int64_t width, const float* table, float* y) {
+  for (int64_t p = 0; p < n; ++p) {
+    FetchAhead(p, n, ids, width, width, table);
+    std::copy_n(table + ids[p] * width, width, y + p * width);
+  }
+}
+
+void AddToRows(int64_t n, const int32_t* ids, int64_t width, int64_t cols, const float* x,
+               float* table) {
+  for (int64_t p = 0; p < n; ++p) {
+    FetchAhead(p, n, ids, width, cols, table);
+    Add(cols, x + p * width, table + ids[p] * width);
+  }
+}
+
 // The part of the window at output (i, j) that lies on the image: rows [a0, a1) and columns [b0,
 // b1) of the window.
 struct Patch {
@@ -286,6 +310,8 @@ HWY_EXPORT(Axpy);
 HWY_EXPORT(Mul);
 HWY_EXPORT(AddMul);
 HWY_EXPORT(SumRows);
+HWY_EXPORT(CopyRows);
+HWY_EXPORT(AddToRows);
 HWY_EXPORT(PoolRow);
 HWY_EXPORT(PoolRowGradient);
 
@@ -306,6 +332,13 @@ void AddMul(int64_t n, const float* a, const float* b, float* y) {
 }
 void SumRows(int64_t rows, int64_t cols, const float* x, float* sum) {
   HWY_DYNAMIC_DISPATCH(SumRows)(rows, cols, x, sum);
+}
+void CopyRows(int64_t n, const int32_t* ids, int64_t width, const float* table, float* y) {
+  HWY_DYNAMIC_DISPATCH(CopyRows)(n, ids, width, table, y);
+}
+void AddToRows(int64_t n, const int32_t* ids, int64_t width, int64_t cols, const float* x,
+               float* table) {
+  HWY_DYNAMIC_DISPATCH(AddToRows)(n, ids, width, cols, x, table);
 }
 void PoolRow(const PoolArgs& pool, int64_t i, const float* image, const uint8_t* keep,
              int64_t keep_from, float* y, uint8_t* winners) {

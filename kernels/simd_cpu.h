@@ -27,6 +27,12 @@ void AddMul(int64_t n, const float* a, const float* b, float* y);  // y += a b, 
 // sum[j] += x[0, j] + … + x[rows - 1, j] over [rows, cols].
 void SumRows(int64_t rows, int64_t cols, const float* x, float* sum);
 
+// y[p] = table[ids[p]], rows of `width`.
+void CopyRows(int64_t n, const int32_t* ids, int64_t width, const float* table, float* y);
+// table[ids[p], j] += x[p, j] for j < cols, p by p; rows of both begin `width` apart.
+void AddToRows(int64_t n, const int32_t* ids, int64_t width, int64_t cols, const float* x,
+               float* table);
+
 // Output row i of the pool of one image. `keep`: dropout's bits of the image's elements from
 // `keep_from` on (a multiple of 8), 8 bytes longer than needed; null keeps all. `y` and `winners`
 // (may be null): that row.

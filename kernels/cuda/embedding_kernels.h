@@ -5,7 +5,7 @@
 //   scatter-add  table[r] = (table[r] + dy[p1]) + dy[p2] + …, p1 < p2 < … the i with ids[i] = r
 //
 // For the latter the ids come sorted, with their positions, equal ones in the order of their
-// positions (a stable sort of pairs, such as a radix sort). The index at which a run of equal ids
+// positions (a stable sort of pairs: sort.h). The index at which a run of equal ids
 // begins adds the whole run, in that order: no list of runs is needed, and the sum is that of a
 // loop over positions, bit for bit. A single id that is most of the ids is added by few threads
 // one after the other: correct, but slow.
@@ -35,6 +35,13 @@ struct GatherRowsKernel {
       y[i] = *from;
     }
   }
+};
+
+// positions[i] = i.
+struct PositionsKernel {
+  int32_t* positions;
+
+  MUSTER_KERNEL void operator()(int64_t i) const { positions[i] = static_cast<int32_t>(i); }
 };
 
 // Over n * width / kWidth indices. PRECONDITION: the ids are rows of the table, the positions of

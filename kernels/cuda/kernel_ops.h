@@ -3,10 +3,14 @@
 // A Launcher has
 //   template <class Kernel> void Launch(Stream&, int64_t n, const Kernel&);  // kernel(0 .. n - 1)
 //   float* Scratch(Stream&, int64_t n);  // n elements, until the stream's next op asks for some
+//   int64_t SortScratch(Stream&, int64_t n);  // elements that a sort of n pairs needs
+//   void SortPairs(Stream&, …);  // as sort.h
 // so that the tests run this table on the host. What libraries compute is a subclass's. See
 // device_ops.h for what each op does. Thread-safe when the launcher is.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "kernels/cuda/codec_half_kernels.h"
@@ -14,6 +18,7 @@
 #include "kernels/cuda/conv_kernels.h"
 #include "kernels/cuda/dropout_kernels.h"
 #include "kernels/cuda/element_kernels.h"
+#include "kernels/cuda/embedding_kernels.h"
 #include "kernels/cuda/norm_kernels.h"
 #include "kernels/cuda/optimizer_kernels.h"
 #include "kernels/cuda/patch_kernels.h"
@@ -59,6 +64,28 @@ class KernelOps : public DeviceOps {
   void SumRows(Stream& stream, int64_t rows, int64_t cols, const float* x, float* sum) override {
     const int64_t needed = SumScratch(rows, cols);
     SumInto(stream, rows, cols, x, sum, needed > 0 ? launcher_.Scratch(stream, needed) : nullptr);
+  }
+
+  void GatherRows(Stream& stream, const RowArgs& args, const float* table, float* y) override {
+    RunByWidth(stream, args.n * args.width, ByFours(args.width, table, y), [&]<int kWidth>() {
+      return GatherRowsKernel<kWidth>{args.width, args.ids, table, y};
+    });
+  }
+
+  void ScatterAddRows(Stream& stream, const RowArgs& args, const float* dy, float* table) override {
+    if (args.n == 0) return;
+    const int64_t size = Aligned(args.n);
+    float* const scratch =
+        launcher_.Scratch(stream, 3 * size + launcher_.SortScratch(stream, args.n));
+    if (scratch == nullptr) return;
+    auto* const ids = reinterpret_cast<int32_t*>(scratch);
+    int32_t *const positions = ids + size, *const unsorted = positions + size;
+    Run(stream, args.n, PositionsKernel{unsorted});
+    launcher_.SortPairs(stream, args.n, BitsOfIds(args.rows), args.ids, ids, unsorted, positions,
+                        scratch + 3 * size);
+    RunByWidth(stream, args.n * args.width, ByFours(args.width, dy, table), [&]<int kWidth>() {
+      return ScatterAddRowsKernel<kWidth>{args.n, args.width, ids, positions, dy, table};
+    });
   }
 
   void ReluDropout(Stream& stream, int64_t n, int64_t features, const DropoutArgs& dropout,
@@ -339,6 +366,11 @@ class KernelOps : public DeviceOps {
     RunByWidth(stream, sums, ByFours(cols, x, to), [&]<int kWidth>() {
       return SumChunksKernel<kWidth>{rows, cols, x, to};
     });
+  }
+
+  // At least one.
+  static int BitsOfIds(int64_t rows) {
+    return std::bit_width(static_cast<uint64_t>(std::max<int64_t>(rows - 1, 1)));
   }
 
   static int64_t Aligned(int64_t elements) { return CeilDiv(elements, 4) * 4; }

@@ -7,6 +7,7 @@
 #include "kernels/cuda/conv_kernels.h"
 #include "kernels/cuda/dropout_kernels.h"
 #include "kernels/cuda/element_kernels.h"
+#include "kernels/cuda/embedding_kernels.h"
 #include "kernels/cuda/norm_kernels.h"
 #include "kernels/cuda/optimizer_kernels.h"
 #include "kernels/cuda/patch_kernels.h"
@@ -47,6 +48,11 @@ MUSTER_LAUNCH(AddRowKernel<1>);
 MUSTER_LAUNCH(AddRowKernel<4>);
 MUSTER_LAUNCH(SumChunksKernel<1>);
 MUSTER_LAUNCH(SumChunksKernel<4>);
+MUSTER_LAUNCH(GatherRowsKernel<1>);
+MUSTER_LAUNCH(GatherRowsKernel<4>);
+MUSTER_LAUNCH(PositionsKernel);
+MUSTER_LAUNCH(ScatterAddRowsKernel<1>);
+MUSTER_LAUNCH(ScatterAddRowsKernel<4>);
 MUSTER_LAUNCH(ReluDropoutKernel);
 MUSTER_LAUNCH(MaskedScaleKernel);
 MUSTER_LAUNCH(DropoutKernel);

@@ -1,7 +1,7 @@
 // Launch: runs a kernel on a GPU, a thread for each index.
 //
-// Defined in launch.cu for the kernels that it lists, which is the only file that nvcc compiles:
-// everything else is the host compiler's. Thread-safe.
+// Defined in launch.cu for the kernels that it lists. That and sort.cu are the only files that nvcc
+// compiles: everything else is the host compiler's. Thread-safe.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -4,6 +4,7 @@
 #include "kernels/cuda/kernel_ops.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/patch_conv2d.h"
+#include "kernels/cuda/sort.h"
 
 namespace muster::gpu {
 namespace {
@@ -18,6 +19,18 @@ class CudaLauncher {
   static float* Scratch(Stream& stream, int64_t n) {
     return static_cast<float*>(
         static_cast<CudaStream&>(stream).Scratch(static_cast<size_t>(n) * sizeof(float)));
+  }
+  static int64_t SortScratch(Stream& stream, int64_t n) {
+    static_cast<CudaStream&>(stream).Use();  // it is the device's matter
+    return CeilDiv(static_cast<int64_t>(SortScratchBytes(n)), sizeof(float));
+  }
+  static void SortPairs(Stream& stream, int64_t n, int bits, const int32_t* keys,
+                        int32_t* sorted_keys, const int32_t* values, int32_t* sorted_values,
+                        void* scratch) {
+    auto& cuda = static_cast<CudaStream&>(stream);
+    cuda.Keep(ToStatus(
+        gpu::SortPairs(cuda.Use(), n, bits, keys, sorted_keys, values, sorted_values, scratch),
+        "sort ids"));
   }
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,20 @@ struct HostLauncher {
     });
   }
   float* Scratch(Stream& stream, int64_t n) { return static_cast<HostStream&>(stream).Scratch(n); }
+  int64_t SortScratch(Stream&, int64_t) { return 1; }
+  void SortPairs(Stream& stream, int64_t n, int bits, const int32_t* keys, int32_t* sorted_keys,
+                 const int32_t* values, int32_t* sorted_values, void* scratch) {
+    Do(stream, [=] {
+      std::memset(scratch, 0xff, sizeof(float));
+      std::vector<int64_t> order(static_cast<size_t>(n));
+      std::iota(order.begin(), order.end(), 0);
+      std::ranges::stable_sort(order, {}, [&](int64_t i) { return keys[i] & ((1u << bits) - 1); });
+      for (int64_t i = 0; i < n; ++i) {
+        sorted_keys[i] = keys[order[static_cast<size_t>(i)]];
+        sorted_values[i] = values[order[static_cast<size_t>(i)]];
+      }
+    });
+  }
 };
 
 // A convolution of the CPU, framed as cuDNN's is: the images padded, and the gradient of the padded
