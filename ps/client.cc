@@ -42,8 +42,11 @@ class ClientImpl final : public Client {
   int64_t missed(int32_t replica) const override { return state_->missed(replica); }
   double last_pull_ms() const override { return state_->last_pull_ms(); }
   std::shared_ptr<float[]> AllocateGradients() override { return state_->AllocateGradients(); }
-  std::vector<SavedSlice> Residuals(int32_t replica) override {
+  absl::StatusOr<std::vector<SavedSlice>> Residuals(int32_t replica) override {
     return state_->encoder().Residuals(replica);
+  }
+  ReplicaEncodings LeaveEncodingTo(ReplicaEncoder& to, int32_t replica) override {
+    return state_->encoder().LeaveTo(to, replica);
   }
   absl::Status RestoreResiduals(int32_t replica, const Checkpoint& saved) override {
     return state_->encoder().RestoreResiduals(replica, saved);

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "ps/checkpoint.h"
+#include "ps/encodings.h"
 #include "ps/param.h"
 #include "ps/weight_arenas.h"
 #include "rpc/transport.h"
@@ -87,11 +88,16 @@ class Client {
   // An arena for gradients, all zero [table.arena_size()], each where the table has it: from it
   // Push sends as cheaply as the transport can. Its padding stays 0.
   virtual std::shared_ptr<float[]> AllocateGradients() = 0;
-  // What codecs have kept back of the gradients that `replica` pushed (kernels/codec.h), copied;
-  // and its values from a checkpoint, which fails as Checkpoint::Read does. Between steps: called
-  // by Push's thread.
-  virtual std::vector<SavedSlice> Residuals(int32_t replica) = 0;
+  // What codecs have kept back of the gradients that `replica` pushed (kernels/codec.h), copied,
+  // which fails as ReplicaEncoder::BringResiduals does; and its values from a checkpoint, which
+  // fails as Checkpoint::Read does. Between steps: called by Push's thread.
+  virtual absl::StatusOr<std::vector<SavedSlice>> Residuals(int32_t replica) = 0;
   virtual absl::Status RestoreResiduals(int32_t replica, const Checkpoint& saved) = 0;
+  // From now on `to`, which outlives the client, encodes `replica`'s gradients, into the memory
+  // that this returns, and goes on with the residuals there. Push then reads no gradient of a
+  // parameter with a codec: it sends the encodings, which are complete when it is called and stay
+  // unchanged as a gradient does. Between steps, after RestoreResiduals; called by Push's thread.
+  virtual ReplicaEncodings LeaveEncodingTo(ReplicaEncoder& to, int32_t replica) = 0;
   // Where PARAMS go: `arena` has table.arena_size() elements. What was put there stays unchanged
   // until those of the next clock are there, in whichever arena: some travel as what they changed
   // by (ps/pulled.h).

@@ -27,19 +27,42 @@ rpc::Payload Encoder::Encode(int32_t replica, int32_t slice, std::span<const flo
   const Codec* codec = table_.specs()[static_cast<size_t>(where.param)].codec.get();
   if (codec == nullptr) return rpc::Payload::Borrow(std::as_bytes(gradient));
   Replica& own = ReplicaOf(replica);
-  const Place& place = places_[static_cast<size_t>(slice)];
-  const std::span<std::byte> out = {own.encodings.get() + place.encoding,
-                                    codec->EncodedSize(where.size)};
-  std::span<float> residual;
-  if (codec->has_residual()) {
-    residual = std::span(own.residuals).subspan(place.residual, gradient.size());
-  }
-  codec->Encode(gradient, residual, out);
-  return rpc::Payload::Borrow(out, own.encodings);
+  const SliceEncoding encoding = EncodingOf(own, static_cast<size_t>(slice));
+  if (own.left_to == nullptr) codec->Encode(gradient, encoding.residual, encoding.bytes);
+  return rpc::Payload::Borrow(encoding.bytes, own.encodings);
 }
 
-std::vector<SavedSlice> Encoder::Residuals(int32_t replica) const {
+ReplicaEncodings Encoder::LeaveTo(ReplicaEncoder& to, int32_t replica) {
+  Replica& own = ReplicaOf(replica);
+  own.left_to = &to;
+  ReplicaEncodings all = {own.encodings, encoded_size_, {}};
+  for (size_t id = 0; id < partition_.slices.size(); ++id) {
+    if (table_.specs()[static_cast<size_t>(partition_.slices[id].param)].codec == nullptr) continue;
+    all.slices.push_back(EncodingOf(own, id));
+  }
+  return all;
+}
+
+SliceEncoding Encoder::EncodingOf(Replica& own, size_t slice) const {
+  const ParamSlice& where = partition_.slices[slice];
+  const Codec& codec = *table_.specs()[static_cast<size_t>(where.param)].codec;
+  SliceEncoding encoding = {
+      .param = where.param,
+      .begin = where.offset(table_),
+      .size = where.size,
+      .bytes = {own.encodings.get() + places_[slice].encoding, codec.EncodedSize(where.size)}};
+  if (codec.has_residual()) {
+    encoding.residual =
+        std::span(own.residuals).subspan(places_[slice].residual, static_cast<size_t>(where.size));
+  }
+  return encoding;
+}
+
+absl::StatusOr<std::vector<SavedSlice>> Encoder::Residuals(int32_t replica) {
   const auto own = replicas_.find(replica);
+  if (own != replicas_.end() && own->second.left_to != nullptr) {
+    RETURN_IF_ERROR(own->second.left_to->BringResiduals(replica));
+  }
   std::vector<SavedSlice> saved;
   for (size_t id = 0; id < partition_.slices.size(); ++id) {
     const ParamSlice& slice = partition_.slices[id];
@@ -59,6 +82,7 @@ std::vector<SavedSlice> Encoder::Residuals(int32_t replica) const {
 
 absl::Status Encoder::RestoreResiduals(int32_t replica, const Checkpoint& saved) {
   Replica& own = ReplicaOf(replica);
+  CHECK(own.left_to == nullptr);
   for (size_t id = 0; id < partition_.slices.size(); ++id) {
     const ParamSlice& slice = partition_.slices[id];
     if (!HasResidual(slice)) continue;

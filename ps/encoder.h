@@ -1,6 +1,6 @@
 // Encoder: what a worker pushes for a gradient. Gradients without a codec travel from where they
 // lie; the others are encoded into memory of the replica, which also keeps what was not sent for
-// its next gradient (kernels/codec.h).
+// its next gradient (kernels/codec.h). Or somebody else makes a replica's encodings (encodings.h).
 //
 // Used by one thread. A replica's memory is made with its first encoding: one arena of encodings,
 // and one of residuals for the slices whose codec has one; a replica starts with residuals of 0.
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "ps/checkpoint.h"
+#include "ps/encodings.h"
 #include "ps/param.h"
 #include "rpc/transport.h"
 
@@ -28,17 +29,25 @@ class Encoder {
   // encoding of the slice, which the next call for both overwrites.
   rpc::Payload Encode(int32_t replica, int32_t slice, std::span<const float> gradient);
 
+  // From now on `to` makes the replica's encodings: Encode finds them where this says.
+  ReplicaEncodings LeaveTo(ReplicaEncoder& to, int32_t replica);
+
   // Copies of what the replica has not sent yet, as weights, of the slices whose codec keeps it.
-  std::vector<SavedSlice> Residuals(int32_t replica) const;
+  // Fails when who makes its encodings cannot bring it.
+  absl::StatusOr<std::vector<SavedSlice>> Residuals(int32_t replica);
   // Sets them to those of a checkpoint, whatever its slices were. Fails as Checkpoint::Read.
+  // PRECONDITION: nobody else makes the replica's encodings.
   absl::Status RestoreResiduals(int32_t replica, const Checkpoint& saved);
 
  private:
   struct Replica {
     std::shared_ptr<std::byte[]> encodings;
     std::vector<float> residuals;
+    ReplicaEncoder* left_to = nullptr;  // who makes them instead
   };
   Replica& ReplicaOf(int32_t replica);
+  // Of the slice, which has a codec.
+  SliceEncoding EncodingOf(Replica& own, size_t slice) const;
   bool HasResidual(const ParamSlice& slice) const;
 
   struct Place {

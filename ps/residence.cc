@@ -102,7 +102,9 @@ class Residence::ClientSide final : public Client {
   int64_t reached() const override { return reached_; }
   int64_t missed(int32_t /*replica*/) const override { return 0; }
   double last_pull_ms() const override { return 0; }
-  std::vector<SavedSlice> Residuals(int32_t /*replica*/) override { return {}; }
+  absl::StatusOr<std::vector<SavedSlice>> Residuals(int32_t /*replica*/) override {
+    return std::vector<SavedSlice>();
+  }
   absl::Status RestoreResiduals(int32_t /*replica*/, const Checkpoint& /*saved*/) override {
     return absl::OkStatus();
   }
@@ -113,6 +115,10 @@ class Residence::ClientSide final : public Client {
 
   // Memory of the host that nothing would be read from, or put into.
   std::shared_ptr<float[]> AllocateGradients() override { return NotHere<float[]>(); }
+  ReplicaEncodings LeaveEncodingTo(ReplicaEncoder& /*to*/, int32_t /*replica*/) override {
+    NotHere<float>();
+    return {};
+  }
   void SetArena(std::span<float> /*arena*/) override { NotHere<float>(); }
   absl::StatusOr<std::shared_ptr<const WeightArenas>> AllocateWeights() override {
     return NotHere<const WeightArenas>();

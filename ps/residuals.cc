@@ -69,8 +69,10 @@ void ResidualSaver::Write(int64_t clock, const std::vector<Copy>& copies) const 
     const std::string path =
         ResidualPartPath(fmt::format("{}/step-{}", directory_, clock), copy.replica);
     const absl::Status status =
-        WriteCheckpointPart(path, table_, partition_, /*slot_names=*/{}, clock, copy.slices,
-                            {{"replica", std::to_string(copy.replica)}});
+        copy.slices.ok()
+            ? WriteCheckpointPart(path, table_, partition_, /*slot_names=*/{}, clock, *copy.slices,
+                                  {{"replica", std::to_string(copy.replica)}})
+            : copy.slices.status();
     on_saved_(clock, copy.replica, path, status);
   }
 }

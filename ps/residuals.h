@@ -34,7 +34,7 @@ absl::Status RestoreResiduals(Client& client, const ParamTable& table, int32_t r
 
 class ResidualSaver {
  public:
-  // A replica's part lies in `file`, committed by rename, or could not be written. Called on a
+  // A replica's part lies in `file`, committed by rename, or could not be made. Called on a
   // thread of the saver.
   using OnSaved = std::function<void(int64_t clock, int32_t replica, const std::string& file,
                                      const absl::Status& status)>;
@@ -55,7 +55,7 @@ class ResidualSaver {
  private:
   struct Copy {
     int32_t replica = 0;
-    std::vector<SavedSlice> slices;
+    absl::StatusOr<std::vector<SavedSlice>> slices;
   };
   void Write(int64_t clock, const std::vector<Copy>& copies) const;
 

@@ -44,11 +44,15 @@ struct Rank {
 class DeviceExchange final : public Exchange {
  public:
   DeviceExchange(std::span<Stream* const> streams, Communicator* communicator,
-                 const ps::ParamTable& table, HostArenas host, int64_t bucket_bytes)
+                 const ps::ParamTable& table, HostArenas host, int64_t bucket_bytes,
+                 std::unique_ptr<DeviceEncoder> encoder)
       : communicator_(communicator),
+        table_(table),
         size_(table.arena_size()),
         ranks_count_(static_cast<int64_t>(streams.size())),
-        host_(std::move(host)) {
+        host_(std::move(host)),
+        encoder_(std::move(encoder)) {
+    CHECK(encoder_ == nullptr || !several());
     CHECK(!streams.empty() && !host_.gradients.empty());
     CHECK(!several() || communicator_->ranks() == static_cast<int>(streams.size()));
     MakeBuckets(table, bucket_bytes);
@@ -183,15 +187,42 @@ class DeviceExchange final : public Exchange {
     if (several() && enqueued_.ok()) {
       enqueued_ = communicator_->ReduceScatter(copy_streams_, send, sums, bucket.slice);
     }
-    for (size_t r = 0; r < ranks_.size(); ++r) {
-      const int64_t begin = std::min(bucket.size, static_cast<int64_t>(r) * bucket.slice);
-      const int64_t size = std::min(bucket.size - begin, bucket.slice);
-      ranks_[r]->device.ops().Copy(
-          *ranks_[r]->copies, host_.gradients[lease_].get() + bucket.begin + begin, sums[r],
-          static_cast<size_t>(size) * sizeof(float), CopyDirection::kDeviceToHost);
-      ranks_[r]->copies->Record(*ranks_[r]->copied[b]);
+    if (encoder_ != nullptr) {
+      SendEncoded(bucket);
+    } else {
+      for (size_t r = 0; r < ranks_.size(); ++r) {
+        const int64_t begin = std::min(bucket.size, static_cast<int64_t>(r) * bucket.slice);
+        const int64_t size = std::min(bucket.size - begin, bucket.slice);
+        CopyToHost(*ranks_[r], sums[r], bucket.begin + begin, size);
+      }
     }
+    for (const auto& rank : ranks_) rank->copies->Record(*rank->copied[b]);
     sent_.push_back(b);
+  }
+
+  // Of one device: what has a codec is encoded, neighbours that have none travel together.
+  void SendEncoded(const Bucket& bucket) {
+    Rank& rank = *ranks_.front();
+    const float* const gradients = rank.gradients.data<float>();
+    int64_t begin = bucket.begin, end = begin;  // of such neighbours
+    for (const ps::ParamId param : bucket.params) {
+      const int64_t offset = table_.offset(param);
+      if (!encoder_->Encodes(param)) {
+        if (begin == end) begin = offset;
+        end = offset + table_.specs()[static_cast<size_t>(param)].size();
+        continue;
+      }
+      CopyToHost(rank, gradients + begin, begin, end - begin);
+      begin = end;
+      encoder_->Send(*rank.copies, lease_, param, gradients);
+    }
+    CopyToHost(rank, gradients + begin, begin, end - begin);
+  }
+
+  // Elements [begin, begin + size) of the lease's gradients.
+  void CopyToHost(Rank& rank, const float* from, int64_t begin, int64_t size) {
+    rank.device.ops().Copy(*rank.copies, host_.gradients[lease_].get() + begin, from,
+                           static_cast<size_t>(size) * sizeof(float), CopyDirection::kDeviceToHost);
   }
 
   absl::Status Collect(const std::function<void(ps::ParamId)>& on_host) {
@@ -235,10 +266,12 @@ class DeviceExchange final : public Exchange {
   }
 
   Communicator* const communicator_;
+  const ps::ParamTable& table_;
   const int64_t size_;  // of an arena, in elements
   const int64_t ranks_count_;
   int64_t weight_slice_ = 0;
   const HostArenas host_;
+  const std::unique_ptr<DeviceEncoder> encoder_;  // or null
   std::vector<Bucket> buckets_;
   std::vector<size_t> bucket_of_;  // by parameter
   std::vector<std::unique_ptr<Rank>> ranks_;
@@ -258,9 +291,10 @@ class DeviceExchange final : public Exchange {
 std::unique_ptr<Exchange> MakeDeviceExchange(std::span<Stream* const> streams,
                                              Communicator* communicator,
                                              const ps::ParamTable& table, HostArenas host,
-                                             int64_t bucket_bytes) {
+                                             int64_t bucket_bytes,
+                                             std::unique_ptr<DeviceEncoder> encoder) {
   return std::make_unique<DeviceExchange>(streams, communicator, table, std::move(host),
-                                          bucket_bytes);
+                                          bucket_bytes, std::move(encoder));
 }
 
 }  // namespace muster::worker

@@ -8,6 +8,8 @@
 //   slice r of a bucket [begin, begin + n) = [begin + r s, begin + min((r + 1) s, n)),  s = ⌈n / G⌉
 //                                            rounded up to four elements, 16 bytes
 //
+// Of one device the parameters that have a codec travel encoded (device_encoder.h).
+//
 // Parameters come back the same way: device r copies slice r of the whole arena from the host, then
 // all of them gather the rest. One device does without the communicator, and its slice is all.
 //
@@ -25,6 +27,7 @@
 #include "kernels/communicator.h"
 #include "kernels/stream.h"
 #include "ps/param.h"
+#include "worker/device_encoder.h"
 #include "worker/exchange.h"
 
 namespace muster::worker {
@@ -38,10 +41,12 @@ struct HostArenas {
 };
 
 // For models that compute on `streams`, each on another device; `communicator` has a rank for each,
-// and may be null for one. Borrows all but the arenas. PRECONDITION: a stream, a lease.
+// and may be null for one. `encoder` is of the device, or null: the client encodes. Borrows all but
+// arenas and encoder. PRECONDITION: a stream, a lease; without an encoder where there are several.
 std::unique_ptr<Exchange> MakeDeviceExchange(std::span<Stream* const> streams,
                                              Communicator* communicator,
                                              const ps::ParamTable& table, HostArenas host,
-                                             int64_t bucket_bytes = kBucketBytes);
+                                             int64_t bucket_bytes = kBucketBytes,
+                                             std::unique_ptr<DeviceEncoder> encoder = nullptr);
 
 }  // namespace muster::worker

@@ -67,14 +67,16 @@ class ResidentExchange final : public Exchange {
 
 absl::StatusOr<std::unique_ptr<Exchange>> MakeExchange(ModelGroup& models,
                                                        const ps::ParamTable& table,
-                                                       ps::Client& client, size_t leases) {
+                                                       ps::Client& client,
+                                                       std::span<const int32_t> replicas,
+                                                       bool encodes) {
   const std::vector<Stream*> streams = models.streams();
   if (streams.empty() || streams.front()->device().host_memory()) {
     ASSIGN_OR_RETURN(auto weights, client.AllocateWeights());
-    return std::make_unique<HostExchange>(table, client, leases, std::move(weights));
+    return std::make_unique<HostExchange>(table, client, replicas.size(), std::move(weights));
   }
   if (const auto arenas = client.on_device()) {
-    CHECK(streams.size() == 1 && leases == 1);
+    CHECK(streams.size() == 1 && replicas.size() == 1);
     return std::make_unique<ResidentExchange>(*streams.front(), *arenas);
   }
   HostArenas host;
@@ -82,8 +84,15 @@ absl::StatusOr<std::unique_ptr<Exchange>> MakeExchange(ModelGroup& models,
   host.weights = rpc::FloatsIn(rpc::AllocateAligned(size * sizeof(float)));
   std::fill_n(host.weights.get(), size, 0.0f);  // the padding stays so
   client.SetArena({host.weights.get(), size});
-  for (size_t i = 0; i < leases; ++i) host.gradients.push_back(client.AllocateGradients());
-  return MakeDeviceExchange(streams, models.communicator(), table, std::move(host));
+  for (size_t i = 0; i < replicas.size(); ++i) {
+    host.gradients.push_back(client.AllocateGradients());
+  }
+  std::unique_ptr<DeviceEncoder> encoder;
+  if (encodes && streams.size() == 1) {
+    ASSIGN_OR_RETURN(encoder, DeviceEncoder::Make(streams[0]->device(), table, client, replicas));
+  }
+  return MakeDeviceExchange(streams, models.communicator(), table, std::move(host), kBucketBytes,
+                            std::move(encoder));
 }
 
 }  // namespace muster::worker

@@ -36,7 +36,8 @@ class Exchange {
   virtual absl::Status Settle() = 0;
   // Where the models write the gradient of the process's lease number `lease`; until the next call.
   virtual Arenas Gradients(size_t lease) = 0;
-  // Their sum where the client pushes it from, for what Bring and Finish have handed over.
+  // Their sum where the client pushes it from, for what Bring and Finish have handed over; not of
+  // parameters that the exchange has encoded.
   virtual std::span<float> PushedGradients(size_t lease) = 0;
   // The gradient of `param` is complete on the stream of model number `device`. True when it can be
   // pushed already; else Finish hands it over. The lease is the last one of Gradients.
@@ -47,10 +48,14 @@ class Exchange {
   virtual absl::Status Finish(const std::function<void(ps::ParamId)>& on_host) = 0;
 };
 
-// For `models`, which are prepared for `table`. The client's parameters go where the exchange wants
-// them from now on. Fails when there is no memory.
+// For `models`, which are prepared for `table`, and the process's leases on `replicas`. The
+// client's parameters go where the exchange wants them from now on. With `encodes` the gradients of
+// one device are encoded there, where it can (worker/device_encoder.h). Fails when there is no
+// memory, or a device fails.
 absl::StatusOr<std::unique_ptr<Exchange>> MakeExchange(ModelGroup& models,
                                                        const ps::ParamTable& table,
-                                                       ps::Client& client, size_t leases);
+                                                       ps::Client& client,
+                                                       std::span<const int32_t> replicas,
+                                                       bool encodes);
 
 }  // namespace muster::worker

@@ -70,7 +70,10 @@ Trainer::Trainer(ModelGroup& models, const ps::ParamTable& table, ps::Client& cl
 }
 
 absl::Status Trainer::Run() {
-  ASSIGN_OR_RETURN(exchange_, MakeExchange(models_, table_, client_, options_.leases.size()));
+  // What is clipped is the gradient as it is.
+  const bool clips = std::isfinite(options_.clip_norm);
+  ASSIGN_OR_RETURN(exchange_, MakeExchange(models_, table_, client_, options_.leases,
+                                           /*encodes=*/!clips));
   client_.Pull(options_.leases.front(), options_.start, -1);
   RETURN_IF_ERROR(client_.Wait(options_.start));
 

@@ -125,8 +125,11 @@ class FramedConv2d final : public Conv2dPlan {
 
 class HostGpuOps final : public gpu::KernelOps<HostLauncher> {
  public:
-  HostGpuOps(Device& device, GpuPrecision precision)
-      : KernelOps(HostLauncher()), device_(device), precision_(precision) {}
+  HostGpuOps(Device& device, const HostGpuOptions& options)
+      : KernelOps(HostLauncher()),
+        device_(device),
+        precision_(options.precision),
+        codecs_(options.codecs) {}
 
   void Copy(Stream& stream, void* to, const void* from, size_t bytes,
             CopyDirection direction) override {
@@ -182,6 +185,9 @@ class HostGpuOps final : public gpu::KernelOps<HostLauncher> {
     RoundToBf16(at_once, rows * cols, x.data(), bf16.data());
     WidenBf16AddRow(at_once, rows, cols, bf16.data(), bias, y);
   }
+  std::unique_ptr<DeviceCodec> MakeCodec(const Codec& codec) override {
+    return codecs_ ? KernelOps::MakeCodec(codec) : nullptr;
+  }
   std::unique_ptr<Conv2dPlan> MakeConv2d(const Conv2dArgs& args) override {
     // Small chunks: the tests' batches are several.
     if (args.in_channels < gpu::kLeastCudnnChannels) {
@@ -198,13 +204,14 @@ class HostGpuOps final : public gpu::KernelOps<HostLauncher> {
 
   Device& device_;
   const GpuPrecision precision_;
+  const bool codecs_;
   const std::unique_ptr<Device> cpu_ = MakeCpuDevice(1);
 };
 
 class HostGpu final : public Device {
  public:
   HostGpu(int index, std::shared_ptr<Streams> streams)
-      : index_(index), streams_(std::move(streams)), ops_(*this, streams_->options.precision) {}
+      : index_(index), streams_(std::move(streams)), ops_(*this, streams_->options) {}
 
   std::string name() const override { return "/gpu:" + std::to_string(index_); }
   std::string description() const override { return "kernels on the host"; }

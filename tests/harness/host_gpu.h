@@ -35,6 +35,7 @@ struct HostGpuOptions {
   size_t memory = SIZE_MAX;                         // bytes for each allocation
   GpuPrecision precision = GpuPrecision::kFloat32;  // that, or kBf16
   bool graphs = true;                               // its streams capture
+  bool codecs = true;                               // it has code for gradients' codecs
   int64_t failing_capture = -1;                     // the number of one that fails
   // Of graphs, counted there; or null.
   std::shared_ptr<std::atomic<int64_t>> captures = {}, launches = {};

@@ -227,6 +227,117 @@ TEST_P(Bf16ClusterTest, LearnsNearlyWhatFloat32LearnsIntoFloat32Weights) {
   EXPECT_GT(std::ranges::count_if(bf16.weights, fine), std::ssize(bf16.weights) / 2);
 }
 
+// Gradients are encoded on the GPU, or by the client where the GPU has no code for that.
+class GpuCodecClusterTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  // In the folder's job, up to `steps`.
+  ClusterResult TrainTo(int64_t steps, bool on_gpu, const TemporaryFolder& folder,
+                        const std::string& codec = GetParam()) {
+    ClusterOptions options;
+    options.job = ToyJob(steps);
+    options.job.mutable_training()->mutable_codec()->set_push(codec);
+    options.replicas = 2;
+    options.trainers = 2;
+    options.servers = 2;
+    options.job_dir = folder.path();
+    options.make_module = [] { return MakeRowsModule({"conv"}); };
+    copies_->to_host_bytes = 0;
+    options.make_device = [on_gpu, copies = copies_] {
+      return Alone(testing::MakeHostGpu(
+          {.pace = testing::HostGpuPace::kLate, .codecs = on_gpu, .copies = copies}));
+    };
+    return Cluster(options).Run();
+  }
+
+  const std::shared_ptr<testing::HostGpuCopies> copies_ =
+      std::make_shared<testing::HostGpuCopies>();
+};
+
+INSTANTIATE_TEST_SUITE_P(Codecs, GpuCodecClusterTest,
+                         ::testing::Values("fp16", "bf16", "int8", "1bit", "topk"),
+                         [](const auto& info) { return info.param; });
+
+TEST_P(GpuCodecClusterTest, TheGpuEncodesToTheBitsOfTheHostsAndCopiesLess) {
+  const ClusterResult host = TrainTo(6, /*on_gpu=*/false, TemporaryFolder());
+  const int64_t plain = copies_->to_host_bytes;
+  const ClusterResult gpu = TrainTo(6, /*on_gpu=*/true, TemporaryFolder());
+  const int64_t encoded = copies_->to_host_bytes;
+  const ClusterResult none = TrainTo(6, /*on_gpu=*/true, TemporaryFolder(), "none");
+  ASSERT_TRUE(host.status.ok() && gpu.status.ok()) << host.status << gpu.status;
+  EXPECT_EQ(gpu.weights, host.weights);
+  EXPECT_NE(gpu.weights, none.weights);
+  EXPECT_EQ(copies_->to_host_bytes, plain);
+  // fp16 halves the gradients; what it keeps back, int8 brings once, for the checkpoint.
+  EXPECT_LT(encoded, plain * 6 / 10);
+}
+
+TEST_P(GpuCodecClusterTest, ARunGoesOnFromWhateverEncodedBefore) {
+  const ClusterResult whole = TrainTo(8, /*on_gpu=*/false, TemporaryFolder());
+  ASSERT_TRUE(whole.status.ok()) << whole.status;
+  for (const bool first : {false, true}) {
+    for (const bool second : {false, true}) {
+      SCOPED_TRACE(std::to_string(first) + std::to_string(second));
+      const TemporaryFolder folder;
+      const ClusterResult begun = TrainTo(4, first, folder), ended = TrainTo(8, second, folder);
+      ASSERT_TRUE(begun.status.ok() && ended.status.ok()) << begun.status << ended.status;
+      EXPECT_EQ(ended.state.resumed_from, 4);
+      EXPECT_EQ(ended.weights, whole.weights);
+    }
+  }
+}
+
+// One trainer that scales each gradient down to a norm before it is pushed; 0: it does not.
+ClusterResult TrainClipped(MakeDevices make_devices, const std::string& codec, double clip_norm) {
+  const TemporaryFolder folder;
+  ClusterOptions options;
+  options.job = ToyJob(6);
+  Training& training = *options.job.mutable_training();
+  training.mutable_consistency()->set_mode(Consistency::ASYNC);
+  training.mutable_codec()->set_push(codec);
+  training.mutable_optimizer()->set_clip_norm(clip_norm);
+  options.job_dir = folder.path();
+  options.make_module = [] { return MakeRowsModule({"single_fc"}); };
+  options.make_device = std::move(make_devices);
+  return Cluster(options).Run();
+}
+
+class ClippedCodecsTest : public ::testing::TestWithParam<std::string> {};
+
+INSTANTIATE_TEST_SUITE_P(Devices, ClippedCodecsTest,
+                         ::testing::Values("host_gpu", "late_host_gpu", "gpu"),
+                         [](const auto& info) { return info.param; });
+
+// So a norm that is never reached has the host encode.
+TEST_P(ClippedCodecsTest, WhatIsClippedIsTheGradientAndNotItsEncoding) {
+  if (const auto made = testing::MakeTestDevice(GetParam()); !made.ok()) {
+    GTEST_SKIP() << made.status().message();
+  }
+  const auto train = [](const std::string& codec, double clip_norm) {
+    return TrainClipped([] { return Alone(*testing::MakeTestDevice(GetParam())); }, codec,
+                        clip_norm);
+  };
+  for (const char* codec : {"fp16", "bf16", "int8", "1bit", "topk"}) {
+    SCOPED_TRACE(codec);
+    const ClusterResult gpu = train(codec, 0), host = train(codec, 1e30),
+                        clipped = train(codec, 0.01);
+    ASSERT_TRUE(gpu.status.ok() && host.status.ok()) << gpu.status << host.status;
+    ASSERT_TRUE(clipped.status.ok()) << clipped.status;
+    EXPECT_EQ(gpu.weights, host.weights);
+    EXPECT_NE(gpu.weights, clipped.weights);
+  }
+}
+
+TEST(GpusCodecsTest, SumsOfSeveralGpusAreEncodedByTheHost) {
+  const auto train = [](int count, const std::string& codec) {
+    return TrainClipped(HostGpus(count, testing::HostGpuPace::kLate), codec, 0);
+  };
+  const ClusterResult one = train(1, "int8"), several = train(3, "int8"), plain = train(3, "none");
+  ASSERT_TRUE(one.status.ok() && several.status.ok()) << one.status << several.status;
+  EXPECT_NE(several.weights, plain.weights);
+  // A sum in another order may be rounded to another step of its block.
+  EXPECT_NEAR(*several.state.metrics.train_loss, *one.state.metrics.train_loss, 1e-2);
+}
+
 class GpusClusterTest : public ::testing::TestWithParam<std::string> {};
 
 INSTANTIATE_TEST_SUITE_P(Models, GpusClusterTest, ::testing::ValuesIn(worker::ImageModelNames()),

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "rpc/inproc_transport.h"
 
 namespace muster::ps {
@@ -62,6 +64,40 @@ TEST_F(EncoderTest, EncodingsStayUntilTheSameSliceOfTheReplicaIsEncodedAgain) {
   EXPECT_EQ(Decoded(first), (Floats{1, 0}));
   EXPECT_EQ(Decoded(slice), (Floats{2, 0}));
   EXPECT_EQ(Decoded(replica), (Floats{3, 0}));
+}
+
+// Puts residuals of 7 where the encoder has them.
+struct Other final : ReplicaEncoder {
+  absl::Status BringResiduals(int32_t replica) override {
+    EXPECT_EQ(replica, 1);
+    for (const SliceEncoding& slice : encodings.slices) std::ranges::fill(slice.residual, 7.0f);
+    return absl::OkStatus();
+  }
+  ReplicaEncodings encodings;
+};
+
+TEST_F(EncoderTest, WhatIsLeftToAnotherIsSentAsItMadeIt) {
+  EXPECT_EQ(Sent(1, 0, {3, 2}), (Floats{3, 0}));
+  Other other;
+  other.encodings = encoder_.LeaveTo(other, 1);
+  ASSERT_EQ(other.encodings.slices.size(), 2u) << "plain has no codec";
+  const SliceEncoding& a = other.encodings.slices[0];
+  const SliceEncoding& b = other.encodings.slices[1];
+  EXPECT_EQ(a.param, 0);
+  EXPECT_EQ(b.param, 2);
+  EXPECT_EQ(b.begin, table_.offset(2));
+  EXPECT_EQ(Floats(a.residual.begin(), a.residual.end()), (Floats{0, 2})) << "it goes on with it";
+  Floats residual = {0, 0};
+  codec_->Encode(Floats{0, 9}, residual, b.bytes);
+  EXPECT_EQ(Sent(1, 2, {5, 5}), (Floats{0, 9}));
+  EXPECT_EQ(Sent(0, 2, {5, 4}), (Floats{5, 0})) << "the other replica's are encoded here";
+
+  for (const int32_t replica : {0, 1}) {
+    const auto saved = encoder_.Residuals(replica);
+    ASSERT_TRUE(saved.ok()) << saved.status();
+    ASSERT_EQ(saved->size(), 2u);
+    EXPECT_EQ((*saved)[1].weights, replica == 0 ? (Floats{0, 4}) : (Floats{7, 7}));
+  }
 }
 
 }  // namespace

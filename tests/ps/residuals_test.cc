@@ -48,7 +48,9 @@ class ResidualsTest : public testing::Test {
   // Of the parameters with a residual, one after the other.
   static std::vector<float> Values(Client& client, int32_t replica) {
     std::vector<float> all;
-    for (const SavedSlice& slice : client.Residuals(replica)) {
+    const auto slices = client.Residuals(replica);
+    EXPECT_TRUE(slices.ok()) << slices.status();
+    for (const SavedSlice& slice : *slices) {
       all.insert(all.end(), slice.weights.begin(), slice.weights.end());
     }
     return all;
@@ -160,6 +162,24 @@ TEST_F(ResidualsTest, WhatCannotBeWrittenIsTold) {
     saver.OnClock(1);
   }
   EXPECT_THAT(saved_, ElementsAre(HasSubstr("step-1")));
+}
+
+// As a device does that has failed.
+TEST_F(ResidualsTest, WhatCannotBeBroughtIsTold) {
+  struct Broken final : ReplicaEncoder {
+    absl::Status BringResiduals(int32_t replica) override {
+      return absl::InternalError(fmt::format("no way to the residuals of replica {}", replica));
+    }
+  } broken;
+  Servers servers(table_, {.replicas = 2});
+  const auto client = Connect(servers);
+  (void)client->LeaveEncodingTo(broken, 1);
+  {
+    ResidualSaver saver(*client, table_, servers.partition(), {0, 1}, folder_.path(), note_);
+    saver.AddCut(1);
+    saver.OnClock(1);
+  }
+  EXPECT_THAT(saved_, ElementsAre("1 0", "no way to the residuals of replica 1"));
 }
 
 }  // namespace
