@@ -179,7 +179,7 @@ void Bench::Kernels() {
   const DropoutArgs dropout{{1, 2}, 3, 0.5f};
   const Buffer mask = Make(samples * MaskWords(features));
   Memory("relu_dropout", used * (2 + 1.0 / 32), [&] {
-    ops.ReluDropout(stream, samples, features, dropout, in, out, mask.data<uint32_t>());
+    ops.ReluDropout(stream, samples, features, dropout, {}, in, out, mask.data<uint32_t>());
   });
   Memory("masked_scale", used * (2 + 1.0 / 32),
          [&] { ops.MaskedScale(stream, samples, features, mask.data<uint32_t>(), 2, in, out); });

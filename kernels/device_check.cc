@@ -113,13 +113,15 @@ absl::Status TryRowsByIds(Stream& stream, Outputs& outputs) {
 }
 
 absl::Status TryDropout(Stream& stream, Outputs& outputs) {
-  constexpr int64_t kN = 7, kFeatures = 333;
+  constexpr int64_t kN = 7, kFeatures = 333, kChannels = 9;
   const Shape shape{kN, kFeatures}, mask_shape{kN, MaskWords(kFeatures)};
-  const auto x = Uniform(kN * kFeatures, 1), dy = Uniform(kN * kFeatures, 2);
+  const auto x = Uniform(kN * kFeatures, 1), dy = Uniform(kN * kFeatures, 2),
+             bias = Uniform(kChannels, 3);
   std::vector<float> y(x.size()), dropped(x.size()), dx(x.size());
   std::vector<uint32_t> mask(static_cast<size_t>(mask_shape.size()));
   Mirror on(stream);
-  ReluDropout(stream, kDropout, on.In(x, shape), on.Out(y, shape), on.Out(mask, mask_shape));
+  ReluDropout(stream, kDropout, on.In(x, shape), on.Out(y, shape), on.Out(mask, mask_shape),
+              {on.In(bias, {kChannels}).data(), kChannels});
   MaskedScale(stream, on.Out(mask, mask_shape), 2, on.In(dy, shape), on.Out(dx, shape));
   Dropout(stream, kDropout, on.In(x, shape), on.Out(dropped, shape));
   RETURN_IF_ERROR(on.Finish());
@@ -132,14 +134,14 @@ absl::Status TryDropout(Stream& stream, Outputs& outputs) {
 
 absl::Status TryPool(Stream& stream, Outputs& outputs) {
   constexpr int64_t kN = 3, kChannels = 64;
-  const PoolArgs pool{Window::Make({21, 10}, {2, 2}, {2, 2}, Padding::kSame), kChannels, true,
-                      kDropout};
+  PoolArgs pool{Window::Make({21, 10}, {2, 2}, {2, 2}, Padding::kSame), kChannels, true, kDropout};
   const Window& w = pool.window;
   const Shape in{kN, w.in.h, w.in.w, kChannels}, out{kN, w.out.h, w.out.w, kChannels};
-  const auto x = Uniform(in.size(), 1), dy = Uniform(out.size(), 2);
+  const auto x = Uniform(in.size(), 1), dy = Uniform(out.size(), 2), bias = Uniform(kChannels, 3);
   std::vector<float> y(dy.size()), dx(x.size());
   std::vector<uint8_t> winners(dy.size());
   Mirror on(stream);
+  pool.bias = on.In(bias, {kChannels}).data();
   MaxPool(stream, pool, on.In(x, in), on.Out(y, out), on.Out(winners, out));
   MaxPoolGradient(stream, pool, on.Out(winners, out), on.In(dy, out), on.Out(dx, in));
   RETURN_IF_ERROR(on.Finish());

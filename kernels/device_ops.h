@@ -58,12 +58,20 @@ struct DropoutArgs {
   float scale() const { return 256.0f / static_cast<float>(keep_of_256()); }
 };
 
+// What an activation adds to its input first: values[e % channels] to element e of a sample; null:
+// nothing. A convolution of which the bias would take a pass of its own leaves it out.
+struct ChannelBias {
+  const float* values = nullptr;
+  int64_t channels = 0;
+};
+
 // Images are [samples, h, w, channels].
 struct PoolArgs {
   Window window;
   int64_t channels = 0;
-  bool relu = false;    // pool max(x, 0) instead of x
-  DropoutArgs dropout;  // of what is pooled, after the relu; only with relu
+  bool relu = false;            // pool max(x, 0) instead of x
+  DropoutArgs dropout;          // of what is pooled, after the relu; only with relu
+  const float* bias = nullptr;  // [channels], in the device's memory: added to x first, or null
 };
 inline constexpr uint8_t kNoWinner =
     255;  // in a pool's winners: the maximum is the relu's 0, no gradient goes back
@@ -103,6 +111,8 @@ class Conv2dPlan {
   // w[a, b, c, o]
   virtual void Forward(Stream& stream, int64_t n, const float* x, const float* w, const float* bias,
                        float* y) = 0;
+  // Whether the bias takes a pass over y: an activation that follows had better add it.
+  virtual bool adds_bias_apart() const { return false; }
   virtual void BackwardData(Stream& stream, int64_t n, const float* dy, const float* w,
                             float* dx) = 0;
   virtual void BackwardWeights(Stream& stream, int64_t n, const float* x, const float* dy,
@@ -142,10 +152,10 @@ class DeviceOps {
   virtual void ScatterAddRows(Stream& stream, const RowArgs& args, const float* dy,
                               float* table) = 0;
 
-  // y = dropout(max(x, 0)); y may be x. mask (may be null): bit e % 32 of mask[s, e / 32] tells
-  // y[s, e] != 0, [n, MaskWords(features)].
+  // y = dropout(max(x + bias, 0)); y may be x. mask (may be null): bit e % 32 of mask[s, e / 32]
+  // tells y[s, e] != 0, [n, MaskWords(features)].
   virtual void ReluDropout(Stream& stream, int64_t n, int64_t features, const DropoutArgs& dropout,
-                           const float* x, float* y, uint32_t* mask) = 0;
+                           const ChannelBias& bias, const float* x, float* y, uint32_t* mask) = 0;
   // dx[s, e] = scale * dy[s, e] where the mask's bit is set, else 0; dx may be dy.
   virtual void MaskedScale(Stream& stream, int64_t n, int64_t features, const uint32_t* mask,
                            float scale, const float* dy, float* dx) = 0;

@@ -167,11 +167,13 @@ absl::Status CheckIds(std::span<const int32_t> ids, int64_t rows) {
   return absl::OkStatus();
 }
 
-void ReluDropout(Stream& stream, const DropoutArgs& dropout, ConstTensor x, Tensor y, Tensor mask) {
+void ReluDropout(Stream& stream, const DropoutArgs& dropout, ConstTensor x, Tensor y, Tensor mask,
+                 const ChannelBias& bias) {
   CheckSame(x, y);
+  if (bias.values != nullptr) CHECK_EQ(PerSample(x) % bias.channels, 0);
   if (!mask.empty()) CHECK(mask.shape() == (Shape{x.dim(0), MaskWords(PerSample(x))}));
-  Ops(stream).ReluDropout(stream, x.dim(0), PerSample(x), dropout, x.data<float>(), y.data<float>(),
-                          OrNull<uint32_t>(mask));
+  Ops(stream).ReluDropout(stream, x.dim(0), PerSample(x), dropout, bias, x.data<float>(),
+                          y.data<float>(), OrNull<uint32_t>(mask));
 }
 
 void MaskedScale(Stream& stream, ConstTensor mask, float scale, ConstTensor dy, Tensor dx) {

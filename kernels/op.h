@@ -47,7 +47,8 @@ void ScatterAddRows(Stream& stream, ConstTensor ids, ConstTensor dy, Tensor tabl
 absl::Status CheckIds(std::span<const int32_t> ids, int64_t rows);
 
 // x, y, dy, dx [n, ...]; mask: uint32 [n, MaskWords(elements of a sample)] or empty.
-void ReluDropout(Stream& stream, const DropoutArgs& dropout, ConstTensor x, Tensor y, Tensor mask);
+void ReluDropout(Stream& stream, const DropoutArgs& dropout, ConstTensor x, Tensor y, Tensor mask,
+                 const ChannelBias& bias = {});
 void MaskedScale(Stream& stream, ConstTensor mask, float scale, ConstTensor dy, Tensor dx);
 void Dropout(Stream& stream, const DropoutArgs& dropout, ConstTensor x, Tensor y);
 

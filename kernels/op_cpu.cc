@@ -31,6 +31,17 @@ void RanksTogether(int64_t rows, int64_t units, int64_t rank, const std::vector<
   }
 }
 
+// y [pixels, channels] = x + bias; y may be x. This device's convolutions add their bias
+// themselves.
+void AddBias(int threads, int64_t pixels, int64_t channels, const float* bias, const float* x,
+             float* y) {
+  ParallelFor(threads, pixels, [&](int, int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      for (int64_t c = 0; c < channels; ++c) y[p * channels + c] = x[p * channels + c] + bias[c];
+    }
+  });
+}
+
 }  // namespace
 
 void CpuOps::Copy(Stream&, void* to, const void* from, size_t bytes, CopyDirection) {
@@ -68,8 +79,12 @@ void CpuOps::SumRows(Stream&, int64_t rows, int64_t cols, const float* x, float*
   for (int part = 1; part < parts; ++part) simd::Add(cols, &partial[part * cols], sum);
 }
 
-void CpuOps::ReluDropout(Stream&, int64_t n, int64_t features, const DropoutArgs& dropout,
-                         const float* x, float* y, uint32_t* mask) {
+void CpuOps::ReluDropout(Stream& stream, int64_t n, int64_t features, const DropoutArgs& dropout,
+                         const ChannelBias& bias, const float* x, float* y, uint32_t* mask) {
+  if (bias.values != nullptr) {
+    AddBias(threads_, n * features / bias.channels, bias.channels, bias.values, x, y);
+    return ReluDropout(stream, n, features, dropout, {}, y, y, mask);
+  }
   const int64_t blocks = (features + kDropoutBlock - 1) / kDropoutBlock;
   ParallelFor(threads_, n, [&](int, int64_t begin, int64_t end) {
     std::vector<uint32_t> keep(dropout.rate > 0 ? blocks * kDropoutBlockWords : 0);
@@ -104,9 +119,17 @@ void CpuOps::Dropout(Stream&, int64_t n, int64_t features, const DropoutArgs& dr
   });
 }
 
-void CpuOps::MaxPool(Stream&, int64_t n, const PoolArgs& pool, const float* x, float* y,
+void CpuOps::MaxPool(Stream& stream, int64_t n, const PoolArgs& pool, const float* x, float* y,
                      uint8_t* winners) {
   const Window& w = pool.window;
+  if (pool.bias != nullptr) {
+    const int64_t pixels = n * w.in.h * w.in.w;
+    std::vector<float> sum(pixels * pool.channels);
+    AddBias(threads_, pixels, pool.channels, pool.bias, x, sum.data());
+    PoolArgs without = pool;
+    without.bias = nullptr;
+    return MaxPool(stream, n, without, sum.data(), y, winners);
+  }
   const int64_t row = w.in.w * pool.channels;  // elements
   const int64_t image = w.in.h * row;
   const int64_t out_row = w.out.w * pool.channels;

@@ -24,8 +24,8 @@ class CpuOps final : public DeviceOps {
   void SumRows(Stream&, int64_t rows, int64_t cols, const float* x, float* sum) override;
   void GatherRows(Stream&, const RowArgs& args, const float* table, float* y) override;
   void ScatterAddRows(Stream&, const RowArgs& args, const float* dy, float* table) override;
-  void ReluDropout(Stream&, int64_t n, int64_t features, const DropoutArgs& dropout, const float* x,
-                   float* y, uint32_t* mask) override;
+  void ReluDropout(Stream&, int64_t n, int64_t features, const DropoutArgs& dropout,
+                   const ChannelBias& bias, const float* x, float* y, uint32_t* mask) override;
   void MaskedScale(Stream&, int64_t n, int64_t features, const uint32_t* mask, float scale,
                    const float* dy, float* dx) override;
   void Dropout(Stream&, int64_t n, int64_t features, const DropoutArgs& dropout, const float* x,

@@ -5,8 +5,6 @@
 // See kernel.h for what a kernel is.
 #pragma once
 
-#include "kernels/cuda/codec_half_kernels.h"
-#include "kernels/cuda/four.h"
 #include "kernels/cuda/kernel.h"
 #include "kernels/cuda/pool_kernels.h"
 #include "kernels/device_ops.h"
@@ -83,23 +81,6 @@ struct TransposeKernel {
   MUSTER_KERNEL void operator()(int64_t i) const {
     const auto at = static_cast<uint32_t>(i), width = static_cast<uint32_t>(rows);
     y[i] = x[int64_t{at % width} * cols + at / width];
-  }
-};
-
-// y [rows, cols] = the bfloat16 x, widened, + row [cols] in each: what cuDNN leaves of a
-// convolution, and its bias. Over rows * cols / 4 indices; rows that ByFours allows.
-struct WidenAddRowKernel {
-  int64_t cols;
-  const uint16_t* x;
-  const float* row;
-  float* y;
-
-  MUSTER_KERNEL void operator()(int64_t i) const {
-    const uint32_t column = static_cast<uint32_t>(i) % static_cast<uint32_t>(cols / 4);
-    const FourHalves from = *reinterpret_cast<const FourHalves*>(x + 4 * i);
-    Pack4 to = Load4(row + 4 * column);
-    for (int k = 0; k < 4; ++k) to[k] = Bf16Format::Decode(from.v[k]) + to[k];
-    Store4(to, y + 4 * i);
   }
 };
 

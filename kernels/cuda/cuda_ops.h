@@ -65,9 +65,6 @@ class ConvKernels {
   virtual void SumBias(Stream& stream, int64_t rows, int64_t cols, const float* dy, float* db) = 0;
   virtual void ToBf16(Stream& stream, int64_t n, const float* x, uint16_t* bf16) = 0;
   virtual void FromBf16(Stream& stream, int64_t n, const uint16_t* bf16, float* x) = 0;
-  // And AddBias.
-  virtual void FromBf16AddBias(Stream& stream, int64_t rows, int64_t cols, const uint16_t* bf16,
-                               const float* bias, float* y) = 0;
 };
 
 std::unique_ptr<Conv2dPlan> MakeCudnnConv2d(const Conv2dArgs& args, Device& device,

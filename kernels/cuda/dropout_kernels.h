@@ -128,6 +128,8 @@ struct ReluDropoutKernel {
   int64_t features;
   bool fours;
   Keep keep;
+  const float* bias;  // [channels], or null
+  int channels;
   const float* x;
   float* y;
   uint8_t* mask;  // or null
@@ -136,6 +138,13 @@ struct ReluDropoutKernel {
     const Eight e(i, features);
     float v[8];
     LoadEight(x + e.sample * features + e.first, e.count, fours, v);
+    if (bias != nullptr) {
+      auto channel = static_cast<uint32_t>(e.first) % static_cast<uint32_t>(channels);
+      for (int k = 0; k < 8; ++k) {
+        if (k < e.count) v[k] += bias[channel];
+        if (++channel == static_cast<uint32_t>(channels)) channel = 0;
+      }
+    }
     KeepCache cache(keep);
     const uint32_t kept = keep.all() || e.count == 0 ? 0xff : cache.Bits(e.sample, e.first, 8);
     uint32_t bits = 0;

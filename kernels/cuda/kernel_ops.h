@@ -89,10 +89,10 @@ class KernelOps : public DeviceOps {
   }
 
   void ReluDropout(Stream& stream, int64_t n, int64_t features, const DropoutArgs& dropout,
-                   const float* x, float* y, uint32_t* mask) override {
+                   const ChannelBias& bias, const float* x, float* y, uint32_t* mask) override {
     Run(stream, Eight::Count(n, features),
-        ReluDropoutKernel{features, ByFours(features, x, y), Keep::Of(dropout), x, y,
-                          reinterpret_cast<uint8_t*>(mask)});
+        ReluDropoutKernel{features, ByFours(features, x, y), Keep::Of(dropout), bias.values,
+                          static_cast<int>(bias.channels), x, y, reinterpret_cast<uint8_t*>(mask)});
   }
 
   void MaskedScale(Stream& stream, int64_t n, int64_t features, const uint32_t* mask, float scale,
@@ -112,11 +112,13 @@ class KernelOps : public DeviceOps {
                uint8_t* winners) override {
     const int64_t outputs = n * pool.window.out.h * pool.window.out.w * pool.channels;
     const bool aligned = winners == nullptr || reinterpret_cast<uintptr_t>(winners) % 4 == 0;
-    RunByWidth(stream, outputs, ByFours(pool.channels, x, y) && aligned, [&]<int kWidth>() {
+    const bool fours = ByFours(pool.channels, x, y, pool.bias) && aligned;
+    RunByWidth(stream, outputs, fours, [&]<int kWidth>() {
       return MaxPoolKernel<kWidth>{Window32::Of(pool.window),
                                    static_cast<int>(pool.channels),
                                    pool.relu,
                                    Keep::Of(pool.dropout),
+                                   pool.bias,
                                    x,
                                    y,
                                    winners};
@@ -318,15 +320,6 @@ class KernelOps : public DeviceOps {
   void WidenBf16(Stream& stream, int64_t n, const uint16_t* bf16, float* x) {
     CHECK(ByFours(4, x));
     Run(stream, CeilDiv(n, 4), HalfDecodeKernel<Bf16Format>{n, bf16, x});
-  }
-  // The same, and then AddRow.
-  void WidenBf16AddRow(Stream& stream, int64_t rows, int64_t cols, const uint16_t* bf16,
-                       const float* row, float* y) {
-    if (ByFours(cols, row, y)) {
-      return Run(stream, rows * cols / 4, WidenAddRowKernel{cols, bf16, row, y});
-    }
-    WidenBf16(stream, rows * cols, bf16, y);
-    AddRow(stream, rows, cols, row, y);
   }
 
   // y [cols, rows] = the transpose of x [rows, cols].

@@ -92,7 +92,6 @@ MUSTER_LAUNCH(PadKernel<4>);
 MUSTER_LAUNCH(CropKernel<1>);
 MUSTER_LAUNCH(CropKernel<4>);
 MUSTER_LAUNCH(TransposeKernel);
-MUSTER_LAUNCH(WidenAddRowKernel);
 MUSTER_LAUNCH(PatchKernel);
 MUSTER_LAUNCH(PatchGradientKernel);
 MUSTER_LAUNCH(HalfEncodeKernel<Fp16Format>);

@@ -97,10 +97,6 @@ class CudaOps final : public KernelOps<CudaLauncher>, public ConvKernels {
   void FromBf16(Stream& stream, int64_t n, const uint16_t* bf16, float* x) override {
     WidenBf16(stream, n, bf16, x);
   }
-  void FromBf16AddBias(Stream& stream, int64_t rows, int64_t cols, const uint16_t* bf16,
-                       const float* bias, float* y) override {
-    WidenBf16AddRow(stream, rows, cols, bf16, bias, y);
-  }
 
  private:
   // cuDNN's kernels for bfloat16 take channels by eights.

@@ -73,14 +73,11 @@ class CudnnConv2d final : public Conv2dPlan {
                                 forward_.algo, cuda.Workspace(forward_.memory), forward_.memory,
                                 &kZero, y_, Result(y, y16_)),
         "run a convolution"));
-    if (bias == nullptr) return Widen(stream, OutSize(n), y16_, y);
-    if (bf16_) {
-      kernels_.FromBf16AddBias(stream, Pixels(n), args_.out_channels, y16_.data<uint16_t>(), bias,
-                               y);
-    } else {
-      kernels_.AddBias(stream, Pixels(n), args_.out_channels, bias, y);
-    }
+    Widen(stream, OutSize(n), y16_, y);
+    if (bias != nullptr) kernels_.AddBias(stream, Pixels(n), args_.out_channels, bias, y);
   }
+
+  bool adds_bias_apart() const override { return true; }
 
   void BackwardData(Stream& stream, int64_t n, const float* dy, const float* w,
                     float* dx) override {

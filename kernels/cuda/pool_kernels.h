@@ -82,6 +82,7 @@ struct MaxPoolKernel {
   int channels;
   bool relu;
   Keep keep;
+  const float* bias;  // [channels], or null
   const float* x;
   float* y;
   uint8_t* winners;  // or null
@@ -91,6 +92,9 @@ struct MaxPoolKernel {
     const int top = out.row * w.stride_h - w.pad_h, left = out.column * w.stride_w - w.pad_w;
     const float* image = x + out.sample * w.in_h * w.in_w * channels;
     KeepCache cache(keep);
+    float add[kWidth];
+    for (int k = 0; k < kWidth; ++k) add[k] = 0;
+    if (bias != nullptr) LoadChannels<kWidth>(bias + out.channel, add);
     float best[kWidth];
     for (int k = 0; k < kWidth; ++k) best[k] = 0;
     uint32_t places = 0xffffffff;  // kNoWinner
@@ -105,7 +109,7 @@ struct MaxPoolKernel {
         const uint32_t kept = keep.all() ? 0xf : cache.Bits(out.sample, e, kWidth);
         const auto place = static_cast<uint32_t>(a * w.kernel_w + b);
         for (int k = 0; k < kWidth; ++k) {
-          if ((kept >> k & 1) == 0) v[k] = 0;
+          v[k] = (kept >> k & 1) == 0 ? 0 : v[k] + add[k];
           if (v[k] > best[k] || first) {
             best[k] = v[k];
             places = (places & ~(0xffu << (8 * k))) | place << (8 * k);

@@ -61,9 +61,11 @@ class FramedConv2d final : public Conv2dPlan {
       const Floats filter = ops_.Rounded(*at_once_, ThereAndBack(w));
       Floats out(static_cast<size_t>(Pixels(n) * args_.out_channels));
       plan_->Forward(*at_once_, n, Padded(n, x).data(), filter.data(), nullptr, out.data());
-      ops_.Bias(*at_once_, Pixels(n), args_.out_channels, out, bias, y);
+      std::ranges::copy(ops_.Rounded(*at_once_, std::move(out)), y);
+      if (bias != nullptr) ops_.AddRow(*at_once_, Pixels(n), args_.out_channels, bias, y);
     });
   }
+  bool adds_bias_apart() const override { return true; }
   void BackwardData(Stream& stream, int64_t n, const float* dy, const float* w,
                     float* dx) override {
     Do(stream, [=, this] {
@@ -172,18 +174,6 @@ class HostGpuOps final : public gpu::KernelOps<HostLauncher> {
     RoundToBf16(at_once, n, x.data(), bf16.data());
     WidenBf16(at_once, n, bf16.data(), x.data());
     return x;
-  }
-  // y [rows, cols] = what a convolution gives of x, with the bias, where there is one.
-  void Bias(HostStream& at_once, int64_t rows, int64_t cols, const std::vector<float>& x,
-            const float* bias, float* y) {
-    if (bias == nullptr || precision_ != GpuPrecision::kBf16) {
-      std::ranges::copy(Rounded(at_once, x), y);
-      if (bias != nullptr) AddRow(at_once, rows, cols, bias, y);
-      return;
-    }
-    std::vector<uint16_t> bf16(x.size());
-    RoundToBf16(at_once, rows * cols, x.data(), bf16.data());
-    WidenBf16AddRow(at_once, rows, cols, bf16.data(), bias, y);
   }
   std::unique_ptr<DeviceCodec> MakeCodec(const Codec& codec) override {
     return codecs_ ? KernelOps::MakeCodec(codec) : nullptr;

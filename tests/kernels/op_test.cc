@@ -205,6 +205,43 @@ TEST_P(OpTest, ReluDropoutIsDropoutOfRelu) {
   }
 }
 
+// As if it had been added before: the same sums, so the same bits.
+TEST_P(OpTest, ActivationsAddABiasFirst) {
+  for (int round = 0; round < 30; ++round) {
+    const Extent in{Draw(1, 9), Draw(1, 9)};
+    const int64_t n = Draw(1, 3), channels = Draw(1, 40), features = in.h * in.w * channels;
+    PoolArgs pool{Window::Make(in, {2, 2}, {2, 2}, Padding::kSame), channels, /*relu=*/true};
+    if (Draw(0, 1)) pool.dropout = {DeriveKey(1, round), 2, 0.5f};
+    const Shape flat{n, features}, images{n, in.h, in.w, channels},
+        mask_shape{n, MaskWords(features)},
+        pooled{n, pool.window.out.h, pool.window.out.w, channels};
+    const auto x = Uniform(n * features, round), bias = Uniform(channels, round + 100);
+    auto sum = x;
+    for (size_t e = 0; e < sum.size(); ++e) sum[e] += bias[e % static_cast<size_t>(channels)];
+    std::vector<float> y[2], top[2];
+    std::vector<uint32_t> mask[2];
+    std::vector<uint8_t> winners[2];
+    Mirror on(*stream_);
+    const float* const on_bias = on.In(bias, {channels}).data();
+    for (const int added : {0, 1}) {
+      y[added].resize(x.size()), mask[added].resize(static_cast<size_t>(mask_shape.size()));
+      top[added].resize(static_cast<size_t>(pooled.size())),
+          winners[added].resize(top[added].size());
+      const auto& from = added == 1 ? sum : x;
+      pool.bias = added == 1 ? nullptr : on_bias;
+      ReluDropout(*stream_, pool.dropout, on.In(from, flat), on.Out(y[added], flat),
+                  on.Out(mask[added], mask_shape), {pool.bias, channels});
+      MaxPool(*stream_, pool, on.In(from, images), on.Out(top[added], pooled),
+              on.Out(winners[added], pooled));
+    }
+    Finish(on);
+    EXPECT_EQ(y[0], y[1]) << "round " << round;
+    EXPECT_EQ(mask[0], mask[1]) << "round " << round;
+    EXPECT_EQ(top[0], top[1]) << "round " << round;
+    EXPECT_EQ(winners[0], winners[1]) << "round " << round;
+  }
+}
+
 TEST_P(OpTest, MaxPoolAndItsGradient) {
   for (int round = 0; round < 60; ++round) {
     const Extent in{Draw(1, 9), Draw(1, 9)};

@@ -31,7 +31,10 @@ class Trial {
  public:
   Trial(const std::string& name, const ImageModelSettings& settings, int threads,
         int64_t batch_size, int64_t max_batch)
-      : device_(MakeCpuDevice(threads)), model_(MakeModel(name, settings, *device_)) {
+      : Trial(name, settings, MakeCpuDevice(threads), batch_size, max_batch) {}
+  Trial(const std::string& name, const ImageModelSettings& settings, std::unique_ptr<Device> device,
+        int64_t batch_size, int64_t max_batch)
+      : device_(std::move(device)), model_(MakeModel(name, settings, *device_)) {
     auto table = ps::ParamTable::Make(model_->params());
     EXPECT_TRUE(table.ok());
     table_ = std::make_unique<ps::ParamTable>(*std::move(table));
@@ -178,6 +181,19 @@ TEST_P(ModelTest, PredictsInPiecesWhatItPredictsAtOnce) {
   ASSERT_EQ(a.size(), b.size());
   // Logits of this size are sums of a few thousand products of magnitude <= 1 / sqrt(terms).
   for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-4) << i;
+}
+
+// Where a convolution leaves its bias to the activation behind it, too.
+TEST_P(ModelTest, LearnsWithAGpusKernelsWhatItLearnsOnTheCpu) {
+  Trial cpu(GetParam(), kSmall, 1, 4, 4),
+      gpu(GetParam(), kSmall, testing::MakeHostGpu({.graphs = false}), 4, 4);
+  EXPECT_NEAR(gpu.Loss(), cpu.Loss(), 1e-5);
+  cpu.Backward(), gpu.Backward();
+  for (size_t i = 0; i < cpu.all_grads().size(); ++i) {
+    ASSERT_NEAR(gpu.all_grads()[i], cpu.all_grads()[i], 1e-4) << i;
+  }
+  const auto want = cpu.Predict(), got = gpu.Predict();
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-4) << i;
 }
 
 TEST_P(ModelTest, ADeviceWithoutRoomForItSaysSo) {

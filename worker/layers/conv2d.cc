@@ -38,8 +38,13 @@ absl::Status Conv2d::Prepare(Device& device, int64_t) {
 }
 
 void Conv2d::Forward(const Pass& pass, ConstTensor x, Tensor y) {
-  const float* const bias = has_bias_ ? pass.weights[1].data() : nullptr;
+  const float* const bias = has_bias_ && !leaves_bias_ ? pass.weights[1].data() : nullptr;
   plan_->Forward(pass.stream, x.dim(0), x.data(), pass.weights[0].data(), bias, y.data());
+}
+
+std::optional<int> Conv2d::LeaveBias() {
+  leaves_bias_ = has_bias_ && plan_->adds_bias_apart();
+  return leaves_bias_ ? std::optional(1) : std::nullopt;
 }
 
 void Conv2d::Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,

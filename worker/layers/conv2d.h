@@ -22,6 +22,7 @@ class Conv2d : public Layer {
   std::vector<ps::ParamSpec> params() const override;
   absl::Status Prepare(Device& device, int64_t max_batch) override;
   void Forward(const Pass& pass, ConstTensor x, Tensor y) override;
+  std::optional<int> LeaveBias() override;
   void Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
                 const OnLayerGrad& on_grad) override;
   std::vector<LayerDescription> Describe() const override;
@@ -32,6 +33,7 @@ class Conv2d : public Layer {
   const Padding padding_;
   const Conv2dArgs args_;
   const bool has_bias_;
+  bool leaves_bias_ = false;
   std::unique_ptr<Conv2dPlan> plan_;
 };
 

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -33,6 +34,7 @@ struct Pass {
   int64_t first_sample = 0;              // place of x's first sample in the whole minibatch
   int64_t whole_batch = 0;               // samples of that; 0: as many as x has
   const int64_t* step_at = nullptr;      // DropoutArgs::step_at
+  ChannelBias bias = {};                 // what the layer before has left; Forward only
 };
 
 // Called with a parameter's index among the layer's params().
@@ -59,6 +61,12 @@ class Layer {
   }
 
   virtual void Forward(const Pass& pass, ConstTensor x, Tensor y) = 0;
+  // Asks a prepared layer to leave its bias to the layer behind, which then finds it in Pass::bias:
+  // its index among the params(), or none where it goes on to add it.
+  virtual std::optional<int> LeaveBias() { return std::nullopt; }
+  // Whether Forward adds Pass::bias to its x first.
+  virtual bool takes_bias() const { return false; }
+
   // `x` is the x of the forward pass, `dy` the gradient of its y. Overwrites pass.grads, and x with
   // dx where `want_dx` (x is not read otherwise after that). Calls `on_grad` once for each
   // parameter, after its gradient is final and the layer's last read of it.

@@ -16,7 +16,7 @@ Tensor ReluDropout::Mask(int64_t batch) const {
 
 void ReluDropout::Forward(const Pass& pass, ConstTensor x, Tensor y) {
   muster::ReluDropout(pass.stream, DropoutOf(pass, name(), rate_), x, y,
-                      pass.training ? Mask(x.dim(0)) : Tensor());
+                      pass.training ? Mask(x.dim(0)) : Tensor(), pass.bias);
 }
 
 void ReluDropout::Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,

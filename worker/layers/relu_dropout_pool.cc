@@ -28,7 +28,8 @@ absl::Status ReluDropoutPool::Prepare(Device& device, int64_t max_batch) {
 }
 
 PoolArgs ReluDropoutPool::ArgsOf(const Pass& pass) const {
-  return {window_, input_shape()[2], /*relu=*/true, DropoutOf(pass, name(), rate_)};
+  return {window_, input_shape()[2], /*relu=*/true, DropoutOf(pass, name(), rate_),
+          pass.bias.values};
 }
 
 Tensor ReluDropoutPool::Winners(int64_t batch) const {

@@ -17,6 +17,7 @@ class ReluDropoutPool : public Layer {
 
   absl::Status Prepare(Device& device, int64_t max_batch) override;
   void Forward(const Pass& pass, ConstTensor x, Tensor y) override;
+  bool takes_bias() const override { return true; }
   void Backward(const Pass& pass, Tensor x, Tensor dy, bool want_dx,
                 const OnLayerGrad& on_grad) override;
   std::vector<LayerDescription> Describe() const override;

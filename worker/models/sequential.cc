@@ -57,6 +57,10 @@ absl::Status Sequential::Prepare(const ps::ParamTable& table, int64_t max_batch)
     if (!layer->in_place()) RETURN_IF_ERROR(add_buffer(layer->output_shape()));
     buffer_of_.push_back(buffers_.size() - 1);
   }
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const bool taken = i + 1 < layers_.size() && layers_[i + 1]->takes_bias();
+    left_bias_.push_back(taken ? layers_[i]->LeaveBias() : std::nullopt);
+  }
   ASSIGN_OR_RETURN(labels_, Buffer::Make(device_, max_batch_ * SizeOf(DType::kInt32)));
   ASSIGN_OR_RETURN(losses_, Buffer::Make(device_, max_batch_ * SizeOf(DType::kFloat32)));
   if (replays_ == nullptr) return absl::OkStatus();
@@ -94,14 +98,21 @@ void Sequential::TakeInputs(std::span<const float> inputs) {
 void Sequential::RunLayers(std::span<const float> weights, bool training) {
   const int64_t* const step_at = training && replays_ != nullptr ? step_.data<int64_t>() : nullptr;
   std::vector<ConstTensor> of_layer;
+  ChannelBias bias;
   for (size_t i = 0; i < layers_.size(); ++i) {
     Layer& layer = *layers_[i];
     of_layer.clear();
     for (ps::ParamId p = first_param_[i]; p < first_param_[i + 1]; ++p) {
       of_layer.emplace_back(weights.data() + offsets_[p], ShapeOf(params_[p]));
     }
-    layer.Forward({*stream_, training, item_, of_layer, {}, first_sample_, whole_batch_, step_at},
-                  Activation(i, layer.input_shape()), Activation(i + 1, layer.output_shape()));
+    layer.Forward(
+        {*stream_, training, item_, of_layer, {}, first_sample_, whole_batch_, step_at, bias},
+        Activation(i, layer.input_shape()), Activation(i + 1, layer.output_shape()));
+    bias = {};
+    if (left_bias_[i]) {
+      const ConstTensor& left = of_layer[static_cast<size_t>(*left_bias_[i])];
+      bias = {left.data<float>(), left.size()};
+    }
   }
 }
 

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -73,10 +74,11 @@ class Sequential : public Model {
   // Since Prepare.
   std::vector<int64_t> offsets_;  // by parameter: in the arena, in elements
   std::vector<Buffer> buffers_;
-  std::vector<size_t> buffer_of_;  // by activation
-  Buffer labels_, losses_;         // int32 and float32 [max_batch]
-  Buffer step_;                    // int64, of the last Forward
-  std::vector<Part> parts_;        // from the back on
+  std::vector<size_t> buffer_of_;              // by activation
+  std::vector<std::optional<int>> left_bias_;  // by layer: the parameter that the next one adds
+  Buffer labels_, losses_;                     // int32 and float32 [max_batch]
+  Buffer step_;                                // int64, of the last Forward
+  std::vector<Part> parts_;                    // from the back on
   int64_t max_batch_ = 0;
 
   // Of the last pass.
