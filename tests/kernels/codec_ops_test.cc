@@ -10,7 +10,7 @@
 #include "kernels/codec.h"
 #include "kernels/device_ops.h"
 #include "kernels/mirror.h"
-#include "tests/harness/devices.h"
+#include "tests/harness/device_test.h"
 
 namespace muster {
 namespace {
@@ -59,18 +59,7 @@ std::vector<uint32_t> Bits(const std::vector<float>& array) {
   return bits;
 }
 
-class CodecOpsTest : public ::testing::TestWithParam<std::string> {
- protected:
-  void SetUp() override {
-    auto made = testing::MakeTestDevice(GetParam());
-    if (!made.ok()) GTEST_SKIP() << made.status().message();
-    device_ = *std::move(made);
-    stream_ = device_->MakeStream();
-  }
-
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<Stream> stream_;
-};
+using CodecOpsTest = testing::DeviceTest;
 
 INSTANTIATE_TEST_SUITE_P(Devices, CodecOpsTest, ::testing::ValuesIn(testing::DeviceNames()),
                          [](const auto& info) { return info.param; });

@@ -10,7 +10,7 @@
 
 #include "kernels/mirror.h"
 #include "kernels/op.h"
-#include "tests/harness/devices.h"
+#include "tests/harness/device_test.h"
 #include "tests/kernels/reference.h"
 
 namespace muster {
@@ -98,18 +98,7 @@ std::vector<uint32_t> Bits(const std::vector<float>& array) {
   return bits;
 }
 
-class EmbeddingOpsTest : public ::testing::TestWithParam<std::string> {
- protected:
-  void SetUp() override {
-    auto made = testing::MakeTestDevice(GetParam());
-    if (!made.ok()) GTEST_SKIP() << made.status().message();
-    device_ = *std::move(made);
-    stream_ = device_->MakeStream();
-  }
-
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<Stream> stream_;
-};
+using EmbeddingOpsTest = testing::DeviceTest;
 
 std::vector<std::string> Devices() {
   std::vector<std::string> names = testing::DeviceNames();

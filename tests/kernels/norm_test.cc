@@ -6,7 +6,7 @@
 
 #include "kernels/mirror.h"
 #include "kernels/op.h"
-#include "tests/harness/devices.h"
+#include "tests/harness/device_test.h"
 #include "tests/kernels/reference.h"
 
 namespace muster {
@@ -88,15 +88,8 @@ struct Wanted {
   std::vector<double> mean, variance, y, dgain, doffset, dx;
 };
 
-class NormTest : public ::testing::TestWithParam<std::string> {
+class NormTest : public testing::DeviceTest {
  protected:
-  void SetUp() override {
-    auto device = testing::MakeTestDevice(GetParam());
-    if (!device.ok()) GTEST_SKIP() << device.status().message();
-    device_ = *std::move(device);
-    stream_ = device_->MakeStream();
-  }
-
   Results Run(const Case& c, const Inputs& in) {
     Results r(c);
     Mirror on(*stream_);
@@ -113,9 +106,6 @@ class NormTest : public ::testing::TestWithParam<std::string> {
     EXPECT_TRUE(status.ok()) << status;
     return r;
   }
-
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<Stream> stream_;
 };
 
 INSTANTIATE_TEST_SUITE_P(Devices, NormTest, ::testing::ValuesIn(testing::DeviceNames()),

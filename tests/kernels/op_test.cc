@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "kernels/mirror.h"
-#include "tests/harness/devices.h"
+#include "tests/harness/device_test.h"
 #include "tests/kernels/reference.h"
 
 namespace muster {
@@ -18,27 +18,18 @@ using testing::Distinct;
 using testing::Tolerance;
 using testing::Uniform;
 
-class OpTest : public ::testing::TestWithParam<std::string> {
+class OpTest : public testing::DeviceTest {
  protected:
   int64_t Draw(int64_t low, int64_t high) {
     return low + UniformInt(DeriveKey(kSeed, 0), draws_++, 0, high - low + 1);
   }
   void SetUp() override {
     RecordProperty("seed", kSeed);
-    auto device = testing::MakeTestDevice(GetParam());
-    if (!device.ok()) GTEST_SKIP() << device.status().message();
-    device_ = *std::move(device);
-    stream_ = device_->MakeStream();
-  }
-  void Finish(Mirror& on) {
-    const absl::Status status = on.Finish();
-    ASSERT_TRUE(status.ok()) << status.message();
+    DeviceTest::SetUp();
   }
 
   static constexpr int kSeed = 20261121;
   uint64_t draws_ = 0;
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<Stream> stream_;
 };
 
 INSTANTIATE_TEST_SUITE_P(Devices, OpTest, ::testing::ValuesIn(testing::DeviceNames()),

@@ -11,7 +11,7 @@
 
 #include "kernels/device_ops.h"
 #include "kernels/mirror.h"
-#include "tests/harness/devices.h"
+#include "tests/harness/device_test.h"
 #include "tests/harness/fused_multiply_add.h"
 
 namespace muster {
@@ -153,18 +153,7 @@ void ExpectSame(const std::vector<float>& got, const std::vector<float>& want, f
   }
 }
 
-class UpdateOpsTest : public ::testing::TestWithParam<std::string> {
- protected:
-  void SetUp() override {
-    auto made = testing::MakeTestDevice(GetParam());
-    if (!made.ok()) GTEST_SKIP() << made.status().message();
-    device_ = *std::move(made);
-    stream_ = device_->MakeStream();
-  }
-
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<Stream> stream_;
-};
+using UpdateOpsTest = testing::DeviceTest;
 
 INSTANTIATE_TEST_SUITE_P(Devices, UpdateOpsTest, ::testing::ValuesIn(testing::DeviceNames()),
                          [](const auto& info) { return info.param; });
