@@ -74,15 +74,14 @@ class KernelOps : public DeviceOps {
 
   void ScatterAddRows(Stream& stream, const RowArgs& args, const float* dy, float* table) override {
     if (args.n == 0) return;
-    const int64_t size = Aligned(args.n);
-    float* const scratch =
-        launcher_.Scratch(stream, 3 * size + launcher_.SortScratch(stream, args.n));
+    const int64_t size = Aligned(args.n), of_sort = launcher_.SortScratch(stream, args.n);
+    float* const scratch = launcher_.Scratch(stream, 3 * size + of_sort);
     if (scratch == nullptr) return;
     auto* const ids = reinterpret_cast<int32_t*>(scratch);
     int32_t *const positions = ids + size, *const unsorted = positions + size;
     Run(stream, args.n, PositionsKernel{unsorted});
     launcher_.SortPairs(stream, args.n, BitsOfIds(args.rows), args.ids, ids, unsorted, positions,
-                        scratch + 3 * size);
+                        scratch + 3 * size, of_sort);
     RunByWidth(stream, args.n * args.width, ByFours(args.width, dy, table), [&]<int kWidth>() {
       return ScatterAddRowsKernel<kWidth>{args.n, args.width, ids, positions, dy, table};
     });

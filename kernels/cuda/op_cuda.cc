@@ -26,11 +26,12 @@ class CudaLauncher {
   }
   static void SortPairs(Stream& stream, int64_t n, int bits, const int32_t* keys,
                         int32_t* sorted_keys, const int32_t* values, int32_t* sorted_values,
-                        void* scratch) {
+                        void* scratch, int64_t scratch_elements) {
     auto& cuda = static_cast<CudaStream&>(stream);
-    cuda.Keep(ToStatus(
-        gpu::SortPairs(cuda.Use(), n, bits, keys, sorted_keys, values, sorted_values, scratch),
-        "sort ids"));
+    cuda.Keep(
+        ToStatus(gpu::SortPairs(cuda.Use(), n, bits, keys, sorted_keys, values, sorted_values,
+                                scratch, static_cast<size_t>(scratch_elements) * sizeof(float)),
+                 "sort ids"));
   }
 };
 

@@ -1,6 +1,6 @@
-#include "kernels/cuda/sort.h"
-
 #include <cub/device/device_radix_sort.cuh>
+
+#include "kernels/cuda/sort.h"
 
 namespace muster::gpu {
 
@@ -15,10 +15,9 @@ size_t SortScratchBytes(int64_t n) {
 
 cudaError_t SortPairs(cudaStream_t stream, int64_t n, int bits, const int32_t* keys,
                       int32_t* sorted_keys, const int32_t* values, int32_t* sorted_values,
-                      void* scratch) {
-  size_t bytes = SortScratchBytes(n);
-  return cub::DeviceRadixSort::SortPairs(scratch, bytes, keys, sorted_keys, values, sorted_values,
-                                         static_cast<int>(n), 0, bits, stream);
+                      void* scratch, size_t scratch_bytes) {
+  return cub::DeviceRadixSort::SortPairs(scratch, scratch_bytes, keys, sorted_keys, values,
+                                         sorted_values, static_cast<int>(n), 0, bits, stream);
 }
 
 }  // namespace muster::gpu

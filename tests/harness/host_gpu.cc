@@ -29,9 +29,10 @@ struct HostLauncher {
   float* Scratch(Stream& stream, int64_t n) { return static_cast<HostStream&>(stream).Scratch(n); }
   int64_t SortScratch(Stream&, int64_t) { return 1; }
   void SortPairs(Stream& stream, int64_t n, int bits, const int32_t* keys, int32_t* sorted_keys,
-                 const int32_t* values, int32_t* sorted_values, void* scratch) {
+                 const int32_t* values, int32_t* sorted_values, void* scratch,
+                 int64_t scratch_elements) {
     Do(stream, [=] {
-      std::memset(scratch, 0xff, sizeof(float));
+      std::memset(scratch, 0xff, static_cast<size_t>(scratch_elements) * sizeof(float));
       std::vector<int64_t> order(static_cast<size_t>(n));
       std::iota(order.begin(), order.end(), 0);
       std::ranges::stable_sort(order, {}, [&](int64_t i) { return keys[i] & ((1u << bits) - 1); });

@@ -3,7 +3,6 @@
 // it has no code.
 #include <gtest/gtest.h>
 
-#include <bit>
 #include <random>
 #include <set>
 
@@ -11,6 +10,7 @@
 #include "kernels/device_ops.h"
 #include "kernels/mirror.h"
 #include "tests/harness/device_test.h"
+#include "tests/kernels/reference.h"
 
 namespace muster {
 namespace {
@@ -53,12 +53,6 @@ absl::Status EncodeTwice(DeviceCodec& codec, Stream& stream, Step& step) {
   return on.Finish();
 }
 
-std::vector<uint32_t> Bits(const std::vector<float>& array) {
-  std::vector<uint32_t> bits;
-  for (const float x : array) bits.push_back(std::bit_cast<uint32_t>(x));
-  return bits;
-}
-
 using CodecOpsTest = testing::DeviceTest;
 
 INSTANTIATE_TEST_SUITE_P(Devices, CodecOpsTest, ::testing::ValuesIn(testing::DeviceNames()),
@@ -85,9 +79,10 @@ TEST_P(CodecOpsTest, GiveTheCpusBytesValuesAndResidual) {
       ASSERT_TRUE(run.ok()) << run;
       EXPECT_NE(want.encoding, before.encoding);
       ASSERT_TRUE(got.encoding == want.encoding);
-      ASSERT_TRUE(Bits(got.decoded) == Bits(want.decoded));
-      ASSERT_TRUE(Bits(got.residual) == Bits(want.residual));
-      ASSERT_EQ(Bits(got.residual) != Bits(before.residual), codec->has_residual());
+      ASSERT_TRUE(testing::Bits(got.decoded) == testing::Bits(want.decoded));
+      ASSERT_TRUE(testing::Bits(got.residual) == testing::Bits(want.residual));
+      ASSERT_EQ(testing::Bits(got.residual) != testing::Bits(before.residual),
+                codec->has_residual());
       ++tried;
     }
   }

@@ -2,7 +2,6 @@
 // same bits on every device, whatever the ids, and nothing is written elsewhere.
 #include <gtest/gtest.h>
 
-#include <bit>
 #include <limits>
 #include <random>
 #include <string>
@@ -92,12 +91,6 @@ struct OnDevice {
   Tensor table, x;
 };
 
-std::vector<uint32_t> Bits(const std::vector<float>& array) {
-  std::vector<uint32_t> bits;
-  for (const float x : array) bits.push_back(std::bit_cast<uint32_t>(x));
-  return bits;
-}
-
 using EmbeddingOpsTest = testing::DeviceTest;
 
 std::vector<std::string> Devices() {
@@ -118,7 +111,7 @@ TEST_P(EmbeddingOpsTest, GatherTheRowsThatTheIdsName) {
     GatherRows(*stream_, on.table, on.ids, on.x);
     const absl::Status finished = on.mirror.Finish();
     ASSERT_TRUE(finished.ok()) << finished;
-    ASSERT_TRUE(Bits(c.x) == Bits(want));
+    ASSERT_TRUE(testing::Bits(c.x) == testing::Bits(want));
     ASSERT_TRUE(c.table == table);
   }
 }
@@ -134,7 +127,7 @@ TEST_P(EmbeddingOpsTest, AddInTheOrderOfPositionsHoweverOftenAnIdOccurs) {
     ScatterAddRows(*stream_, on.ids, on.x, on.table);
     const absl::Status finished = on.mirror.Finish();
     ASSERT_TRUE(finished.ok()) << finished;
-    ASSERT_TRUE(Bits(c.table) == Bits(want));
+    ASSERT_TRUE(testing::Bits(c.table) == testing::Bits(want));
     ASSERT_TRUE(c.x == x);
   }
   EXPECT_GE(of_order, 60);
@@ -169,8 +162,8 @@ TEST_P(EmbeddingOpsTest, CanBeCapturedOnceTheyWereDone) {
     again();
   }
   ASSERT_TRUE(on.mirror.Finish().ok());
-  EXPECT_TRUE(Bits(on_device.table) == Bits(c.table));
-  EXPECT_TRUE(Bits(got) == Bits(gathered));
+  EXPECT_TRUE(testing::Bits(on_device.table) == testing::Bits(c.table));
+  EXPECT_TRUE(testing::Bits(got) == testing::Bits(gathered));
 }
 
 TEST(CheckIdsTest, NamesTheFirstThatIsNoRow) {

@@ -3,6 +3,7 @@
 // Free functions, thread-safe.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -30,6 +31,13 @@ inline std::vector<float> Distinct(int64_t n, uint64_t seed) {
     values[i] = static_cast<float>((place + 0.75) * 2 / static_cast<double>(n) - 1);
   }
   return values;
+}
+
+// For comparisons in which -0 is not 0, and a NaN is itself.
+inline std::vector<uint32_t> Bits(const std::vector<float>& array) {
+  std::vector<uint32_t> bits;
+  for (const float x : array) bits.push_back(std::bit_cast<uint32_t>(x));
+  return bits;
 }
 
 // How far a float32 sum of `terms` products of magnitude <= 1 may be from the exact one: each of
