@@ -169,6 +169,11 @@ void SshHosts::SetLink(int host, bool up) const {
   Shell(fmt::format("ip link set {} {}", Namespace(host), up ? "up" : "down"));
 }
 
+void SshHosts::Crash(int host) const {
+  // From outside: a shell of the host's that kills itself first leaves the others.
+  Shell(fmt::format("ip netns pids {} | xargs -r kill -9", Namespace(host)));
+}
+
 std::string SshHosts::On(int host, const std::string& command) const {
   return Shell(fmt::format("ssh -F {0}/ssh_config -i {0}/key -o BatchMode=yes {1} '{2}'", folder_,
                            address(host), command))

@@ -38,6 +38,8 @@ class SshHosts {
   std::string ClusterAs(const std::string& user) const;
   // Cuts or restores the host's link.
   void SetLink(int host, bool up) const;
+  // Ends all that runs on the host, its sshd too, as when a machine crashes and its network says so.
+  void Crash(int host) const;
   // What `command` prints when a shell of the host runs it.
   std::string On(int host, const std::string& command) const;
   // Names of processes that a host runs besides sshd.

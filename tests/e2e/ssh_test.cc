@@ -79,8 +79,7 @@ TEST_F(SshTest, AHostThatIsGoneEndsTheJobWithItsName) {
   job.steps = 100'000;
   Running run(LaunchWords(NewFolder("cut"), job));
   ASSERT_TRUE(run.WaitFor("/100,000")) << run.out();
-  // Its sshd and all that it has started, as when a machine crashes and the network says so.
-  hosts_.On(1, "kill -9 $(ip netns pids $(ip netns identify $$))");
+  hosts_.Crash(1);
   const Ended ended = run.Wait();
   EXPECT_EQ(ended.code, 1) << ended.out;
   EXPECT_THAT(ended.err, HasSubstr(hosts_.address(1)));
@@ -108,7 +107,7 @@ TEST_F(SshTest, WhatAJobHasLearntOutlivesTheMastersHost) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
   ASSERT_EQ(master::NewestCheckpoint(dir, nullptr).status(), absl::OkStatus());
-  hosts_.On(0, "kill -9 $(ip netns pids $(ip netns identify $$))");
+  hosts_.Crash(0);
   EXPECT_EQ(run.Wait().code, 1);
   const auto checkpoint = master::NewestCheckpoint(dir, nullptr);
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
