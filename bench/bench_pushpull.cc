@@ -19,6 +19,7 @@
 //   stream    GB/s of gradients over one bare gRPC stream, summed from the received slices
 //   one way   the better of grpc_push_4m and grpc_pull_4m
 //   tls       1 / (1 / stream + 1 / AES-256-GCM of OpenSSL, on one core)
+//   tls tcp     as tcp, encrypted by OpenSSL right above the socket
 //   tls stream  as stream, encrypted: gRPC's own way through OpenSSL
 //   futex     µs of a bare futex round trip between processes on two cores, both asleep
 //
@@ -118,6 +119,7 @@ std::vector<Row> Rows(bool smoke) {
       {"grpc_pull_4m_stream", "GB/s", "stream", 0.95, one, false, true, gb},
       {"grpc_pushpull_4m", "GB/s", "one way", 0.9, one, true, true, 2 * gb},
       {"grpc_push_4m_tls", "GB/s", "tls", 0.85, encrypted, true, false, sum_gb},
+      {"grpc_push_4m_tls_tcp", "GB/s", "tls tcp", 0.65, encrypted, true, false, sum_gb},
       {"grpc_push_4m_tls_stream", "GB/s", "tls stream", 0.95, encrypted, true, false, sum_gb},
       {"small_fused_shm", "M keys/s", "", 5, shared(small), true, true, 400 / 1e6},
       {"small_fused_grpc", "M keys/s", "", 0.5, small, true, true, 400 / 1e6},
@@ -184,12 +186,12 @@ Roof OneWayRoof(const Row& push, const Row& pull) {
 }
 
 // The raw TCP server's process. Prints its port.
-int ServeRaw() {
+int ServeRaw(const rpc::Identity& identity) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   const int listening = ListenTcp("127.0.0.1", 0);
   fmt::print("{}\n", PortOf(listening));
   std::fflush(stdout);
-  ServeTcp(listening);
+  ServeTcp(listening, identity);
   return 0;
 }
 
@@ -246,7 +248,7 @@ void MeasurePacedRows(const Options& options, Table& table) {
       if (std::ranges::count(options.rows, name) == 0 && !(all && usual)) continue;
       const absl::StatusOr<Figures> figures =
           MeasurePaced(n, k, (options.smoke ? 2 : options.paced_mib) << 20, options.smoke ? 0.1 : 3,
-                       std::min(options.rounds, 2));
+                       std::min(options.rounds, 3));
       if (figures.ok()) {
         table.Print(name.c_str(), "s", "wire", *figures, 1.10, /*is_time=*/true);
       } else {
@@ -298,6 +300,7 @@ int Measure(const Options& options) {
   MakeIdentity();
   ChildProcess raw({"--serve-raw"});
   ChildProcess streams({"--serve-streams"});
+  ChildProcess encrypted_raw({"--serve-raw", "--tls=true"});
   ChildProcess encrypted_streams({"--serve-streams", "--tls=true"});
   const auto futex = std::make_shared<FutexPair>();
   ChildProcess futex_server({fmt::format("--serve-futex={}", futex->fd())});
@@ -317,7 +320,9 @@ int Measure(const Options& options) {
                     : name == "stream"   ? StreamRoof(streams.said())
                     : name == "tls"      ? TlsRoof(streams.said())
                     : name == "tls stream" ? StreamRoof(encrypted_streams.said(), IdentityOfBench())
-                                           : TcpRoof(std::stoi(raw.said()));
+                    : name == "tls tcp"
+                        ? TcpRoof(std::stoi(encrypted_raw.said()), IdentityOfBench())
+                        : TcpRoof(std::stoi(raw.said()));
     }
     return roofs[name];
   };
@@ -445,10 +450,11 @@ int Main(int argc, char** argv) {
   app.add_option("--tls", load.tls)->group("");
   app.add_option("--replicas", load.replicas)->group("");
   CLI11_PARSE(app, argc, argv);
-  if (serve_raw) return ServeRaw();
+  const rpc::Identity identity = load.tls ? IdentityOfBench() : rpc::Identity();
+  if (serve_raw) return ServeRaw(identity);
   if (serve_streams) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    ServeStreams(load.tls ? IdentityOfBench() : rpc::Identity());
+    ServeStreams(identity);
   }
   if (serve_futex >= 0) return ServeFutex(serve_futex);
   if (serve) Serve(load);

@@ -2,6 +2,8 @@
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -34,10 +36,6 @@ void MustSend(int fd, iovec* parts, int count) {
   }
 }
 
-bool Receive(int fd, void* to, size_t size) {
-  return recv(fd, to, size, MSG_WAITALL) == ssize_t(size);
-}
-
 void TuneSocket(int fd) {
   const int one = 1;
   CHECK_EQ(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
@@ -51,7 +49,77 @@ sockaddr_in AddressOf(const std::string& address, int port) {
   return out;
 }
 
+template <auto kFree>
+struct Freer {
+  template <typename T>
+  void operator()(T* p) const {
+    kFree(p);
+  }
+};
+using Context = std::unique_ptr<SSL_CTX, Freer<SSL_CTX_free>>;
+using Session = std::unique_ptr<SSL, Freer<SSL_free>>;
+
+Session MutualTls(int fd, const rpc::Identity& identity) {
+  const auto bio = [](const std::string& pem) {
+    return std::unique_ptr<BIO, Freer<BIO_free>>(
+        BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  };
+  using X509Pointer = std::unique_ptr<X509, Freer<X509_free>>;
+  const X509Pointer authority(
+      PEM_read_bio_X509(bio(identity.authority).get(), nullptr, nullptr, nullptr));
+  const X509Pointer certificate(
+      PEM_read_bio_X509(bio(identity.certificate).get(), nullptr, nullptr, nullptr));
+  const std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>> key(
+      PEM_read_bio_PrivateKey(bio(identity.key).get(), nullptr, nullptr, nullptr));
+  const Context context(SSL_CTX_new(TLS_method()));
+  CHECK_EQ(SSL_CTX_set_min_proto_version(context.get(), TLS1_3_VERSION), 1);
+  CHECK_EQ(SSL_CTX_set_ciphersuites(context.get(), "TLS_AES_256_GCM_SHA384"), 1);
+  CHECK_EQ(SSL_CTX_use_certificate(context.get(), certificate.get()), 1);
+  CHECK_EQ(SSL_CTX_use_PrivateKey(context.get(), key.get()), 1);
+  CHECK_EQ(X509_STORE_add_cert(SSL_CTX_get_cert_store(context.get()), authority.get()), 1);
+  SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  Session session(SSL_new(context.get()));
+  CHECK_EQ(SSL_set_fd(session.get(), fd), 1);
+  return session;
+}
+
 }  // namespace
+
+// One end of a connection, which it closes.
+class TcpConnection {
+ public:
+  TcpConnection(int fd, const rpc::Identity& identity, bool serves) : fd_(fd) {
+    if (identity.empty()) return;
+    tls_ = MutualTls(fd, identity);
+    CHECK_EQ(serves ? SSL_accept(tls_.get()) : SSL_connect(tls_.get()), 1);
+  }
+  ~TcpConnection() { close(fd_); }
+  TcpConnection(const TcpConnection&) = delete;
+  TcpConnection& operator=(const TcpConnection&) = delete;
+
+  // All of `parts`, which it uses up.
+  void Send(std::span<iovec> parts) const {
+    if (tls_ == nullptr) return MustSend(fd_, parts.data(), static_cast<int>(parts.size()));
+    for (const iovec& part : parts) {
+      CHECK_EQ(SSL_write(tls_.get(), part.iov_base, static_cast<int>(part.iov_len)),
+               static_cast<int>(part.iov_len));
+    }
+  }
+  // False: the peer has ended.
+  bool Receive(void* to, size_t size) const {
+    if (tls_ == nullptr) return recv(fd_, to, size, MSG_WAITALL) == static_cast<ssize_t>(size);
+    for (size_t at = 0; at < size;) {
+      const int n = SSL_read(tls_.get(), static_cast<char*>(to) + at, static_cast<int>(size - at));
+      if (n <= 0) return false;
+      at += static_cast<size_t>(n);
+    }
+    return true;
+  }
+
+ private:
+  const int fd_;
+  Session tls_;
+};
 
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -87,39 +155,48 @@ int PortOf(int listening) {
   return ntohs(self.sin_port);
 }
 
-void ServeTcp(int listening) {
+void ServeTcp(int listening, const rpc::Identity& identity) {
   std::vector<float> sum(kMaxSliceBytes / sizeof(float));
   std::vector<float> chunk(kChunkFloats);
   for (;;) {
     const int fd = accept4(listening, nullptr, nullptr, SOCK_CLOEXEC);
     CHECK(fd >= 0);
     TuneSocket(fd);
+    const TcpConnection connection(fd, identity, /*serves=*/true);
     rpc::Header header;
-    while (Receive(fd, &header, sizeof(header))) {
+    while (connection.Receive(&header, sizeof(header))) {
       // In chunks that are still in the cache when they are added.
       const size_t floats = header.payload_bytes / sizeof(float);
       for (size_t begin = 0; begin < floats; begin += chunk.size()) {
         const size_t n = std::min(chunk.size(), floats - begin);
-        CHECK(Receive(fd, chunk.data(), n * sizeof(float)));
+        CHECK(connection.Receive(chunk.data(), n * sizeof(float)));
         Add(sum, static_cast<int64_t>(begin), reinterpret_cast<const std::byte*>(chunk.data()),
             static_cast<int64_t>(n));
       }
       header.payload_bytes = 0;
-      iovec answer = {&header, sizeof(header)};
-      MustSend(fd, &answer, 1);
+      iovec answer[] = {{&header, sizeof(header)}};
+      connection.Send(answer);
     }
-    close(fd);
   }
 }
 
-TcpPusher::TcpPusher(const std::string& address, int port)
-    : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-  TuneSocket(fd_);
+namespace {
+
+int ConnectTcp(const std::string& address, int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  TuneSocket(fd);
   const sockaddr_in to = AddressOf(address, port);
-  CHECK_EQ(connect(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0);
+  CHECK_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0);
+  return fd;
 }
 
-TcpPusher::~TcpPusher() { close(fd_); }
+}  // namespace
+
+TcpPusher::TcpPusher(const std::string& address, int port, const rpc::Identity& identity)
+    : connection_(std::make_unique<TcpConnection>(ConnectTcp(address, port), identity,
+                                                  /*serves=*/false)) {}
+
+TcpPusher::~TcpPusher() = default;
 
 double TcpPusher::Run(size_t slice_bytes, size_t window, double seconds, Pool& pool) {
   const double begin = Now();
@@ -127,16 +204,16 @@ double TcpPusher::Run(size_t slice_bytes, size_t window, double seconds, Pool& p
   rpc::Header answer;
   for (; Now() - begin < seconds; ++sent) {
     for (; sent - acked >= static_cast<int64_t>(window); ++acked) {
-      CHECK(Receive(fd_, &answer, sizeof(answer)));
+      CHECK(connection_->Receive(&answer, sizeof(answer)));
     }
     rpc::Header header;
     header.payload_bytes = slice_bytes;
     const auto bytes = pool.Next(slice_bytes);
     iovec parts[] = {{&header, sizeof(header)},
                      {const_cast<std::byte*>(bytes.data()), bytes.size()}};
-    MustSend(fd_, parts, 2);
+    connection_->Send(parts);
   }
-  for (; acked < sent; ++acked) CHECK(Receive(fd_, &answer, sizeof(answer)));
+  for (; acked < sent; ++acked) CHECK(connection_->Receive(&answer, sizeof(answer)));
   return sent / (Now() - begin);
 }
 

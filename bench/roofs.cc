@@ -93,8 +93,8 @@ Roof MomentumRoof() {
   };
 }
 
-Roof TcpRoof(int port) {
-  auto pusher = std::make_shared<TcpPusher>("127.0.0.1", port);
+Roof TcpRoof(int port, const rpc::Identity& identity) {
+  auto pusher = std::make_shared<TcpPusher>("127.0.0.1", port, identity);
   auto pool = std::make_shared<Pool>(kPoolBytes);
   return [=](double seconds) {
     constexpr size_t kSlice = 4 << 20;

@@ -32,8 +32,8 @@ Roof MemcpyRoof();
 Roof SumRoof();
 Roof MomentumRoof();
 // GB/s of gradients over one loopback TCP connection to ServeTcp, over one stream to ServeStreams,
-// both in a process of their own. With an identity the stream is encrypted.
-Roof TcpRoof(int port);
+// both in a process of their own. With an identity they are encrypted.
+Roof TcpRoof(int port, const rpc::Identity& identity = {});
 Roof StreamRoof(const std::string& address, const rpc::Identity& identity = {});
 // What an unencrypted one could be if each byte were encrypted by AES-256-GCM on one core besides,
 // at OpenSSL's rate: 1 / (1 / stream + 1 / AES).
