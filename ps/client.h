@@ -30,9 +30,10 @@
 namespace muster::ps {
 
 struct ClientOptions {
-  // In flight per server; of each replica at least one slice always may go. 4 slices saturate
-  // loopback.
-  int64_t credit_bytes = 16 << 20;
+  // In flight per server; of each replica at least one slice always may go. 0: four of the largest
+  // slices, which saturate loopback, and at least 4 MiB. On a slow link more would wait in queues
+  // that other replicas' slices wait in, too.
+  int64_t credit_bytes = 0;
   int64_t connect_timeout_ms = 30'000;
   std::function<bool()> given_up = nullptr;  // while it connects, as in rpc::ConnectLimit
   int64_t ack_timeout_ms = 60'000;           // a push not acknowledged by then fails the client

@@ -19,6 +19,13 @@ constexpr int64_t kPushBytes = 64 << 10;
 // The slices of one parameter until so much is there: what follows comes at once.
 constexpr int64_t kSlicesBytes = 256 << 10;
 
+int64_t CreditBytes(const ClientOptions& options, const Partition& partition) {
+  if (options.credit_bytes > 0) return options.credit_bytes;
+  int64_t largest = 0;
+  for (const ParamSlice& slice : partition.slices) largest = std::max(largest, slice.size);
+  return std::max(int64_t{4} << 20, 4 * largest * int64_t{sizeof(float)});
+}
+
 }  // namespace
 
 ClientState::ClientState(rpc::Transport& transport, const ParamTable& table,
@@ -33,7 +40,7 @@ ClientState::ClientState(rpc::Transport& transport, const ParamTable& table,
       addresses_(std::move(addresses)),
       log_(log),
       closed_(addresses_.size(), false),
-      pushes_(addresses_.size(), options.credit_bytes,
+      pushes_(addresses_.size(), CreditBytes(options, partition),
               std::chrono::milliseconds(options.ack_timeout_ms)),
       arrivals_(table, partition),
       norms_(table, partition),
@@ -229,20 +236,30 @@ void ClientState::PushSlice(int32_t replica, int64_t step, int32_t id, rpc::Payl
 }
 
 void ClientState::Pump(int server, int64_t least_bytes) {
+  std::optional<int> to;
   {
     MutexLock lock(mu_);
-    if (!pushes_.Begin(server, least_bytes)) return;
+    to = pushes_.Begin(server, least_bytes) ? server : pushes_.Resume();
   }
-  const std::shared_ptr<rpc::Stream>& stream = streams_[static_cast<size_t>(server)];
-  while (true) {
+  Send(to);
+}
+
+void ClientState::Send(std::optional<int> to) {
+  while (to) {
+    const int server = *to;
+    const std::shared_ptr<rpc::Stream>& stream = streams_[static_cast<size_t>(server)];
     rpc::Message next;
     bool more = true;
     {
       MutexLock lock(mu_);
       more = pushes_.Take(server, next);
+      if (!more) to = pushes_.Resume();
     }
-    if (!more) return stream->Flush();
-    Sent(server, stream->Queue(std::move(next)));
+    if (more) {
+      Sent(server, stream->Queue(std::move(next)));
+    } else {
+      stream->Flush();
+    }
   }
 }
 
@@ -436,10 +453,16 @@ void ClientState::OnParams(int server, const rpc::Message& message) {
   // Outside the lock: answers of one stream never overlap, and a slice comes from one stream
   // only.
   const absl::Status taken = landing->Take(message);
-  MutexLock lock(mu_);
-  if (!taken.ok()) return FailLocked(Named(server, taken));
-  arrivals_.Landed(header, *landing, came);
-  if (Complete(header.step)) Changed();
+  std::optional<int> may_go_on;
+  {
+    MutexLock lock(mu_);
+    if (!taken.ok()) return FailLocked(Named(server, taken));
+    arrivals_.Landed(header, *landing, came);
+    pushes_.Answered(server, header.slice, header.step);
+    may_go_on = pushes_.Resume();
+    if (Complete(header.step)) Changed();
+  }
+  Send(may_go_on);
 }
 
 }  // namespace muster::ps

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -67,6 +68,8 @@ class ClientState {
                  bool want_params);
   // Sends what the credit allows, once `least_bytes` are queued or Flush was called.
   void Pump(int server, int64_t least_bytes);
+  // Sends to the server, which was begun, and to others whose turn that makes it.
+  void Send(std::optional<int> to);
   // Sends each message to the server of its slice, and those for one server together.
   void SendAll(std::vector<rpc::Message> messages);
   void Sent(int server, const absl::Status& status);
