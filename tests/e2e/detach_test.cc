@@ -409,7 +409,10 @@ TEST(DetachHere, AJobOfThisMachineCanBeLeftToo) {
   const Ended left = RunToEnd(With(LaunchWords(folder, tiny), {"--async", "--job-id", "here"}));
   ASSERT_EQ(left.code, 0) << left.err;
   EXPECT_THAT(RolesOf(job), ::testing::SizeIs(5));
-  EXPECT_THAT(Launch({"jobs", "list"}).out, ContainsRegex("here +LOCAL +(PREPARING|RUNNING) "));
+  while (StateOf(job).state == RunState::kPreparing) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_THAT(Launch({"jobs", "list"}).out, ContainsRegex("here +LOCAL +RUNNING "));
   // The directory is in use, as that of any run.
   const Ended second = RunToEnd(LaunchWords(folder, tiny));
   EXPECT_EQ(second.code, 2);
