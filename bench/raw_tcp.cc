@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -12,6 +11,7 @@
 #include <cstring>
 
 #include "rpc/message.h"
+#include "rpc/openssl.h"
 #include "telemetry/check.h"
 
 namespace muster::bench {
@@ -49,28 +49,21 @@ sockaddr_in AddressOf(const std::string& address, int port) {
   return out;
 }
 
-template <auto kFree>
-struct Freer {
-  template <typename T>
-  void operator()(T* p) const {
-    kFree(p);
-  }
-};
-using Context = std::unique_ptr<SSL_CTX, Freer<SSL_CTX_free>>;
-using Session = std::unique_ptr<SSL, Freer<SSL_free>>;
+int ConnectTcp(const std::string& address, int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  TuneSocket(fd);
+  const sockaddr_in to = AddressOf(address, port);
+  CHECK_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0);
+  return fd;
+}
+
+using Context = std::unique_ptr<SSL_CTX, rpc::Freer<SSL_CTX_free>>;
+using Session = std::unique_ptr<SSL, rpc::Freer<SSL_free>>;
 
 Session MutualTls(int fd, const rpc::Identity& identity) {
-  const auto bio = [](const std::string& pem) {
-    return std::unique_ptr<BIO, Freer<BIO_free>>(
-        BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  };
-  using X509Pointer = std::unique_ptr<X509, Freer<X509_free>>;
-  const X509Pointer authority(
-      PEM_read_bio_X509(bio(identity.authority).get(), nullptr, nullptr, nullptr));
-  const X509Pointer certificate(
-      PEM_read_bio_X509(bio(identity.certificate).get(), nullptr, nullptr, nullptr));
-  const std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>> key(
-      PEM_read_bio_PrivateKey(bio(identity.key).get(), nullptr, nullptr, nullptr));
+  const rpc::Certificate authority = rpc::CertificateFromPem(identity.authority),
+                         certificate = rpc::CertificateFromPem(identity.certificate);
+  const rpc::Key key = rpc::KeyFromPem(identity.key);
   const Context context(SSL_CTX_new(TLS_method()));
   CHECK_EQ(SSL_CTX_set_min_proto_version(context.get(), TLS1_3_VERSION), 1);
   CHECK_EQ(SSL_CTX_set_ciphersuites(context.get(), "TLS_AES_256_GCM_SHA384"), 1);
@@ -179,18 +172,6 @@ void ServeTcp(int listening, const rpc::Identity& identity) {
     }
   }
 }
-
-namespace {
-
-int ConnectTcp(const std::string& address, int port) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  TuneSocket(fd);
-  const sockaddr_in to = AddressOf(address, port);
-  CHECK_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0);
-  return fd;
-}
-
-}  // namespace
 
 TcpPusher::TcpPusher(const std::string& address, int port, const rpc::Identity& identity)
     : connection_(std::make_unique<TcpConnection>(ConnectTcp(address, port), identity,

@@ -1,15 +1,15 @@
 #include "rpc/identity.h"
 
 #include <fmt/format.h>
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
 #include <ctime>
 #include <vector>
+
+#include "rpc/openssl.h"
 
 namespace muster::rpc {
 namespace {
@@ -17,16 +17,6 @@ namespace {
 constexpr int64_t kClockSlackSeconds = 3600;
 constexpr const char* kBegin = "-----BEGIN ";
 
-template <auto Free>
-struct Freer {
-  template <class T>
-  void operator()(T* value) const {
-    Free(value);
-  }
-};
-using Bio = std::unique_ptr<BIO, Freer<BIO_free_all>>;
-using Certificate = std::unique_ptr<X509, Freer<X509_free>>;
-using Key = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;
 using Store = std::unique_ptr<X509_STORE, Freer<X509_STORE_free>>;
 using StoreContext = std::unique_ptr<X509_STORE_CTX, Freer<X509_STORE_CTX_free>>;
 using Extension = std::unique_ptr<X509_EXTENSION, Freer<X509_EXTENSION_free>>;
@@ -56,11 +46,6 @@ absl::StatusOr<std::string> ToPem(EVP_PKEY* key) {
     return Failed("cannot write a key");
   }
   return Text(bio.get());
-}
-
-Certificate FromPem(const std::string& text) {
-  const Bio bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
-  return Certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
 }
 
 bool AddExtension(X509* certificate, X509* issuer, int id, const char* value) {
@@ -123,7 +108,8 @@ absl::StatusOr<Identity> ParseIdentity(const std::string& text) {
     parts.push_back(text.substr(begin, next == std::string::npos ? next : next - begin));
     begin = next;
   }
-  if (parts.size() != 3 || FromPem(parts[0]) == nullptr || FromPem(parts[1]) == nullptr) {
+  if (parts.size() != 3 || CertificateFromPem(parts[0]) == nullptr ||
+      CertificateFromPem(parts[1]) == nullptr) {
     ERR_clear_error();
     return absl::InvalidArgumentError("what should be a certificate and a key of the job is none");
   }
@@ -133,7 +119,8 @@ absl::StatusOr<Identity> ParseIdentity(const std::string& text) {
 absl::Status CheckCertificate(const std::string& certificate, const std::string& authority,
                               int64_t now_s) {
   if (certificate.empty()) return absl::UnauthenticatedError("it shows no certificate");
-  const Certificate theirs = FromPem(certificate), trusted = FromPem(authority);
+  const Certificate theirs = CertificateFromPem(certificate),
+                    trusted = CertificateFromPem(authority);
   const Store store(X509_STORE_new());
   const StoreContext context(X509_STORE_CTX_new());
   if (theirs == nullptr || trusted == nullptr ||
