@@ -260,6 +260,10 @@ void MeasurePacedRows(const Options& options, Table& table) {
 
 // Writes --json and --svg.
 int Keep(const Options& options, const Table& table) {
+  if (table.all().empty()) {
+    fmt::print(stderr, "bench_pushpull: --rows names none that there is\n");
+    return 1;
+  }
   absl::Status status;
   if (!options.json.empty()) {
     status = WriteFileAtomically(options.json, table.all().dump(1) + "\n");
